@@ -1,0 +1,51 @@
+"""Which data sets there are, and what their modalities look like, without loading any of them."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mopoe.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModalitySpec:
+    """One modality of a data set."""
+
+    name: str
+    """Unique among the data set's modalities; used in labels, columns and file names."""
+    shape: tuple[int, ...]
+    """Shape of one sample: (channels, height, width) for images."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSetEntry:
+    """One data set by name."""
+
+    module: str
+    """The module whose `load(**options)` returns the MultimodalData."""
+    modalities: tuple[ModalitySpec, ...]
+    """Its modalities, in the order of the bits of a subset mask."""
+    options: Mapping[str, int]
+    """Names and defaults of the options a user may set."""
+
+
+DATA_SETS: Mapping[str, DataSetEntry] = {
+    "digits": DataSetEntry(
+        module="mopoe.data.digits",
+        modalities=tuple(ModalitySpec(name=f"m{m}", shape=(3, 28, 28)) for m in range(5)),
+        options={"seed": 0},
+    ),
+}
+
+
+def entry(name: str) -> DataSetEntry:
+    """Return a data set's entry.
+
+    Raises:
+        ConfigError: there is no data set of that name; the message lists those there are.
+    """
+    if name not in DATA_SETS:
+        close = difflib.get_close_matches(name, DATA_SETS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"there is no data set {name!r}; there are: {', '.join(DATA_SETS)}.{hint}")
+    return DATA_SETS[name]

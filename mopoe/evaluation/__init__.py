@@ -1,0 +1,1 @@
+"""Held-out measurements of a trained model: coherence, log-likelihood, classifiers, pictures."""

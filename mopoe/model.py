@@ -1,0 +1,128 @@
+"""The MoPoE-VAE: encode every modality, form every subset's posterior, decode a latent into every modality.
+
+Axes: B batch, M modality, S subset, Z latent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mopoe.config import PriorExpert, TrialConfig
+from mopoe.data.registry import ModalitySpec
+from mopoe.errors import ConfigError
+from mopoe.gaussian import membership, product_of_experts
+from mopoe.likelihoods import Laplace, Likelihood
+from mopoe.networks import ImageDecoder, ImageEncoder
+from mopoe.noise import generator
+from mopoe.subsets import mixture_weights, subset_masks
+
+
+@dataclass(frozen=True, slots=True)
+class Modality:
+    """The three parts of one modality; bring any `nn.Module`s that keep to the shapes."""
+
+    encoder: nn.Module
+    """Maps x [B, ...] to a pair: mean and log-variance of q(z | x), both [B, Z]."""
+    decoder: nn.Module
+    """Maps z [B, Z] to what the likelihood needs, [B, ...]."""
+    likelihood: Likelihood
+    """Turns the decoder's output into log p(x | z) and a mean."""
+
+
+class MoPoE(nn.Module):
+    """A mixture of products of experts over all non-empty subsets of modalities (Sutter et al. 2021, eq. 5).
+
+    Args:
+        modalities: the parts by modality name, in the order of the bits of a subset mask.
+        latent_dim: number of latent dimensions Z.
+        subset_weights: mixture weights; see `mopoe.subsets.mixture_weights`.
+        prior_expert: which products include N(0, I): the full set's (as released), all, or none.
+
+    Raises:
+        ConfigError: there is no modality, or the weights do not fit their number.
+    """
+
+    members_SM: Tensor
+    prior_S: Tensor
+    weights_S: Tensor
+
+    def __init__(
+        self,
+        modalities: Mapping[str, Modality],
+        latent_dim: int,
+        *,
+        subset_weights: tuple[float, ...] | None = None,
+        prior_expert: PriorExpert = "full",
+    ) -> None:
+        super().__init__()
+        self.names = tuple(modalities)
+        self.latent_dim = latent_dim
+        self.masks = subset_masks(len(modalities))
+        self.encoders = nn.ModuleDict({name: m.encoder for name, m in modalities.items()})
+        self.decoders = nn.ModuleDict({name: m.decoder for name, m in modalities.items()})
+        self.likelihoods = nn.ModuleDict({name: m.likelihood for name, m in modalities.items()})
+        with_prior = {"all": self.masks, "full": self.masks[-1:], "none": ()}[prior_expert]
+        # Not parameters and not saved: a checkpoint's config says what they are.
+        self.register_buffer("members_SM", membership(self.masks, len(modalities)), persistent=False)
+        self.register_buffer("prior_S", torch.tensor([float(m in with_prior) for m in self.masks]), persistent=False)
+        weights = mixture_weights(subset_weights, len(modalities))
+        self.register_buffer("weights_S", torch.tensor(weights, dtype=torch.float64), persistent=False)
+
+    def encode(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return mean and precision [M, B, Z] of every unimodal posterior q(z | x_m)."""
+        parts = [self.encoders[name](x[name]) for name in self.names]
+        mu_MBZ = torch.stack([mu for mu, _ in parts])
+        logvar_MBZ = torch.stack([logvar for _, logvar in parts])
+        return mu_MBZ, torch.exp(-logvar_MBZ)
+
+    def posteriors(self, mu_MBZ: Tensor, precision_MBZ: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and precision [S, B, Z] of every subset's posterior q(z | x_A)."""
+        return product_of_experts(mu_MBZ, precision_MBZ, self.members_SM, self.prior_S)
+
+    def decode(self, z_BZ: Tensor) -> dict[str, Tensor]:
+        """Return every decoder's output by modality name, [B, ...]."""
+        return {name: self.decoders[name](z_BZ) for name in self.names}
+
+    def means(self, z_BZ: Tensor) -> dict[str, Tensor]:
+        """Return the mean of p(x_m | z) by modality name, shaped like x_m."""
+        return {name: self.likelihood(name).mean(output) for name, output in self.decode(z_BZ).items()}
+
+    def log_prob(self, z_BZ: Tensor, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return log p(x_m | z) by modality name, [B], in nats."""
+        return {name: self.likelihood(name).log_prob(out, x[name]) for name, out in self.decode(z_BZ).items()}
+
+    def likelihood(self, name: str) -> Likelihood:
+        """Return a modality's likelihood."""
+        found = self.likelihoods[name]
+        assert isinstance(found, Likelihood)
+        return found
+
+
+def build_model(config: TrialConfig, modalities: tuple[ModalitySpec, ...]) -> MoPoE:
+    """Return a freshly initialised model with the paper's networks; the config's seed fixes every weight.
+
+    Raises:
+        ConfigError: a modality is not an image of 28 x 28 pixels, which the built-in networks need.
+    """
+    for m in modalities:
+        if len(m.shape) != 3 or m.shape[1:] != (28, 28):
+            raise ConfigError(
+                f"modality {m.name!r} has shape {list(m.shape)}, but the built-in networks read images of "
+                "shape [channels, 28, 28]; build mopoe.MoPoE with encoders and decoders of your own"
+            )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator(config.seed, "initialisation").initial_seed())
+        parts = {
+            m.name: Modality(
+                ImageEncoder(config.latent_dim, config.channels, m.shape[0]),
+                ImageDecoder(config.latent_dim, config.channels, m.shape[0]),
+                Laplace(config.likelihood_scale),
+            )
+            for m in modalities
+        }
+    model = MoPoE(
+        parts, config.latent_dim, subset_weights=config.subset_weights, prior_expert=config.prior_expert
+    )
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return] # torch's stub lacks it

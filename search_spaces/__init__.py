@@ -1,0 +1,228 @@
+"""The shipped sweeps, and the reader of their YAML files: plain values with the line each came from."""
+
+import difflib
+import re
+from collections.abc import Hashable, Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mopoe.errors import ConfigError
+
+_SHIPPED = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One YAML file as plain values."""
+
+    path: Path
+    """The file, as it was named."""
+    data: dict[str, Any]
+    """The values: dicts, lists and scalars."""
+    root: yaml.Node
+    """The file as a tree of YAML nodes, which know their lines."""
+    overrides: Mapping[tuple[Hashable, ...], str] = field(default_factory=dict)
+    """The assignments whose values replaced the file's, by key path."""
+
+    def line_of(self, key_path: tuple[Hashable, ...]) -> int | None:
+        """Return the line, counted from 1, of a key or list element; None if the file has none at that path.
+
+        `("search_space", "beta", "low")` is the key `low`, `("objectives", 0)` the first element.
+        """
+        node, place = self.root, self.root
+        for key in key_path:
+            found = _child(node, key)
+            if found is None:
+                return None
+            place, node = found
+        return int(place.start_mark.line) + 1
+
+    def where(self, key_path: tuple[Hashable, ...]) -> str:
+        """Return where a key comes from, for a message: `x.yaml:12`, or the assignment that set it.
+
+        A key that the file lacks is at the line of its nearest ancestor; a missing top-level key has no line.
+        """
+        parents = [key_path[:n] for n in range(len(key_path), 0, -1)]
+        for path in parents:
+            if path in self.overrides:
+                return repr(self.overrides[path])
+        line = next((line for path in parents if (line := self.line_of(path))), None)
+        return str(self.path) if line is None else f"{self.path}:{line}"
+
+    def override(self, assignment: str) -> "Document":
+        """Return the document with another value for one key: `trials=30` or `evaluation.every=2`.
+
+        Raises:
+            ConfigError: the assignment is malformed, or a key on its way holds no mapping.
+        """
+        try:
+            name, value = split_assignment(assignment)
+        except ConfigError as error:
+            raise ConfigError(f"{assignment!r}: {error}") from None
+        *parents, last = path = tuple(name.split("."))
+        data = deepcopy(self.data)
+        place: Any = data
+        for key in parents:
+            place = place.setdefault(key, {}) if isinstance(place, dict) else place
+        if not isinstance(place, dict):
+            raise ConfigError(f"{assignment!r}: {'.'.join(parents)} is not a mapping and has no key {last!r}")
+        place[last] = value
+        return replace(self, data=data, overrides={**self.overrides, path: assignment})
+
+
+def find(name_or_path: str | Path) -> Path:
+    """Return the path of a file as it is, or else of the shipped file of that name.
+
+    The shipped `digits.yaml` is found as "digits", "digits.yaml" or "search_spaces/digits.yaml".
+
+    Raises:
+        ConfigError: there is no such file; the message lists the shipped ones.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    shipped = _SHIPPED / f"{path.name.removesuffix('.yaml')}.yaml"
+    if path.parent in (Path(), Path(_SHIPPED.name)) and shipped.is_file():
+        return shipped
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder, but must be a YAML file")
+    names = sorted(p.stem for p in _SHIPPED.glob("*.yaml"))
+    raise ConfigError(f"there is no file {path}; {did_you_mean(path.stem, names, these='shipped')}")
+
+
+def load_yaml(path: str | Path) -> Document:
+    """Return the content of a YAML file whose top level is a mapping.
+
+    Numbers are read as in YAML 1.2 (`1e-3` is a number), and a key may stand only once in a mapping.
+
+    Raises:
+        ConfigError: the file cannot be read, is not valid YAML, is empty or is not a mapping; the message
+            is one sentence that starts with the path and, where there is one, the line.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder, but must be a YAML file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not a text file in UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        root, data = _parse(text)
+    except _InvalidYamlError as error:
+        raise ConfigError(f"{path}{error.place}: {error}") from None
+    if root is None or data is None:
+        raise ConfigError(f"{path} is empty, but must have keys and values such as `trials: 14`")
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}:1: the file is {show(data)}, but must be a mapping of keys to values")
+    return Document(path=path, data=data, root=root)
+
+
+def split_assignment(text: str) -> tuple[str, Any]:
+    """Return the key and the value of an assignment; the value is read as YAML.
+
+    Raises:
+        ConfigError: there is no key or no equals sign, or the value is not valid YAML.
+
+    >>> split_assignment("latent_dim=64")
+    ('latent_dim', 64)
+    """
+    key, equals, value = text.partition("=")
+    if not (key.strip() and equals):
+        raise ConfigError("not an assignment; write KEY=VALUE, for example trials=30")
+    return key.strip(), _parse(value)[1]
+
+
+def unknown_key(found: object, possible: Iterable[str]) -> str:
+    """Return the sentence about a key that does not exist.
+
+    >>> unknown_key("bta", ["beta", "lr"])
+    "unknown key 'bta'; did you mean 'beta'? possible: beta, lr"
+    """
+    return f"unknown key {found!r}; {did_you_mean(found, possible)}"
+
+
+def did_you_mean(found: object, possible: Iterable[str], *, these: str = "possible") -> str:
+    """Return the hint for a wrong name: the nearest name, if one is near, and all possible ones.
+
+    >>> did_you_mean("bta", ["beta", "lr"])
+    "did you mean 'beta'? possible: beta, lr"
+    """
+    names = list(possible)
+    near = difflib.get_close_matches(str(found), names, n=1)
+    return (f"did you mean {near[0]!r}? " if near else "") + f"{these}: {', '.join(names) or 'none'}"
+
+
+def show(value: object) -> str:
+    """Return a value for a message as it would stand in a YAML file, mappings and lists by their kind.
+
+    >>> show(True), show("14"), show([1, 2])
+    ('true', "'14'", 'a list')
+    """
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, (dict, list, tuple)):
+        kind = "mapping" if isinstance(value, dict) else "list"
+        return f"a {kind}" if value else f"an empty {kind}"
+    return repr(value)
+
+
+class _InvalidYamlError(ConfigError):
+    def __init__(self, problem: str, place: str = "") -> None:
+        super().__init__(problem)
+        self.place = place
+        """Where in the text, as `:line` or `:line:column`; empty if not known."""
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader that refuses duplicate keys and knows numbers such as `1e-3`."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
+        lines: dict[tuple[str, str], int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            name, line = (key.tag, key.value), key.start_mark.line + 1
+            if name in lines:
+                problem = f"key {key.value!r} is there twice, in lines {lines[name]} and {line}; keep one"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            lines[name] = line
+        return super().construct_mapping(node, deep=deep)
+
+
+# PyYAML reads YAML 1.1, where a float needs a dot and its exponent a sign.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def _parse(text: str) -> tuple[yaml.Node | None, Any]:
+    """Return the root node and the value of a text, or raise _InvalidYamlError."""
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        return root, None if root is None else loader.construct_document(root)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = "" if mark is None else f":{mark.line + 1}:{mark.column + 1}"
+        raise _InvalidYamlError(f"invalid YAML: {error.problem or error.context}", place) from None
+    except RecursionError:
+        raise _InvalidYamlError("invalid YAML: nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # a forbidden character, or a date such as 2024-13-01
+        raise _InvalidYamlError(f"invalid YAML: {str(error).splitlines()[0]}") from None
+
+
+def _child(node: yaml.Node, key: Hashable) -> tuple[yaml.Node, yaml.Node] | None:
+    """Return the node that names a child (its key, or the element itself) and the child."""
+    if isinstance(node, yaml.MappingNode):
+        return next(((k, v) for k, v in reversed(node.value) if k.value == str(key)), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and 0 <= key < len(node.value):
+        return node.value[key], node.value[key]
+    return None

@@ -1,0 +1,1 @@
+"""What the tables say: fronts over configs, hypervolume, picks, breakdowns. Knows neither torch nor Ray."""

@@ -1,0 +1,76 @@
+"""Points in objective space: trials of full budget from the trials table, and configs as means over seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sweep.store.records import Objective
+from sweep.store.schema import OBJECTIVE, STDERR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Points:
+    """N trials or configs in the space of O objectives."""
+
+    trial_ids: tuple[str, ...]
+    """The trial of each point; for a config, its replicate of the lowest seed."""
+    values: NDArray[np.float64]
+    """Finite objective values, [N, O]."""
+    names: tuple[str, ...]
+    """Names of the O objectives."""
+    maximize: tuple[bool, ...]
+    """Whether larger is better, for each objective."""
+
+
+def usable_trials(trials: pl.DataFrame, objectives: Sequence[Objective]) -> pl.DataFrame:
+    """Return the completed trials whose objectives are all finite, with a column for every objective.
+
+    A standard error that was not measured is null.
+    """
+    wanted = [prefix + o.name for o in objectives for prefix in (OBJECTIVE, STDERR)]
+    absent = [pl.lit(None, dtype=pl.Float64).alias(name) for name in wanted if name not in trials.columns]
+    finite = [pl.col(OBJECTIVE + o.name).is_finite() for o in objectives]
+    return trials.with_columns(absent).filter(pl.col("status") == "completed", *finite)
+
+
+def by_config(usable: pl.DataFrame, objectives: Sequence[Objective]) -> pl.DataFrame:
+    """Return one row per config: its replicate of the lowest seed, with objectives averaged over seeds.
+
+    The column `seeds` counts the replicates. The standard error is over seeds where there are several, else
+    the single trial's own over held-out samples.
+
+    Args:
+        usable: the trials to group, from `usable_trials`.
+        objectives: the quantities to average.
+    """
+    many = pl.len() > 1
+    means = [pl.col(OBJECTIVE + o.name).mean() for o in objectives]
+    errors = [
+        pl.when(many)
+        .then(pl.col(OBJECTIVE + o.name).std() / pl.len().sqrt())
+        .otherwise(pl.col(STDERR + o.name).first())
+        .alias(STDERR + o.name)
+        for o in objectives
+    ]
+    replaced = {prefix + o.name for o in objectives for prefix in (OBJECTIVE, STDERR)}
+    rest = [pl.col(c).first() for c in usable.columns if c not in replaced | {"config_id"}]
+    ordered = usable.sort("seed", "trial_id")
+    grouped = ordered.group_by("config_id", maintain_order=True)
+    return grouped.agg(*rest, pl.len().alias("seeds"), *means, *errors)
+
+
+def points(frame: pl.DataFrame, objectives: Sequence[Objective]) -> Points:
+    """Return the rows of `usable_trials` or `by_config` as points."""
+    names = tuple(o.name for o in objectives)
+    return Points(
+        trial_ids=tuple(frame["trial_id"]),
+        values=frame.select(OBJECTIVE + n for n in names)
+        .to_numpy()
+        .astype(np.float64)
+        .reshape(-1, len(names)),
+        names=names,
+        maximize=tuple(o.maximize for o in objectives),
+    )

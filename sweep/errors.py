@@ -1,0 +1,11 @@
+"""The two branches that `sweep` adds to the error tree of `mopoe.errors`."""
+
+from mopoe.errors import MopoeError
+
+
+class SpecError(MopoeError):
+    """The YAML file of a sweep is missing, malformed or asks for something that does not exist."""
+
+
+class StoreError(MopoeError):
+    """A results folder is missing, damaged, of a newer schema, or belongs to another sweep."""

@@ -1,0 +1,289 @@
+"""The cards of the report: each a title, one computed finding, and a figure or a table that shows it.
+
+A card that has nothing to show says why in its finding. `CARDS` lists them in the order of the page.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import polars as pl
+
+from mopoe.records import OBJECTIVES
+from sweep.analysis.breakdown import coherence_by_size
+from sweep.report import figures
+from sweep.report.pictures import sample_table
+from sweep.report.summary import front_rows, front_text
+from sweep.report.view import View
+from sweep.report.words import count, failure_reasons, number, plain, status_line
+from sweep.store.schema import OBJECTIVE, PARAMETER
+
+_MOST_SETTINGS = 12
+"""At most so many searched settings are drawn: those most linked to an objective."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One part of the report."""
+
+    title: str
+    """Its heading."""
+    finding: str
+    """What it shows, in plain sentences computed from the data; or why it shows nothing."""
+    figure_html: str | None = None
+    """HTML to show beneath."""
+    table: pl.DataFrame | None = None
+    """A table to show beneath; texts and numbers."""
+
+
+_NO_POINTS = "No trial has completed with finite objectives yet, so there is nothing to compare."
+
+
+def front_card(view: View) -> Card:
+    """Return the trade-off: all configs, the front among them, and what the front costs."""
+    title, found = "Trade-off", view.tradeoff
+    if not found.configs.height:
+        return Card(title=title, finding=_NO_POINTS)
+    front = found.points.values[found.on_front]
+    spans = [
+        f"{plain(name)} runs from {number(low)} to {number(high)}"
+        for name, low, high in zip(found.points.names, front.min(axis=0), front.max(axis=0), strict=True)
+    ]
+    finding = (
+        f"{count(len(front), 'config')} of {found.configs.height} "
+        f"{'is' if len(front) == 1 else 'are'} on the front; on it {' and '.join(spans)}."
+    )
+    finding += _price_of_knee(view)
+    if view.pairs.height:
+        finding += f" Guessing the most frequent class gives a coherence of {_chance(view):.2f}."
+    corner = ", ".join(f"{plain(n)} {number(found.manifest.reference_point[n])}" for n in found.points.names)
+    finding += f" Hypervolume above ({corner}): {number(found.hypervolume)}."
+    if len(found.points.names) < 2:
+        return Card(title=title, finding=finding)
+    meanings = [f"{plain(n)}: {OBJECTIVES[n]}. " for n in found.points.names if n in OBJECTIVES]
+    note = "".join(m[0].upper() + m[1:] for m in meanings)
+    note += "Bars are standard errors: over seeds where a config has several, else over held-out samples."
+    return Card(
+        title=title,
+        finding=finding,
+        figure_html=figures.front_figures(view) + f'<p class="note">{escape(note)}</p>',
+    )
+
+
+def table_card(view: View) -> Card:
+    """Return the configs of the front with their settings."""
+    title, found = "Configs on the front", view.tradeoff
+    if not found.configs.height:
+        return Card(title=title, finding=_NO_POINTS)
+    seeds = found.configs.filter(pl.Series(found.on_front))["seeds"]
+    single = int((seeds == 1).sum())
+    reasons = [f"{p.trial_id} {plain(p.why)}." for p in found.picks]
+    if single:
+        reasons.append(f"{single} of {count(len(seeds), 'config')} rest on a single seed.")
+    return Card(title=title, finding=" ".join(reasons), table=front_text(front_rows(found)))
+
+
+def size_card(view: View) -> Card:
+    """Return what each further observed modality adds to coherence."""
+    title = "Coherence by number of observed modalities"
+    trials = [p.trial_id for p in view.picked]
+    sizes = coherence_by_size(view.pairs.filter(pl.col("trial_id").is_in(trials)))
+    if not sizes.height:
+        return Card(title=title, finding="No picked trial has coherence of unobserved modalities.")
+    parts = []
+    for picked in view.picked:
+        rows = sizes.filter(trial_id=picked.trial_id)
+        if rows.height:
+            first, last = rows.row(0, named=True), rows.row(-1, named=True)
+            parts.append(
+                f"{picked.labels} ({picked.trial_id}) from {first['value']:.2f} with {first['source_size']} "
+                f"to {last['value']:.2f} with {last['source_size']}"
+            )
+    finding = f"Coherence of targets that were not observed: {'; '.join(parts)}."
+    return Card(title=title, finding=finding, figure_html=figures.size_figure(view, sizes))
+
+
+def pair_card(view: View) -> Card:
+    """Return coherence by source subset and target of the trial in focus."""
+    title = "Coherence by observed subset and target"
+    pairs = view.pairs.filter(trial_id=view.focus or "")
+    unseen = pairs.filter(~pl.col("in_source")).sort("value", "source_mask", "target")
+    if not unseen.height:
+        return Card(title=title, finding="No picked trial has coherence of unobserved modalities.")
+    by_target = unseen.group_by("target").agg(pl.col("value").mean()).sort("value", "target")
+    hardest, easiest = by_target.row(0), by_target.row(-1)
+    worst = unseen.row(0, named=True)
+    finding = f"The weakest pair of {view.focus} is {worst['target']} from {worst['source_label']}"
+    finding += f" ({worst['value']:.2f})."
+    if easiest[1] - hardest[1] >= 0.01:
+        finding += (
+            f" On average over subsets, {hardest[0]} is the hardest to generate ({hardest[1]:.2f}) and "
+            f"{easiest[0]} the easiest ({easiest[1]:.2f})."
+        )
+    finding += " Values in brackets: the target was itself observed."
+    return Card(title=title, finding=finding, figure_html=figures.pair_figure(view, pairs))
+
+
+def curve_card(view: View) -> Card:
+    """Return the learning curves, and how many trials were still improving at their end."""
+    title = "Learning curves"
+    finished = view.tradeoff.trials.filter(status="completed")["trial_id"].implode()
+    curves = view.curves.filter(pl.col("loss").is_finite())
+    if not curves.height:
+        return Card(title=title, finding="No epoch with a finite loss has been recorded.")
+    ends = (
+        curves.filter(pl.col("trial_id").is_in(finished))
+        .group_by("trial_id", maintain_order=True)
+        .agg(
+            pl.col("loss").last().alias("end"),
+            pl.col("loss").gather((pl.len() * 9 // 10) - 1).first().alias("before"),
+            pl.len().alias("epochs"),
+        )
+        .filter(pl.col("epochs") >= 10)
+    )
+    falling = int((ends["before"] - ends["end"] > 0.01 * ends["end"].abs()).sum())
+    finding = "The loss contains beta, so compare its course within a trial, not its height between trials."
+    if ends.height:
+        still = f"{falling or 'None'} of {count(ends.height, 'completed trial')}"
+        finding = (
+            f"{still} still lowered the loss by more than 1 % in the last tenth of the epochs. {finding}"
+        )
+    top = float(curves["loss"].quantile(0.98) or 0.0)
+    return Card(title=title, finding=finding, figure_html=figures.curve_figure(view, top))
+
+
+def setting_card(view: View) -> Card:
+    """Return the searched settings against the objectives, and the strongest monotone link."""
+    title, configs = "Hyperparameters against objectives", view.tradeoff.configs
+    columns = [c for c in configs.columns if c.startswith(PARAMETER)]
+    if not configs.height or not columns:
+        return Card(title=title, finding=_NO_POINTS if columns else "No setting was searched.")
+    links = [
+        (abs(value), value, column, objective)
+        for column in columns
+        for objective in view.tradeoff.points.names
+        if (value := _rank_correlation(configs, column, OBJECTIVE + objective)) is not None
+    ]
+    if links:
+        _, value, column, objective = max(links)
+        setting = plain(column.removeprefix(PARAMETER))
+        finding = (
+            f"The strongest monotone link is {setting} with {plain(objective)}: "
+            f"rank correlation {value:+.2f} over {count(configs.height, 'config')}."
+        )
+        if configs.height < 20:
+            finding += " So few configs may show such a link by chance."
+    else:
+        finding = "Too few different values for a rank correlation."
+    strength = {c: max((a for a, _, name, _ in links if name == c), default=0.0) for c in columns}
+    shown = sorted(columns, key=lambda c: -strength[c])[:_MOST_SETTINGS]
+    if len(shown) < len(columns):
+        finding += f" Shown are the {len(shown)} of {len(columns)} most linked to an objective."
+    shown = [c for c in columns if c in shown]
+    return Card(title=title, finding=finding, figure_html=figures.setting_figures(view, shown))
+
+
+def sample_card(view: View) -> Card:
+    """Return the generated images of the picks."""
+    title = "Samples of the picks"
+    if not view.samples.height:
+        return Card(title=title, finding="No picked trial has stored images.")
+    names, parts = view.tradeoff.manifest.modalities, []
+    for picked in view.picked:
+        rows = view.samples.filter(trial_id=picked.trial_id)
+        if rows.height:
+            summary = escape(f"{picked.labels}: {picked.trial_id}")
+            opened = " open" if picked.trial_id == view.focus else ""
+            parts.append(
+                f"<details{opened}><summary>{summary}</summary>"
+                f'<div class="scroll wide" tabindex="0" role="region" aria-label="{summary}">'
+                f"{sample_table(rows, names)}</div></details>"
+            )
+    finding = (
+        "Every strip shows the same held-out samples, left to right, generated from the observed subset. "
+        "Beneath each picture stands the class that the classifier sees in it, underlined where it is wrong."
+    )
+    return Card(title=title, finding=finding, figure_html="".join(parts))
+
+
+def failure_card(view: View) -> Card:
+    """Return the trials that did not reach their full budget, and why."""
+    title, trials = "Failures and stops", view.tradeoff.trials
+    bad = trials.filter(pl.col("status").is_in(["failed", "infeasible", "stopped"]))
+    if not bad.height:
+        return Card(title=title, finding=f"None: {status_line(trials)}.")
+    reasons = "; ".join(f"{reason} ({count(n, 'trial')})" for reason, n in failure_reasons(trials))
+    failed = int((bad["status"] == "failed").sum())
+    finding = f"{failed} of {count(trials.height, 'trial')} failed{f': {reasons}' if reasons else ''}."
+    reason = pl.coalesce("error", "stop_reason").fill_null("no reason recorded")
+    table = bad.sort("status", "trial_id").select(
+        "status", pl.col("trial_id").alias("trial"), "attempt", "epochs", reason.alias("reason")
+    )
+    return Card(title=title, finding=finding, table=table)
+
+
+def provenance_card(view: View) -> Card:
+    """Return what is needed to run the sweep again."""
+    import yaml
+
+    manifest, trials = view.tradeoff.manifest, view.tradeoff.trials
+    seeds = sorted(set(trials["seed"].to_list()))
+    few = ", ".join(map(str, seeds[:10])) + (f" and {len(seeds) - 10} more" if len(seeds) > 10 else "")
+    revision = manifest.git_revision or "unknown"
+    finding = (
+        f"Sweep {manifest.sweep_id} began at {manifest.created_at} on the data set {manifest.data}, from "
+        f"revision {revision}; seeds of its trials: {few or 'none yet'}."
+    )
+    if manifest.classifier_accuracy:
+        accuracy = ", ".join(f"{m} {a:.3f}" for m, a in manifest.classifier_accuracy.items())
+        finding += f" Held-out accuracy of the classifiers that judge coherence: {accuracy}."
+    spec = escape(yaml.safe_dump(manifest.spec, sort_keys=False, allow_unicode=True))
+    return Card(
+        title="Provenance",
+        finding=finding,
+        figure_html=f"<details><summary>The sweep as written</summary><pre>{spec}</pre></details>",
+        table=pl.DataFrame(sorted(manifest.versions.items()), schema=["package", "version"], orient="row"),
+    )
+
+
+CARDS: Sequence[Callable[[View], Card]] = (
+    front_card,
+    table_card,
+    size_card,
+    pair_card,
+    sample_card,
+    curve_card,
+    setting_card,
+    failure_card,
+    provenance_card,
+)
+"""The cards in the order of the page."""
+
+
+def _price_of_knee(view: View) -> str:
+    """Return what the knee gives up against the best of each objective, or nothing if there is no knee."""
+    found = view.tradeoff
+    knee = next((p.trial_id for p in found.picks if p.label == "knee"), None)
+    if knee is None:
+        return ""
+    signs = [1.0 if up else -1.0 for up in found.points.maximize]
+    gains = found.points.values * signs
+    lost = gains.max(axis=0) - gains[found.points.trial_ids.index(knee)]
+    parts = [f"{number(x)} of {plain(name)}" for x, name in zip(lost, found.points.names, strict=True)]
+    return f" The knee, {knee}, gives up {' and '.join(parts)} against the best."
+
+
+def _chance(view: View) -> float:
+    return float(view.pairs.select(pl.col("chance").mean()).item())
+
+
+def _rank_correlation(frame: pl.DataFrame, one: str, other: str) -> float | None:
+    """Return Spearman's rank correlation, or None for text and for columns that do not vary."""
+    rows = frame.select(one, other).drop_nulls()
+    if (
+        rows.height < 3
+        or rows[one].dtype == pl.String
+        or min(rows[one].n_unique(), rows[other].n_unique()) < 2
+    ):
+        return None
+    return float(rows.select(pl.corr(one, other, method="spearman")).item())

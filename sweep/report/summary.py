@@ -1,0 +1,97 @@
+"""The front of a sweep as a table, for files and for the terminal."""
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sweep.analysis.tradeoff import Tradeoff, tradeoff
+from sweep.report.words import (
+    count,
+    failure_reasons,
+    number,
+    pick_labels,
+    plain,
+    searched_settings,
+    setting_text,
+    status_line,
+    with_error,
+)
+from sweep.store.read import Store
+from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def front_table(store: Store) -> pl.DataFrame:
+    """Return one row per config on the front, the best in the first objective first.
+
+    Columns: trial_id (the replicate of the lowest seed), config_id, seeds (number of replicates), picks, then
+    o_<objective> (mean over seeds) and se_<objective>, then p_<parameter>.
+
+    Raises:
+        StoreError: a file of the store is damaged or of a newer schema.
+    """
+    return front_rows(tradeoff(store))
+
+
+def front_rows(found: Tradeoff) -> pl.DataFrame:
+    """Return the table of `front_table` from a trade-off at hand."""
+    first = found.manifest.objectives[0]
+    values = [prefix + o.name for o in found.manifest.objectives for prefix in (OBJECTIVE, STDERR)]
+    searched = [name for name in found.configs.columns if name.startswith(PARAMETER)]
+    labels = [pick_labels(found.picks, trial) for trial in found.configs["trial_id"]]
+    return (
+        found.configs.with_columns(pl.Series("picks", labels, dtype=pl.String))
+        .filter(pl.Series(found.on_front, dtype=pl.Boolean))
+        .select("trial_id", "config_id", "seeds", "picks", *values, *searched)
+        .sort(OBJECTIVE + first.name, "trial_id", descending=[first.maximize, False])
+    )
+
+
+def front_text(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows of `front_table` as texts for people.
+
+    Each objective stands with its error, and the components of a simplex stand in one cell.
+    """
+    objectives = [c.removeprefix(OBJECTIVE) for c in rows.columns if c.startswith(OBJECTIVE)]
+    columns = {"trial": rows["trial_id"].to_list(), "picks": rows["picks"].to_list()}
+    for name in objectives:
+        pairs = zip(rows[OBJECTIVE + name], rows[STDERR + name], strict=True)
+        columns[plain(name)] = [with_error(value, error) for value, error in pairs]
+    for name, parts in searched_settings(rows.columns).items():
+        columns[plain(name)] = [setting_text(row) for row in rows.select(parts).iter_rows()]
+    columns["seeds"] = [str(n) for n in rows["seeds"]]
+    return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+
+
+def print_front(store: Store, console: "Console") -> None:
+    """Print the front as a table, then how the trials ended, the hypervolume, and why trials failed.
+
+    Raises:
+        StoreError: a file of the store is damaged or of a newer schema.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    found = tradeoff(store)
+    if found.configs.height:
+        text = front_text(front_rows(found))
+        table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+        for name in text.columns:
+            words = name in ("trial", "picks")
+            header = Text(name.replace(" ", "\n"))
+            table.add_column(
+                header, justify="left" if words else "right", no_wrap=name != "picks", overflow="fold"
+            )
+        for row in text.iter_rows():
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(table)
+        console.print()
+        front = f"front: {count(int(found.on_front.sum()), 'config')} of {found.configs.height}"
+        summary = f"{status_line(found.trials)}; {front}; hypervolume {number(found.hypervolume)}"
+    else:
+        summary = f"No trial has completed with finite objectives yet ({status_line(found.trials)})."
+    console.print(Text(summary))
+    for reason, n in failure_reasons(found.trials):
+        console.print(Text(f"  {n} failed: {reason}"))

@@ -1,0 +1,67 @@
+"""How the report's figures look: colours, layout, and the HTML around one figure.
+
+Text colours are set by style.css for light and dark; the greys here are half transparent to suit both.
+"""
+
+import re
+from html import escape
+from typing import Any
+
+# Okabe and Ito's palette, without those that vanish on white or on black.
+FRONT = "#D55E00"
+PICKS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MUTED = "rgba(128,128,128,0.55)"
+FAINT = "rgba(128,128,128,0.45)"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
+
+
+def axis(title: str, **more: object) -> dict[str, Any]:
+    """Return the settings of one axis; its title may have several lines."""
+    return {
+        "title": {"text": escape(title).replace("\n", "<br>"), "standoff": 8, "font": {"size": 13}},
+        "gridcolor": "rgba(128,128,128,0.18)",
+        "linecolor": MUTED,
+        "showline": True,
+        "zeroline": False,
+        "ticks": "outside",
+        "tickcolor": MUTED,
+        "ticklen": 4,
+        "automargin": True,
+        **more,
+    }
+
+
+def layout(height: int, **more: object) -> dict[str, Any]:
+    """Return the settings that all figures share, and more."""
+    return {
+        "template": "none",
+        "height": height,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT, "size": 13, "color": "#808080"},
+        "margin": {"l": 56, "r": 16, "t": 16, "b": 48},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemsizing": "constant"},
+        "hoverlabel": {"bgcolor": "#222222", "bordercolor": "#222222", "font": {"color": "#ffffff"}},
+        "hovermode": "closest",
+        # Dragging scrolls the page on a phone instead of zooming the figure.
+        "dragmode": False,
+        **more,
+    }
+
+
+def figure_html(figure: Any, name: str, description: str) -> str:
+    """Return a Plotly figure as HTML that needs plotly.js on the page.
+
+    Args:
+        figure: the plotly Figure.
+        name: names the figure in the page; may hold any signs.
+        description: what a reader who cannot see it should know.
+    """
+    body = figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        div_id=re.sub(r"[^A-Za-z0-9_]+", "-", name),
+        default_height=f"{figure.layout.height}px",
+        config={"displayModeBar": False, "responsive": True},
+    )
+    return f'<figure role="img" aria-label="{escape(description)}">{body}</figure>'

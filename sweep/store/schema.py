@@ -1,0 +1,152 @@
+"""The tables of a store: one Arrow schema each, with a sentence and a unit per column, and their keys.
+
+A column that is null was not measured; one that is NaN was measured and is not a number. Columns whose names
+depend on the sweep (`p_<parameter>`, `o_<objective>`, `se_<objective>`, `reconstruction_<modality>`) stand
+behind the fixed ones and may differ between the files of one table.
+"""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+"""Version of the tables and of `sweep.json`; a reader refuses files of a newer one."""
+
+PARAMETER, OBJECTIVE, STDERR, RECONSTRUCTION = "p_", "o_", "se_", "reconstruction_"
+"""Prefixes of the columns whose names depend on the sweep."""
+
+
+def field(name: str, kind: pa.DataType, description: str, unit: str | None = None) -> pa.Field:
+    """Return a column with its description, and its unit if it has one, as metadata."""
+    metadata = {"description": description} | ({"unit": unit} if unit else {})
+    return pa.field(name, kind, metadata=metadata)
+
+
+def _schema(name: str, *columns: pa.Field) -> pa.Schema:
+    metadata = {
+        "schema_name": name,
+        "schema_version": str(SCHEMA_VERSION),
+        "mopoe_sweep_version": version("mopoe-sweep"),
+    }
+    return pa.schema(columns, metadata=metadata)
+
+
+_KEY = (
+    field("trial_id", pa.string(), "The trial: one config with one seed."),
+    field("attempt", pa.int32(), "Counts the starts of the trial, from 0."),
+)
+_EPOCH = (*_KEY, field("epoch", pa.int32(), "Epochs finished, counted from 1.", "epochs"))
+_SPLIT = (*_EPOCH, field("split", pa.string(), "The split measured on: train, validation or test."))
+_VALUE = (
+    field("value", pa.float64(), "The mean over held-out samples."),
+    field("stderr", pa.float64(), "Standard error of the value over samples."),
+    field("n", pa.int32(), "Number of held-out samples.", "samples"),
+)
+_SOURCE = field("source_mask", pa.int32(), "The observed subset of modalities as bits: bit m is modality m.")
+_TARGET = field("target", pa.string(), "Name of the generated modality.")
+_SOURCE_LABEL = field("source_label", pa.string(), "The observed subset for people, as in m0+m2.")
+
+TRIALS = _schema(
+    "trials",
+    *_KEY,
+    field("config_id", pa.string(), "Hash of the settings without the seed: replicates share it."),
+    field("seed", pa.int64(), "Fixes initialisation, data order and noise."),
+    field("status", pa.string(), "One of running, completed, stopped, failed, infeasible."),
+    field("stop_reason", pa.string(), "Why the trial was stopped before its full budget."),
+    field("error", pa.string(), "What went wrong, if the trial failed."),
+    field("epochs", pa.int32(), "Budget reached.", "epochs"),
+    field("epochs_max", pa.int32(), "Full budget.", "epochs"),
+    field("started_at", pa.timestamp("us", tz="UTC"), "When the attempt began."),
+    field("ended_at", pa.timestamp("us", tz="UTC"), "When the attempt ended; null while it runs."),
+    field("seconds", pa.float64(), "Wall time of the attempt.", "s"),
+    field("device", pa.string(), "The device trained on."),
+    field("host", pa.string(), "The machine trained on."),
+    field("config_json", pa.string(), "All settings of the trial, as JSON."),
+    field("suggestion_json", pa.string(), "The sampler's own parameters, as JSON."),
+)
+
+EPOCHS = _schema(
+    "epochs",
+    *_EPOCH,
+    field("step", pa.int64(), "Optimiser steps since the start of the trial.", "steps"),
+    field("examples", pa.int64(), "Training samples seen since the start of the trial.", "samples"),
+    field("seconds", pa.float64(), "Wall time of the epoch's training, without evaluation.", "s"),
+    field("loss", pa.float64(), "The minimised quantity: reconstruction + beta * KL.", "nats per sample"),
+    field("elbo", pa.float64(), "The bound at beta = 1.", "nats per sample"),
+    field("kl", pa.float64(), "Weighted sum of the subsets' KL divergences to the prior.", "nats per sample"),
+    field("lr", pa.float64(), "Learning rate of the epoch's last step."),
+    field("grad_norm", pa.float64(), "Euclidean norm of the last step's gradient."),
+    field("evaluation_seconds", pa.float64(), "Wall time of the evaluation; null without one.", "s"),
+)
+
+SUBSET_METRICS = _schema(
+    "subset_metrics",
+    *_SPLIT,
+    field("subset_mask", pa.int32(), "The subset of modalities as bits: bit m is modality m."),
+    field("metric", pa.string(), "What was measured, for instance coherence or kl."),
+    field("subset_label", pa.string(), "The subset for people, as in m0+m2."),
+    field("subset_size", pa.int32(), "Number of modalities in the subset.", "modalities"),
+    *_VALUE,
+)
+
+PAIR_COHERENCE = _schema(
+    "pair_coherence",
+    *_SPLIT,
+    _SOURCE,
+    _TARGET,
+    _SOURCE_LABEL,
+    field("source_size", pa.int32(), "Number of observed modalities.", "modalities"),
+    field("in_source", pa.bool_(), "Whether the target is itself observed."),
+    *_VALUE,
+    field("chance", pa.float64(), "The share that always guessing the most frequent class reaches."),
+)
+
+SAMPLES = _schema(
+    "samples",
+    *_EPOCH,
+    field(
+        "kind", pa.string(), "One of input, conditional (generated from a subset), joint (from the prior)."
+    ),
+    _SOURCE,
+    _TARGET,
+    _SOURCE_LABEL,
+    field("png", pa.binary(), "A strip of images as a PNG file."),
+    field("labels", pa.list_(pa.int32()), "True (input) or predicted classes, left to right."),
+)
+
+TABLES: Mapping[str, pa.Schema] = {
+    "trials": TRIALS,
+    "epochs": EPOCHS,
+    "subset_metrics": SUBSET_METRICS,
+    "pair_coherence": PAIR_COHERENCE,
+    "samples": SAMPLES,
+}
+"""Schema by table name, which is also the name of the table's folder."""
+
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "trials": ("trial_id", "attempt"),
+    "epochs": ("trial_id", "attempt", "epoch"),
+    "subset_metrics": ("trial_id", "attempt", "epoch", "split", "subset_mask", "metric"),
+    "pair_coherence": ("trial_id", "attempt", "epoch", "split", "source_mask", "target"),
+    "samples": ("trial_id", "attempt", "epoch", "kind", "source_mask", "target"),
+}
+"""The columns that name a row, by table; no two rows of a read table agree in all of them."""
+
+
+def table_name(schema: pa.Schema) -> str:
+    """Return the table that a schema belongs to.
+
+    >>> table_name(TRIALS)
+    'trials'
+    """
+    return str(schema.metadata[b"schema_name"].decode())
+
+
+def schema_version(schema: pa.Schema) -> int:
+    """Return the version a schema was written with; 0 if it does not say.
+
+    >>> schema_version(TRIALS)
+    1
+    """
+    return int((schema.metadata or {}).get(b"schema_version", b"0"))

@@ -1,0 +1,75 @@
+"""The writing side of a store: immutable files under names of their own, so that writers need no locks."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+
+from mopoe.records import EpochReport
+from sweep.errors import StoreError
+from sweep.store import tables
+from sweep.store.files import write_atomically, write_parquet
+from sweep.store.read import MANIFEST, read_manifest
+from sweep.store.records import Manifest, TrialRecord
+from sweep.store.schema import table_name
+
+_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+class StoreWriter:
+    """Writes the files of one sweep's results folder; any number of processes may do so at once."""
+
+    def __init__(self, root: Path) -> None:
+        """Take the results folder; it is made with the first file."""
+        self.root = root
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Write `sweep.json`, replacing that of the same sweep.
+
+        Raises:
+            StoreError: the folder holds another sweep, or cannot be written.
+        """
+        path = self.root / MANIFEST
+        if path.exists() and (found := read_manifest(path)).sweep_id != manifest.sweep_id:
+            raise StoreError(
+                f"{self.root} holds the results of another sweep, {found.name!r} ({found.sweep_id}): "
+                "choose another folder"
+            )
+        text = manifest.to_json().encode()
+        write_atomically(path, lambda file: file.write(text))
+
+    def write_trial(self, record: TrialRecord) -> None:
+        """Add where a trial stands; a `running` record and the final one are both kept.
+
+        Raises:
+            StoreError: the trial's name does not suit a file, or the folder cannot be written.
+        """
+        self._add(tables.trial_table(record), record.trial_id, record.attempt, record.status)
+
+    def write_reports(
+        self, trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
+    ) -> None:
+        """Add what some epochs of a trial reported: one file in each table that they have rows for.
+
+        Raises:
+            StoreError: the trial's name does not suit a file, or the folder cannot be written.
+        """
+        if not reports:
+            return
+        what = f"{reports[0].epoch:04}-{reports[-1].epoch:04}"
+        for make in (tables.epoch_table, tables.subset_table, tables.pair_table, tables.sample_table):
+            table = make(trial_id, attempt, reports, modalities)
+            if table.num_rows:
+                self._add(table, trial_id, attempt, what)
+
+    def _add(self, table: pa.Table, trial_id: str, attempt: int, what: str) -> None:
+        if not _SAFE.fullmatch(trial_id):
+            raise StoreError(
+                f"the trial is named {trial_id!r}, but must be named with letters, digits, dots, dashes and "
+                "underscores only, the first no dot or dash"
+            )
+        # The random part keeps a restarted or forgotten process from ever replacing another's file.
+        name = f"{trial_id}-{attempt}-{what}-{uuid4().hex[:8]}.parquet"
+        write_parquet(self.root / table_name(table.schema) / name, table)

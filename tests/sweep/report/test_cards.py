@@ -1,0 +1,212 @@
+import math
+from dataclasses import replace
+
+import pytest
+
+from sweep.report.cards import (
+    CARDS,
+    curve_card,
+    failure_card,
+    front_card,
+    pair_card,
+    provenance_card,
+    sample_card,
+    setting_card,
+    size_card,
+    table_card,
+)
+from sweep.report.view import view
+from sweep.store.read import open_store
+from sweep.store.records import Objective
+from sweep.store.write import StoreWriter
+
+NAMES = ("m0", "m1", "m2")
+
+
+@pytest.fixture(scope="module")
+def seen(made_up_sweep):
+    """Give the view of the made-up sweep."""
+    return view(open_store(made_up_sweep))
+
+
+def test_front_card(seen):
+    """The trade-off is told with its range, the price of the knee, chance and hypervolume."""
+    card = front_card(seen)
+    assert card.finding == (
+        "5 configs of 7 are on the front; on it conditional coherence runs from 0.42 to 0.8 and "
+        "log likelihood runs from -1640 to -1480. The knee, t02, gives up 0.08 of conditional coherence and "
+        "32 of log likelihood against the best. Guessing the most frequent class gives a coherence of 0.12. "
+        "Hypervolume above (conditional coherence 0, log likelihood -1700): 161."
+    )
+    assert card.figure_html.count("<figure") == 1
+    assert r"conditional coherence 0.720 \u00b1 0.020" in card.figure_html
+
+
+def test_table_card(seen):
+    """The front's table names the reason of each pick and how many configs rest on one seed."""
+    card = table_card(seen)
+    assert card.finding == (
+        "t04 has the highest conditional coherence. t00 has the highest log likelihood. "
+        "t02 is the knee: it lies farthest above the line between the extremes of the front "
+        "(0.42 with the front scaled to 0..1). 4 of 5 configs rest on a single seed."
+    )
+    assert card.table.columns[:4] == ["trial", "picks", "conditional coherence", "log likelihood"]
+    assert card.table.height == 5
+
+
+def test_size_card(seen):
+    """Coherence of each pick is told with the fewest and the most observed modalities."""
+    assert size_card(seen).finding == (
+        "Coherence of targets that were not observed: best conditional coherence (t04) from 0.80 with 1 to "
+        "0.82 with 2; best log likelihood (t00) from 0.42 with 1 to 0.44 with 2; knee (t02) from 0.74 with 1 "
+        "to 0.76 with 2."
+    )
+
+
+def test_pair_card_looks_at_the_knee(seen):
+    """The heat map is of the knee; targets that are equally hard are not ranked."""
+    card = pair_card(seen)
+    assert card.finding == (
+        "The weakest pair of t02 is m1 from m0 (0.74). Values in brackets: the target was itself observed."
+    )
+    assert "(0.95)" in card.figure_html
+
+
+def test_sample_card_marks_wrong_labels(seen):
+    """Each pick has its inputs and 7 subsets of strips; a wrong prediction is marked, a right one is not."""
+    page = sample_card(seen).figure_html
+    assert page.count("<details") == 3
+    assert page.count("<details open><summary>knee: t02") == 1
+    assert page.count("<img ") == 3 * (3 + 7 * 3)
+    # The last label is wrong for the 9 of 21 strips whose target was not observed.
+    assert page.count('<b class="wrong">8</b>') == 3 * 9
+    assert 'alt="m1, from m0: predicted 3 1 4 1 5 9 2 8"' in page
+    assert 'alt="m1, held-out data: labels 3 1 4 1 5 9 2 6"' in page
+
+
+def test_curve_card_counts_trials_still_improving(tmp_path, make_manifest, make_record, make_report):
+    """Of two completed trials the one whose loss still falls is counted."""
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(make_manifest())
+    for trial, fall in (("t1", 50.0), ("t2", 0.1)):
+        reports = [replace(make_report(e, NAMES), loss=2000 - fall * e) for e in range(1, 21)]
+        writer.write_reports(trial, 0, reports, NAMES)
+        writer.write_trial(make_record(trial, status="completed"))
+    card = curve_card(view(open_store(tmp_path)))
+    assert card.finding.startswith(
+        "1 of 2 completed trials still lowered the loss by more than 1 % in the last tenth of the epochs."
+    )
+
+
+def test_curves_show_a_retried_epoch_once(tmp_path, make_manifest, make_report):
+    """An epoch trained in two attempts is drawn as the later one had it."""
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(make_manifest())
+    for attempt, loss in ((1, 5.0), (0, 9.0)):
+        writer.write_reports("t1", attempt, [replace(make_report(1, NAMES), loss=loss)], NAMES)
+    assert view(open_store(tmp_path)).curves.rows() == [("t1", 1, 5.0)]
+
+
+def test_setting_card_names_the_strongest_link(seen):
+    """The strongest rank correlation is told with its sign, and that few configs prove little."""
+    card = setting_card(seen)
+    assert card.finding == (
+        "The strongest monotone link is beta with log likelihood: rank correlation -0.93 over 7 configs. "
+        "So few configs may show such a link by chance."
+    )
+    assert card.figure_html.count("<figure") == 3
+
+
+def test_settings_beyond_twelve_are_left_out(tmp_path, make_manifest, make_record):
+    """Of fifteen weights the twelve most linked are drawn, and the card says so."""
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(make_manifest())
+    for k in range(4):
+        writer.write_trial(
+            make_record(
+                f"t{k}",
+                status="completed",
+                parameters={f"w_{i}": float(k if i == 9 else (k * i) % 3) for i in range(1, 16)},
+                objectives={"conditional_coherence": k / 10, "log_likelihood": -1600.0 - k},
+            )
+        )
+    card = setting_card(view(open_store(tmp_path)))
+    assert "Shown are the 12 of 15 most linked to an objective." in card.finding
+    assert "w 9 with" in card.finding
+    assert card.figure_html.count("<figure") == 12
+    assert 'id="setting-w_9"' in card.figure_html
+
+
+def test_failure_card_lists_failed_and_stopped(seen):
+    """Failed and stopped trials are listed with reasons; a trial that a retry saved is not."""
+    card = failure_card(seen)
+    assert card.finding == "1 of 11 trials failed: the loss is nan at step 5 (1 trial)."
+    assert card.table.rows() == [
+        ("failed", "t08", 0, 1, "the loss is nan at step 5"),
+        ("stopped", "t09", 0, 5, "rung 5: last of 3"),
+    ]
+
+
+def test_provenance_card(seen):
+    """Sweep, time, data, revision, seeds, classifiers, versions and the spec are told."""
+    card = provenance_card(seen)
+    assert card.finding == (
+        "Sweep digits-20260102 began at 2026-01-02T03:04:05+00:00 on the data set digits, from revision "
+        "abc1234; seeds of its trials: 0, 1. Held-out accuracy of the classifiers that judge coherence: "
+        "m0 0.970, m1 0.970, m2 0.970."
+    )
+    assert card.table.rows() == [("mopoe-sweep", "0.1.0"), ("torch", "2.9.0")]
+    assert "name: digits &lt;demo&gt;\nsearch:\n  beta:\n    low: 0.5\n" in card.figure_html
+
+
+def test_cards_without_data_say_why(tmp_path, make_manifest):
+    """Before the first trial no card but provenance has anything to show, and each says so."""
+    StoreWriter(tmp_path).write_manifest(make_manifest())
+    cards = [make(view(open_store(tmp_path))) for make in CARDS]
+    assert [c.finding for c in cards[:-1]] == [
+        "No trial has completed with finite objectives yet, so there is nothing to compare.",
+        "No trial has completed with finite objectives yet, so there is nothing to compare.",
+        "No picked trial has coherence of unobserved modalities.",
+        "No picked trial has coherence of unobserved modalities.",
+        "No picked trial has stored images.",
+        "No epoch with a finite loss has been recorded.",
+        "No setting was searched.",
+        "None: no trials.",
+    ]
+    assert all(c.figure_html is None and c.table is None for c in cards[:-1])
+
+
+@pytest.mark.parametrize(("objectives", "figures"), [(1, 0), (3, 3)])
+def test_other_numbers_of_objectives(tmp_path, make_manifest, make_record, objectives, figures):
+    """One objective has no trade-off to draw; three have a figure for each two; all cards stand."""
+    names = ("conditional_coherence", "log_likelihood", "joint_coherence")[:objectives]
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(
+        replace(
+            make_manifest(),
+            objectives=tuple(Objective(name=n) for n in names),
+            reference_point=dict.fromkeys(names, 0.0),
+        )
+    )
+    for k in range(3):
+        values = {n: float((k + i) % 3) for i, n in enumerate(names)}
+        writer.write_trial(
+            make_record(f"t{k}", status="completed", objectives=values, parameters={"beta": float(k)})
+        )
+    found = view(open_store(tmp_path))
+    cards = [make(found) for make in CARDS]
+    assert (cards[0].figure_html or "").count("<figure") == figures
+    assert cards[0].finding.startswith("1 config of 3 is" if objectives == 1 else "3 configs of 3 are")
+
+
+def test_a_trial_that_diverged_does_not_hide_the_others(tmp_path, make_manifest, make_report):
+    """Losses that are no numbers, or huge, neither break the curves nor set their scale."""
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(make_manifest())
+    for trial in range(5):
+        reports = [replace(make_report(e, NAMES), loss=100.0 + trial) for e in range(1, 21)]
+        writer.write_reports(f"t{trial}", 0, reports, NAMES)
+    wild = [replace(make_report(1, NAMES), loss=1e12), replace(make_report(2, NAMES), loss=math.nan)]
+    writer.write_reports("t9", 0, wild, NAMES)
+    page = curve_card(view(open_store(tmp_path))).figure_html
+    assert '"range":[99.8,104.0]' in page

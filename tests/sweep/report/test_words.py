@@ -1,0 +1,82 @@
+import math
+
+import polars as pl
+import pytest
+
+from sweep.report.words import (
+    failure_reasons,
+    number,
+    searched_settings,
+    setting_text,
+    status_line,
+    with_error,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.7234, "0.723"),
+        (0.0, "0"),
+        (-1514.26, "-1514"),
+        (123456.7, "123457"),
+        (2.5e7, "2.5e+07"),
+        (1e-5, "1e-05"),
+        (12_345_678, "12345678"),
+        (math.nan, "nan"),
+        (-math.inf, "-inf"),
+    ],
+)
+def test_number(value, text):
+    """A number has three significant digits, and no fewer than its whole part below a million."""
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.72, 0.02, "0.720 ± 0.020"),
+        (-1512.34, 2.0, "-1512.3 ± 2.0"),
+        (-1512.34, 41.7, "-1512 ± 42"),
+        (0.5, 0.0, "0.5"),
+        (0.5, math.nan, "0.5"),
+        (0.5, None, "0.5"),
+    ],
+)
+def test_value_with_error(value, error, text):
+    """A value goes as far as its error's second digit; an error that is none is left out."""
+    assert with_error(value, error) == text
+
+
+def test_status_line_counts_in_order_of_life():
+    """All statuses are counted; no trials give a text, too."""
+    frame = pl.DataFrame({"status": ["running", "failed", "completed", "stopped", "infeasible", "completed"]})
+    assert status_line(frame) == "6 trials: 2 completed, 1 stopped, 1 failed, 1 infeasible, 1 running"
+    assert status_line(frame.clear()) == "no trials"
+
+
+def test_reasons_are_grouped_by_first_line():
+    """Failures with one first line count together; most frequent first; a missing reason is said."""
+    frame = pl.DataFrame(
+        {
+            "status": ["failed"] * 4 + ["completed"],
+            "error": ["no memory", "loss is nan\ntrace a", "loss is nan\ntrace b", None, "ignored"],
+        }
+    )
+    assert failure_reasons(frame) == [("loss is nan", 2), ("no memory", 1), ("no reason recorded", 1)]
+
+
+def test_components_of_a_simplex_are_one_setting():
+    """Numbered columns are gathered if they start at 1; other trailing digits belong to the name."""
+    columns = ["p_weights_1", "p_weights_2", "p_layer_2", "p_beta", "o_x"]
+    assert searched_settings(columns) == {
+        "weights": ["p_weights_1", "p_weights_2"],
+        "layer_2": ["p_layer_2"],
+        "beta": ["p_beta"],
+    }
+
+
+def test_many_weights_are_summed_up():
+    """Up to six weights are written out, more are counted with their largest."""
+    assert setting_text([0.5, 0.25, 0.25]) == "0.50 0.25 0.25"
+    assert setting_text([0.4] + [0.1] * 6) == "7 weights, largest 0.40"

@@ -1,0 +1,174 @@
+import math
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sweep.errors import StoreError
+from sweep.store.read import Store, open_store
+from sweep.store.schema import KEYS, TABLES
+from sweep.store.write import StoreWriter
+
+NAMES = ("m0", "m1")
+
+
+def test_no_folder_is_said(tmp_path):
+    """A path that is not there is named."""
+    with pytest.raises(StoreError) as error:
+        open_store(tmp_path / "nowhere")
+    assert str(error.value) == f"there is no results folder {tmp_path / 'nowhere'}"
+
+
+def test_folder_without_manifest_is_said(tmp_path):
+    """A folder that is no results folder says what was looked for."""
+    with pytest.raises(StoreError) as error:
+        open_store(tmp_path)
+    assert str(error.value) == f"{tmp_path} is no results folder: it holds no sweep.json"
+
+
+def test_damaged_manifest_is_found_on_opening(tmp_path):
+    """A manifest cut off midway raises on opening, not later, also if it is no text at all."""
+    (tmp_path / "sweep.json").write_text('{"schema_version": 1, "name"')
+    with pytest.raises(StoreError, match=r"sweep\.json is damaged: "):
+        open_store(tmp_path)
+    (tmp_path / "sweep.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StoreError, match=r"^cannot read .*sweep\.json: "):
+        open_store(tmp_path)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_empty_store_has_empty_tables(tmp_path, name):
+    """Before anything is written each table is empty and has its fixed columns."""
+    frame = getattr(Store(tmp_path), name)().collect()
+    assert frame.height == 0
+    assert frame.columns == TABLES[name].names
+    assert frame.schema["trial_id"] == pl.String
+
+
+def test_round_trip_keeps_values_and_utc(tmp_path, make_record):
+    """A trial comes back with its values; a time in another zone comes back as the same instant in UTC."""
+    from zoneinfo import ZoneInfo
+
+    start = datetime(2026, 7, 1, 12, tzinfo=ZoneInfo("Asia/Kolkata"))
+    record = make_record(started_at=start, parameters={"beta": 2.5}, objectives={"x": math.nan}, seconds=1.5)
+    StoreWriter(tmp_path).write_trial(record)
+    (row,) = Store(tmp_path).trials().collect().to_dicts()
+    assert row["started_at"] == datetime(2026, 7, 1, 6, 30, tzinfo=UTC)
+    assert (row["p_beta"], row["seconds"], row["error"]) == (2.5, 1.5, None)
+    assert math.isnan(row["o_x"])
+
+
+def test_final_record_wins_in_any_order_of_writing(tmp_path, make_record):
+    """Of a trial's records the final one is read, even if `running` was written later."""
+    writer = StoreWriter(tmp_path)
+    end = datetime(2026, 1, 3, tzinfo=UTC)
+    writer.write_trial(make_record("t1", status="completed", ended_at=end))
+    writer.write_trial(make_record("t1"))
+    writer.write_trial(make_record("t2"))
+    writer.write_trial(make_record("t3", status="stopped", ended_at=end))
+    writer.write_trial(make_record("t3", status="failed", ended_at=end + timedelta(seconds=1)))
+    found = Store(tmp_path).latest_trials().collect()
+    assert dict(found.select("trial_id", "status").iter_rows()) == {
+        "t1": "completed",
+        "t2": "running",
+        "t3": "failed",
+    }
+
+
+def test_latest_trial_is_its_last_attempt(tmp_path, make_record):
+    """`trials` keeps each attempt; `latest_trials` the last alone, also the eleventh."""
+    writer = StoreWriter(tmp_path)
+    end = datetime(2026, 1, 3, tzinfo=UTC)
+    for attempt in (10, 2):
+        writer.write_trial(make_record("t1", attempt=attempt, status="failed", ended_at=end))
+    store = Store(tmp_path)
+    assert sorted(store.trials().collect()["attempt"]) == [2, 10]
+    assert store.latest_trials().collect()["attempt"].to_list() == [10]
+
+
+def test_files_may_differ_in_columns_and_number_types(tmp_path, make_record):
+    """An absent column is null, a whole number beside a float becomes one, and text wins over numbers."""
+    writer = StoreWriter(tmp_path)
+    writer.write_trial(make_record("t1", parameters={"a": 1, "b": 2, "c": 0.5}))
+    writer.write_trial(make_record("t2", parameters={"a": 1.5, "b": 3, "c": "auto"}))
+    writer.write_trial(make_record("t3", parameters={"d": "x"}))
+    found = Store(tmp_path).latest_trials().select("^p_.*$").collect()
+    assert found.to_dict(as_series=False) == {
+        "p_a": [1.0, 1.5, None],
+        "p_b": [2, 3, None],
+        "p_c": ["0.5", "auto", None],
+        "p_d": [None, None, "x"],
+    }
+    assert found.schema["p_b"] == pl.Int64
+
+
+def test_fixed_columns_take_the_types_of_the_schema(tmp_path):
+    """A file that stores a fixed column in a narrower type is read in the schema's type."""
+    (tmp_path / "epochs").mkdir()
+    table = pa.table({"trial_id": ["t"], "attempt": [0], "epoch": [1], "loss": pa.array([1.5], pa.float32())})
+    pq.write_table(table, tmp_path / "epochs" / "a.parquet")
+    found = Store(tmp_path).epochs().collect()
+    assert found.schema["epoch"] == pl.Int32
+    assert found.schema["loss"] == pl.Float64
+    assert found["loss"].to_list() == [1.5]
+    assert found["kl"].to_list() == [None]
+
+
+def test_epochs_reported_twice_are_read_once(tmp_path, make_report):
+    """A trial that resumed from a checkpoint and reported an epoch again has one row for it."""
+    writer = StoreWriter(tmp_path)
+    writer.write_reports("t1", 0, [make_report(e, NAMES) for e in (1, 2)], NAMES)
+    writer.write_reports("t1", 0, [make_report(e, NAMES) for e in (2, 3)], NAMES)
+    assert sorted(Store(tmp_path).epochs().collect()["epoch"]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_no_two_rows_share_a_key(made_up_sweep, name):
+    """The key of each table names its rows."""
+    frame = getattr(open_store(made_up_sweep), name)().collect()
+    assert frame.height > 0
+    assert frame.select(KEYS[name]).n_unique() == frame.height
+
+
+def test_store_grows_while_it_is_open(tmp_path, make_record):
+    """Each call sees the files there are now, and none that is still being written."""
+    writer, store = StoreWriter(tmp_path), Store(tmp_path)
+    writer.write_trial(make_record("t1"))
+    assert store.trials().collect().height == 1
+    (tmp_path / "trials" / ".t2-0-running-0.parquet").write_bytes(b"PAR1 half a file")
+    writer.write_trial(make_record("t3"))
+    assert sorted(store.trials().collect()["trial_id"]) == ["t1", "t3"]
+
+
+@pytest.mark.parametrize("keep", [0, 4, 200, -1])
+def test_damaged_file_is_named(tmp_path, make_record, keep):
+    """A file cut off at any place is named in one sentence."""
+    StoreWriter(tmp_path).write_trial(make_record())
+    (path,) = (tmp_path / "trials").iterdir()
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(StoreError) as error:
+        Store(tmp_path).trials()
+    assert str(error.value).startswith(f"{path} is damaged or no Parquet file: ")
+
+
+def test_newer_file_is_refused(tmp_path, make_record):
+    """A file of a newer schema is named, with its version and ours."""
+    StoreWriter(tmp_path).write_trial(make_record())
+    (path,) = (tmp_path / "trials").iterdir()
+    table = pq.read_table(path)
+    newer = table.replace_schema_metadata(table.schema.metadata | {b"schema_version": b"2"})
+    pq.write_table(newer, path)
+    with pytest.raises(StoreError) as error:
+        Store(tmp_path).trials()
+    assert str(error.value).startswith(
+        f"{path} has schema version 2, but this release reads versions up to 1"
+    )
+
+
+def test_folder_names_are_taken_literally(tmp_path, make_record):
+    """A results folder whose name holds wildcard signs is read as it is."""
+    root = tmp_path / "beta[0-9]*"
+    StoreWriter(root).write_trial(make_record("t1"))
+    assert Store(root).trials().collect()["trial_id"].to_list() == ["t1"]

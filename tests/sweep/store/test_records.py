@@ -1,0 +1,50 @@
+import json
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from sweep.errors import StoreError
+from sweep.store.records import Manifest
+
+PATH = Path("results/digits/sweep.json")
+
+
+def test_manifest_survives_its_text(make_manifest):
+    """A manifest read back from its JSON is the same manifest."""
+    before = make_manifest()
+    assert Manifest.from_json(before.to_json(), PATH) == before
+
+
+def test_newer_manifest_is_refused(make_manifest):
+    """A manifest of a newer release is refused with both versions and a way out."""
+    found = json.loads(make_manifest().to_json()) | {"schema_version": 7, "colour": "blue"}
+    with pytest.raises(StoreError) as error:
+        Manifest.from_json(json.dumps(found), PATH)
+    assert str(error.value) == (
+        f"{PATH} has schema version 7, but this release reads versions up to 1: "
+        "install the release that wrote it, or a newer one"
+    )
+
+
+@pytest.mark.parametrize("name", ["schema_version", "objectives", "sweep_id", "spec"])
+def test_manifest_without_a_field_is_damaged(make_manifest, name):
+    """A missing field is named."""
+    found = json.loads(make_manifest().to_json())
+    del found[name]
+    with pytest.raises(StoreError) as error:
+        Manifest.from_json(json.dumps(found), PATH)
+    assert str(error.value) == f"{PATH} is damaged: it has no {name!r}"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": "x"}', '{"schema_version": null}'])
+def test_damaged_manifest_names_the_file(text):
+    """Text that is no manifest raises StoreError with the file's name, whatever is wrong."""
+    with pytest.raises(StoreError, match=r"^results/digits/sweep\.json is damaged: "):
+        Manifest.from_json(text, PATH)
+
+
+def test_time_needs_a_zone(make_record):
+    """A record with a time of no zone is refused, since it could not be stored as UTC."""
+    with pytest.raises(ValueError, match="started_at is 2026-01-02 00:00:00, but must have a time zone"):
+        make_record(started_at=datetime(2026, 1, 2))  # noqa: DTZ001 - the missing zone is the point
