@@ -1,12 +1,70 @@
 """MoPoE-VAE: the model, its objective, its training and its evaluation (names are loaded on first use)."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_HOMES: dict[str, str] = {}
+if TYPE_CHECKING:
+    from mopoe.config import EvaluationConfig, TrialConfig
+    from mopoe.data import load as load_data
+    from mopoe.data.container import MultimodalData, Split
+    from mopoe.data.registry import ModalitySpec
+    from mopoe.evaluation.classifiers import Classifiers, load_classifiers
+    from mopoe.evaluation.evaluate import Evaluator
+    from mopoe.likelihoods import Bernoulli, Laplace, Likelihood, Normal
+    from mopoe.model import Modality, MoPoE, build_model
+    from mopoe.objective import generalized_elbo
+    from mopoe.records import EpochReport, Evaluation
+    from mopoe.training import train
+
+_HOMES = {
+    "Bernoulli": "mopoe.likelihoods",
+    "Classifiers": "mopoe.evaluation.classifiers",
+    "EpochReport": "mopoe.records",
+    "Evaluation": "mopoe.records",
+    "EvaluationConfig": "mopoe.config",
+    "Evaluator": "mopoe.evaluation.evaluate",
+    "Laplace": "mopoe.likelihoods",
+    "Likelihood": "mopoe.likelihoods",
+    "MoPoE": "mopoe.model",
+    "Modality": "mopoe.model",
+    "ModalitySpec": "mopoe.data.registry",
+    "MultimodalData": "mopoe.data.container",
+    "Normal": "mopoe.likelihoods",
+    "Split": "mopoe.data.container",
+    "TrialConfig": "mopoe.config",
+    "build_model": "mopoe.model",
+    "generalized_elbo": "mopoe.objective",
+    "load_classifiers": "mopoe.evaluation.classifiers",
+    "load_data": "mopoe.data",
+    "train": "mopoe.training",
+}
+
+__all__ = [  # noqa: RUF022 - the order of the imports above
+    "EvaluationConfig",
+    "TrialConfig",
+    "load_data",
+    "MultimodalData",
+    "Split",
+    "ModalitySpec",
+    "Classifiers",
+    "load_classifiers",
+    "Evaluator",
+    "Bernoulli",
+    "Laplace",
+    "Likelihood",
+    "Normal",
+    "Modality",
+    "MoPoE",
+    "build_model",
+    "generalized_elbo",
+    "EpochReport",
+    "Evaluation",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'mopoe' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mopoe' has no attribute {name!r}")
+    attribute = "load" if name == "load_data" else name
+    return getattr(import_module(_HOMES[name]), attribute)

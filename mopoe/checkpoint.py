@@ -90,7 +90,9 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | Non
         for name, parameter in model.named_parameters():
             parts = {key: tensors.get(f"adam/{key}/{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
             if all(t is not None for t in parts.values()):
-                optimizer.state[parameter] = {k: _like(t, parameter, k) for k, t in parts.items() if t is not None}
+                optimizer.state[parameter] = {
+                    k: _like(t, parameter, k) for k, t in parts.items() if t is not None
+                }
     return progress
 
 
@@ -117,7 +119,7 @@ def _parse(text: str, path: Path) -> Progress:
         values: dict[str, Any] = json.loads(text)
         if values["format"] > FORMAT:
             raise CheckpointError(
-                f"{path}: format {values['format']} is newer than this program's ({FORMAT}); update mopoe-sweep"
+                f"{path}: format {values['format']} is newer than this program's ({FORMAT}); update it"
             )
         del values["format"]
         return Progress(**(values | {"config": TrialConfig.from_dict(values["config"])}))

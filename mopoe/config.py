@@ -58,7 +58,9 @@ class TrialConfig:
         good = len(self.channels) == 3 and min(self.channels) >= 1
         _require("channels", list(self.channels), good, "three numbers of at least 1")
         choices = get_args(PriorExpert)
-        _require("prior_expert", self.prior_expert, self.prior_expert in choices, f"one of {', '.join(choices)}")
+        _require(
+            "prior_expert", self.prior_expert, self.prior_expert in choices, f"one of {', '.join(choices)}"
+        )
         if self.subset_weights is not None:
             check_simplex(self.subset_weights)
 

@@ -66,7 +66,9 @@ class MoPoE(nn.Module):
         with_prior = {"all": self.masks, "full": self.masks[-1:], "none": ()}[prior_expert]
         # Not parameters and not saved: a checkpoint's config says what they are.
         self.register_buffer("members_SM", membership(self.masks, len(modalities)), persistent=False)
-        self.register_buffer("prior_S", torch.tensor([float(m in with_prior) for m in self.masks]), persistent=False)
+        self.register_buffer(
+            "prior_S", torch.tensor([float(m in with_prior) for m in self.masks]), persistent=False
+        )
         weights = mixture_weights(subset_weights, len(modalities))
         self.register_buffer("weights_S", torch.tensor(weights, dtype=torch.float64), persistent=False)
 

@@ -4,6 +4,8 @@ Layer for layer those of the paper, with 14,056,975 parameters in five modalitie
 B batch, Z latent, C channels.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
@@ -15,11 +17,13 @@ SIDE = 4
 class ImageEncoder(nn.Module):
     """Three convolutions of stride 2, one hidden layer as wide as the latent space, two linear heads."""
 
-    def __init__(self, latent_dim: int, channels: tuple[int, int, int] = (32, 64, 128), n_colours: int = 3) -> None:
+    def __init__(
+        self, latent_dim: int, channels: tuple[int, int, int] = (32, 64, 128), n_colours: int = 3
+    ) -> None:
         super().__init__()
         widths = (n_colours, *channels)
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
         )
         self.hidden = nn.Linear(channels[-1] * SIDE * SIDE, latent_dim)
         self.mu = nn.Linear(latent_dim, latent_dim)
@@ -37,7 +41,9 @@ class ImageEncoder(nn.Module):
 class ImageDecoder(nn.Module):
     """One hidden layer and three transposed convolutions; no activation at the end."""
 
-    def __init__(self, latent_dim: int, channels: tuple[int, int, int] = (32, 64, 128), n_colours: int = 3) -> None:
+    def __init__(
+        self, latent_dim: int, channels: tuple[int, int, int] = (32, 64, 128), n_colours: int = 3
+    ) -> None:
         super().__init__()
         first, second, third = channels
         self.hidden = nn.Linear(latent_dim, third * SIDE * SIDE)
@@ -56,7 +62,7 @@ class ImageDecoder(nn.Module):
         first, second, third = self.convolutions
         assert isinstance(first, nn.ConvTranspose2d)
         # oneDNN (torch 2.13, CPU) is 1.2 to 6 times slower here with the bias inside the operation.
-        h = F.conv_transpose2d(h, first.weight, None, first.stride, first.padding)
+        h = F.conv_transpose2d(h, first.weight, None, stride=2, padding=1)
         if first.bias is not None:
             h = h + first.bias[:, None, None]
         return third(F.relu(second(F.relu(h))))  # type: ignore[no-any-return] # a Module's call is untyped

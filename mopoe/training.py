@@ -28,7 +28,7 @@ Evaluate = Callable[[MoPoE, int], Evaluation | None]
 def train(
     config: TrialConfig,
     data: MultimodalData,
-    on_report: Callable[[EpochReport], None],
+    on_report: Callable[[EpochReport], bool | None],
     *,
     model: MoPoE | None = None,
     evaluate: Evaluate | None = None,
@@ -43,10 +43,11 @@ def train(
     Args:
         config: the settings; `config.seed` fixes initialisation, data order and noise.
         data: the data set; its training split is used.
-        on_report: called after every epoch. What it raises ends the trial.
+        on_report: called after every epoch. What it raises ends the trial. If it returns False, because the
+            report is not on disk yet, that epoch's checkpoint is left out; the last epoch's never is.
         model: a model of your own networks, already initialised; by default the paper's networks.
         evaluate: held-out measurements, called after every epoch.
-        checkpoint: file to go on from if it exists, and to rewrite after every epoch.
+        checkpoint: file to go on from if it exists, and to rewrite after epochs.
         device: where to train.
 
     Raises:
@@ -67,10 +68,11 @@ def train(
         sums = _train_epoch(model, optimizer, split, config, epoch, done)
         seconds = time.perf_counter() - started
         done.epoch = epoch
-        if checkpoint is not None:
-            checkpoints.save(checkpoint, done.progress(config, data), model, optimizer)
         evaluation = evaluate(model, epoch) if evaluate is not None else None
-        on_report(sums.report(done, config, seconds, evaluation))
+        safe = on_report(sums.report(done, config, seconds, evaluation))
+        # After the report: a trial that goes on from a checkpoint must not leave out an epoch's report.
+        if checkpoint is not None and (safe is not False or epoch == config.epochs):
+            checkpoints.save(checkpoint, done.progress(config, data), model, optimizer)
     return model
 
 

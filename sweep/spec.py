@@ -19,7 +19,7 @@ from mopoe.records import OBJECTIVES
 from mopoe.subsets import mixture_weights
 from search_spaces import Document, did_you_mean, find, load_yaml, show, split_assignment, unknown_key
 from sweep.errors import SpecError
-from sweep.space import FITTING, Choice, Parameter, Simplex, StrictModel, middle, problem, problems_at
+from sweep.space import FITTING, Choice, Parameter, Simplex, Space, StrictModel, middle, problem, problems_at
 
 _SETTINGS = {f.name: f.default for f in fields(TrialConfig)}
 
@@ -162,6 +162,11 @@ class SweepSpec(StrictModel):
     def n_modalities(self) -> int:
         """Return the number of modalities M."""
         return len(self.modalities)
+
+    @property
+    def space(self) -> Space:
+        """Return the search space, translated for Optuna."""
+        return Space(self.search_space, self.n_modalities)
 
     def plain(self) -> dict[str, Any]:
         """Return the file's keys with every default filled in, fit for JSON and for `model_validate`."""

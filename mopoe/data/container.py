@@ -123,7 +123,9 @@ def map_splits(path: Path, modalities: tuple[ModalitySpec, ...]) -> dict[str, Sp
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: not a readable data set ({error}); delete it and it is built anew") from error
+        raise DataError(
+            f"{path}: not a readable data set ({error}); delete it and it is built anew"
+        ) from error
     splits = {}
     for name in SPLITS:
         for m in modalities:
@@ -134,5 +136,7 @@ def map_splits(path: Path, modalities: tuple[ModalitySpec, ...]) -> dict[str, Sp
                     f"{path}: {name}/{m.name} holds {shape}, but must have samples of shape {list(m.shape)}; "
                     "delete the file and it is built anew"
                 )
-        splits[name] = Split({m.name: tensors[f"{name}/{m.name}"] for m in modalities}, tensors[f"{name}/labels"])
+        splits[name] = Split(
+            {m.name: tensors[f"{name}/{m.name}"] for m in modalities}, tensors[f"{name}/labels"]
+        )
     return splits

@@ -99,7 +99,9 @@ def load_classifiers(data: MultimodalData, config: ClassifierConfig | None = Non
     config = config or ClassifierConfig()
     for m in data.modalities:
         if len(m.shape) != 3 or m.shape[1:] != (28, 28):
-            raise DataError(f"modality {m.name!r} has shape {list(m.shape)}, but classifiers read [channels, 28, 28]")
+            raise DataError(
+                f"modality {m.name!r} has shape {list(m.shape)}, but classifiers read [channels, 28, 28]"
+            )
     key = json.dumps({"data": data.fingerprint, "torch": torch.__version__, **asdict(config)}, sort_keys=True)
     name = f"classifiers-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
     path = cached_file(cache_dir() / name, lambda path: _train_all(path, data, config))
@@ -109,7 +111,10 @@ def load_classifiers(data: MultimodalData, config: ClassifierConfig | None = Non
 def accuracy(network: nn.Module, x: Tensor, labels: Tensor) -> float:
     """Return the share of samples (uint8) that a network in eval mode classifies correctly."""
     with torch.inference_mode():
-        hits = [(network(to_unit(a)).argmax(1) == b).sum() for a, b in zip(x.split(500), labels.split(500), strict=True)]
+        hits = [
+            (network(to_unit(a)).argmax(1) == b).sum()
+            for a, b in zip(x.split(500), labels.split(500), strict=True)
+        ]
     return int(torch.stack(hits).sum()) / len(labels)
 
 
@@ -153,11 +158,15 @@ def _read(path: Path, data: MultimodalData) -> Classifiers:
         for m in data.modalities:
             network = ImageClassifier(m.shape[0], data.n_classes)
             prefix = f"{m.name}/"
-            network.load_state_dict({k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)})
+            network.load_state_dict(
+                {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+            )
             networks[m.name] = network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload] # torch's stub lacks it
         measured = {m.name: float(metadata[m.name]) for m in data.modalities}
     except (SafetensorError, OSError, RuntimeError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not readable classifiers ({error}); delete it and they are trained anew") from error
+        raise DataError(
+            f"{path}: not readable classifiers ({error}); delete it and they are trained anew"
+        ) from error
     digest = hashlib.sha256()
     for key, tensor in tensors.items():
         digest.update(key.encode() + tensor.numpy().tobytes())

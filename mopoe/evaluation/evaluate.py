@@ -59,7 +59,9 @@ class Evaluator:
         started = time.perf_counter()
         c, split = self.config, self.data.split(self.config.split)
         model.eval()
-        conditional = conditional_coherence(model, split, self.classifiers, c.coherence_samples, c.seed, self.device)
+        conditional = conditional_coherence(
+            model, split, self.classifiers, c.coherence_samples, c.seed, self.device
+        )
         joint = joint_coherence(model, self.classifiers, c.joint_samples, c.seed, self.device)
         log_p_N = joint_log_likelihood(
             model, split, c.likelihood_samples, c.importance_samples, c.seed, self.device

@@ -56,8 +56,9 @@ def joint_log_likelihood(
 
 
 def component_shares(n: int, n_components: int) -> Tensor:
-    """Return how many of n samples each component gives: as equal as possible, the last ones (the larger
-    subsets) first in line for the rest.
+    """Return how many of n samples each component gives, as equal as possible.
+
+    The last components (the larger subsets) are first in line for the rest.
 
     >>> component_shares(8, 3)
     tensor([2, 3, 3])

@@ -38,7 +38,9 @@ def draw_pictures(
             mask = (1 << size) - 1
             s = model.masks.index(mask)
             # The same noise for every source, so that strips differ by what was observed alone.
-            noise_BZ = torch.randn(mu_SBZ[s].shape, generator=generator(seed, "pictures", device=device), device=device)
+            noise_BZ = torch.randn(
+                mu_SBZ[s].shape, generator=generator(seed, "pictures", device=device), device=device
+            )
             z_BZ = mu_SBZ[s] + noise_BZ * precision_SBZ[s].rsqrt()
             strips += _decoded(model, z_BZ, classifiers, "conditional", mask)
         rng = generator(seed, "pictures from the prior", device=device)

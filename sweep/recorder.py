@@ -1,0 +1,116 @@
+"""The driver's side of the record: writes the trials table as Ray Tune's callbacks report what happens."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ray.tune import Callback
+
+from sweep.analysis.fronts import front_mask, hypervolume
+from sweep.outcome import Ended, Standing, completed_points, end_record, start_record
+from sweep.spec import SweepSpec, trial_config_for
+from sweep.store.records import TrialRecord
+from sweep.store.write import StoreWriter
+from sweep.trainable import checkpoint_path
+
+
+@dataclass(slots=True)
+class _Running:
+    """A trial between its start and its end."""
+
+    record: TrialRecord
+    last: dict[str, Any] = field(default_factory=dict)
+
+
+class Recorder(Callback):
+    """Writes one row per trial, keeps the weights of the front, and tells how the sweep stands.
+
+    Args:
+        spec: the sweep.
+        writer: the store.
+        ended: trials of earlier runs of the same sweep.
+        on_change: called with the standing after every event.
+    """
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        writer: StoreWriter,
+        ended: Sequence[Ended],
+        on_change: Callable[[Standing], None],
+    ) -> None:
+        self._spec = spec
+        self._writer = writer
+        self._ended = list(ended)
+        self._running: dict[str, _Running] = {}
+        self._on_change = on_change
+        self._epochs_each = trial_config_for(spec, ()).epochs
+        self._epochs_here = 0
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Record that a trial runs; a retry after a lost worker keeps its first record."""
+        if trial.trial_id not in self._running:
+            record = start_record(self._spec, trial.config, datetime.now(UTC))
+            self._running[trial.trial_id] = _Running(record)
+            self._writer.write_trial(record)
+        self._on_change(self.standing())
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Keep what a trial reported last."""
+        running = self._running.get(trial.trial_id)
+        if running is not None and ("epoch" in result or "failure" in result):
+            self._epochs_here += max(0, result.get("epoch", 0) - running.last.get("epoch", 0))
+            running.last |= result
+            self._on_change(self.standing())
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Record how a trial ended that returned by itself."""
+        running = self._running.pop(trial.trial_id)
+        self._close(running, {})
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Record a trial whose worker was lost more often than allowed."""
+        running = self._running.pop(trial.trial_id, None)
+        if running is not None:
+            self._close(running, {"failure": "its worker process was lost (killed, or out of memory)"})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing: Ray pickles callbacks to restore them, and a sweep is never restored so."""
+        return {}
+
+    def standing(self) -> Standing:
+        """Return how the sweep stands."""
+        found = completed_points(self._ended, self._spec.objectives)
+        gone = len(self._ended) * self._epochs_each
+        gone += sum(running.last.get("epoch", 0) for running in self._running.values())
+        return Standing(
+            total=self._spec.trials,
+            done=len(found.trial_ids),
+            running=len(self._running),
+            failed=sum(trial.status == "failed" for trial in self._ended),
+            front_size=int(front_mask(found).sum()),
+            hypervolume=hypervolume(found, self._spec.reference_point),
+            epochs_left=max(0, self._spec.trials * self._epochs_each - gone),
+            epochs_here=self._epochs_here,
+        )
+
+    def _close(self, running: _Running, failure: dict[str, str]) -> None:
+        last = running.last | failure
+        record = end_record(running.record, last, self._spec.objectives, datetime.now(UTC))
+        self._writer.write_trial(record)
+        self._ended.append(
+            Ended(trial_id=record.trial_id, status=record.status, objectives=record.objectives)
+        )
+        self._drop_dominated_checkpoints()
+        self._on_change(self.standing())
+
+    def _drop_dominated_checkpoints(self) -> None:
+        """Keep weights of the front only: a sweep of large models would fill a disk otherwise."""
+        found = completed_points(self._ended, self._spec.objectives)
+        kept = {name for name, keep in zip(found.trial_ids, front_mask(found), strict=True) if keep}
+        for trial in self._ended:
+            if trial.trial_id not in kept:
+                checkpoint_path(self._writer.root, trial.trial_id).unlink(missing_ok=True)

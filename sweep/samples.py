@@ -1,0 +1,80 @@
+"""Draws samples from a trial's checkpoint: what the model makes of a subset of the modalities."""
+
+from pathlib import Path
+
+from mopoe.subsets import subset_label
+from sweep.errors import StoreError
+from sweep.store.read import open_store
+
+
+def checkpoints(root: Path) -> dict[str, Path]:
+    """Return the checkpoints of a results folder by name, sorted."""
+    return {path.stem: path for path in sorted((root / "checkpoints").glob("*.safetensors"))}
+
+
+def choose_checkpoint(root: Path, trial: str | None) -> Path:
+    """Return the checkpoint of a trial; without a name, the newest.
+
+    Raises:
+        StoreError: the folder is no results folder, or has no such checkpoint.
+    """
+    open_store(root)
+    found = checkpoints(root)
+    if not found:
+        raise StoreError(f"{root} holds no checkpoint; `sweep trial` writes one, a sweep those of its front")
+    if trial is None:
+        return max(found.values(), key=lambda path: path.stat().st_mtime_ns)
+    # A single trial's checkpoints carry the attempt at the end; the last attempt is meant.
+    matches = [name for name in found if name == trial or name.rpartition("-")[0] == trial]
+    if not matches:
+        raise StoreError(f"{root} holds no checkpoint of trial {trial!r}; there are: {', '.join(found)}")
+    return found[matches[-1]]
+
+
+def source_mask(source: str, names: tuple[str, ...]) -> int:
+    """Return the bit mask of a subset written as "m0+m2", "all" or "prior".
+
+    Raises:
+        StoreError: a name is not a modality.
+
+    >>> source_mask("m0+m2", ("m0", "m1", "m2"))
+    5
+    """
+    if source == "prior":
+        return 0
+    if source == "all":
+        return (1 << len(names)) - 1
+    mask = 0
+    for name in source.split("+"):
+        if name not in names:
+            raise StoreError(
+                f"--source names {name!r}, but must be modalities joined by '+' ({'+'.join(names)}), "
+                "all or prior"
+            )
+        mask |= 1 << names.index(name)
+    return mask
+
+
+def draw_samples(checkpoint: Path, source: str, n: int, seed: int, out: Path) -> str:
+    """Write a grid of samples as an image and return a sentence that says what it shows.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged.
+        StoreError: the source is no subset of the modalities.
+    """
+    from mopoe.checkpoint import read_progress, restore
+    from mopoe.data import load
+    from mopoe.grids import sample_grid, save_grid
+    from mopoe.model import build_model
+
+    progress = read_progress(checkpoint)
+    data = load(progress.data, **progress.data_options)
+    names = tuple(m.name for m in data.modalities)
+    mask = source_mask(source, names)
+    model = build_model(progress.config, data.modalities)
+    restore(checkpoint, model)
+    n = min(n, len(data.test))
+    save_grid(sample_grid(model, data.test, mask, n, seed), out)
+    what = f"generated from {subset_label(mask, names)}" if mask else "drawn from the prior"
+    m = len(names)
+    return f"{out}: rows 1 to {m} are test samples, rows {m + 1} to {2 * m} are {what} ({checkpoint.stem})"

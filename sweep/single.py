@@ -1,0 +1,131 @@
+"""One trial on this machine, without Ray: the same tables as a sweep, and a checkpoint for samples."""
+
+import hashlib
+import json
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from mopoe.config import TrialConfig
+from mopoe.errors import DivergedError
+from mopoe.records import EpochReport
+from sweep.errors import StoreError
+from sweep.manifest import enter, open_folder
+from sweep.outcome import end_record
+from sweep.spec import SweepSpec
+from sweep.store.read import Store
+from sweep.store.records import TrialRecord
+from sweep.store.write import StoreWriter
+from sweep.trainable import (
+    ReportWriter,
+    checkpoint_path,
+    device_name,
+    failure_text,
+    materials,
+    report_to_ray,
+    run_trial,
+)
+
+
+def run_single(
+    spec: SweepSpec,
+    config: TrialConfig,
+    root: Path,
+    *,
+    resume: bool,
+    device: str,
+    on_report: Callable[[EpochReport], None],
+) -> TrialRecord:
+    """Train one trial and return its final record; every call but a resumed one is a new attempt.
+
+    Args:
+        spec: the sweep the trial belongs to, for its data set, evaluation and objectives.
+        config: the trial's settings.
+        root: results folder; trials of one data set and evaluation may share it.
+        resume: go on from the checkpoint of the last attempt.
+        device: "cpu" or "cuda".
+        on_report: called after every epoch.
+
+    Raises:
+        StoreError: the folder holds something else, or there is nothing to resume.
+        DivergedError: the loss stopped being a finite number; the trial is recorded as failed.
+    """
+    spec_hash = trials_hash(spec)
+    known = open_folder(root, spec, spec_hash) is not None
+    trial_id = f"{config.config_id}-s{config.seed}"
+    attempts = _attempts(Store(root), trial_id) if known else 0
+    if resume and attempts == 0:
+        raise StoreError(f"{root} holds no trial {trial_id} to resume; leave out --resume to start it")
+    attempt = attempts - 1 if resume else attempts
+    checkpoint = checkpoint_path(root, f"{trial_id}-{attempt}")
+    if resume and not checkpoint.exists():
+        raise StoreError(f"{checkpoint} is missing, so that the trial cannot be resumed; leave out --resume")
+    _, classifiers = materials(spec.data.name, tuple(sorted(spec.data.options.items())))
+    enter(root, spec, spec_hash, classifiers.accuracy)
+    writer = StoreWriter(root)
+    record = _start(spec, config, trial_id, attempt)
+    writer.write_trial(record)
+    reports = ReportWriter(writer, trial_id, attempt, spec.modalities)
+    last: dict[str, object] = {"device": device_name(device), "host": socket.gethostname()}
+
+    def take(report: EpochReport) -> bool:
+        written = reports.add(report)
+        last.update(report_to_ray(report))
+        on_report(report)
+        return written
+
+    try:
+        run_trial(
+            config,
+            spec.data.name,
+            tuple(sorted(spec.data.options.items())),
+            spec.evaluation,
+            take,
+            checkpoint=checkpoint,
+            device=device,
+        )
+    except DivergedError as error:
+        last["failure"] = failure_text(error)
+        raise
+    except KeyboardInterrupt:
+        last["failure"] = "interrupted; go on with --resume"
+        raise
+    finally:
+        reports.flush()
+        record = end_record(record, last, spec.objectives, datetime.now(UTC))
+        writer.write_trial(record)
+    return record
+
+
+def trials_hash(spec: SweepSpec) -> str:
+    """Return a hash of what makes single trials comparable: data, evaluation, objectives, reference point."""
+    plain = spec.plain()
+    kept = {key: plain[key] for key in ("data", "evaluation", "objectives", "reference_point")}
+    return "t" + hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:11]
+
+
+def _attempts(store: Store, trial_id: str) -> int:
+    return store.trials().filter(pl.col("trial_id") == trial_id).collect().height
+
+
+def _start(spec: SweepSpec, config: TrialConfig, trial_id: str, attempt: int) -> TrialRecord:
+    defaults = TrialConfig().to_dict()
+    settings = config.to_dict()
+    scalars = {k: v for k, v in settings.items() if isinstance(v, (int, float, str)) and v != defaults[k]}
+    scalars.pop("seed", None)
+    record = TrialRecord(
+        trial_id=trial_id,
+        attempt=attempt,
+        config_id=config.config_id,
+        seed=config.seed,
+        status="running",
+        epochs=0,
+        epochs_max=config.epochs,
+        started_at=datetime.now(UTC),
+        config_json=config.to_json(),
+    )
+    return replace(record, parameters=scalars | spec.space.columns(settings))

@@ -1,0 +1,162 @@
+"""`mopoe.train` as a Ray Tune function trainable: runs in a worker, writes the wide tables itself.
+
+Ray carries only a few numbers per epoch. A trial that diverges or raises reports its reason and ends; only a
+lost worker is a failure in Ray's eyes, and then the trial goes on from its last checkpoint.
+"""
+
+import functools
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mopoe.config import EvaluationConfig, TrialConfig
+from mopoe.errors import MopoeError
+from mopoe.records import EpochReport
+from sweep.spec import SweepSpec
+from sweep.store.write import StoreWriter
+
+if TYPE_CHECKING:
+    from mopoe.data.container import MultimodalData
+    from mopoe.evaluation.classifiers import Classifiers
+
+FLUSH_SECONDS = 10.0
+"""Reports are written together after this long, so that short epochs do not make a file each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPlan:
+    """What every worker of a sweep needs to know; travels once, as plain values."""
+
+    root: str
+    """The sweep's results folder."""
+    spec: dict[str, Any]
+    """The sweep's YAML file as plain data."""
+    threads: int
+    """Threads of torch per trial."""
+    use_gpu: bool
+    """Whether trials have been given a GPU."""
+
+
+class ReportWriter:
+    """Collects a trial's epoch reports and writes them to the store now and then."""
+
+    def __init__(self, writer: StoreWriter, trial_id: str, attempt: int, modalities: tuple[str, ...]) -> None:
+        self._writer = writer
+        self._trial_id = trial_id
+        self._attempt = attempt
+        self._modalities = modalities
+        self._waiting: list[EpochReport] = []
+        self._flushed_at = time.monotonic()
+
+    def add(self, report: EpochReport) -> bool:
+        """Take a report; return whether all reports are written, which happens when it is time."""
+        self._waiting.append(report)
+        if report.evaluation is not None or time.monotonic() - self._flushed_at > FLUSH_SECONDS:
+            self.flush()
+        return not self._waiting
+
+    def flush(self) -> None:
+        """Write what has gathered."""
+        self._writer.write_reports(self._trial_id, self._attempt, self._waiting, self._modalities)
+        self._waiting = []
+        self._flushed_at = time.monotonic()
+
+
+def make_trainable(plan: WorkerPlan) -> Callable[[dict[str, Any]], None]:
+    """Return the function that Ray Tune calls in a worker with one suggestion of the searcher."""
+
+    def trainable(suggested: dict[str, Any]) -> None:
+        run_suggestion(suggested, plan)
+
+    return trainable
+
+
+def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
+    """Train one suggested trial and report its epochs to Ray Tune; a failure is reported, not raised."""
+    import torch
+    from ray import tune
+
+    torch.set_num_threads(plan.threads)
+    spec = SweepSpec.model_validate(plan.spec)
+    device = "cuda" if plan.use_gpu and torch.cuda.is_available() else "cpu"
+    where = {"device": device_name(device), "host": socket.gethostname()}
+    root = Path(plan.root)
+    reports = ReportWriter(StoreWriter(root), suggested["trial_id"], 0, spec.modalities)
+
+    def on_report(report: EpochReport) -> bool:
+        written = reports.add(report)
+        tune.report({**where, **report_to_ray(report)})
+        return written
+
+    try:
+        run_trial(
+            spec.trial_config(spec.space.settings(suggested["suggestion"])),
+            spec.data.name,
+            tuple(sorted(spec.data.options.items())),
+            spec.evaluation,
+            on_report,
+            checkpoint=checkpoint_path(root, suggested["trial_id"]),
+            device=device,
+        )
+    except (MopoeError, RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
+        reports.flush()
+        tune.report({**where, "failure": failure_text(error)})
+
+
+def run_trial(
+    config: TrialConfig,
+    data_name: str,
+    data_options: tuple[tuple[str, int], ...],
+    evaluation: EvaluationConfig,
+    on_report: Callable[[EpochReport], bool],
+    *,
+    checkpoint: Path,
+    device: str,
+) -> None:
+    """Train one trial with the data set and classifiers of this process, loaded once."""
+    from mopoe.evaluation.evaluate import Evaluator
+    from mopoe.training import train
+
+    data, classifiers = materials(data_name, data_options)
+    evaluator = Evaluator(data, classifiers, evaluation, epochs=config.epochs, device=device)
+    train(config, data, on_report, evaluate=evaluator, checkpoint=checkpoint, device=device)
+
+
+@functools.cache
+def materials(name: str, options: tuple[tuple[str, int], ...]) -> "tuple[MultimodalData, Classifiers]":
+    """Return a data set and its classifiers, once per process."""
+    from mopoe.data import load
+    from mopoe.evaluation.classifiers import load_classifiers
+
+    data = load(name, **dict(options))
+    return data, load_classifiers(data)
+
+
+def checkpoint_path(root: Path, trial_id: str) -> Path:
+    """Return where a trial's rolling checkpoint is."""
+    return root / "checkpoints" / f"{trial_id}.safetensors"
+
+
+def device_name(device: str) -> str:
+    """Return the device with the name of its hardware, for the record."""
+    import torch
+
+    return f"cuda ({torch.cuda.get_device_name()})" if device == "cuda" else "cpu"
+
+
+def report_to_ray(report: EpochReport) -> dict[str, Any]:
+    """Return the few numbers of an epoch that the searcher and the driver's records need."""
+    found: dict[str, Any] = {"epoch": report.epoch}
+    if report.evaluation is not None:
+        found["objectives"] = dict(report.evaluation.objectives)
+        found["stderr"] = dict(report.evaluation.stderr)
+    return found
+
+
+def failure_text(error: BaseException) -> str:
+    """Return the reason of a failure as one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, MopoeError) and text else f"{type(error).__name__}: {text}"
