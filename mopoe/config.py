@@ -14,6 +14,7 @@ from mopoe.errors import ConfigError
 from mopoe.subsets import check_simplex
 
 PriorExpert = Literal["full", "all", "none"]
+Initialisation = Literal["torch", "he"]
 Split = Literal["train", "validation", "test"]
 
 
@@ -33,6 +34,10 @@ class TrialConfig:
     """Scale of the Laplace likelihood of every pixel, in units of intensity 0..1."""
     channels: tuple[int, int, int] = (32, 64, 128)
     """Channels of the three convolutions; the paper's networks have 32, 64 and 128."""
+    initialisation: Initialisation = "torch"
+    """How weights start: torch's default (as released), or He et al. 2015, which keeps the signal's scale."""
+    initial_logvar: float = 0.0
+    """Start value of the posteriors' log-variance; -5 lets latents carry signal from the first step."""
     lr: float = 5e-4
     """Learning rate of Adam."""
     batch_size: int = 256
@@ -44,7 +49,7 @@ class TrialConfig:
 
     def __post_init__(self) -> None:
         """Reject impossible values with a sentence; whole numbers become floats where a float is meant."""
-        for name in ("beta", "likelihood_scale", "lr"):
+        for name in ("beta", "likelihood_scale", "initial_logvar", "lr"):
             object.__setattr__(self, name, _float(name, getattr(self, name)))
         if self.subset_weights is not None:
             weights = tuple(_float("subset_weights", w) for w in self.subset_weights)
@@ -57,10 +62,12 @@ class TrialConfig:
         _require("seed", self.seed, 0 <= self.seed < 2**63, "between 0 and 2^63 - 1")
         good = len(self.channels) == 3 and min(self.channels) >= 1
         _require("channels", list(self.channels), good, "three numbers of at least 1")
-        choices = get_args(PriorExpert)
         _require(
-            "prior_expert", self.prior_expert, self.prior_expert in choices, f"one of {', '.join(choices)}"
+            "initial_logvar", self.initial_logvar, -20 <= self.initial_logvar <= 20, "between -20 and 20"
         )
+        for name, kind in (("prior_expert", PriorExpert), ("initialisation", Initialisation)):
+            value, choices = getattr(self, name), get_args(kind)
+            _require(name, value, value in choices, f"one of {', '.join(choices)}")
         if self.subset_weights is not None:
             check_simplex(self.subset_weights)
 
@@ -137,6 +144,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "epochs": (int,),
     "seed": (int,),
     "prior_expert": (str,),
+    "initialisation": (str,),
+    "initial_logvar": (int, float),
 }
 
 

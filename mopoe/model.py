@@ -14,7 +14,7 @@ from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
 from mopoe.gaussian import membership, product_of_experts
 from mopoe.likelihoods import Laplace, Likelihood
-from mopoe.networks import ImageDecoder, ImageEncoder
+from mopoe.networks import ImageDecoder, ImageEncoder, initialise
 from mopoe.noise import generator
 from mopoe.subsets import mixture_weights, subset_masks
 
@@ -116,15 +116,16 @@ def build_model(config: TrialConfig, modalities: tuple[ModalitySpec, ...]) -> Mo
             )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(config.seed, "initialisation").initial_seed())
-        parts = {
-            m.name: Modality(
-                ImageEncoder(config.latent_dim, config.channels, m.shape[0]),
-                ImageDecoder(config.latent_dim, config.channels, m.shape[0]),
-                Laplace(config.likelihood_scale),
-            )
-            for m in modalities
-        }
+        parts = {m.name: _modality(config, m.shape[0]) for m in modalities}
     model = MoPoE(
         parts, config.latent_dim, subset_weights=config.subset_weights, prior_expert=config.prior_expert
     )
+    # Channels-last images are faster in every convolution measured, on CPUs and on GPUs.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return] # torch's stub lacks it
+
+
+def _modality(config: TrialConfig, n_colours: int) -> Modality:
+    encoder = ImageEncoder(config.latent_dim, config.channels, n_colours)
+    decoder = ImageDecoder(config.latent_dim, config.channels, n_colours)
+    initialise(encoder, decoder, config.initialisation, config.initial_logvar)
+    return Modality(encoder, decoder, Laplace(config.likelihood_scale))

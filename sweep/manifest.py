@@ -57,7 +57,7 @@ def difference(was: Mapping[str, object], now: Mapping[str, object]) -> str:
                 f"{key}.{inner} was {old.get(inner, 'absent')} there and is {new.get(inner, 'absent')} here"
             )
         return f"{key} was {old} there and is {new} here"
-    return "its specification differs"
+    return "a sweep and single trials do not share a folder"
 
 
 def new_manifest(spec: SweepSpec, spec_hash: str, classifier_accuracy: Mapping[str, float]) -> Manifest:

@@ -113,10 +113,10 @@ def _attempts(store: Store, trial_id: str) -> int:
 
 
 def _start(spec: SweepSpec, config: TrialConfig, trial_id: str, attempt: int) -> TrialRecord:
-    defaults = TrialConfig().to_dict()
     settings = config.to_dict()
-    scalars = {k: v for k, v in settings.items() if isinstance(v, (int, float, str)) and v != defaults[k]}
-    scalars.pop("seed", None)
+    filed = TrialConfig.from_dict(spec.fixed).to_dict() | {"seed": config.seed}
+    # Beside the searched settings, what --set changed against the file.
+    scalars = {k: v for k, v in settings.items() if isinstance(v, (int, float, str)) and v != filed[k]}
     record = TrialRecord(
         trial_id=trial_id,
         attempt=attempt,

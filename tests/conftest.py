@@ -1,0 +1,53 @@
+"""What every test shares: one thread, a cache folder of its own, a tiny data set.
+
+Torch is imported by the fixtures that need it, so that the tests of the light packages stay light.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from mopoe.data.container import MultimodalData
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep what the tests build out of the user's cache, for subprocesses too."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOPOE_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data() -> "MultimodalData":
+    """Two image modalities of one and three colours, four classes; 22 + 12 + 12 samples of noise."""
+    import torch
+
+    from mopoe.data.container import MultimodalData, Split
+    from mopoe.data.registry import ModalitySpec
+
+    torch.set_num_threads(1)
+    rng = torch.Generator().manual_seed(5)
+    specs = (ModalitySpec(name="grey", shape=(1, 28, 28)), ModalitySpec(name="colour", shape=(3, 28, 28)))
+
+    def split(n: int) -> Split:
+        x = {m.name: torch.randint(0, 256, (n, *m.shape), generator=rng, dtype=torch.uint8) for m in specs}
+        return Split(x, torch.arange(n) % 4)
+
+    return MultimodalData(
+        name="tiny",
+        options={"seed": 5},
+        fingerprint="tiny",
+        modalities=specs,
+        n_classes=4,
+        train=split(22),
+        validation=split(12),
+        test=split(12),
+    )

@@ -1,0 +1,144 @@
+"""A second implementation of the objective: plain loops and `torch.distributions`, to compare with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Laplace, Normal, kl_divergence
+
+from mopoe.likelihoods import Likelihood
+from mopoe.model import Modality, MoPoE
+
+torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The parts of the objective, as the plain implementation finds them."""
+
+    loss: Tensor
+    reconstruction: dict[str, Tensor]
+    kl: Tensor
+
+
+def plain_weights(weights: tuple[float, ...] | None, names: tuple[str, ...]) -> list[float]:
+    """Return a weight per subset: uniform, by size or as given."""
+    subsets = [c for size in range(1, len(names) + 1) for c in combinations(names, size)]
+    if weights is None:
+        return [1 / len(subsets) for _ in subsets]
+    if len(weights) == len(subsets):
+        return list(weights)
+    of_size = [sum(len(c) == size for c in subsets) for size in range(len(names) + 1)]
+    return [weights[len(c) - 1] / of_size[len(c)] for c in subsets]
+
+
+def plain_objective(
+    model: MoPoE,
+    x: Mapping[str, Tensor],
+    component_B: Tensor,
+    noise_BZ: Tensor,
+    *,
+    beta: float,
+    weights: tuple[float, ...] | None,
+    prior_expert: str,
+    scale: float,
+) -> Plain:
+    """Return the generalized ELBO's parts from the model's networks alone, subset by subset."""
+    names = model.names
+    posterior = {name: model.encoders[name](x[name]) for name in names}
+    products = []
+    for size in range(1, len(names) + 1):
+        for subset in combinations(names, size):
+            prior = prior_expert == "all" or (prior_expert == "full" and size == len(names))
+            precision = 1.0 if prior else 0.0
+            weighted = 0.0
+            for name in subset:
+                mu, logvar = posterior[name]
+                precision = precision + 1 / logvar.exp()
+                weighted = weighted + mu / logvar.exp()
+            products.append(Normal(weighted / precision, precision**-0.5))
+    kl = torch.zeros(())
+    for weight, q in zip(plain_weights(weights, names), products, strict=True):
+        standard = Normal(torch.zeros_like(q.loc), torch.ones_like(q.scale))
+        kl = kl + weight * kl_divergence(q, standard).sum(1).mean()
+    z = torch.stack(
+        [
+            products[s].loc[b] + products[s].scale[b] * noise_BZ[b]
+            for b, s in enumerate(component_B.tolist())
+        ]
+    )
+    reconstruction = {}
+    for name in names:
+        log_p = Laplace(model.decoders[name](z), scale).log_prob(x[name])
+        reconstruction[name] = -log_p.sum() / len(z)
+    return Plain(loss=sum(reconstruction.values()) + beta * kl, reconstruction=reconstruction, kl=kl)
+
+
+@pytest.fixture(scope="session")
+def plain() -> Callable[..., Plain]:
+    """Give the plain objective."""
+    return plain_objective
+
+
+class InDouble(nn.Module):
+    """An encoder in float64 behind data in float32."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode in float64."""
+        mu, logvar = self.inner(x.double())
+        return mu, logvar
+
+
+@pytest.fixture(scope="session")
+def in_double() -> Callable[..., MoPoE]:
+    """Give a function that makes a model of float64 parameters from a built one."""
+
+    def convert(model: MoPoE, **settings: object) -> MoPoE:
+        parts = {
+            name: Modality(InDouble(model.encoders[name]), model.decoders[name], model.likelihood(name))
+            for name in model.names
+        }
+        return MoPoE(parts, model.latent_dim, **settings).double()
+
+    return convert
+
+
+class Constant(nn.Module):
+    """An encoder that sees nothing: the same posterior for every sample."""
+
+    def __init__(self, mu: Tensor, logvar: Tensor) -> None:
+        super().__init__()
+        self.mu, self.logvar = mu, logvar
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the constants, once per sample."""
+        return self.mu.expand(len(x), -1), self.logvar.expand(len(x), -1)
+
+
+class Function(nn.Module):
+    """A module from a function."""
+
+    def __init__(self, function: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> object:
+        """Call the function."""
+        return self.function(x)
+
+
+@pytest.fixture(scope="session")
+def modality() -> Callable[..., Modality]:
+    """Give a function that makes a modality from two functions and a likelihood."""
+
+    def make(encode: Callable[[Tensor], object], decode: Callable[[Tensor], object], p: Likelihood) -> Modality:
+        return Modality(Function(encode), Function(decode), p)
+
+    return make

@@ -1,0 +1,144 @@
+"""Settings: what is accepted, what is refused, and how configs are told apart."""
+
+import json
+import math
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from mopoe.config import EvaluationConfig, TrialConfig
+from mopoe.errors import ConfigError
+
+
+def test_defaults_are_the_papers_polymnist_run() -> None:
+    """Beta 2.5, 512 dimensions, Adam at 5e-4, 300 epochs of batches of 256, Laplace scale 0.75."""
+    c = TrialConfig()
+    found = (c.beta, c.latent_dim, c.lr, c.epochs, c.batch_size, c.likelihood_scale, c.channels)
+    assert found == (2.5, 512, 5e-4, 300, 256, 0.75, (32, 64, 128))
+    assert (c.subset_weights, c.prior_expert, c.seed) == (None, "full", 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "must"),
+    [
+        ("beta", -1.0, "a number of at least 0"),
+        ("beta", math.nan, "a number of at least 0"),
+        ("beta", math.inf, "a number of at least 0"),
+        ("lr", 0.0, "a number above 0"),
+        ("lr", math.inf, "a number above 0"),
+        ("likelihood_scale", 0.0, "a number above 0"),
+        ("likelihood_scale", math.nan, "a number above 0"),
+        ("latent_dim", 0, "at least 1"),
+        ("batch_size", 0, "at least 1"),
+        ("epochs", 0, "at least 1"),
+        ("seed", -1, "between 0 and 2^63 - 1"),
+        ("seed", 2**63, "between 0 and 2^63 - 1"),
+        ("channels", (1, 2), "three numbers of at least 1"),
+        ("channels", (1, 2, 0), "three numbers of at least 1"),
+        ("prior_expert", "some", "one of full, all, none"),
+    ],
+)
+def test_impossible_values_are_refused_with_a_sentence(name: str, bad: Any, must: str) -> None:
+    """The message says which setting, what it is and what it must be."""
+    with pytest.raises(ConfigError) as error:
+        TrialConfig(**{name: bad})
+    shown = list(bad) if isinstance(bad, tuple) else bad
+    assert str(error.value) == f"{name} is {shown}, but must be {must}"
+
+
+def test_weights_off_the_simplex_are_refused() -> None:
+    """Weights are checked without knowing the number of modalities."""
+    with pytest.raises(ConfigError, match=r"^subset_weights sums to 1.5, but must sum to 1$"):
+        TrialConfig(subset_weights=(0.5, 1.0))
+
+
+def test_from_dict_inverts_to_dict_through_json() -> None:
+    """A config survives JSON, tuples included."""
+    config = TrialConfig(beta=3, subset_weights=(0.2, 0.8), channels=(1, 2, 3), prior_expert="all", seed=7)
+    assert TrialConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert TrialConfig.from_dict(json.loads(config.to_json())) == config
+
+
+def test_an_unknown_setting_lists_those_there_are() -> None:
+    """A typo is refused and every setting named."""
+    with pytest.raises(ConfigError) as error:
+        TrialConfig.from_dict({"betta": 1.0})
+    assert str(error.value).startswith("'betta' is not a setting of a trial; there are: beta, latent_dim, ")
+    assert all(f.name in str(error.value) for f in fields(TrialConfig))
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "must"),
+    [
+        ("beta", "1e-3", "a number"),
+        ("beta", True, "a number"),
+        ("latent_dim", 4.0, "a whole number"),
+        ("epochs", "3", "a whole number"),
+        ("seed", None, "a whole number"),
+        ("prior_expert", 1, "a word"),
+        ("subset_weights", 0.5, "a list of numbers"),
+        ("subset_weights", ["a"], "a list of numbers"),
+        ("channels", [1, 2, True], "a list of"),
+    ],
+)
+def test_a_wrong_type_is_refused_with_a_sentence(name: str, bad: Any, must: str) -> None:
+    """The message shows the value as written and the type it must have."""
+    with pytest.raises(ConfigError) as error:
+        TrialConfig.from_dict({name: bad})
+    assert str(error.value).startswith(f"{name} is {bad!r}, but must be {must}")
+
+
+def test_every_setting_can_be_given_as_plain_values() -> None:
+    """Each field is known to `from_dict`, so a new field cannot be left out of it."""
+    plain = TrialConfig().to_dict()
+    assert set(plain) == {f.name for f in fields(TrialConfig)}
+    for name, value in plain.items():
+        assert getattr(TrialConfig.from_dict({name: value}), name) == getattr(TrialConfig(), name)
+
+
+def test_a_number_too_large_for_a_float_is_refused() -> None:
+    """A whole number of 400 digits does not fit, and the message does not print it."""
+    with pytest.raises(ConfigError, match=r"^beta is a number of 401 digits, but must fit a float$"):
+        TrialConfig.from_dict({"beta": 10**400})
+
+
+def test_whole_numbers_equal_the_same_floats() -> None:
+    """`beta: 2` and `beta: 2.0` are one config with one identity."""
+    a, b = TrialConfig(beta=2, lr=1), TrialConfig(beta=2.0, lr=1.0)
+    assert a == b
+    assert a.to_json() == b.to_json()
+    assert a.config_id == b.config_id
+
+
+def test_replicates_share_their_config_id_and_nothing_else_does() -> None:
+    """The seed does not count for the identity; beta and the weights do."""
+    base = TrialConfig()
+    assert replace(base, seed=9).config_id == base.config_id
+    others = [
+        TrialConfig(beta=2.4),
+        TrialConfig(subset_weights=(0.5, 0.5)),
+        TrialConfig(channels=(32, 64, 127)),
+        TrialConfig(epochs=299),
+    ]
+    assert len({c.config_id for c in [base, *others]}) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "must"),
+    [
+        ("coherence_samples", 0, "at least 1"),
+        ("joint_samples", 0, "at least 1"),
+        ("likelihood_samples", 0, "at least 1"),
+        ("importance_samples", 0, "at least 1"),
+        ("every", -1, "at least 0"),
+        ("pictures", -1, "at least 0"),
+        ("seed", -1, "at least 0"),
+        ("split", "valid", "one of train, validation, test"),
+    ],
+)
+def test_impossible_evaluations_are_refused_with_a_sentence(name: str, bad: Any, must: str) -> None:
+    """The evaluation's settings are checked like the trial's."""
+    with pytest.raises(ConfigError) as error:
+        EvaluationConfig(**{name: bad})
+    assert str(error.value) == f"{name} is {bad}, but must be {must}"

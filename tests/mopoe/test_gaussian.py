@@ -1,0 +1,192 @@
+"""Products of experts, KL and densities against brute force, plain loops and `torch.distributions`."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
+
+from mopoe.gaussian import (
+    chosen_product,
+    kl_to_prior,
+    log_mixture,
+    log_prior,
+    membership,
+    product_of_experts,
+)
+from mopoe.subsets import subset_masks
+
+
+def experts(m: int, b: int = 4, z: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return random means and precisions [M, B, Z] in float64, precisions over four orders of magnitude."""
+    rng = torch.Generator().manual_seed(seed)
+    mu = torch.randn(m, b, z, generator=rng, dtype=torch.float64)
+    return mu, torch.exp(3 * torch.randn(m, b, z, generator=rng, dtype=torch.float64))
+
+
+def prior_of(masks: tuple[int, ...], which: str) -> Tensor:
+    """Return 1 for the subsets whose product includes the prior."""
+    chosen = {"none": (), "all": masks, "full": masks[-1:]}[which]
+    return torch.tensor([1.0 if mask in chosen else 0.0 for mask in masks], dtype=torch.float64)
+
+
+def test_membership_is_the_bits_of_the_masks() -> None:
+    """Row s holds 1 for the modalities whose bit is set in mask s."""
+    assert membership((1, 2, 4, 6, 7), 3).tolist() == [
+        [1, 0, 0],
+        [0, 1, 0],
+        [0, 0, 1],
+        [0, 1, 1],
+        [1, 1, 1],
+    ]
+
+
+@given(
+    mu=st.lists(st.floats(-2, 2), min_size=2, max_size=2),
+    sd=st.lists(st.floats(0.3, 2), min_size=2, max_size=2),
+    prior=st.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_product_is_the_normalised_product_of_densities(
+    mu: list[float], sd: list[float], *, prior: bool
+) -> None:
+    """Multiplying densities on a grid and normalising numerically gives the same density everywhere."""
+    grid = torch.linspace(-12, 12, 8001, dtype=torch.float64)
+    log_density = sum(Normal(m, s).log_prob(grid) for m, s in zip(mu, sd, strict=True))
+    if prior:
+        log_density = log_density + Normal(0.0, 1.0).log_prob(grid)
+    density = log_density.exp()
+    brute = density / torch.trapezoid(density, grid)
+    mu_S, precision_S = product_of_experts(
+        torch.tensor(mu, dtype=torch.float64).view(2, 1, 1),
+        torch.tensor(sd, dtype=torch.float64).view(2, 1, 1) ** -2,
+        torch.ones(1, 2, dtype=torch.float64),
+        torch.tensor([float(prior)], dtype=torch.float64),
+    )
+    ours = Normal(mu_S[0, 0, 0], precision_S[0, 0, 0] ** -0.5).log_prob(grid).exp()
+    torch.testing.assert_close(ours, brute, atol=1e-6, rtol=1e-6)
+
+
+def loop_products(mu: Tensor, precision: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
+    """Return every subset's product one subset at a time."""
+    means, precisions = [], []
+    for s, mask in enumerate(subset_masks(len(mu))):
+        total = torch.zeros_like(mu[0]) + prior[s]
+        weighted = torch.zeros_like(mu[0])
+        for m in range(len(mu)):
+            if mask >> m & 1:
+                total = total + precision[m]
+                weighted = weighted + precision[m] * mu[m]
+        means.append(weighted / total)
+        precisions.append(total)
+    return torch.stack(means), torch.stack(precisions)
+
+
+@pytest.mark.parametrize("which", ["none", "full", "all"])
+@pytest.mark.parametrize("m", [1, 2, 3, 5])
+def test_all_subsets_at_once_equal_a_loop_over_subsets(m: int, which: str) -> None:
+    """Values and gradients of the one matrix product are those of the plain loop, in float64."""
+    masks = subset_masks(m)
+    prior = prior_of(masks, which)
+    mu, precision = (t.requires_grad_() for t in experts(m))
+    ours = product_of_experts(mu, precision, membership(masks, m).double(), prior)
+    plain = loop_products(mu, precision, prior)
+    weight = torch.randn(plain[0].shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for a, b in zip(ours, plain, strict=True):
+        torch.testing.assert_close(a, b, atol=0, rtol=1e-12)
+    gradients = [
+        torch.autograd.grad((means * weight).sum() + (precisions.log() * weight).sum(), (mu, precision))
+        for means, precisions in (ours, plain)
+    ]
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-10)
+
+
+@pytest.mark.parametrize("m", [1, 2, 5])
+def test_the_chosen_product_is_the_row_of_all_products(m: int) -> None:
+    """One product per sample equals gathering from every subset's product, gradients included."""
+    masks = subset_masks(m)
+    members, prior = membership(masks, m).double(), prior_of(masks, "full")
+    mu, precision = (t.requires_grad_() for t in experts(m, b=9))
+    component = torch.randint(0, len(masks), (9,), generator=torch.Generator().manual_seed(2))
+    component[-1] = len(masks) - 1
+    ours = chosen_product(mu, precision, members[component], prior[component])
+    gathered = [t[component, torch.arange(9)] for t in product_of_experts(mu, precision, members, prior)]
+    weight = torch.randn(ours[0].shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for a, b in zip(ours, gathered, strict=True):
+        torch.testing.assert_close(a, b, atol=0, rtol=1e-12)
+    gradients = [
+        torch.autograd.grad((means * weight).sum() + (precisions.log() * weight).sum(), (mu, precision))
+        for means, precisions in (ours, gathered)
+    ]
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-10)
+
+
+def test_the_order_of_experts_does_not_matter() -> None:
+    """A product of experts is the same whichever modality comes first."""
+    mu, precision = experts(3)
+    ones, none = torch.ones(1, 3, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    for a, b in zip(
+        product_of_experts(mu, precision, ones, none),
+        product_of_experts(mu.flip(0), precision.flip(0), ones, none),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, atol=0, rtol=1e-13)
+
+
+def test_kl_equals_that_of_torch_distributions() -> None:
+    """KL(N(mu, 1/precision) || N(0, I)) is summed over the latent axis and zero for the prior itself."""
+    mu, precision = experts(5)
+    expected = kl_divergence(Normal(mu, precision**-0.5), Normal(torch.zeros_like(mu), torch.ones_like(mu)))
+    torch.testing.assert_close(kl_to_prior(mu, precision), expected.sum(-1), atol=1e-12, rtol=1e-12)
+    assert kl_to_prior(torch.zeros(2, 4), torch.ones(2, 4)).tolist() == [0.0, 0.0]
+
+
+def test_the_prior_density_equals_that_of_torch_distributions() -> None:
+    """Log N(z; 0, I) is summed over the latent axis."""
+    z = torch.randn(6, 2, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    torch.testing.assert_close(log_prior(z), Normal(0.0, 1.0).log_prob(z).sum(-1), atol=1e-12, rtol=1e-12)
+    assert log_prior(torch.zeros(1, 2)).item() == pytest.approx(-math.log(2 * math.pi), abs=1e-6)
+
+
+def mixture(mu_SBZ: Tensor, precision_SBZ: Tensor, weights_S: Tensor) -> MixtureSameFamily:
+    """Return torch's mixture over subsets, one per sample."""
+    components = Independent(Normal(mu_SBZ.transpose(0, 1), precision_SBZ.transpose(0, 1) ** -0.5), 1)
+    return MixtureSameFamily(Categorical(weights_S.expand(mu_SBZ.shape[1], -1)), components)
+
+
+@pytest.mark.parametrize("z_dim", [1, 4, 64])
+def test_the_mixture_density_equals_that_of_torch_distributions(z_dim: int) -> None:
+    """Densities at points near and far agree with MixtureSameFamily, unequal weights included."""
+    mu, precision = experts(3, b=5, z=z_dim)
+    weights = torch.tensor([0.7, 0.05, 0.25], dtype=torch.float64)
+    z = 2 * torch.randn(5, 6, z_dim, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    expected = mixture(mu, precision, weights).log_prob(z.transpose(0, 1)).t()
+    torch.testing.assert_close(log_mixture(z, mu, precision, weights), expected, atol=1e-9, rtol=1e-10)
+
+
+@pytest.mark.parametrize("precision", [1e3, 1e6])
+def test_the_mixture_density_is_exact_for_sharp_components_in_float32(precision: float) -> None:
+    """512 dimensions at high precision: the density of float32 inputs is that of float64 arithmetic."""
+    rng = torch.Generator().manual_seed(6)
+    mu = torch.randn(3, 4, 512, generator=rng)
+    precisions = torch.full_like(mu, precision) * torch.rand(mu.shape, generator=rng).add(0.5)
+    z = (mu[1] + torch.randn(4, 512, generator=rng) * precisions[1].rsqrt())[:, None]
+    weights = torch.full((3,), 1 / 3, dtype=torch.float64)
+    expected = mixture(mu.double(), precisions.double(), weights).log_prob(z.double().transpose(0, 1)).t()
+    found = log_mixture(z, mu, precisions, weights)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, expected, atol=1e-5 * precision**0.5, rtol=0)
+
+
+def test_a_component_of_weight_zero_does_not_count() -> None:
+    """The density is that of the other components, not NaN and not minus infinity."""
+    mu, precision = experts(3)
+    z = torch.zeros(4, 2, 3, dtype=torch.float64)
+    some = log_mixture(z, mu, precision, torch.tensor([0.0, 0.4, 0.6], dtype=torch.float64))
+    rest = log_mixture(z, mu[1:], precision[1:], torch.tensor([0.4, 0.6], dtype=torch.float64))
+    torch.testing.assert_close(some, rest, atol=1e-12, rtol=1e-12)

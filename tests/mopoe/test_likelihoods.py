@@ -1,0 +1,77 @@
+"""Likelihoods against `torch.distributions`, and the ceiling of the Laplace likelihood."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import distributions
+
+from mopoe.likelihoods import Bernoulli, Laplace, Likelihood, Normal
+
+OUTPUT = 3 * torch.randn(4, 3, 5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+X = torch.rand(4, 3, 5, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.75, 1.0, 3.0])
+def test_laplace_equals_torch(scale: float) -> None:
+    """The log density is summed over all but the first axis."""
+    expected = distributions.Laplace(OUTPUT, scale).log_prob(X).sum((1, 2, 3))
+    torch.testing.assert_close(Laplace(scale).log_prob(OUTPUT, X), expected, atol=1e-10, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.75, 1.0, 3.0])
+def test_normal_equals_torch(scale: float) -> None:
+    """The log density is summed over all but the first axis."""
+    expected = distributions.Normal(OUTPUT, scale).log_prob(X).sum((1, 2, 3))
+    torch.testing.assert_close(Normal(scale).log_prob(OUTPUT, X), expected, atol=1e-10, rtol=1e-12)
+
+
+def test_bernoulli_equals_torch() -> None:
+    """Logits in, log probabilities of values between 0 and 1 out; large logits stay finite."""
+    plain = distributions.Bernoulli(logits=OUTPUT, validate_args=False)
+    torch.testing.assert_close(
+        Bernoulli().log_prob(OUTPUT, X), plain.log_prob(X).sum((1, 2, 3)), atol=1e-10, rtol=1e-12
+    )
+    hard = Bernoulli().log_prob(torch.tensor([[1e4], [-1e4]]), torch.tensor([[1.0], [1.0]]))
+    assert hard.tolist() == [0.0, -1e4]
+
+
+def test_means_are_those_of_the_distributions() -> None:
+    """Laplace and normal return the output itself, Bernoulli the probability."""
+    assert torch.equal(Laplace(0.5).mean(OUTPUT), OUTPUT)
+    assert torch.equal(Normal(0.5).mean(OUTPUT), OUTPUT)
+    torch.testing.assert_close(
+        Bernoulli().mean(OUTPUT), distributions.Bernoulli(logits=OUTPUT).mean, atol=0, rtol=1e-12
+    )
+
+
+def test_default_scales() -> None:
+    """0.75 is the papers' Laplace scale, 1 the standard normal's."""
+    assert (Laplace().scale, Normal().scale) == (0.75, 1.0)
+
+
+def test_perfect_reconstruction_of_five_images_is_the_ceiling() -> None:
+    """At scale 0.75, five 3 x 28 x 28 images reach exactly -11760 ln 1.5 = -4768.3 nats."""
+    x = torch.rand(2, 3, 28, 28, generator=torch.Generator().manual_seed(2))
+    total = sum(Laplace(0.75).log_prob(x, x) for _ in range(5))
+    assert isinstance(total, torch.Tensor)
+    assert total.tolist() == pytest.approx([-11760 * math.log(1.5)] * 2, rel=1e-6)
+    assert total.tolist() == pytest.approx([-4768.27] * 2, abs=0.01)
+
+
+@given(seed=st.integers(0, 2**31), spread=st.floats(0, 2))
+def test_nothing_is_above_the_ceiling(seed: int, spread: float) -> None:
+    """Any other output of the decoder is less likely."""
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.rand(1, 3, 28, 28, generator=rng)
+    output = x + spread * torch.randn(x.shape, generator=rng)
+    assert Laplace(0.75).log_prob(output, x).item() <= -2352 * math.log(1.5) + 1e-3
+
+
+def test_the_contract_has_no_density_of_its_own() -> None:
+    """A likelihood without `log_prob` is an error when used; its mean is the output."""
+    with pytest.raises(NotImplementedError):
+        Likelihood().log_prob(OUTPUT, X)
+    assert Likelihood().mean(OUTPUT) is OUTPUT

@@ -1,0 +1,71 @@
+"""The paper's encoders and decoders: their size and their forward passes against plain layers."""
+
+import pytest
+import torch
+from torch import nn
+
+from mopoe.config import TrialConfig
+from mopoe.data.registry import DATA_SETS
+from mopoe.model import build_model
+from mopoe.networks import ImageDecoder, ImageEncoder
+
+
+def test_the_papers_model_has_14_million_parameters() -> None:
+    """Five modalities at latent_dim 512 and channels 32, 64, 128 have 14,056,975 parameters."""
+    config = TrialConfig(latent_dim=512, channels=(32, 64, 128))
+    model = build_model(config, DATA_SETS["digits"].modalities)
+    assert sum(p.numel() for p in model.parameters()) == 14_056_975
+
+
+@pytest.mark.parametrize(("channels", "n_colours"), [((2, 3, 4), 3), ((5, 2, 3), 1)])
+def test_the_encoder_is_the_plain_chain_of_its_layers(
+    channels: tuple[int, int, int], n_colours: int
+) -> None:
+    """Conv, ReLU three times, flatten, linear, ReLU, two heads."""
+    torch.manual_seed(0)
+    encoder = ImageEncoder(6, channels, n_colours).double()
+    x = torch.rand(3, n_colours, 28, 28, dtype=torch.float64)
+    c = encoder.convolutions
+    trunk = nn.Sequential(
+        c[0], nn.ReLU(), c[1], nn.ReLU(), c[2], nn.ReLU(), nn.Flatten(), encoder.hidden, nn.ReLU()
+    )
+    mu, logvar = encoder(x)
+    torch.testing.assert_close(mu, encoder.mu(trunk(x)), atol=1e-14, rtol=1e-12)
+    torch.testing.assert_close(logvar, encoder.logvar(trunk(x)), atol=1e-14, rtol=1e-12)
+    assert mu.shape == logvar.shape == (3, 6)
+    assert [tuple(m.stride) for m in c] == [(2, 2)] * 3
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_the_decoder_is_the_plain_chain_of_its_layers(memory_format: torch.memory_format) -> None:
+    """The bias outside the first convolution changes neither values nor gradients."""
+    torch.manual_seed(1)
+    decoder = ImageDecoder(6, (2, 3, 4), 3).double().to(memory_format=memory_format)
+    c = decoder.convolutions
+    plain = nn.Sequential(
+        decoder.hidden, nn.ReLU(), nn.Unflatten(1, (4, 4, 4)), c[0], nn.ReLU(), c[1], nn.ReLU(), c[2]
+    )
+    z = torch.randn(3, 6, dtype=torch.float64)
+    assert float(c[0].bias.abs().max()) > 0.01
+    ours, theirs = decoder(z), plain(z)
+    assert ours.shape == (3, 3, 28, 28)
+    torch.testing.assert_close(ours, theirs, atol=1e-14, rtol=1e-11)
+    weight = torch.randn(ours.shape, dtype=torch.float64)
+    parameters = tuple(decoder.parameters())
+    for a, b in zip(
+        torch.autograd.grad((ours * weight).sum(), parameters),
+        torch.autograd.grad((theirs * weight).sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-10)
+
+
+def test_the_layout_in_memory_does_not_change_the_numbers() -> None:
+    """Channels-last images and weights encode to what contiguous ones do."""
+    torch.manual_seed(2)
+    encoder = ImageEncoder(5, (3, 4, 5), 3).double()
+    x = torch.rand(2, 3, 28, 28, dtype=torch.float64)
+    plain = encoder(x)
+    fast = encoder.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last))
+    for a, b in zip(fast, plain, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-14, rtol=1e-12)

@@ -1,0 +1,107 @@
+"""Noise as a function of seed, purpose and position; the stratified draw of mixture components."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from mopoe.noise import generator, stratified_components
+from mopoe.subsets import mixture_weights
+
+DRAWS = 3000
+
+
+def uniform(m: int) -> Tensor:
+    """Return the uniform weights over the subsets of m modalities."""
+    return torch.tensor(mixture_weights(None, m), dtype=torch.float64)
+
+
+def test_a_generator_is_a_function_of_seed_purpose_and_position() -> None:
+    """Equal arguments give equal draws; changing any one of them changes the draws."""
+
+    def draw(*key: object) -> list[float]:
+        return torch.randn(4, generator=generator(*key)).tolist()  # type: ignore[arg-type]
+
+    base = draw(1, "latent", 2)
+    assert draw(1, "latent", 2) == base
+    others = [draw(2, "latent", 2), draw(1, "order", 2), draw(1, "latent", 3), draw(1, "latent")]
+    others += [draw(1, "latent", 2, 0), draw(12, "latent"), draw(2, "latent", 1)]
+    assert len({tuple(d) for d in [base, *others]}) == len(others) + 1
+
+
+def test_a_generator_leaves_the_global_one_alone() -> None:
+    """Making and using a generator moves no other random state."""
+    before = torch.random.get_rng_state()
+    torch.rand(3, generator=generator(0, "x"))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("n", [1, 7, 31, 62, 248, 256])
+@pytest.mark.parametrize(
+    "weights",
+    [
+        pytest.param(uniform(5), id="uniform"),
+        pytest.param(
+            torch.tensor([1e-3, 1e-3, 0.0, 0.198, 0.0, 0.5, 0.3], dtype=torch.float64), id="tiny and zero"
+        ),
+    ],
+)
+def test_components_occur_as_often_as_their_weights_say(weights: Tensor, n: int) -> None:
+    """Each count is floor or ceil of n w in every call, and n w on average, whatever the batch size."""
+    rng = torch.Generator().manual_seed(n)
+    counts = torch.stack(
+        [
+            torch.bincount(stratified_components(weights, n, rng), minlength=len(weights))
+            for _ in range(DRAWS)
+        ]
+    ).double()
+    expected = n * weights
+    # A product such as 62 * (1/31) may lie a rounding error beside the whole number it stands for.
+    assert bool((counts >= (expected - 1e-9).floor()).all())
+    assert bool((counts <= (expected + 1e-9).ceil()).all())
+    assert bool((counts[:, weights == 0] == 0).all())
+    # A count is floor + Bernoulli(fraction), so its variance is known.
+    share = expected - expected.floor()
+    stderr = (share * (1 - share) / DRAWS).sqrt()
+    assert bool(((counts.mean(0) - expected).abs() <= 4.5 * stderr + 1e-9).all())
+
+
+def test_components_do_not_follow_the_position_in_the_batch() -> None:
+    """The first sample of a batch gets each component as often as any other does."""
+    weights = torch.tensor([0.25, 0.25, 0.5], dtype=torch.float64)
+    rng = torch.Generator().manual_seed(0)
+    draws = torch.stack([stratified_components(weights, 8, rng) for _ in range(DRAWS)])
+    for position in (0, 3, 7):
+        share = torch.bincount(draws[:, position], minlength=3) / DRAWS
+        assert share.tolist() == pytest.approx([0.25, 0.25, 0.5], abs=4.5 * math.sqrt(0.25 / DRAWS))
+
+
+@pytest.mark.parametrize(
+    ("n", "share"), [(256, 0.0625), (248, 0.1532), (124, 0.2742), (62, 0.5161), (30, 1.0)]
+)
+def test_the_released_block_split_moves_its_weights_with_the_batch_size(n: int, share: float) -> None:
+    """Blocks of floor(B w), the rest to the full set: 52 % of it at B = 62 and M = 5, where ours keeps 1/31.
+
+    The released weights are float32, where 1/31 is rounded down: floor(62 w) is 1 and not 2.
+    """
+    block = int(n * torch.tensor(1 / 31, dtype=torch.float32).item())
+    assert (n - 30 * block) / n == pytest.approx(share, abs=5e-5)
+    components = stratified_components(uniform(5), n, torch.Generator().manual_seed(0))
+    ours = torch.bincount(components, minlength=31)
+    assert int(ours[30]) in (n // 31, -(-n // 31))
+
+
+def test_a_zero_weight_is_not_drawn_at_the_largest_offset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last point may round to 1; a last component of weight zero is still not drawn."""
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor([1 - 2**-53], dtype=torch.float64))
+    weights = torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64)
+    components = stratified_components(weights, 256, torch.Generator().manual_seed(0))
+    assert torch.bincount(components, minlength=3)[2] == 0
+
+
+def test_one_weight_of_one_takes_every_sample() -> None:
+    """A one-hot weight vector is a deterministic choice."""
+    weights = torch.zeros(31, dtype=torch.float64)
+    weights[30] = 1
+    assert stratified_components(weights, 40, torch.Generator().manual_seed(1)).tolist() == [30] * 40

@@ -1,0 +1,140 @@
+"""The generalized ELBO against a plain implementation, its special cases, and against an exact log p(X)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mopoe.config import TrialConfig
+from mopoe.data.container import MultimodalData
+from mopoe.likelihoods import Normal
+from mopoe.model import Modality, MoPoE, build_model
+from mopoe.noise import stratified_components
+from mopoe.objective import generalized_elbo
+
+SINGLETONS = (0.5, 0.5, 0.0)
+FULL_SET = (0.0, 0.0, 1.0)
+
+
+def double_model(data: MultimodalData, in_double: Callable[..., MoPoE], **settings: Any) -> MoPoE:
+    """Return a small model in float64."""
+    config = TrialConfig(latent_dim=3, channels=(2, 2, 2), seed=1)
+    return in_double(build_model(config, data.modalities), **settings)
+
+
+def batch(data: MultimodalData, component: list[int] | None = None) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Return nine samples, a component for each and their noise."""
+    rng = torch.Generator().manual_seed(3)
+    x = data.train.batch(slice(0, 9), torch.device("cpu"))
+    drawn = torch.tensor(component or [0, 1, 2, 2, 1, 0, 0, 2, 1])
+    return x, drawn, torch.randn(9, 3, generator=rng, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("prior_expert", ["full", "all", "none"])
+@pytest.mark.parametrize("weights", [None, (0.3, 0.7), (0.1, 0.2, 0.7), FULL_SET, SINGLETONS])
+@pytest.mark.parametrize("beta", [0.0, 1.0, 2.5])
+def test_the_objective_equals_the_plain_one(
+    tiny_data: MultimodalData,
+    plain: Callable[..., Any],
+    in_double: Callable[..., MoPoE],
+    beta: float,
+    weights: tuple[float, ...] | None,
+    prior_expert: str,
+) -> None:
+    """Loss, every part and every gradient equal a loop over subsets with `torch.distributions`, in float64."""
+    model = double_model(tiny_data, in_double, subset_weights=weights, prior_expert=prior_expert)
+    x, component, noise = batch(tiny_data)
+    ours = generalized_elbo(model, x, component, noise, beta)
+    theirs = plain(
+        model, x, component, noise, beta=beta, weights=weights, prior_expert=prior_expert, scale=0.75
+    )
+    torch.testing.assert_close(ours.loss, theirs.loss, atol=0, rtol=1e-12)
+    torch.testing.assert_close(ours.kl, theirs.kl, atol=0, rtol=1e-11)
+    assert set(ours.reconstruction) == {"grey", "colour"}
+    for name, value in ours.reconstruction.items():
+        torch.testing.assert_close(value, theirs.reconstruction[name], atol=0, rtol=1e-12)
+    parameters = tuple(model.parameters())
+    mine = torch.autograd.grad(ours.loss, parameters)
+    for a, b in zip(mine, torch.autograd.grad(theirs.loss, parameters), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9)
+    assert max(float(g.abs().max()) for g in mine) > 1
+
+
+def test_one_hot_on_the_full_set_is_the_joint_elbo_of_mvae(
+    tiny_data: MultimodalData, in_double: Callable[..., MoPoE]
+) -> None:
+    """The loss is -E_q[log p(X|z)] + beta KL(q || N(0, I)), q the product of all experts and the prior."""
+    model = double_model(tiny_data, in_double, subset_weights=FULL_SET)
+    rng = torch.Generator().manual_seed(0)
+    component = stratified_components(model.weights_S, 9, rng)
+    x, component, noise = batch(tiny_data, component.tolist())
+    (mu_a, logvar_a), (mu_b, logvar_b) = (model.encoders[name](x[name]) for name in model.names)
+    precision = 1 + (-logvar_a).exp() + (-logvar_b).exp()
+    q = torch.distributions.Normal(
+        (mu_a * (-logvar_a).exp() + mu_b * (-logvar_b).exp()) / precision, precision.rsqrt()
+    )
+    kl = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+    z = q.loc + q.scale * noise
+    log_p = sum(
+        torch.distributions.Laplace(model.decoders[n](z), 0.75).log_prob(x[n]).sum((1, 2, 3)).mean()
+        for n in model.names
+    )
+    torch.testing.assert_close(
+        generalized_elbo(model, x, component, noise, 2.0).loss, 2.0 * kl - log_p, rtol=1e-12, atol=0
+    )
+
+
+def test_singletons_alone_are_the_mixture_of_experts_objective(
+    tiny_data: MultimodalData, in_double: Callable[..., MoPoE]
+) -> None:
+    """The KL is the mean over unimodal posteriors and each latent is one modality's."""
+    model = double_model(tiny_data, in_double, subset_weights=SINGLETONS)
+    rng = torch.Generator().manual_seed(0)
+    drawn = stratified_components(model.weights_S, 9, rng).tolist()
+    assert set(drawn) == {0, 1}
+    x, component, noise = batch(tiny_data, drawn)
+    q = [
+        torch.distributions.Normal(mu, (logvar / 2).exp())
+        for mu, logvar in (model.encoders[n](x[n]) for n in model.names)
+    ]
+    kl = sum(torch.distributions.kl_divergence(e, torch.distributions.Normal(0.0, 1.0)).sum(1).mean() for e in q) / 2
+    z = torch.stack([q[s].loc[b] + q[s].scale[b] * noise[b] for b, s in enumerate(drawn)])
+    log_p = sum(
+        torch.distributions.Laplace(model.decoders[n](z), 0.75).log_prob(x[n]).sum((1, 2, 3)).mean()
+        for n in model.names
+    )
+    torch.testing.assert_close(
+        generalized_elbo(model, x, component, noise, 1.0).loss, kl - log_p, rtol=1e-12, atol=0
+    )
+
+
+def linear_model(modality: Callable[..., Modality], shift: float) -> tuple[MoPoE, dict[str, Tensor], float]:
+    """Return x = z + noise of scale 0.5 in one dimension, 20,000 copies of one x and log p(x).
+
+    The encoder is the exact posterior N(0.8 x, 0.2), moved by the shift.
+    """
+    model = MoPoE(
+        {
+            "x": modality(
+                lambda x: (0.8 * x + shift, torch.full_like(x, 0.2).log()), lambda z: z, Normal(0.5)
+            )
+        },
+        1,
+        prior_expert="none",
+    )
+    x = torch.full((20_000, 1), 0.7)
+    return model, {"x": x}, float(torch.distributions.Normal(0.0, 1.25**0.5).log_prob(x[0]))
+
+
+@pytest.mark.parametrize(("shift", "gap"), [(0.0, 0.0), (0.6, 0.9)])
+def test_the_elbo_is_below_log_p_by_the_kl_to_the_true_posterior(
+    modality: Callable[..., Modality], shift: float, gap: float
+) -> None:
+    """In a linear-Gaussian model the gap is KL(q || posterior): 0 if exact, shift^2 / 0.4 if moved."""
+    model, x, exact = linear_model(modality, shift)
+    noise = torch.randn(20_000, 1, generator=torch.Generator().manual_seed(4))
+    terms = generalized_elbo(model, x, torch.zeros(20_000, dtype=torch.int64), noise, 1.0)
+    # The standard deviation of log p(x | z) over z is below 2.
+    assert -float(terms.loss) == pytest.approx(exact - gap, abs=4 * 2 / 20_000**0.5)
