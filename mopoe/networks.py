@@ -16,6 +16,9 @@ from mopoe.config import Initialisation
 SIDE = 4
 """Images of 28 x 28 pixels shrink to 14, 7 and 4."""
 
+INITIAL_INTENSITY = 0.4
+"""Where the "he" initialisation starts every pixel: about the mean of a photograph."""
+
 
 class ImageEncoder(nn.Module):
     """Three convolutions of stride 2, one hidden layer as wide as the latent space, two linear heads."""
@@ -79,17 +82,17 @@ def initialise(
     torch's default shrinks the signal by about 0.4 in every layer, so that a fresh encoder's means hardly
     depend on x; a Laplace likelihood then stays long on the plateau where every pixel takes its median. With
     "he" (He et al. 2015) every layer before a ReLU keeps the signal's scale, as do the means' heads; the
-    log-variances start alike for all inputs, and the pictures near mid-grey.
+    log-variances start alike for all inputs, and the pictures near `INITIAL_INTENSITY`.
     """
     if kind == "he":
         picture = decoder.convolutions[-1]
-        gains = {encoder.mu: 1.0, encoder.logvar: 0.1, picture: 0.4}
+        gains = {encoder.mu: 1.0, encoder.logvar: 0.0, picture: 0.4}
         for module in (*encoder.modules(), *decoder.modules()):
             if isinstance(module, nn.Conv2d | nn.Linear | nn.ConvTranspose2d):
                 gain = gains.get(module, math.sqrt(2))
                 nn.init.normal_(module.weight, std=gain / math.sqrt(_fan_in(module)))
                 assert module.bias is not None
-                nn.init.constant_(module.bias, 0.5 if module is picture else 0.0)
+                nn.init.constant_(module.bias, INITIAL_INTENSITY if module is picture else 0.0)
     with torch.no_grad():
         encoder.logvar.bias.add_(initial_logvar)
 

@@ -57,10 +57,10 @@ def run_sweep(
     past = past_trials(store, spec.objectives)
     ended = [p for p in past if p.finished]
     if len(ended) >= spec.trials:
-        say(f"all {spec.trials} trials are in {root} already")
+        say(f"{root} holds all {spec.trials} trials already")
         return store
     if past:
-        say(f"{len(ended)} trials are in {root} already; {spec.trials - len(ended)} are left")
+        say(f"{root} holds {len(ended)} of {spec.trials} trials already")
     say("starting Ray" if address == "local" else f"joining the Ray cluster at {address!r}")
     _start_ray(address)
     try:

@@ -65,10 +65,7 @@ def plain_objective(
         standard = Normal(torch.zeros_like(q.loc), torch.ones_like(q.scale))
         kl = kl + weight * kl_divergence(q, standard).sum(1).mean()
     z = torch.stack(
-        [
-            products[s].loc[b] + products[s].scale[b] * noise_BZ[b]
-            for b, s in enumerate(component_B.tolist())
-        ]
+        [products[s].loc[b] + products[s].scale[b] * noise_BZ[b] for b, s in enumerate(component_B.tolist())]
     )
     reconstruction = {}
     for name in names:
@@ -98,9 +95,13 @@ class InDouble(nn.Module):
 
 @pytest.fixture(scope="session")
 def in_double() -> Callable[..., MoPoE]:
-    """Give a function that makes a model of float64 parameters from a built one."""
+    """Give a function that makes a model of lively float64 parameters from a built one."""
 
     def convert(model: MoPoE, **settings: object) -> MoPoE:
+        rng = torch.Generator().manual_seed(9)
+        with torch.no_grad():  # so that in a network of a few channels no layer is dead
+            for p in model.parameters():
+                p.copy_(torch.randn(p.shape, generator=rng) * 0.3 + (0.3 if p.dim() == 1 else 0.0))
         parts = {
             name: Modality(InDouble(model.encoders[name]), model.decoders[name], model.likelihood(name))
             for name in model.names
@@ -108,18 +109,6 @@ def in_double() -> Callable[..., MoPoE]:
         return MoPoE(parts, model.latent_dim, **settings).double()
 
     return convert
-
-
-class Constant(nn.Module):
-    """An encoder that sees nothing: the same posterior for every sample."""
-
-    def __init__(self, mu: Tensor, logvar: Tensor) -> None:
-        super().__init__()
-        self.mu, self.logvar = mu, logvar
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the constants, once per sample."""
-        return self.mu.expand(len(x), -1), self.logvar.expand(len(x), -1)
 
 
 class Function(nn.Module):
@@ -138,7 +127,9 @@ class Function(nn.Module):
 def modality() -> Callable[..., Modality]:
     """Give a function that makes a modality from two functions and a likelihood."""
 
-    def make(encode: Callable[[Tensor], object], decode: Callable[[Tensor], object], p: Likelihood) -> Modality:
+    def make(
+        encode: Callable[[Tensor], object], decode: Callable[[Tensor], object], p: Likelihood
+    ) -> Modality:
         return Modality(Function(encode), Function(decode), p)
 
     return make

@@ -37,6 +37,9 @@ def test_defaults_are_the_papers_polymnist_run() -> None:
         ("channels", (1, 2), "three numbers of at least 1"),
         ("channels", (1, 2, 0), "three numbers of at least 1"),
         ("prior_expert", "some", "one of full, all, none"),
+        ("initialisation", "zeros", "one of torch, he"),
+        ("initial_logvar", -21.0, "between -20 and 20"),
+        ("initial_logvar", math.nan, "between -20 and 20"),
     ],
 )
 def test_impossible_values_are_refused_with_a_sentence(name: str, bad: Any, must: str) -> None:

@@ -11,7 +11,7 @@ from mopoe.data.container import MultimodalData
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
 from mopoe.likelihoods import Bernoulli, Laplace, Normal
-from mopoe.model import MoPoE, Modality, build_model
+from mopoe.model import Modality, MoPoE, build_model
 
 CONFIG = TrialConfig(latent_dim=3, channels=(2, 2, 2))
 
@@ -29,7 +29,10 @@ def head(shift: float) -> nn.Module:
 def two_vectors(**settings: object) -> MoPoE:
     """Return a model of two vectors as long as the latent space."""
     return MoPoE(
-        {"a": Modality(head(0.0), nn.Identity(), Normal(0.5)), "b": Modality(head(1.0), nn.Tanh(), Bernoulli())},
+        {
+            "a": Modality(head(0.0), nn.Identity(), Normal(0.5)),
+            "b": Modality(head(1.0), nn.Tanh(), Bernoulli()),
+        },
         2,
         **settings,  # type: ignore[arg-type]
     )

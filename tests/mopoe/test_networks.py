@@ -1,5 +1,7 @@
 """The paper's encoders and decoders: their size and their forward passes against plain layers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -18,9 +20,7 @@ def test_the_papers_model_has_14_million_parameters() -> None:
 
 
 @pytest.mark.parametrize(("channels", "n_colours"), [((2, 3, 4), 3), ((5, 2, 3), 1)])
-def test_the_encoder_is_the_plain_chain_of_its_layers(
-    channels: tuple[int, int, int], n_colours: int
-) -> None:
+def test_the_encoder_is_the_plain_chain_of_its_layers(channels: tuple[int, int, int], n_colours: int) -> None:
     """Conv, ReLU three times, flatten, linear, ReLU, two heads."""
     torch.manual_seed(0)
     encoder = ImageEncoder(6, channels, n_colours).double()
@@ -42,11 +42,12 @@ def test_the_decoder_is_the_plain_chain_of_its_layers(memory_format: torch.memor
     torch.manual_seed(1)
     decoder = ImageDecoder(6, (2, 3, 4), 3).double().to(memory_format=memory_format)
     c = decoder.convolutions
+    for layer in c:
+        nn.init.normal_(layer.bias)
     plain = nn.Sequential(
         decoder.hidden, nn.ReLU(), nn.Unflatten(1, (4, 4, 4)), c[0], nn.ReLU(), c[1], nn.ReLU(), c[2]
     )
     z = torch.randn(3, 6, dtype=torch.float64)
-    assert float(c[0].bias.abs().max()) > 0.01
     ours, theirs = decoder(z), plain(z)
     assert ours.shape == (3, 3, 28, 28)
     torch.testing.assert_close(ours, theirs, atol=1e-14, rtol=1e-11)
@@ -69,3 +70,39 @@ def test_the_layout_in_memory_does_not_change_the_numbers() -> None:
     fast = encoder.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last))
     for a, b in zip(fast, plain, strict=True):
         torch.testing.assert_close(a, b, atol=1e-14, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["torch", "he"])
+def test_the_initial_log_variance_is_added_to_every_posteriors(kind: str) -> None:
+    """-5 moves each log-variance of a fresh model by -5 and nothing else."""
+    x = {m.name: torch.rand(2, *m.shape) for m in DATA_SETS["digits"].modalities}
+    config = TrialConfig(latent_dim=4, channels=(3, 3, 3), initialisation=kind)  # type: ignore[arg-type]
+    with torch.no_grad():
+        (mu, precision), (same_mu, sharp) = (
+            build_model(replace(config, initial_logvar=v), DATA_SETS["digits"].modalities).encode(x)
+            for v in (0.0, -5.0)
+        )
+    assert torch.equal(mu, same_mu)
+    torch.testing.assert_close(sharp.log() - precision.log(), torch.full_like(mu, 5.0), atol=1e-4, rtol=0)
+
+
+def test_torchs_initialisation_is_that_of_its_layers() -> None:
+    """Weights lie within the bound 1/sqrt(fan-in) of torch's default, and fill it."""
+    model = build_model(TrialConfig(latent_dim=64), DATA_SETS["digits"].modalities)
+    hidden = model.encoders["m0"].hidden.weight.detach()
+    bound = hidden.shape[1] ** -0.5
+    assert bound * 0.999 < float(hidden.abs().max()) <= bound
+
+
+def test_he_initialisation_keeps_the_scale_of_the_signal() -> None:
+    """Through wide layers of noise, means of the encoder keep the root mean square of their input."""
+    config = TrialConfig(latent_dim=256, initialisation="he")
+    model = build_model(config, DATA_SETS["digits"].modalities[:1])
+    x = torch.randn(16, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        mu, _ = model.encoders["m0"](x)
+        scale = float(mu.square().mean().sqrt())
+        h = model.decoders["m0"].hidden(torch.randn(64, 256, generator=torch.Generator().manual_seed(1)))
+    # Padding takes a tenth or two per convolution; torch's default leaves 0.04 of the signal.
+    assert 0.5 < scale < 1.5
+    assert float(h.square().mean()) == pytest.approx(2.0, rel=0.1)

@@ -51,10 +51,7 @@ def test_components_occur_as_often_as_their_weights_say(weights: Tensor, n: int)
     """Each count is floor or ceil of n w in every call, and n w on average, whatever the batch size."""
     rng = torch.Generator().manual_seed(n)
     counts = torch.stack(
-        [
-            torch.bincount(stratified_components(weights, n, rng), minlength=len(weights))
-            for _ in range(DRAWS)
-        ]
+        [torch.bincount(stratified_components(weights, n, rng), minlength=len(weights)) for _ in range(DRAWS)]
     ).double()
     expected = n * weights
     # A product such as 62 * (1/31) may lie a rounding error beside the whole number it stands for.
@@ -92,12 +89,15 @@ def test_the_released_block_split_moves_its_weights_with_the_batch_size(n: int, 
     assert int(ours[30]) in (n // 31, -(-n // 31))
 
 
-def test_a_zero_weight_is_not_drawn_at_the_largest_offset(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last point may round to 1; a last component of weight zero is still not drawn."""
-    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor([1 - 2**-53], dtype=torch.float64))
-    weights = torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64)
+@pytest.mark.parametrize("offset", [0.0, 1 - 2**-53])
+def test_a_zero_weight_is_not_drawn_at_the_ends_of_the_offset(
+    monkeypatch: pytest.MonkeyPatch, offset: float
+) -> None:
+    """Points on an edge, and a last point that rounds to 1, fall into no component of weight zero."""
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor([offset], dtype=torch.float64))
+    weights = torch.tensor([0.0, 0.5, 0.0, 0.5, 0.0], dtype=torch.float64)
     components = stratified_components(weights, 256, torch.Generator().manual_seed(0))
-    assert torch.bincount(components, minlength=3)[2] == 0
+    assert torch.bincount(components, minlength=5)[[0, 2, 4]].tolist() == [0, 0, 0]
 
 
 def test_one_weight_of_one_takes_every_sample() -> None:

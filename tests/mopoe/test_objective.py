@@ -24,7 +24,9 @@ def double_model(data: MultimodalData, in_double: Callable[..., MoPoE], **settin
     return in_double(build_model(config, data.modalities), **settings)
 
 
-def batch(data: MultimodalData, component: list[int] | None = None) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+def batch(
+    data: MultimodalData, component: list[int] | None = None
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Return nine samples, a component for each and their noise."""
     rng = torch.Generator().manual_seed(3)
     x = data.train.batch(slice(0, 9), torch.device("cpu"))
@@ -43,7 +45,7 @@ def test_the_objective_equals_the_plain_one(
     weights: tuple[float, ...] | None,
     prior_expert: str,
 ) -> None:
-    """Loss, every part and every gradient equal a loop over subsets with `torch.distributions`, in float64."""
+    """Loss, parts and gradients equal a loop over subsets with `torch.distributions`, in float64."""
     model = double_model(tiny_data, in_double, subset_weights=weights, prior_expert=prior_expert)
     x, component, noise = batch(tiny_data)
     ours = generalized_elbo(model, x, component, noise, beta)
@@ -59,7 +61,8 @@ def test_the_objective_equals_the_plain_one(
     mine = torch.autograd.grad(ours.loss, parameters)
     for a, b in zip(mine, torch.autograd.grad(theirs.loss, parameters), strict=True):
         torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9)
-    assert max(float(g.abs().max()) for g in mine) > 1
+    if weights is None:
+        assert all(float(g.abs().max()) > 1e-3 for g in mine)
 
 
 def test_one_hot_on_the_full_set_is_the_joint_elbo_of_mvae(
@@ -99,7 +102,13 @@ def test_singletons_alone_are_the_mixture_of_experts_objective(
         torch.distributions.Normal(mu, (logvar / 2).exp())
         for mu, logvar in (model.encoders[n](x[n]) for n in model.names)
     ]
-    kl = sum(torch.distributions.kl_divergence(e, torch.distributions.Normal(0.0, 1.0)).sum(1).mean() for e in q) / 2
+    kl = (
+        sum(
+            torch.distributions.kl_divergence(e, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+            for e in q
+        )
+        / 2
+    )
     z = torch.stack([q[s].loc[b] + q[s].scale[b] * noise[b] for b, s in enumerate(drawn)])
     log_p = sum(
         torch.distributions.Laplace(model.decoders[n](z), 0.75).log_prob(x[n]).sum((1, 2, 3)).mean()
@@ -116,11 +125,7 @@ def linear_model(modality: Callable[..., Modality], shift: float) -> tuple[MoPoE
     The encoder is the exact posterior N(0.8 x, 0.2), moved by the shift.
     """
     model = MoPoE(
-        {
-            "x": modality(
-                lambda x: (0.8 * x + shift, torch.full_like(x, 0.2).log()), lambda z: z, Normal(0.5)
-            )
-        },
+        {"x": modality(lambda x: (0.8 * x + shift, torch.full_like(x, 0.2).log()), lambda z: z, Normal(0.5))},
         1,
         prior_expert="none",
     )

@@ -201,3 +201,31 @@ def make_evaluation() -> Callable[..., Evaluation]:
 def make_manifest() -> Callable[..., Manifest]:
     """Give the maker of manifests."""
     return manifest
+
+
+TINY_SWEEP = """\
+name: tiny
+data: {name: digits, seed: 0}
+trials: 3
+sampler: random
+reference_point: {conditional_coherence: 0.0, log_likelihood: -20000}
+search_space:
+  beta: {type: log_uniform, low: 0.1, high: 4}
+  subset_weights: {type: simplex, over: size}
+fixed: {epochs: 2, batch_size: 500, latent_dim: 4, channels: [2, 2, 2], lr: 0.001}
+evaluation: {coherence_samples: 20, joint_samples: 20, likelihood_samples: 4, importance_samples: 31, pictures: 2}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_sweep() -> str:
+    """Give the text of a sweep's file that trains in seconds on the built-in digits."""
+    return TINY_SWEEP
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path) -> Path:
+    """Give the file of the tiny sweep."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY_SWEEP, encoding="utf-8")
+    return path

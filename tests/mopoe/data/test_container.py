@@ -1,0 +1,220 @@
+"""Splits, the cache folder, files that appear whole or not at all, and memory mapping."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mopoe.data.container import (
+    MultimodalData,
+    Split,
+    cache_dir,
+    cached_file,
+    map_splits,
+    save_splits,
+    to_unit,
+)
+from mopoe.errors import DataError
+
+CPU = torch.device("cpu")
+
+
+def test_a_batch_is_the_chosen_samples_in_0_to_1(tiny_data: MultimodalData) -> None:
+    """Values are the bytes divided by 255, in the order asked for; images are channels-last."""
+    split = tiny_data.train
+    index = torch.tensor([5, 0, 21])
+    batch = split.batch(index, CPU)
+    assert list(batch) == ["grey", "colour"]
+    for name, x in batch.items():
+        expected = torch.tensor([split.x[name][i].tolist() for i in (5, 0, 21)]) / 255
+        assert torch.equal(x, expected)
+        assert x.is_contiguous(memory_format=torch.channels_last)
+    by_slice = split.batch(slice(2, 4), CPU)
+    assert torch.equal(by_slice["grey"], split.x["grey"][2:4] / 255)
+
+
+def test_a_batch_leaves_the_data_as_it_was(tiny_data: MultimodalData) -> None:
+    """Dividing happens in a copy."""
+    before = tiny_data.train.x["grey"].clone()
+    tiny_data.train.batch(slice(0, 5), CPU)
+    tiny_data.train.batch(torch.arange(5), CPU)
+    assert torch.equal(tiny_data.train.x["grey"], before)
+
+
+def test_bytes_span_0_to_1() -> None:
+    """0 is 0.0 and 255 is 1.0, for vectors too."""
+    assert to_unit(torch.tensor([[0, 51, 255]], dtype=torch.uint8)).tolist() == [
+        [0.0, pytest.approx(0.2), 1.0]
+    ]
+
+
+def test_a_split_knows_its_length_and_moves_whole(tiny_data: MultimodalData) -> None:
+    """The length is the number of labels; moving keeps every tensor."""
+    moved = tiny_data.train.to(CPU)
+    assert len(moved) == len(tiny_data.train) == 22
+    assert torch.equal(moved.x["colour"], tiny_data.train.x["colour"])
+    assert torch.equal(moved.labels, tiny_data.train.labels)
+
+
+def test_splits_are_found_by_name(tiny_data: MultimodalData) -> None:
+    """The three names work and no other."""
+    assert [tiny_data.split(n) for n in ("train", "validation", "test")] == [
+        tiny_data.train,
+        tiny_data.validation,
+        tiny_data.test,
+    ]
+    with pytest.raises(DataError, match=r"^there is no split 'valid'; there are: train, validation, test$"):
+        tiny_data.split("valid")
+
+
+def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """$MOPOE_CACHE wins; without it, ~/.cache/mopoe."""
+    monkeypatch.setenv("MOPOE_CACHE", str(tmp_path))
+    assert cache_dir() == tmp_path
+    monkeypatch.delenv("MOPOE_CACHE")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert cache_dir() == Path("/home/someone/.cache/mopoe")
+
+
+def test_a_file_is_built_once(tmp_path: Path) -> None:
+    """The second call finds it and does not build."""
+    calls: list[Path] = []
+
+    def build(path: Path) -> None:
+        calls.append(path)
+        path.write_text("built")
+
+    path = tmp_path / "deep" / "x.bin"
+    assert cached_file(path, build) == cached_file(path, build) == path
+    assert path.read_text() == "built"
+    assert len(calls) == 1
+    assert calls[0] != path
+    assert calls[0].parent == path.parent
+
+
+def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
+    """Half a file never gets the name, and the next call builds anew."""
+
+    def fail(path: Path) -> None:
+        path.write_text("half")
+        raise OSError("disk full")
+
+    path = tmp_path / "x.bin"
+    with pytest.raises(OSError, match="disk full"):
+        cached_file(path, fail)
+    assert {p.name for p in tmp_path.iterdir()} <= {"x.lock"}
+    cached_file(path, lambda p: p.write_text("whole"))
+    assert path.read_text() == "whole"
+
+
+BUILDER = """
+import os, sys, time
+from pathlib import Path
+from mopoe.data.container import cached_file
+def build(path):
+    with open(sys.argv[2], "a") as log:
+        log.write(f"{os.getpid()}\\n")
+    time.sleep(1)
+    path.write_text(str(os.getpid()))
+Path(f"{sys.argv[2]}.{os.getpid()}").touch()
+while len(list(Path(sys.argv[2]).parent.glob("log.*"))) < 2:
+    time.sleep(0.01)
+print(cached_file(Path(sys.argv[1]), build).read_text())
+"""
+
+
+def test_two_processes_build_a_file_once(tmp_path: Path) -> None:
+    """Both wait for each other's start, one builds, both read the same file."""
+    path, log = tmp_path / "cache" / "x.bin", tmp_path / "log"
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", BUILDER, str(path), str(log)], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    answers = {p.communicate(timeout=60)[0].strip() for p in both}
+    assert [p.returncode for p in both] == [0, 0]
+    assert answers == {log.read_text().strip()}
+    assert sorted(p.name for p in path.parent.iterdir()) == ["x.bin", "x.lock"]
+
+
+def mapped_files(tensor: torch.Tensor) -> list[str]:
+    """Return the files whose mapping in this process holds a tensor's memory."""
+    found = []
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        start, stop = (int(part, 16) for part in line.split()[0].split("-"))
+        if start <= tensor.data_ptr() < stop and len(line.split()) > 5:
+            found.append(line.split()[5])
+    return found
+
+
+def by_name(data: MultimodalData) -> dict[str, Split]:
+    """Return the splits of a data set by name."""
+    return {"train": data.train, "validation": data.validation, "test": data.test}
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of mappings")
+def test_saved_splits_come_back_mapped_and_equal(tiny_data: MultimodalData, tmp_path: Path) -> None:
+    """Every tensor is the saved one, and its memory is the file's."""
+    path = tmp_path / "d.safetensors"
+    save_splits(path, by_name(tiny_data))
+    found = map_splits(path, tiny_data.modalities)
+    assert list(found) == ["train", "validation", "test"]
+    for name, split in by_name(tiny_data).items():
+        assert torch.equal(found[name].labels, split.labels)
+        assert list(found[name].x) == list(split.x)
+        for m, x in split.x.items():
+            assert torch.equal(found[name].x[m], x)
+            assert found[name].x[m].dtype == torch.uint8
+            assert mapped_files(found[name].x[m]) == [os.path.realpath(path)]
+
+
+def test_a_damaged_file_is_named(tiny_data: MultimodalData, tmp_path: Path) -> None:
+    """A cut-off or foreign file is refused with its path and what to do."""
+    path = tmp_path / "d.safetensors"
+    save_splits(path, by_name(tiny_data))
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"garbage"):
+        path.unlink()
+        path.write_bytes(content)
+        with pytest.raises(
+            DataError, match=f"^{re.escape(str(path))}: not a readable data set .*; delete it and it is built"
+        ):
+            map_splits(path, tiny_data.modalities)
+
+
+def test_a_file_of_other_shapes_is_refused(tiny_data: MultimodalData, tmp_path: Path) -> None:
+    """The message names the tensor, what it holds and what it must hold."""
+    path = tmp_path / "d.safetensors"
+    changed = by_name(tiny_data)
+    changed["validation"] = Split(
+        changed["validation"].x | {"colour": torch.zeros(12, 3, 14, 14, dtype=torch.uint8)},
+        changed["validation"].labels,
+    )
+    save_splits(path, changed)
+    with pytest.raises(DataError) as error:
+        map_splits(path, tiny_data.modalities)
+    assert str(error.value) == (
+        f"{path}: validation/colour holds shape [12, 3, 14, 14], but must have samples of shape [3, 28, 28]; "
+        "delete the file and it is built anew"
+    )
+
+
+@pytest.mark.parametrize("missing", ["test/grey", "test/labels"])
+def test_a_missing_tensor_is_named(tiny_data: MultimodalData, tmp_path: Path, missing: str) -> None:
+    """Whether samples or labels are missing, the message names what is."""
+    tensors = {
+        f"{name}/{key}": value
+        for name, split in by_name(tiny_data).items()
+        for key, value in (split.x | {"labels": split.labels}).items()  # type: ignore[operator]
+        if f"{name}/{key}" != missing
+    }
+    path = tmp_path / "d.safetensors"
+    save_file(tensors, path)
+    with pytest.raises(DataError, match=f"^{re.escape(str(path))}: {missing} holds nothing"):
+        map_splits(path, tiny_data.modalities)

@@ -1,0 +1,33 @@
+"""The registry, and loading by name."""
+
+import re
+
+import pytest
+
+from mopoe.data import load
+from mopoe.data.registry import DATA_SETS, entry
+from mopoe.errors import ConfigError
+
+
+def test_the_built_in_digits_have_five_image_modalities() -> None:
+    """M0 to m4, three colours, 28 x 28 pixels; one option."""
+    found = entry("digits")
+    assert [(m.name, m.shape) for m in found.modalities] == [(f"m{i}", (3, 28, 28)) for i in range(5)]
+    assert dict(found.options) == {"seed": 0}
+
+
+def test_an_unknown_data_set_lists_those_there_are() -> None:
+    """A near miss is answered with the nearest name."""
+    names = re.escape(", ".join(DATA_SETS))
+    with pytest.raises(
+        ConfigError, match=f"^there is no data set 'digit'; there are: {names}. Did you mean 'digits'\\?$"
+    ):
+        entry("digit")
+    with pytest.raises(ConfigError, match=f"^there is no data set 'celeba'; there are: {names}.$"):
+        load("celeba")
+
+
+def test_an_unknown_option_lists_those_there_are() -> None:
+    """Options are checked before anything heavy is loaded."""
+    with pytest.raises(ConfigError, match=r"^data set 'digits' has no option 'sed'; there are: seed$"):
+        load("digits", sed=1)

@@ -1,0 +1,152 @@
+"""The evaluation's records: which there are, and that each number is what its name says."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from mopoe.config import EvaluationConfig
+from mopoe.evaluation.coherence import conditional_coherence, joint_coherence
+from mopoe.evaluation.evaluate import Evaluator, targets_outside
+from mopoe.evaluation.log_likelihood import joint_log_likelihood
+from mopoe.records import OBJECTIVES, Evaluation
+from mopoe.subsets import subset_masks, subset_members
+
+CPU = torch.device("cpu")
+ERRORS = (0.0, 0.1, 0.25, 0.4, 0.5)
+CONFIG = EvaluationConfig(
+    coherence_samples=300, joint_samples=400, likelihood_samples=20, importance_samples=31, pictures=0, seed=3
+)
+
+
+@pytest.fixture(scope="module")
+def case(known: Callable[..., Any]) -> Any:
+    """Five modalities with known errors."""
+    return known(ERRORS)
+
+
+@pytest.fixture(scope="module")
+def measured(case: Any) -> Evaluation:
+    """Its evaluation on 300 validation samples."""
+    return Evaluator(case.data, case.classifiers, CONFIG, epochs=1).measure(case.model, pictures=False)
+
+
+@pytest.fixture(scope="module")
+def correct(case: Any) -> torch.Tensor:
+    """Who was right: float64 [N, S, M]."""
+    split = case.data.validation
+    return conditional_coherence(case.model, split, case.classifiers, 300, 3, CPU).correct_NSM.double()
+
+
+def test_targets_outside_a_subset() -> None:
+    """True where the modality is not in the subset; never for the full set."""
+    found = targets_outside(subset_masks(5), 5).tolist()
+    for mask, row in zip(subset_masks(5), found, strict=True):
+        assert [m for m, outside in enumerate(row) if not outside] == list(subset_members(mask))
+    assert found[-1] == [False] * 5
+
+
+def test_every_subset_and_pair_has_its_records(measured: Evaluation) -> None:
+    """31 subsets with three metrics, but `coherence` for the full set; 31 x 5 pairs."""
+    found = {(m.subset_mask, m.metric) for m in measured.subset_metrics}
+    expected = {(mask, metric) for mask in range(1, 32) for metric in ("kl", "coherence", "coherence_all")}
+    assert found == expected - {(31, "coherence")}
+    assert len(measured.subset_metrics) == 92
+    pairs = [(p.source_mask, p.target) for p in measured.pair_coherence]
+    assert len(pairs) == 155
+    assert set(pairs) == {(mask, f"m{m}") for mask in range(1, 32) for m in range(5)}
+
+
+def test_pairs_are_shares_with_binomial_errors(
+    measured: Evaluation, correct: torch.Tensor, case: Any
+) -> None:
+    """Value, standard error, number and chance of each pair follow from who was right."""
+    most = float(torch.bincount(case.data.validation.labels[:300]).max()) / 300
+    for p in measured.pair_coherence:
+        hits = correct[:, case.model.masks.index(p.source_mask), int(p.target[1])]
+        share = float(hits.mean())
+        assert p.value == pytest.approx(share)
+        assert p.stderr == pytest.approx(math.sqrt(share * (1 - share) / 300))
+        assert (p.n, p.chance) == (300, most)
+    by_pair = {(p.source_mask, p.target): p.value for p in measured.pair_coherence}
+    assert by_pair[1, "m0"] == 1.0
+    assert by_pair[1, "m2"] == pytest.approx(0.75, abs=4 * math.sqrt(0.75 * 0.25 / 300))
+
+
+def test_objectives_are_those_measured_alone(measured: Evaluation, correct: torch.Tensor, case: Any) -> None:
+    """Conditional coherence is the mean over pairs with the target outside, the others their functions'."""
+    assert set(measured.objectives) == set(measured.stderr) == set(OBJECTIVES)
+    outside = [p.value for p in measured.pair_coherence if not p.source_mask >> int(p.target[1]) & 1]
+    assert len(outside) == 75
+    assert measured.objectives["conditional_coherence"] == pytest.approx(sum(outside) / 75)
+    joint = joint_coherence(case.model, case.classifiers, 400, 3, CPU)
+    assert measured.objectives["joint_coherence"] == joint
+    assert measured.stderr["joint_coherence"] == pytest.approx(math.sqrt(joint * (1 - joint) / 400))
+    log_p = joint_log_likelihood(case.model, case.data.validation, 20, 31, 3, CPU)
+    assert measured.objectives["log_likelihood"] == pytest.approx(float(log_p.mean()))
+    assert measured.stderr["log_likelihood"] == pytest.approx(float(log_p.std()) / math.sqrt(20))
+    # Targets of one sample share their luck, so the error is over samples and not over pairs.
+    pairs = [(s, m) for s, mask in enumerate(case.model.masks) for m in range(5) if not mask >> m & 1]
+    per_sample = torch.stack([correct[:, s, m] for s, m in pairs]).mean(0)
+    assert measured.stderr["conditional_coherence"] == pytest.approx(float(per_sample.std()) / math.sqrt(300))
+
+
+def test_subset_metrics_are_means_over_samples(
+    measured: Evaluation, correct: torch.Tensor, case: Any
+) -> None:
+    """`coherence` leaves out targets inside the subset, `coherence_all` does not; `kl` is the posterior's."""
+    split = case.data.validation
+    kl = conditional_coherence(case.model, split, case.classifiers, 300, 3, CPU).kl_NS.double()
+    for metric in measured.subset_metrics:
+        s = case.model.masks.index(metric.subset_mask)
+        inside = subset_members(metric.subset_mask)
+        values = {
+            "kl": kl[:, s],
+            "coherence_all": correct[:, s].mean(1),
+            "coherence": correct[:, s][:, [m for m in range(5) if m not in inside]].mean(1),
+        }[metric.metric]
+        assert metric.value == pytest.approx(float(values.mean()))
+        assert metric.stderr == pytest.approx(float(values.std()) / math.sqrt(300), abs=1e-12)
+        assert metric.n == 300
+
+
+def test_the_split_is_the_one_asked_for(case: Any) -> None:
+    """On the test split, 600 samples are all there are, and the records say so."""
+    config = EvaluationConfig(
+        split="test",
+        coherence_samples=9999,
+        joint_samples=1,
+        likelihood_samples=1,
+        importance_samples=1,
+        pictures=0,
+    )
+    found = Evaluator(case.data, case.classifiers, config, epochs=1).measure(case.model, pictures=True)
+    assert found.split == "test"
+    assert {p.n for p in found.pair_coherence} == {600}
+    assert math.isnan(found.stderr["log_likelihood"])
+    assert found.pictures == ()
+
+
+@pytest.mark.parametrize(("every", "due"), [(0, [5]), (1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])
+def test_due_epochs(case: Any, monkeypatch: pytest.MonkeyPatch, every: int, due: list[int]) -> None:
+    """Every so many epochs, and always after the last, which alone has pictures."""
+    evaluator = Evaluator(case.data, case.classifiers, EvaluationConfig(every=every), epochs=5)
+    asked: list[bool] = []
+    monkeypatch.setattr(evaluator, "measure", lambda _, *, pictures: asked.append(pictures) or "measured")
+    found = [epoch for epoch in range(1, 6) if evaluator(case.model, epoch) is not None]
+    assert found == due
+    assert asked == [epoch == 5 for epoch in due]
+
+
+def test_one_modality_has_no_conditional_coherence(known: Callable[..., Any]) -> None:
+    """With nothing outside the only subset the objective is NaN, and the rest is measured."""
+    case = known((0.0,), n=10)
+    config = EvaluationConfig(
+        coherence_samples=10, joint_samples=5, likelihood_samples=5, importance_samples=2, pictures=0
+    )
+    found = Evaluator(case.data, case.classifiers, config, epochs=1).measure(case.model, pictures=False)
+    assert math.isnan(found.objectives["conditional_coherence"])
+    assert found.objectives["joint_coherence"] == 1.0
+    assert [m.metric for m in found.subset_metrics] == ["coherence_all", "kl"]

@@ -1,0 +1,124 @@
+"""Strips of pictures: the right samples, the right sources, pixel by pixel."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from mopoe.data.container import Split
+from mopoe.evaluation.classifiers import Classifiers
+from mopoe.evaluation.pictures import draw_pictures, strip
+from mopoe.likelihoods import Laplace
+from mopoe.model import Modality, MoPoE
+from mopoe.noise import generator
+from mopoe.records import Picture
+
+CPU = torch.device("cpu")
+LEVELS = (30, 60, 90, 120, 150)
+
+
+def pixels(png: bytes) -> NDArray[np.uint8]:
+    """Return a strip's pixels."""
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.format == "PNG"
+        return np.asarray(image)
+
+
+def test_a_strip_is_its_images_side_by_side() -> None:
+    """Bytes in, the same bytes out, colours last."""
+    x = torch.randint(0, 256, (3, 3, 5, 4), generator=torch.Generator().manual_seed(0))
+    found = pixels(strip(x / 255))
+    assert found.shape == (5, 12, 3)
+    for i in range(3):
+        assert found[:, 4 * i : 4 * i + 4].transpose(2, 0, 1).tolist() == x[i].tolist()
+
+
+def test_a_strip_of_one_colour_is_grey_and_values_are_clipped() -> None:
+    """Outside 0..1 the nearest end is shown; 0.5 rounds to 128."""
+    x = torch.tensor([-1.0, 0.0, 0.5, 1.0, 7.0]).view(5, 1, 1, 1)
+    assert pixels(strip(x)).tolist() == [[0, 0, 128, 255, 255]]
+
+
+class ReadLevel(nn.Module):
+    """A classifier that names an image by its grey level, in steps of 30."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits that peak at the level's number."""
+        level = (x.mean((1, 2, 3)) * 255 / 30).round()[:, None]
+        return -(torch.arange(9) - level).abs()
+
+
+@pytest.fixture(scope="module")
+def drawn(modality: Callable[..., Modality]) -> tuple[MoPoE, tuple[Picture, ...]]:
+    """Draw four of five samples with a model that reads greys exactly; `b` shows 30 levels more than `a`."""
+
+    def encode(x: Tensor) -> tuple[Tensor, Tensor]:
+        mean = x.mean((1, 2, 3))[:, None]
+        return mean, torch.full_like(mean, -40.0)
+
+    def paint(shift: int) -> Callable[[Tensor], Tensor]:
+        return lambda z: (z + shift / 255)[:, :, None, None].expand(-1, 3, 28, 28)
+
+    model = MoPoE(
+        {"a": modality(encode, paint(0), Laplace()), "b": modality(encode, paint(30), Laplace())},
+        1,
+        prior_expert="none",
+    )
+    a = torch.tensor(LEVELS, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 28, 28)
+    split = Split({"a": a, "b": a + 60}, torch.tensor([1, 2, 3, 4, 5]))
+    networks = {name: ReadLevel().eval() for name in "ab"}
+    classifiers = Classifiers(networks=networks, accuracy={"a": 1.0, "b": 1.0}, hash="x")
+    return model, draw_pictures(model, split, classifiers, 4, 7, CPU)
+
+
+def test_strips_are_inputs_growing_subsets_and_the_prior(drawn: tuple[MoPoE, tuple[Picture, ...]]) -> None:
+    """Each kind and source has a strip of every modality."""
+    expected = [("input", 0), ("conditional", 1), ("conditional", 3), ("joint", 0)]
+    assert [(p.kind, p.source_mask, p.target) for p in drawn[1]] == [(*k, t) for k in expected for t in "ab"]
+
+
+def levels(picture: Picture) -> list[int]:
+    """Return the grey level of each of a strip's four constant images."""
+    found = pixels(picture.png)
+    assert found.shape == (28, 4 * 28, 3)
+    tiles = [found[:, 28 * i : 28 * i + 28] for i in range(4)]
+    assert all((tile == tile[0, 0, 0]).all() for tile in tiles)
+    return [int(tile[0, 0, 0]) for tile in tiles]
+
+
+def test_strips_show_what_was_observed_and_what_was_made_of_it(
+    drawn: tuple[MoPoE, tuple[Picture, ...]],
+) -> None:
+    """From `a` its own level, from both the mean of the two; the classifier's labels stand beside."""
+    shown = {(p.kind, p.source_mask, p.target): (levels(p), p.labels) for p in drawn[1]}
+    base = [30, 60, 90, 120]
+    assert shown["input", 0, "a"] == (base, (1, 2, 3, 4))
+    assert shown["input", 0, "b"] == ([x + 60 for x in base], (1, 2, 3, 4))
+    assert shown["conditional", 1, "a"] == (base, (1, 2, 3, 4))
+    assert shown["conditional", 1, "b"] == ([x + 30 for x in base], (2, 3, 4, 5))
+    assert shown["conditional", 3, "a"] == ([x + 30 for x in base], (2, 3, 4, 5))
+    assert shown["conditional", 3, "b"] == ([x + 60 for x in base], (3, 4, 5, 6))
+
+
+def test_prior_strips_share_one_latent_per_column(drawn: tuple[MoPoE, tuple[Picture, ...]]) -> None:
+    """The seed's standard normal draws, painted by each modality."""
+    z = torch.randn(4, 1, generator=generator(7, "pictures from the prior"))[:, 0]
+    for picture, shift in zip(drawn[1][-2:], (0, 30), strict=True):
+        expected = (z + shift / 255).clamp(0, 1).mul(255).round().int().tolist()
+        assert levels(picture) == expected
+
+
+def test_more_pictures_than_samples_show_all_there_are(drawn: tuple[MoPoE, tuple[Picture, ...]]) -> None:
+    """Asking for nine of two samples gives strips of two."""
+    x = torch.zeros(2, 3, 28, 28, dtype=torch.uint8)
+    classifiers = Classifiers(networks={n: ReadLevel().eval() for n in "ab"}, accuracy={}, hash="x")
+    for picture in draw_pictures(
+        drawn[0], Split({"a": x, "b": x}, torch.tensor([0, 0])), classifiers, 9, 0, CPU
+    ):
+        assert len(picture.labels) == 2
+        assert pixels(picture.png).shape == (28, 56, 3)

@@ -1,0 +1,180 @@
+"""The command line as a user meets it: what it prints, its exit status, and what it leaves on disk."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from PIL import Image
+
+from sweep.cli import main
+from sweep.store.read import open_store
+
+
+@pytest.fixture
+def sweep(monkeypatch, capsys):
+    """Run a command in this process; return its exit status, output and error output."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        found = capsys.readouterr()
+        return status, found.out, found.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_sweep):
+    """A folder with one trained trial."""
+    from sweep.single import run_single
+    from sweep.spec import load_spec, trial_config_for
+
+    folder = tmp_path_factory.mktemp("cli")
+    file = folder / "tiny.yaml"
+    file.write_text(tiny_sweep)
+    spec = load_spec(file)
+    root = folder / "trials"
+    config = trial_config_for(spec, ["epochs=1"])
+    run_single(spec, config, root, resume=False, device="cpu", on_report=lambda report: None)
+    return root
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_help_names_every_command(sweep):
+    """A user without arguments sees what there is."""
+    _, out, _ = sweep("--help")
+    for command in ("run", "trial", "report", "samples", "show-config"):
+        assert command in out
+
+
+def test_a_trial_prints_its_numbers_and_where_they_are(sweep, sweep_file, tmp_path):
+    """Every epoch is a line, then all objectives with their errors, then the next command, which works."""
+    root = tmp_path / "out"
+    status, out, err = sweep("trial", sweep_file, "--set", "beta=0.5", "--set", "epochs=1", "--out", root)
+    assert (status, err) == (0, "")
+    assert out.startswith("epoch 1/1  loss ")
+    row = open_store(root).trials().collect().row(0, named=True)
+    assert f"{row['o_log_likelihood']:.4f} ± {row['se_log_likelihood']:.4f}" in out
+    assert row["p_beta"] == 0.5
+    following = out.rpartition("next: sweep ")[2].replace("\n", " ").split()
+    status, out, err = sweep(*following)
+    assert (status, err) == (0, "")
+    assert "generated from m0" in out
+
+
+def test_samples_are_one_picture(sweep, trained, tmp_path):
+    """Five rows of test samples and five generated rows, one column per sample; a seed fixes the noise."""
+    pictures = []
+    for name, *more in (("a.png",), ("b.png",), ("c.png", "--seed", "1"), ("d.png", "--source", "prior")):
+        status, _, err = sweep(
+            "samples", trained, "-n", "4", "--source", "m0+m3", "--out", tmp_path / name, *more
+        )
+        assert (status, err) == (0, "")
+        pictures.append((tmp_path / name).read_bytes())
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (4 * 30 + 2, 10 * 30 + 2)
+    assert pictures[0] == pictures[1]
+    assert len(set(pictures)) == 3
+
+
+def test_the_report_is_written_and_the_front_printed(sweep, made_up_sweep, tmp_path):
+    """The terminal shows the front; the page and its tables are where the last line says."""
+    status, out, err = sweep("report", made_up_sweep, "--out", tmp_path / "report")
+    assert (status, err) == (0, "")
+    page = Path(out.rpartition("report: ")[2].strip())
+    assert page == tmp_path / "report" / "report.html"
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    front = pl.read_csv(page.parent / "front.csv")
+    for trial in front["trial_id"]:
+        assert trial in out
+
+
+def test_show_config_fills_in_every_default_and_reads_back(sweep, sweep_file, tmp_path):
+    """The printed file is a sweep's file itself, with the same hash."""
+    from sweep.spec import load_spec
+
+    status, out, _ = sweep("show-config", sweep_file, "-o", "trials=7")
+    assert status == 0
+    shown = yaml.safe_load(out)
+    assert (shown["trials"], shown["fixed"]["prior_expert"]) == (7, "full")
+    again = tmp_path / "again.yaml"
+    again.write_text(out)
+    assert load_spec(again).spec_hash == load_spec(sweep_file).spec_hash
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "{file}", "-o", "samplr=tpe"], "unknown key 'samplr'; did you mean 'sampler'?"),
+        (["run", "{file}", "-o", "search_space.beta.low=9"], "beta"),
+        (["run", "{dir}/absent.yaml"], "absent.yaml"),
+        (["run", "{file}", "--out", "{dir}"], "holds files but no sweep.json"),
+        (["trial", "{file}", "--set", "bta=1"], "unknown key 'bta'; did you mean 'beta'?"),
+        (["trial", "{file}", "--set", "beta=-1"], "beta is -1.0, but must be a number of at least 0"),
+        (["trial", "{file}", "--device", "tpu"], "--device is 'tpu', but must be auto, cpu or cuda"),
+        (["trial", "{file}", "--resume", "--out", "{dir}/none"], "leave out --resume to start it"),
+        (["trial", "{file}", "--out", "{file}"], "is a file, but results need a folder"),
+        (["report", "{dir}/none"], "none"),
+        (["report", "{dir}"], "sweep.json"),
+        (["samples", "{dir}"], "sweep.json"),
+        (["samples", "{trained}", "--trial", "t9"], "holds no checkpoint of trial 't9'; there are: "),
+        (
+            ["samples", "{trained}", "--source", "m0+x"],
+            "--source names 'x', but must be modalities joined by '+'",
+        ),
+        (["samples", "{trained}", "--out", "{dir}/a.gif"], "must end in .png or .jpg"),
+        (
+            ["samples", "{trained}", "--out", "{dir}/no/a.png"],
+            "is no folder, so that a.png cannot be written there",
+        ),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(sweep, sweep_file, trained, tmp_path, arguments, sentence):
+    """No traceback, the sentence on standard error, and not one file made or changed."""
+    places = {"file": sweep_file, "dir": tmp_path, "trained": trained}
+    before = tree(tmp_path), tree(trained)
+    status, out, err = sweep(*(a.format(**places) for a in arguments))
+    assert status == 2
+    assert sentence in err
+    assert err.startswith("sweep: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in out + err
+    assert (tree(tmp_path), tree(trained)) == before
+
+
+def test_a_diverging_trial_ends_with_status_2_and_a_record(sweep, sweep_file, tmp_path):
+    """The reason is on standard error and in the table."""
+    status, _, err = sweep("trial", sweep_file, "--set", "lr=1e30", "--out", tmp_path / "r")
+    assert status == 2
+    assert err.startswith("sweep: the loss is not finite at step ")
+    assert open_store(tmp_path / "r").trials().collect()["status"].to_list() == ["failed"]
+
+
+def test_a_damaged_checkpoint_is_named(sweep, trained, tmp_path):
+    """A truncated checkpoint gives its path and one sentence."""
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    checkpoint = next((copy / "checkpoints").iterdir())
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    status, _, err = sweep("samples", copy)
+    assert status == 2
+    assert err.startswith(f"sweep: {checkpoint}: not a readable checkpoint (")
+
+
+def test_the_installed_command_runs():
+    """The console script exists beside this interpreter and shows its help quickly and lightly."""
+    script = Path(sys.executable).parent / "sweep"
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
+    assert "Hyperparameter sweeps for MoPoE" in done.stdout

@@ -1,0 +1,59 @@
+"""The worker's side: when reports reach the disk, and what a failure says."""
+
+import pytest
+
+from mopoe.errors import DivergedError
+from sweep.store.read import Store
+from sweep.store.write import StoreWriter
+from sweep.trainable import ReportWriter, failure_text, report_to_ray
+
+NAMES = ("m0", "m1", "m2")
+
+
+def test_reports_gather_until_it_is_time(make_report, make_manifest, tmp_path, monkeypatch):
+    """Nothing is written at first; after the interval all that gathered is one file."""
+    StoreWriter(tmp_path).write_manifest(make_manifest())
+    reports = ReportWriter(StoreWriter(tmp_path), "t0000", 0, NAMES)
+    assert reports.add(make_report(1, NAMES, 1.0)) is False
+    assert Store(tmp_path).epochs().collect().height == 0
+    monkeypatch.setattr("sweep.trainable.FLUSH_SECONDS", -1.0)
+    assert reports.add(make_report(2, NAMES, 1.0)) is True
+    assert sorted(Store(tmp_path).epochs().collect()["epoch"]) == [1, 2]
+    assert len(list((tmp_path / "epochs").iterdir())) == 1
+
+
+def test_an_evaluation_is_written_at_once(make_report, make_evaluation, make_manifest, tmp_path):
+    """What others wait for does not wait for the interval."""
+    StoreWriter(tmp_path).write_manifest(make_manifest())
+    reports = ReportWriter(StoreWriter(tmp_path), "t0000", 0, NAMES)
+    assert reports.add(make_report(1, NAMES, 1.0, make_evaluation(NAMES, 0.5, -100.0))) is True
+    assert Store(tmp_path).pair_coherence().collect().height == 7 * 3
+
+
+def test_flushing_nothing_writes_nothing(tmp_path):
+    """A trial that fails in its first epoch leaves no empty files."""
+    ReportWriter(StoreWriter(tmp_path), "t0000", 0, NAMES).flush()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ray_gets_few_numbers(make_report, make_evaluation):
+    """An epoch without evaluation sends its number; with one, the objectives and their errors too."""
+    assert report_to_ray(make_report(4, NAMES, 1.0)) == {"epoch": 4}
+    found = report_to_ray(make_report(4, NAMES, 1.0, make_evaluation(NAMES, 0.5, -100.0)))
+    assert set(found) == {"epoch", "objectives", "stderr"}
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            DivergedError("the loss is not finite at step 3 (epoch 1)"),
+            "the loss is not finite at step 3 (epoch 1)",
+        ),
+        (RuntimeError("CUDA out of memory.\n  Tried"), "RuntimeError: CUDA out of memory. Tried"),
+        (MemoryError(), "MemoryError: "),
+    ],
+)
+def test_a_failure_is_one_line(error, text):
+    """Our own errors speak for themselves; others carry their type."""
+    assert failure_text(error) == text

@@ -1,0 +1,201 @@
+"""What may import what: floors, light packages, and public names that resolve."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("mopoe", "sweep", "search_spaces")
+HEAVY_STORE = ("ray", "optuna", "pyarrow", "polars")
+DRAWING = ("plotly", "matplotlib", "pydantic")
+
+
+def modules(package: str) -> list[str]:
+    """Return the names of a package and of all modules below it, from the files."""
+    return sorted(
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in (ROOT / package).rglob("*.py")
+    )
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    """Give every module's name and syntax tree."""
+    for package in PACKAGES:
+        for name in modules(package):
+            path = ROOT / Path(*name.split("."))
+            file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+            yield name, ast.parse(file.read_text())
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """Return the full names that a module imports anywhere, lazily and for type checking included."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            found |= {a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)}
+    return found
+
+
+def below(name: str, *packages: str) -> bool:
+    """Return whether a module is one of the packages or lies in one."""
+    return any(name == p or name.startswith(f"{p}.") for p in packages)
+
+
+def import_without(forbidden: tuple[str, ...], names: list[str], then: str = "") -> None:
+    """Import modules in a fresh process where the forbidden ones cannot be imported."""
+    code = [
+        "import importlib, sys",
+        # None makes an import fail as if the package were not installed.
+        f"sys.modules.update(dict.fromkeys({forbidden!r}))",
+        f"for name in {names!r}: importlib.import_module(name)",
+        then,
+        f"found = [m for m, module in sys.modules.items() if module and m.split('.')[0] in {forbidden!r}]",
+        "assert not found, found",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(code)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+LIGHT_MOPOE = ["errors", "config", "records", "subsets", "data", "data.registry"]
+ANALYSIS = [m for m in modules("sweep") if below(m, "sweep.store", "sweep.analysis", "sweep.report")]
+
+
+@pytest.mark.parametrize(
+    ("names", "forbidden"),
+    [
+        pytest.param(modules("mopoe"), HEAVY_STORE, id="mopoe"),
+        pytest.param(
+            ["mopoe", *(f"mopoe.{m}" for m in LIGHT_MOPOE)], ("torch", *HEAVY_STORE), id="light mopoe"
+        ),
+        pytest.param(
+            [
+                *ANALYSIS,
+                "sweep",
+                "sweep.errors",
+                "sweep.spec",
+                "sweep.space",
+                "sweep.outcome",
+                "search_spaces",
+            ],
+            ("torch", "ray"),
+            id="store, analysis, report, spec",
+        ),
+        pytest.param(["search_spaces"], ("torch", *HEAVY_STORE, *DRAWING), id="search_spaces"),
+        pytest.param(["sweep.single", "sweep.progress"], ("ray",), id="single trials"),
+        pytest.param(["sweep.cli"], ("torch", *HEAVY_STORE, *DRAWING), id="cli"),
+    ],
+)
+def test_modules_import_without_what_they_do_not_need(names: list[str], forbidden: tuple[str, ...]) -> None:
+    """They import where the other packages are not even installed."""
+    import_without(forbidden, names)
+
+
+HELP = """
+from typer.testing import CliRunner
+from sweep.cli import app
+for command in {commands}:
+    result = CliRunner().invoke(app, [*command, "--help"])
+    assert result.exit_code == 0 and "Usage" in result.output, (command, result.exception)
+"""
+
+
+def test_help_is_printed_without_anything_heavy() -> None:
+    """`sweep --help` answers at once, without torch, Ray, Arrow or pydantic."""
+    import_without(("torch", *HEAVY_STORE, *DRAWING), ["sweep.cli"], HELP.format(commands="[[]]"))
+
+
+def test_help_of_every_command_is_printed_without_anything_heavy() -> None:
+    """Typer itself reads a command's options with pydantic; nothing else is needed."""
+    commands = "[[c.name or c.callback.__name__] for c in app.registered_commands]"
+    forbidden = ("torch", *HEAVY_STORE, "plotly", "matplotlib")
+    import_without(forbidden, ["sweep.cli"], HELP.format(commands=commands))
+
+
+def test_every_module_is_found_by_the_import_system() -> None:
+    """No folder lacks its `__init__`, so that the tests above leave out none."""
+    for package in PACKAGES:
+        found = [package]
+        found += [m.name for m in pkgutil.walk_packages([str(ROOT / package)], f"{package}.", onerror=None)]
+        assert sorted(found) == modules(package)
+
+
+def test_torchvision_is_imported_in_one_place() -> None:
+    """Its wheel needs a remedy beside a CPU build of torch, which exists once."""
+    assert [name for name, tree in sources() if any(below(i, "torchvision") for i in imported(tree))] == [
+        "mopoe.grids"
+    ]
+
+
+def allowed(name: str) -> tuple[str, ...]:
+    """Return the project's packages that a module may import."""
+    if below(name, "mopoe"):
+        return ("mopoe",)
+    if below(name, "search_spaces"):
+        return ("search_spaces", "mopoe.errors")
+    plain = ("mopoe.errors", "mopoe.records", "mopoe.subsets", "sweep.errors")
+    floors = {
+        "sweep.errors": ("mopoe.errors",),
+        "sweep.store": (*plain, "sweep.store"),
+        "sweep.analysis": (*plain, "sweep.store", "sweep.analysis"),
+        "sweep.report": (*plain, "sweep.store", "sweep.analysis", "sweep.report"),
+    }
+    for floor, packages in floors.items():
+        if below(name, floor):
+            return packages
+    return PACKAGES
+
+
+def test_imports_only_point_down() -> None:
+    """Mopoe knows neither sweep nor search_spaces; within sweep: report, analysis, store, errors."""
+    wrong = [
+        f"{name} imports {i}"
+        for name, tree in sources()
+        for i in sorted(imported(tree))
+        if below(i, *PACKAGES)
+        # `from package import module` names the package too.
+        if not below(i, *allowed(name)) and not any(a.startswith(f"{i}.") for a in allowed(name))
+    ]
+    assert wrong == []
+
+
+def test_nothing_imports_the_command_line() -> None:
+    """The command line is the top floor; the runner is below it alone."""
+    for name, tree in sources():
+        assert not any(below(i, "sweep.cli") for i in imported(tree)), name
+        if name not in ("sweep.cli", "sweep"):
+            assert not any(below(i, "sweep.runner") for i in imported(tree)), name
+
+
+@pytest.mark.parametrize("package", ["mopoe", "sweep"])
+def test_public_names_are_exactly_those_that_resolve(package: str) -> None:
+    """`__all__`, the table of homes and the names for type checkers are one list; other names are errors."""
+    module = importlib.import_module(package)
+    assert len(set(module.__all__)) == len(module.__all__)
+    assert set(module.__all__) == set(module._HOMES)
+    typed = {
+        alias.asname or alias.name
+        for node in ast.walk(dict(sources())[package])
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }
+    assert typed == set(module.__all__)
+    for name in module.__all__:
+        assert getattr(module, name).__name__ in (name, "load", "open_store")
+    with pytest.raises(AttributeError, match=f"^module '{package}' has no attribute 'nothing'$"):
+        module.nothing  # noqa: B018 - the access is what is tested
