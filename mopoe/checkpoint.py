@@ -58,10 +58,15 @@ def save(path: Path, progress: Progress, model: nn.Module, optimizer: torch.opti
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, temporary, {"progress": text})
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        save_file(
+            {k: t.detach().cpu().contiguous() for k, t in tensors.items()}, temporary, {"progress": text}
+        )
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_progress(path: Path) -> Progress:
@@ -89,17 +94,19 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | Non
     if optimizer is not None:
         for name, parameter in model.named_parameters():
             parts = {key: tensors.get(f"adam/{key}/{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
-            if all(t is not None for t in parts.values()):
-                optimizer.state[parameter] = {
-                    k: _like(t, parameter, k) for k, t in parts.items() if t is not None
-                }
+            found = {k: _like(t, parameter, k) for k, t in parts.items() if t is not None}
+            # A parameter that never had a gradient has no state at all.
+            if found and len(found) < len(parts):
+                raise CheckpointError(f"{path}: part of Adam's state of {name} is missing")
+            if found:
+                optimizer.state[parameter] = found
     return progress
 
 
 def _like(tensor: Tensor, parameter: nn.Parameter, key: str) -> Tensor:
     """Return Adam's state on the parameter's device and in its memory layout (fused Adam ignores strides)."""
     if key == "step":
-        return tensor
+        return tensor.to(parameter.device)  # fused Adam reads it there
     return torch.empty_like(parameter.data).copy_(tensor)
 
 

@@ -156,7 +156,8 @@ def _coerce(name: str, value: object) -> object:
             return None
         kind: tuple[type, ...] = (int,) if name == "channels" else (int, float)
         if not isinstance(value, (list, tuple)) or not all(_is(v, kind) for v in value):
-            raise ConfigError(f"{name} is {value!r}, but must be a list of numbers")
+            whole = "whole " if name == "channels" else ""
+            raise ConfigError(f"{name} is {value!r}, but must be a list of {whole}numbers")
         return tuple(value)
     kind = _KINDS[name]
     if not _is(value, kind):

@@ -48,6 +48,7 @@ def sample_grid(model: MoPoE, split: Split, source_mask: int, n: int, seed: int)
     """
     utils = importlib.import_module("torchvision.utils") if import_torchvision() else None
     assert utils is not None
+    n = min(n, len(split))
     model.eval()
     with torch.inference_mode():
         x = split.batch(slice(0, n), torch.device("cpu"))
@@ -67,4 +68,5 @@ def sample_grid(model: MoPoE, split: Split, source_mask: int, n: int, seed: int)
 
 def save_grid(grid: Tensor, path: Path) -> None:
     """Write a grid as an image file; its format follows the name's ending."""
+    import_torchvision()
     importlib.import_module("torchvision.utils").save_image(grid, path)

@@ -17,6 +17,18 @@ def generator(seed: int, purpose: str, *position: int, device: torch.device | No
     return torch.Generator(device or "cpu").manual_seed(key)
 
 
+def sample_noise(
+    seed: int, purpose: str, start: int, stop: int, shape: tuple[int, ...], device: torch.device
+) -> Tensor:
+    """Return standard normal noise [stop - start, *shape], each row a function of its own position."""
+    return torch.stack(
+        [
+            torch.randn(shape, generator=generator(seed, purpose, i, device=device), device=device)
+            for i in range(start, stop)
+        ]
+    )
+
+
 def stratified_components(weights_S: Tensor, n: int, rng: torch.Generator) -> Tensor:
     """Return the mixture component of each of n samples: int64 [n].
 
@@ -30,5 +42,6 @@ def stratified_components(weights_S: Tensor, n: int, rng: torch.Generator) -> Te
     device = weights_S.device
     offset = torch.rand(1, generator=rng, dtype=torch.float64, device=device)
     points_B = (torch.arange(n, dtype=torch.float64, device=device) + offset) / n
-    component_B = torch.searchsorted(edges_S, points_B, right=True).clamp_(max=len(edges_S) - 1)
+    # The last point may round to 1, which lies in no component.
+    component_B = torch.searchsorted(edges_S, points_B.clamp_(max=1 - 2**-53), right=True)
     return component_B[torch.randperm(n, generator=rng, device=device)]

@@ -45,7 +45,8 @@ def train(
         data: the data set; its training split is used.
         on_report: called after every epoch. What it raises ends the trial. If it returns False, because the
             report is not on disk yet, that epoch's checkpoint is left out; the last epoch's never is.
-        model: a model of your own networks, already initialised; by default the paper's networks.
+        model: a model of your own networks, already initialised; by default the paper's networks. The
+            config's settings of the model (latent_dim to initial_logvar) are then only a record.
         evaluate: held-out measurements, called after every epoch.
         checkpoint: file to go on from if it exists, and to rewrite after epochs.
         device: where to train.
@@ -158,8 +159,10 @@ def _train_epoch(
     sums.grad_norm = float(torch.nn.utils.get_total_norm(gradients))
     n_steps = math.ceil(len(split) / config.batch_size)
     if not bool(finite) or not math.isfinite(sums.grad_norm):
-        bad = done.step - n_steps + int(finite_steps) + 1
-        raise DivergedError(f"the loss is not finite at step {min(bad, done.step)} (epoch {epoch})")
+        what, bad = "loss", done.step - n_steps + int(finite_steps) + 1
+        if bool(finite):
+            what, bad = "gradient", done.step
+        raise DivergedError(f"the {what} is not finite at step {bad} (epoch {epoch})")
     return sums
 
 

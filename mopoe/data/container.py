@@ -28,7 +28,7 @@ class Split:
     """The paired samples of one split."""
 
     x: Mapping[str, Tensor]
-    """By modality name: uint8 [N, ...]."""
+    """By modality name, [N, ...]: uint8, or floats in a unit of your own."""
     labels: Tensor
     """Class of each sample: int64 [N]."""
 
@@ -37,7 +37,7 @@ class Split:
         return len(self.labels)
 
     def batch(self, index_B: Tensor | slice, device: torch.device) -> dict[str, Tensor]:
-        """Return samples by modality name as float32 in 0..1 on the device, images channels-last."""
+        """Return samples by modality name as floats on the device (`to_unit`), images channels-last."""
         return {name: to_unit(x[index_B].to(device)) for name, x in self.x.items()}
 
     def to(self, device: torch.device) -> "Split":
@@ -75,8 +75,8 @@ class MultimodalData:
 
 
 def to_unit(x: Tensor) -> Tensor:
-    """Return uint8 values as float32 in 0..1; images (4 axes) in channels-last layout."""
-    x = x.to(torch.float32).div_(255)
+    """Return uint8 values as float32 in 0..1, floats as they are; images (4 axes) in channels-last layout."""
+    x = x.to(torch.float32).div_(255) if x.dtype == torch.uint8 else x
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
@@ -97,6 +97,7 @@ def cached_file(path: Path, build: Callable[[Path], None]) -> Path:
         if not path.exists():
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             os.close(handle)
+            Path(temporary).chmod(0o644)  # others may share the cache
             try:
                 build(Path(temporary))
                 Path(temporary).replace(path)
@@ -128,9 +129,11 @@ def map_splits(path: Path, modalities: tuple[ModalitySpec, ...]) -> dict[str, Sp
         ) from error
     splits = {}
     for name in SPLITS:
+        if f"{name}/labels" not in tensors:
+            raise DataError(f"{path}: {name}/labels holds nothing; delete the file and it is built anew")
         for m in modalities:
             found = tensors.get(f"{name}/{m.name}")
-            if found is None or tuple(found.shape[1:]) != m.shape or f"{name}/labels" not in tensors:
+            if found is None or tuple(found.shape[1:]) != m.shape:
                 shape = "nothing" if found is None else f"shape {list(found.shape)}"
                 raise DataError(
                     f"{path}: {name}/{m.name} holds {shape}, but must have samples of shape {list(m.shape)}; "

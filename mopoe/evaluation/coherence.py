@@ -14,7 +14,7 @@ from mopoe.data.container import Split
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.gaussian import kl_to_prior
 from mopoe.model import MoPoE
-from mopoe.noise import generator
+from mopoe.noise import sample_noise
 
 ROWS = 512
 """Latents decoded at a time: enough to keep a core busy, small enough for its caches."""
@@ -49,9 +49,9 @@ def conditional_coherence(
         for start, stop in _chunks(min(n, len(split)), max(1, ROWS // n_subsets)):
             x = split.batch(slice(start, stop), device)
             mu_SBZ, precision_SBZ = model.posteriors(*model.encode(x))
-            rng = generator(seed, "conditional coherence", start, device=device)
-            noise_SBZ = torch.randn(mu_SBZ.shape, generator=rng, device=device)
-            z_SBZ = mu_SBZ + noise_SBZ * precision_SBZ.rsqrt()
+            shape = (n_subsets, model.latent_dim)
+            noise_BSZ = sample_noise(seed, "conditional coherence", start, stop, shape, device)
+            z_SBZ = mu_SBZ + noise_BSZ.transpose(0, 1) * precision_SBZ.rsqrt()
             labels_B = split.labels[start:stop].to(device)
             means = model.means(z_SBZ.flatten(0, 1))
             predicted = [classifiers.predict(name, means[name]).view(n_subsets, -1) for name in model.names]
@@ -65,8 +65,8 @@ def joint_coherence(model: MoPoE, classifiers: Classifiers, n: int, seed: int, d
     agreed = 0
     with torch.inference_mode():
         for start, stop in _chunks(n, ROWS):
-            rng = generator(seed, "joint coherence", start, device=device)
-            means = model.means(torch.randn(stop - start, model.latent_dim, generator=rng, device=device))
+            z_BZ = sample_noise(seed, "joint coherence", start, stop, (model.latent_dim,), device)
+            means = model.means(z_BZ)
             labels_MB = torch.stack([classifiers.predict(name, means[name]) for name in model.names])
             agreed += int((labels_MB == labels_MB[0]).all(0).sum())
     return agreed / n

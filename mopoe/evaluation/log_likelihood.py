@@ -16,7 +16,7 @@ from torch import Tensor
 from mopoe.data.container import Split
 from mopoe.gaussian import log_mixture, log_prior
 from mopoe.model import MoPoE
-from mopoe.noise import generator
+from mopoe.noise import sample_noise
 
 ROWS = 512
 """Latents decoded at a time."""
@@ -41,14 +41,18 @@ def joint_log_likelihood(
     rows = max(1, ROWS // importance_samples)
     estimates = []
     with torch.inference_mode():
-        for start in range(0, min(n, len(split)), rows):
-            x = split.batch(slice(start, min(start + rows, n)), device)
+        n = min(n, len(split))
+        for start in range(0, n, rows):
+            stop = min(start + rows, n)
+            x = split.batch(slice(start, stop), device)
             mu_SBZ, precision_SBZ = model.posteriors(*model.encode(x))
-            rng = generator(seed, "log-likelihood", start, device=device)
-            noise_KBZ = torch.randn(
-                importance_samples, mu_SBZ.shape[1], model.latent_dim, generator=rng, device=device
+            shape = (importance_samples, model.latent_dim)
+            noise_BKZ = sample_noise(seed, "log-likelihood", start, stop, shape, device)
+            mu_BKZ, precision_BKZ = (
+                mu_SBZ[component_K].transpose(0, 1),
+                precision_SBZ[component_K].transpose(0, 1),
             )
-            z_BKZ = (mu_SBZ[component_K] + noise_KBZ * precision_SBZ[component_K].rsqrt()).transpose(0, 1)
+            z_BKZ = mu_BKZ + noise_BKZ * precision_BKZ.rsqrt()
             log_q_BK = log_mixture(z_BKZ, mu_SBZ, precision_SBZ, weights_S)
             log_p_BK = log_prior(z_BKZ.double()) + _log_prob(model, z_BKZ, x)
             estimates.append(torch.logsumexp(log_p_BK - log_q_BK, 1) - math.log(importance_samples))

@@ -1,7 +1,8 @@
-"""The report as files: one self-contained HTML page, and the front as CSV and Parquet."""
+"""The report as files: one self-contained HTML page, the front as tables and as figures for papers."""
 
 import re
 from datetime import UTC, datetime
+from functools import partial
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from sweep.report.cards import CARDS, Card
+from sweep.report.paper import front_figure, save_figure
 from sweep.report.summary import front_rows
 from sweep.report.view import View, view
 from sweep.report.words import number, status_line
@@ -22,7 +24,7 @@ _NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?( ± [\d.]+)?|")
 
 
 def write_report(store: Store, out: Path) -> Path:
-    """Write report.html, front.csv and front.parquet into `out`, and return the page's path.
+    """Write report.html, front.csv, .parquet, .pdf, .svg and .png into `out`, and return the page's path.
 
     Raises:
         StoreError: a file of the store is damaged or of a newer schema, or `out` cannot be written.
@@ -33,6 +35,9 @@ def write_report(store: Store, out: Path) -> Path:
     text = page_html(found, [card(found) for card in CARDS])
     write_atomically(out / "front.csv", front.write_csv)
     write_atomically(out / "front.parquet", front.write_parquet)
+    figure = front_figure(found.tradeoff)
+    for kind in ("pdf", "svg", "png"):
+        write_atomically(out / f"front.{kind}", partial(save_figure, figure, kind))
     write_atomically(page, lambda file: file.write(text.encode()))
     return page
 

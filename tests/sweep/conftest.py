@@ -213,7 +213,8 @@ search_space:
   beta: {type: log_uniform, low: 0.1, high: 4}
   subset_weights: {type: simplex, over: size}
 fixed: {epochs: 2, batch_size: 500, latent_dim: 4, channels: [2, 2, 2], lr: 0.001}
-evaluation: {coherence_samples: 20, joint_samples: 20, likelihood_samples: 4, importance_samples: 31, pictures: 2}
+evaluation:
+  {coherence_samples: 20, joint_samples: 20, likelihood_samples: 4, importance_samples: 31, pictures: 2}
 """
 
 

@@ -47,6 +47,7 @@ def trained(tmp_path_factory, tiny_sweep):
 
 
 def tree(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file below a folder."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 

@@ -10,6 +10,7 @@ FILE = Path(__file__).parents[2] / "cluster.yaml"
 
 @pytest.fixture
 def cluster():
+    """Give the file as plain data."""
     return yaml.safe_load(FILE.read_text(encoding="utf-8"))
 
 

@@ -37,7 +37,8 @@ def test_another_sweep_is_refused_with_the_difference(tmp_path, sweep_file):
     with pytest.raises(StoreError) as caught:
         enter(root, other, other.spec_hash, {})
     assert str(caught.value) == (
-        f"{root} holds the results of another sweep: evaluation.importance_samples was 31 there and is 62 here; "
+        f"{root} holds the results of another sweep: "
+        "evaluation.importance_samples was 31 there and is 62 here; "
         "choose another folder with --out"
     )
     assert (root / "sweep.json").read_bytes() == before

@@ -15,12 +15,14 @@ OBJECTIVES = ("conditional_coherence", "log_likelihood")
 
 @pytest.fixture
 def started(sweep_file):
+    """Give the record of a trial that has just started."""
     spec = load_spec(sweep_file)
     suggestion = {"beta": 0.5, "subset_weights.0": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(1, 4)}}
     return start_record(spec, {"trial_id": "t0003", "suggestion": suggestion}, START)
 
 
 def last(epoch=2, coherence=0.4, likelihood=-7000.0, **more):
+    """Return what a trial reported last."""
     measured = {"conditional_coherence": coherence, "log_likelihood": likelihood}
     return {"epoch": epoch, "objectives": measured, "stderr": {"log_likelihood": 5.0}, "host": "here", **more}
 

@@ -10,6 +10,7 @@ from sweep.progress import SweepProgress, TrialProgress, duration, standing_line
 
 
 def standing(**changes):
+    """Return a standing in mid sweep."""
     values = {
         "total": 14,
         "done": 6,

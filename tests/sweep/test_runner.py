@@ -18,6 +18,7 @@ pytestmark = pytest.mark.ray
 
 
 def run(path, root, *overrides):
+    """Run a sweep; return what it said and how it stood."""
     said, standings = [], []
     run_sweep(load_spec(path, overrides), root, say=said.append, on_change=standings.append)
     return said, standings
@@ -99,7 +100,7 @@ def test_running_again_runs_only_what_is_missing(finished):
 
 
 def test_a_killed_sweep_goes_on(tmp_path, sweep_file):
-    """SIGKILL in mid sweep loses no finished trial, and the next run ends with the full number, none twice."""
+    """SIGKILL in mid sweep loses no finished trial; the next run ends with the full number, none twice."""
     root = tmp_path / "r"
     command = [sys.executable, "-c", "from sweep.cli import main; main()"]
     arguments = ["run", str(sweep_file), "--out", str(root), "-o", "fixed.epochs=6"]

@@ -21,10 +21,12 @@ SPACE = Space(
 
 
 def searcher(n_trials=5, sampler="random", seed=0, past=()):
+    """Return a searcher over three parameters and two objectives."""
     return OptunaSearcher(SPACE, OBJECTIVES, sampler=sampler, seed=seed, n_trials=n_trials, past=past)
 
 
 def result(coherence, likelihood):
+    """Return a last report as Ray hands it on."""
     return {"epoch": 3, "objectives": {"conditional_coherence": coherence, "log_likelihood": likelihood}}
 
 

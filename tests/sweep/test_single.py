@@ -1,4 +1,4 @@
-"""One trial without Ray: the same numbers each time, the same tables as a sweep, a checkpoint to go on from."""
+"""One trial without Ray: the same numbers each time, the tables of a sweep, a checkpoint to go on from."""
 
 import json
 
@@ -13,6 +13,7 @@ from sweep.store.read import open_store
 
 
 def run(sweep_file, root, *assignments, resume=False, reports=None):
+    """Train one trial of the tiny sweep."""
     spec = load_spec(sweep_file)
     config = trial_config_for(spec, assignments)
     seen = [] if reports is None else reports
@@ -20,6 +21,7 @@ def run(sweep_file, root, *assignments, resume=False, reports=None):
 
 
 def rows(frame, *without):
+    """Return the sorted rows of a lazy frame without some columns."""
     return frame.collect().drop(*without).sort(pl.all()).rows()
 
 
@@ -99,7 +101,7 @@ def test_a_diverging_trial_is_recorded_with_its_reason(sweep_file, tmp_path):
 
 def test_nothing_to_resume_is_said(sweep_file, tmp_path):
     """Resuming a trial that never began is refused before anything is written."""
-    with pytest.raises(StoreError, match="holds no trial .* to resume; leave out --resume"):
+    with pytest.raises(StoreError, match=r"holds no trial .* to resume; leave out --resume"):
         run(sweep_file, tmp_path / "r", resume=True)
     assert not (tmp_path / "r").exists()
 

@@ -1,0 +1,72 @@
+"""The front as a figure for papers, by matplotlib: one column wide, legible in print."""
+
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from sweep.analysis.tradeoff import Tradeoff
+from sweep.report.theme import FRONT
+from sweep.report.words import plain
+from sweep.store.schema import OBJECTIVE, STDERR
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMN_INCHES = 4.2
+"""Width of the figure; a column of most venues is 3.3 to 5.5 inches wide."""
+
+
+def front_figure(found: Tradeoff) -> "Figure":
+    """Return the configs in the plane of the first two objectives, the front joined and the picks named."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(COLUMN_INCHES, COLUMN_INCHES * 0.68), layout="constrained")
+    axes = figure.add_subplot()
+    x, y = (objective.name for objective in found.manifest.objectives[:2])
+    for on_front, colour, label in ((False, "0.6", "dominated"), (True, FRONT, "front")):
+        rows = found.configs.filter(found.on_front == on_front).sort(OBJECTIVE + x)
+        if rows.height:
+            axes.errorbar(
+                rows[OBJECTIVE + x],
+                rows[OBJECTIVE + y],
+                xerr=rows[STDERR + x].fill_null(0.0),
+                yerr=rows[STDERR + y].fill_null(0.0),
+                fmt="o-" if on_front else "o",
+                color=colour,
+                elinewidth=0.6,
+                linewidth=1.2,
+                markersize=4,
+                label=label,
+                zorder=3 if on_front else 2,
+            )
+    labels: dict[int, list[str]] = {}
+    for pick in found.picks:
+        labels.setdefault(found.points.trial_ids.index(pick.trial_id), []).append(plain(pick.label))
+    middle = np.median(found.points.values[:, 0]) if labels else 0.0
+    for row, words in labels.items():
+        place = found.points.values[row, :2]
+        left = bool(place[0] > middle)
+        axes.annotate(
+            "\n".join(words),
+            (float(place[0]), float(place[1])),
+            xytext=(-6 if left else 6, 6),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            fontsize=7,
+        )
+    axes.set_xlabel(plain(x))
+    axes.set_ylabel(plain(y) + (" (nats)" if y == "log_likelihood" else ""))
+    axes.margins(0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+    if found.configs.height:
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def save_figure(figure: "Figure", kind: str, file: BinaryIO) -> None:
+    """Write a figure as a "pdf", "svg" or "png"; equal figures give equal files."""
+    from matplotlib import rc_context
+
+    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind, {})
+    with rc_context({"svg.hashsalt": "sweep", "svg.fonttype": "none", "pdf.fonttype": 42}):
+        figure.savefig(file, format=kind, metadata=undated, dpi=200)

@@ -1,0 +1,47 @@
+"""The figure for papers."""
+
+import io
+
+import numpy as np
+import pytest
+
+from sweep.analysis.tradeoff import tradeoff
+from sweep.report.paper import front_figure, save_figure
+from sweep.store.read import Store
+from sweep.store.write import StoreWriter
+
+
+@pytest.fixture(scope="module")
+def found(made_up_sweep):
+    """Give the trade-off of the made-up sweep."""
+    return tradeoff(Store(made_up_sweep))
+
+
+def test_the_figure_draws_the_front_and_the_rest(found):
+    """The points of the front are joined from left to right; the others stand alone; picks are named."""
+    axes = front_figure(found).axes[0]
+    lines = {container.get_label(): container.lines[0] for container in axes.containers}
+    front = found.points.values[found.on_front]
+    order = np.argsort(front[:, 0])
+    assert np.array_equal(lines["front"].get_xydata(), front[order])
+    assert lines["front"].get_linestyle() == "-"
+    assert len(lines["dominated"].get_xydata()) == (~found.on_front).sum()
+    assert lines["dominated"].get_linestyle() == "None"
+    assert "knee" in {text.get_text() for text in axes.texts}
+
+
+@pytest.mark.parametrize(("kind", "start"), [("pdf", b"%PDF"), ("svg", b"<?xml"), ("png", b"\x89PNG")])
+def test_files_are_of_their_kind_and_reproducible(found, kind, start):
+    """Two figures of the same sweep are the same bytes."""
+    buffers = [io.BytesIO(), io.BytesIO()]
+    for buffer in buffers:
+        save_figure(front_figure(found), kind, buffer)
+    first, second = (buffer.getvalue() for buffer in buffers)
+    assert first == second
+    assert first.startswith(start)
+
+
+def test_a_sweep_without_results_has_an_empty_figure(tmp_path, make_manifest):
+    """Before the first trial has completed there is nothing to draw, and no error."""
+    StoreWriter(tmp_path).write_manifest(make_manifest())
+    assert front_figure(tradeoff(Store(tmp_path))).axes[0].containers == []
