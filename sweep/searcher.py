@@ -66,7 +66,7 @@ class OptunaSearcher(Searcher):
         self._space = space
         self._objectives = tuple(objectives)
         self._distributions = space.distributions()
-        self._study = _study(make_sampler(sampler, seed), len(objectives))
+        self._study = _study(make_sampler(sampler, seed, n_trials), len(objectives))
         self._open: dict[str, int] = {}
         self._again = deque(trial.trial_id for trial in past if not trial.finished)
         self._n_asked = sum(trial.finished for trial in past)
@@ -147,8 +147,11 @@ def trial_name(number: int) -> str:
     return f"t{number:04}"
 
 
-def make_sampler(name: str, seed: int) -> "BaseSampler":
-    """Return Optuna's sampler of that name, seeded."""
+def make_sampler(name: str, seed: int, n_trials: int) -> "BaseSampler":
+    """Return Optuna's sampler of that name, seeded.
+
+    TPE draws its first trials at random: ten by default, but no more than a third of a short sweep.
+    """
     from optuna.exceptions import ExperimentalWarning
     from optuna.samplers import NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 
@@ -156,7 +159,7 @@ def make_sampler(name: str, seed: int) -> "BaseSampler":
         warnings.simplefilter("ignore", ExperimentalWarning)
         match name:
             case "tpe":
-                return TPESampler(seed=seed)
+                return TPESampler(seed=seed, n_startup_trials=max(1, min(10, n_trials // 3)))
             case "random":
                 return RandomSampler(seed=seed)
             case "nsga2":

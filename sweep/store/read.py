@@ -14,12 +14,13 @@ from sweep.store.schema import KEYS, SCHEMA_VERSION, TABLES, schema_version
 MANIFEST = "sweep.json"
 
 
-def open_store(path: Path) -> "Store":
+def open_store(path: str | Path) -> "Store":
     """Return the store of a results folder.
 
     Raises:
         StoreError: the folder is missing or holds no readable `sweep.json`.
     """
+    path = Path(path)
     if not path.is_dir():
         raise StoreError(f"there is no results folder {path}")
     if not (path / MANIFEST).is_file():

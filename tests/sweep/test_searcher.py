@@ -138,4 +138,4 @@ def test_names():
 def test_an_unknown_sampler_is_refused():
     """The spec lists the samplers; a programmer who passes another is told."""
     with pytest.raises(ValueError, match="no sampler is named 'cma'"):
-        make_sampler("cma", 0)
+        make_sampler("cma", 0, 10)

@@ -1,0 +1,23 @@
+"""The search spaces that are shipped."""
+
+from importlib.resources import files
+
+import pytest
+
+from sweep.spec import load_spec
+
+NAMES = sorted(path.name for path in files("search_spaces").iterdir() if path.name.endswith(".yaml"))
+
+
+def test_the_demo_is_shipped():
+    """A plain installation can run it by name."""
+    assert "digits.yaml" in NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_file_is_valid_and_says_what_it_costs(name):
+    """It loads, and its head names the command, the cost and what to expect."""
+    assert load_spec(name).name == name.removesuffix(".yaml")
+    head = files("search_spaces").joinpath(name).read_text(encoding="utf-8").split("name:")[0]
+    for word in ("command", "cost", "expect"):
+        assert f"#   {word}" in head
