@@ -177,7 +177,8 @@ def _interrupted(command: str) -> Iterator[None]:
 def _console() -> "Console":
     from rich.console import Console
 
-    return Console()
+    # A file or a pipe has no width of its own: wide enough for a table with many settings.
+    return Console(width=None if sys.stdout.isatty() else 160)
 
 
 def _device(name: str) -> str:

@@ -66,7 +66,7 @@ def front_text(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def print_front(store: Store, console: "Console") -> None:
-    """Print the front as a table, then how the trials ended, the hypervolume, and why trials failed.
+    """Print the front as a table and its picks, how the trials ended, the hypervolume, and why trials failed.
 
     Raises:
         StoreError: a file of the store is damaged or of a newer schema.
@@ -76,18 +76,17 @@ def print_front(store: Store, console: "Console") -> None:
 
     found = tradeoff(store)
     if found.configs.height:
-        text = front_text(front_rows(found))
+        text = front_text(front_rows(found)).drop("picks")  # below the table, where they fit
         table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
         for name in text.columns:
-            words = name in ("trial", "picks")
             header = Text(name.replace(" ", "\n"))
-            table.add_column(
-                header, justify="left" if words else "right", no_wrap=name != "picks", overflow="fold"
-            )
+            table.add_column(header, justify="left" if name == "trial" else "right", no_wrap=True)
         for row in text.iter_rows():
             table.add_row(*(Text(cell) for cell in row))
         console.print(table)
         console.print()
+        for pick in found.picks:
+            console.print(Text(f"{plain(pick.label)}: {pick.trial_id}"))
         front = f"front: {count(int(found.on_front.sum()), 'config')} of {found.configs.height}"
         summary = f"{status_line(found.trials)}; {front}; hypervolume {number(found.hypervolume)}"
     else:

@@ -45,16 +45,19 @@ def test_front_table_holds_the_front_best_first(made_up_sweep):
 
 
 def test_printed_front(made_up_sweep):
-    """The terminal shows the table, the counts, the front's size, its hypervolume and why trials failed."""
+    """The terminal shows the table, the picks, the counts, the hypervolume and why trials failed."""
     assert printed(made_up_sweep).splitlines() == [
-        "                                     conditional            log        latent   prior",
-        "trial  picks                           coherence     likelihood  beta     dim  expert  seeds",
-        "t04    best conditional coherence  0.800 ± 0.015  -1640.0 ± 2.5     8      32    none      1",
-        "t03                                0.780 ± 0.015  -1570.0 ± 2.5     5     128    full      1",
-        "t02    knee                        0.720 ± 0.020  -1512.0 ± 2.0   2.5      64     all      2",
-        "t01                                0.550 ± 0.015  -1490.0 ± 2.5     1      64    full      1",
-        "t00    best log likelihood         0.420 ± 0.015  -1480.0 ± 2.5   0.5      32    full      1",
+        "         conditional            log        latent   prior",
+        "trial      coherence     likelihood  beta     dim  expert  seeds",
+        "t04    0.800 ± 0.015  -1640.0 ± 2.5     8      32    none      1",
+        "t03    0.780 ± 0.015  -1570.0 ± 2.5     5     128    full      1",
+        "t02    0.720 ± 0.020  -1512.0 ± 2.0   2.5      64     all      2",
+        "t01    0.550 ± 0.015  -1490.0 ± 2.5     1      64    full      1",
+        "t00    0.420 ± 0.015  -1480.0 ± 2.5   0.5      32    full      1",
         "",
+        "best conditional coherence: t04",
+        "best log likelihood: t00",
+        "knee: t02",
         "11 trials: 8 completed, 1 stopped, 1 failed, 1 running; front: 5 configs of 7; hypervolume 161",
         "  1 failed: the loss is nan at step 5",
     ]
