@@ -101,7 +101,7 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
             checkpoint=checkpoint_path(root, suggested["trial_id"]),
             device=device,
         )
-    except (MopoeError, RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever a user's network raises ends this trial, not the sweep
         reports.flush()
         tune.report({**where, "failure": failure_text(error)})
 

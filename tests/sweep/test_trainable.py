@@ -3,9 +3,10 @@
 import pytest
 
 from mopoe.errors import DivergedError
+from sweep.spec import load_spec
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
-from sweep.trainable import ReportWriter, failure_text, report_to_ray
+from sweep.trainable import ReportWriter, WorkerPlan, failure_text, report_to_ray, run_suggestion
 
 NAMES = ("m0", "m1", "m2")
 
@@ -57,3 +58,20 @@ def test_ray_gets_few_numbers(make_report, make_evaluation):
 def test_a_failure_is_one_line(error, text):
     """Our own errors speak for themselves; others carry their type."""
     assert failure_text(error) == text
+
+
+def test_whatever_a_trial_raises_is_reported(sweep_file, tmp_path, monkeypatch):
+    """An error of any kind reaches the driver as the trial's reason, and the worker lives on."""
+
+    def broken(*arguments, **options):
+        raise KeyError("no such layer")
+
+    sent = []
+    monkeypatch.setattr("sweep.trainable.run_trial", broken)
+    monkeypatch.setattr("ray.tune.report", sent.append)
+    spec = load_spec(sweep_file)
+    suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
+    plan = WorkerPlan(root=str(tmp_path / "r"), spec=spec.plain(), threads=1, use_gpu=False)
+    run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
+    assert [report["failure"] for report in sent] == ["KeyError: 'no such layer'"]
+    assert sent[0]["device"] == "cpu"
