@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-
 from sweep.analysis.tradeoff import Tradeoff
 from sweep.report.theme import FRONT
 from sweep.report.words import plain
@@ -17,8 +15,12 @@ COLUMN_INCHES = 4.2
 
 
 def front_figure(found: Tradeoff) -> "Figure":
-    """Return the configs in the plane of the first two objectives, the front joined and the picks named."""
+    """Return the configs in the plane of the first two objectives, the front as steps, the picks named.
+
+    The steps bound what the front dominates when both objectives are maximised.
+    """
     from matplotlib.figure import Figure
+    from matplotlib.patheffects import withStroke
 
     figure = Figure(figsize=(COLUMN_INCHES, COLUMN_INCHES * 0.68), layout="constrained")
     axes = figure.add_subplot()
@@ -31,35 +33,38 @@ def front_figure(found: Tradeoff) -> "Figure":
                 rows[OBJECTIVE + y],
                 xerr=rows[STDERR + x].fill_null(0.0),
                 yerr=rows[STDERR + y].fill_null(0.0),
-                fmt="o-" if on_front else "o",
+                fmt="o",
                 color=colour,
                 elinewidth=0.6,
-                linewidth=1.2,
                 markersize=4,
                 label=label,
                 zorder=3 if on_front else 2,
             )
+            if on_front:
+                axes.step(rows[OBJECTIVE + x], rows[OBJECTIVE + y], where="pre", color=colour, linewidth=1.2)
     labels: dict[int, list[str]] = {}
     for pick in found.picks:
-        labels.setdefault(found.points.trial_ids.index(pick.trial_id), []).append(plain(pick.label))
-    middle = np.median(found.points.values[:, 0]) if labels else 0.0
+        row = found.points.trial_ids.index(pick.trial_id)
+        labels.setdefault(row, []).append(plain(pick.label).replace(" ", "\n", 1))
     for row, words in labels.items():
-        place = found.points.values[row, :2]
-        left = bool(place[0] > middle)
+        # Above and to the right of a front there is nothing to cover.
         axes.annotate(
             "\n".join(words),
-            (float(place[0]), float(place[1])),
-            xytext=(-6 if left else 6, 6),
+            found.points.values[row, :2].tolist(),
+            xytext=(5, 4),
             textcoords="offset points",
-            ha="right" if left else "left",
             fontsize=7,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            zorder=4,
         )
     axes.set_xlabel(plain(x))
     axes.set_ylabel(plain(y) + (" (nats)" if y == "log_likelihood" else ""))
     axes.margins(0.12)
+    left, right = axes.get_xlim()
+    axes.set_xlim(left, right + 0.12 * (right - left))  # room for the last label
     axes.spines[["top", "right"]].set_visible(False)
     if found.configs.height:
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
 
