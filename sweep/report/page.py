@@ -26,6 +26,8 @@ _NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?( ± [\d.]+)?|")
 def write_report(store: Store, out: Path) -> Path:
     """Write report.html, front.csv, .parquet, .pdf, .svg and .png into `out`, and return the page's path.
 
+    With a single objective there is no plane to draw a front in, and so no figure.
+
     Raises:
         StoreError: a file of the store is damaged or of a newer schema, or `out` cannot be written.
     """
@@ -35,9 +37,10 @@ def write_report(store: Store, out: Path) -> Path:
     text = page_html(found, [card(found) for card in CARDS])
     write_atomically(out / "front.csv", front.write_csv)
     write_atomically(out / "front.parquet", front.write_parquet)
-    figure = front_figure(found.tradeoff)
-    for kind in ("pdf", "svg", "png"):
-        write_atomically(out / f"front.{kind}", partial(save_figure, figure, kind))
+    if len(found.tradeoff.manifest.objectives) > 1:
+        figure = front_figure(found.tradeoff)
+        for kind in ("pdf", "svg", "png"):
+            write_atomically(out / f"front.{kind}", partial(save_figure, figure, kind))
     write_atomically(page, lambda file: file.write(text.encode()))
     return page
 

@@ -17,7 +17,11 @@ COLUMN_INCHES = 4.2
 def front_figure(found: Tradeoff) -> "Figure":
     """Return the configs in the plane of the first two objectives, the front as steps, the picks named.
 
-    The steps bound what the front dominates when both objectives are maximised.
+    The steps bound what the front dominates when both objectives are maximised; a front of three or more
+    objectives has none in a plane.
+
+    Raises:
+        ValueError: the sweep has a single objective, hence no plane.
     """
     from matplotlib.figure import Figure
     from matplotlib.patheffects import withStroke
@@ -40,7 +44,7 @@ def front_figure(found: Tradeoff) -> "Figure":
                 label=label,
                 zorder=3 if on_front else 2,
             )
-            if on_front:
+            if on_front and len(found.manifest.objectives) == 2:
                 axes.step(rows[OBJECTIVE + x], rows[OBJECTIVE + y], where="pre", color=colour, linewidth=1.2)
     labels: dict[int, list[str]] = {}
     for pick in found.picks:

@@ -1,13 +1,16 @@
 """The figure for papers."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from sweep.analysis.tradeoff import tradeoff
+from sweep.report.page import write_report
 from sweep.report.paper import front_figure, save_figure
 from sweep.store.read import Store
+from sweep.store.records import Objective
 from sweep.store.write import StoreWriter
 
 
@@ -45,3 +48,23 @@ def test_a_sweep_without_results_has_an_empty_figure(tmp_path, make_manifest):
     """Before the first trial has completed there is nothing to draw, and no error."""
     StoreWriter(tmp_path).write_manifest(make_manifest())
     assert front_figure(tradeoff(Store(tmp_path))).axes[0].containers == []
+
+
+@pytest.mark.parametrize("names", [("coherence",), ("coherence", "log_likelihood", "cost")])
+def test_other_numbers_of_objectives(names, tmp_path, make_manifest, make_record):
+    """One objective gives a report without the figure; three give a figure without steps."""
+    objectives = tuple(Objective(name=name) for name in names)
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(
+        replace(make_manifest(), objectives=objectives, reference_point=dict.fromkeys(names, 0.0))
+    )
+    for k in range(3):
+        values = {name: float((k + 1) * (j + 1) % 4) for j, name in enumerate(names)}
+        record = make_record(f"t{k}", config_id=f"c{k}", status="completed", objectives=values)
+        writer.write_trial(record)
+    page = write_report(Store(tmp_path), tmp_path / "out")
+    assert page.exists()
+    assert (page.parent / "front.svg").exists() == (len(names) > 1)
+    if len(names) > 1:
+        lines = front_figure(tradeoff(Store(tmp_path))).axes[0].lines
+        assert not any(line.get_drawstyle() == "steps-pre" for line in lines)
