@@ -1,5 +1,6 @@
 """The command line. Nothing heavy is imported before a command runs."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,7 +54,8 @@ def run(
     from sweep.runner import run_sweep
 
     console = _console()
-    with SweepProgress(console) as progress, _interrupted(f"sweep run {file} --out {root}"):
+    again = shlex.join(["sweep", "run", file, "--out", str(root), *_repeated("-o", override)])
+    with SweepProgress(console) as progress, _interrupted(again):
         store = run_sweep(spec, root, address=address, say=progress.say, on_change=progress.update)
     console.print()
     print_front(store, console)
@@ -81,11 +83,9 @@ def trial(
     from sweep.single import run_single
 
     console = _console()
-    settings = "--set ".join(["", *(f"{s} " for s in set_ or ())])
-    with (
-        TrialProgress(console, config.epochs) as progress,
-        _interrupted(f"sweep trial {file} {settings}--resume"),
-    ):
+    options = [*_repeated("--set", set_), *_repeated("-o", override), "--out", str(root), "--resume"]
+    again = shlex.join(["sweep", "trial", file, *options])
+    with TrialProgress(console, config.epochs) as progress, _interrupted(again):
         record = run_single(
             spec, config, root, resume=resume, device=_device(device), on_report=progress.update
         )
@@ -172,6 +172,10 @@ def _interrupted(command: str) -> Iterator[None]:
     except KeyboardInterrupt:
         print(f"\nsweep: interrupted; what was finished is kept. To go on: {command}", file=sys.stderr)  # noqa: T201 - the message
         sys.exit(130)
+
+
+def _repeated(option: str, values: list[str] | None) -> list[str]:
+    return [word for value in values or () for word in (option, value)]
 
 
 def _console() -> "Console":

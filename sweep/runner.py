@@ -45,6 +45,7 @@ def run_sweep(
         on_change: called with the standing whenever it changes.
 
     Raises:
+        KeyboardInterrupt: Ctrl-C; what was finished is in the store, and the next call goes on.
         StoreError: the folder holds another sweep.
         DataError: the data set cannot be built.
     """
@@ -152,6 +153,10 @@ def _fit(
         ),
     )
     tuner.fit()
+    standing = recorder.standing()
+    if standing.done + standing.failed < spec.trials:
+        # Tune takes Ctrl-C for itself and returns as if it had finished.
+        raise KeyboardInterrupt
 
 
 def slots(resources: dict[str, float], cpu: float, gpu: float) -> int:

@@ -74,20 +74,14 @@ def run_single(
 
     def take(report: EpochReport) -> bool:
         written = reports.add(report)
-        last.update(report_to_ray(report))
+        last.update(report_to_ray(report.epoch, report.evaluation))
         on_report(report)
         return written
 
     try:
-        run_trial(
-            config,
-            spec.data.name,
-            tuple(sorted(spec.data.options.items())),
-            spec.evaluation,
-            take,
-            checkpoint=checkpoint,
-            device=device,
-        )
+        measured = run_trial(spec, config, take, checkpoint=checkpoint, device=device)
+        if measured is not None:
+            last.update(report_to_ray(config.epochs, measured))
     except DivergedError as error:
         last["failure"] = failure_text(error)
         raise

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mopoe.config import EvaluationConfig, TrialConfig
+from mopoe.config import TrialConfig
 from mopoe.errors import MopoeError
-from mopoe.records import EpochReport
+from mopoe.records import EpochReport, Evaluation
 from sweep.spec import SweepSpec
 from sweep.store.write import StoreWriter
 
@@ -88,41 +88,42 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
 
     def on_report(report: EpochReport) -> bool:
         written = reports.add(report)
-        tune.report({**where, **report_to_ray(report)})
+        tune.report({**where, **report_to_ray(report.epoch, report.evaluation)})
         return written
 
     try:
-        run_trial(
-            spec.trial_config(spec.space.settings(suggested["suggestion"])),
-            spec.data.name,
-            tuple(sorted(spec.data.options.items())),
-            spec.evaluation,
-            on_report,
-            checkpoint=checkpoint_path(root, suggested["trial_id"]),
-            device=device,
-        )
+        config = spec.trial_config(spec.space.settings(suggested["suggestion"]))
+        checkpoint = checkpoint_path(root, suggested["trial_id"])
+        measured = run_trial(spec, config, on_report, checkpoint=checkpoint, device=device)
+        if measured is not None:
+            tune.report({**where, **report_to_ray(config.epochs, measured)})
     except Exception as error:  # noqa: BLE001 - whatever a user's network raises ends this trial, not the sweep
         reports.flush()
         tune.report({**where, "failure": failure_text(error)})
 
 
 def run_trial(
+    spec: SweepSpec,
     config: TrialConfig,
-    data_name: str,
-    data_options: tuple[tuple[str, int], ...],
-    evaluation: EvaluationConfig,
     on_report: Callable[[EpochReport], bool],
     *,
     checkpoint: Path,
     device: str,
-) -> None:
-    """Train one trial with the data set and classifiers of this process, loaded once."""
+) -> Evaluation | None:
+    """Train one trial with the data set and classifiers of this process, loaded once.
+
+    A trial whose checkpoint has the full budget already, because the driver was lost before it could record
+    the end, has no epoch left to report: its held-out measurements are then taken again and returned.
+    """
+    from mopoe.checkpoint import read_progress
     from mopoe.evaluation.evaluate import Evaluator
     from mopoe.training import train
 
-    data, classifiers = materials(data_name, data_options)
-    evaluator = Evaluator(data, classifiers, evaluation, epochs=config.epochs, device=device)
-    train(config, data, on_report, evaluate=evaluator, checkpoint=checkpoint, device=device)
+    data, classifiers = materials(spec.data.name, tuple(sorted(spec.data.options.items())))
+    evaluator = Evaluator(data, classifiers, spec.evaluation, epochs=config.epochs, device=device)
+    finished = checkpoint.exists() and read_progress(checkpoint).epoch >= config.epochs
+    model = train(config, data, on_report, evaluate=evaluator, checkpoint=checkpoint, device=device)
+    return evaluator.measure(model, pictures=False) if finished else None
 
 
 @functools.cache
@@ -147,12 +148,12 @@ def device_name(device: str) -> str:
     return f"cuda ({torch.cuda.get_device_name()})" if device == "cuda" else "cpu"
 
 
-def report_to_ray(report: EpochReport) -> dict[str, Any]:
+def report_to_ray(epoch: int, evaluation: Evaluation | None) -> dict[str, Any]:
     """Return the few numbers of an epoch that the searcher and the driver's records need."""
-    found: dict[str, Any] = {"epoch": report.epoch}
-    if report.evaluation is not None:
-        found["objectives"] = dict(report.evaluation.objectives)
-        found["stderr"] = dict(report.evaluation.stderr)
+    found: dict[str, Any] = {"epoch": epoch}
+    if evaluation is not None:
+        found["objectives"] = dict(evaluation.objectives)
+        found["stderr"] = dict(evaluation.stderr)
     return found
 
 

@@ -1,6 +1,7 @@
 """Whole sweeps on a local Ray: what ends in the store, whatever happens on the way."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -119,6 +120,25 @@ def test_a_killed_sweep_goes_on(tmp_path, sweep_file):
     assert trials["status"].to_list() == ["completed"] * 3
     again = trials.filter(pl.col("trial_id").is_in(done["trial_id"].to_list()))
     assert again["ended_at"].to_list() == done.sort("trial_id")["ended_at"].to_list()
+
+
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path, sweep_file):
+    """Status 130 and the command to repeat; the store is readable and finished trials are in it."""
+    root = tmp_path / "r"
+    command = [sys.executable, "-c", "from sweep.cli import main; main()"]
+    arguments = ["run", str(sweep_file), "--out", str(root), "-o", "trials=50"]
+    process = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(root.glob("trials/*-completed-*.parquet")):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"To go on: sweep run {sweep_file} --out {root} -o trials=50" in err
+    assert "Traceback" not in err
+    trials = open_store(root).latest_trials().collect()
+    assert 1 <= trials.filter(status="completed").height < 50
+    assert trials.filter(status="failed").height == 0
 
 
 def test_past_trials_carry_what_the_study_needs(finished):

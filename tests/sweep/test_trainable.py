@@ -37,10 +37,10 @@ def test_flushing_nothing_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ray_gets_few_numbers(make_report, make_evaluation):
+def test_ray_gets_few_numbers(make_evaluation):
     """An epoch without evaluation sends its number; with one, the objectives and their errors too."""
-    assert report_to_ray(make_report(4, NAMES, 1.0)) == {"epoch": 4}
-    found = report_to_ray(make_report(4, NAMES, 1.0, make_evaluation(NAMES, 0.5, -100.0)))
+    assert report_to_ray(4, None) == {"epoch": 4}
+    found = report_to_ray(4, make_evaluation(NAMES, 0.5, -100.0))
     assert set(found) == {"epoch", "objectives", "stderr"}
 
 
@@ -75,3 +75,18 @@ def test_whatever_a_trial_raises_is_reported(sweep_file, tmp_path, monkeypatch):
     run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
     assert [report["failure"] for report in sent] == ["KeyError: 'no such layer'"]
     assert sent[0]["device"] == "cpu"
+
+
+def test_a_trial_that_was_finished_but_not_recorded_is_measured_again(sweep_file, tmp_path, monkeypatch):
+    """Suggested again with its full checkpoint, it reports the same objectives and writes no row twice."""
+    sent = []
+    monkeypatch.setattr("ray.tune.report", sent.append)
+    spec = load_spec(sweep_file)
+    suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
+    plan = WorkerPlan(root=str(tmp_path / "r"), spec=spec.plain(), threads=1, use_gpu=False)
+    run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
+    files = sorted(tmp_path.rglob("*.parquet"))
+    run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
+    assert [report["epoch"] for report in sent] == [1, 2, 2]
+    assert sent[2] == sent[1]
+    assert sorted(tmp_path.rglob("*.parquet")) == files
