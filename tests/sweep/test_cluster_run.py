@@ -34,6 +34,7 @@ def test_a_sweep_joins_a_cluster_by_its_address(sweep_file, tmp_path):
         capture_output=True,
         text=True,
         timeout=240,
+        check=False,
         # The nodes are on this machine's loopback alone; tokens are for real clusters.
         env={**os.environ, "RAY_AUTH_MODE": "disabled"},
     )
