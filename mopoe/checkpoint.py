@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mopoe.config import TrialConfig
+from mopoe.data.registry import Option
 from mopoe.errors import CheckpointError
 
 FORMAT = 1
@@ -29,7 +30,7 @@ class Progress:
     """The trial's settings."""
     data: str
     """Name of the data set."""
-    data_options: dict[str, int]
+    data_options: dict[str, Option]
     """The data set's options, so that it can be loaded again."""
     epoch: int
     """Epochs finished."""

@@ -36,7 +36,12 @@ class DataSpec(StrictModel, extra="allow"):
         if not isinstance(given, dict) or not isinstance(given.get("name"), str):
             return given
         with problems_at("name"):
-            return _like(given, {"name": "", **entry(given["name"]).options})
+            found = entry(given["name"])
+        values = _like(given, {"name": "", **dict.fromkeys(found.required, ""), **found.options})
+        for name, what in found.required.items():
+            if name not in given:
+                raise problem(f"key {name!r} is missing; {what}", name)
+        return values
 
     @property
     def options(self) -> dict[str, Any]:

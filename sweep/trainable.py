@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mopoe.config import TrialConfig
+from mopoe.data.registry import Option
 from mopoe.errors import MopoeError
 from mopoe.records import EpochReport, Evaluation
 from sweep.spec import SweepSpec
@@ -127,7 +128,7 @@ def run_trial(
 
 
 @functools.cache
-def materials(name: str, options: tuple[tuple[str, int], ...]) -> "tuple[MultimodalData, Classifiers]":
+def materials(name: str, options: tuple[tuple[str, Option], ...]) -> "tuple[MultimodalData, Classifiers]":
     """Return a data set and its classifiers, once per process."""
     from mopoe.data import load
     from mopoe.evaluation.classifiers import load_classifiers

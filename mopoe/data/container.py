@@ -5,19 +5,24 @@ ten trials cost the memory of one. Values become float only on the device, in `S
 """
 
 import contextlib
+import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from filelock import FileLock
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mopoe.data.registry import ModalitySpec
+from mopoe.data.registry import ModalitySpec, Option
 from mopoe.errors import DataError
 
 SPLITS = ("train", "validation", "test")
@@ -40,6 +45,10 @@ class Split:
         """Return samples by modality name as floats on the device (`to_unit`), images channels-last."""
         return {name: to_unit(x[index_B].to(device)) for name, x in self.x.items()}
 
+    def take(self, index: Tensor) -> "Split":
+        """Return the samples at an index: positions, or a mask."""
+        return Split({name: x[index] for name, x in self.x.items()}, self.labels[index])
+
     def to(self, device: torch.device) -> "Split":
         """Return the split with its tensors on the device."""
         return Split({name: x.to(device) for name, x in self.x.items()}, self.labels.to(device))
@@ -51,7 +60,7 @@ class MultimodalData:
 
     name: str
     """The data set's name in the registry, or the user's own."""
-    options: Mapping[str, int]
+    options: Mapping[str, Option]
     """The options it was loaded with."""
     fingerprint: str
     """Changes whenever the data changes; names cached classifiers."""
@@ -72,6 +81,24 @@ class MultimodalData:
             raise DataError(f"there is no split {name!r}; there are: {', '.join(SPLITS)}")
         split: Split = getattr(self, name)
         return split
+
+
+def fingerprint(splits: Mapping[str, Split]) -> str:
+    """Return a short hash of the content of the splits, wherever they came from."""
+    content = hashlib.sha256()
+    for name in SPLITS:
+        for x in (*splits[name].x.values(), splits[name].labels):
+            content.update(repr((name, tuple(x.shape), x.dtype)).encode())
+            content.update(np.ascontiguousarray(x.numpy()).view(np.uint8).data)
+    return content.hexdigest()[:12]
+
+
+def stratified_order(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return all positions, class after class and in random order within each.
+
+    Each tenth element of it is a tenth of all samples and, but for one, of each class.
+    """
+    return np.concatenate([rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)])
 
 
 def to_unit(x: Tensor) -> Tensor:
@@ -95,23 +122,45 @@ def cached_file(path: Path, build: Callable[[Path], None]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            os.close(handle)
-            Path(temporary).chmod(0o644)  # others may share the cache
-            try:
-                build(Path(temporary))
-                Path(temporary).replace(path)
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    Path(temporary).unlink()
+            with whole_file(path) as temporary:
+                build(temporary)
     return path
 
 
-def save_splits(path: Path, splits: Mapping[str, Split]) -> None:
-    """Write the splits to one file."""
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give an empty file in the same folder that replaces the path in the end, or is deleted on an error."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    temporary.chmod(0o644)  # others may share it
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_splits(path: Path, splits: Mapping[str, Split], about: Mapping[str, Any] | None = None) -> None:
+    """Write the splits to one file, with what is to be known about them (`read_about`) in its head."""
     tensors = {f"{name}/{m}": x.contiguous() for name, s in splits.items() for m, x in s.x.items()}
     tensors |= {f"{name}/labels": s.labels.contiguous() for name, s in splits.items()}
-    save_file(tensors, path)
+    # One entry alone, as the format keeps no order among several: equal data make equal files.
+    save_file(tensors, path, None if about is None else {"about": json.dumps(about)})
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """Return what `save_splits` was told about the data; empty if nothing.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about: dict[str, Any] = json.loads((file.metadata() or {}).get("about", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable data set ({error})") from error
+    return about
 
 
 def map_splits(path: Path, modalities: tuple[ModalitySpec, ...]) -> dict[str, Split]:

@@ -9,6 +9,7 @@ data script). The digits are split before pairing, so no test digit is seen in t
 import hashlib
 import json
 import zlib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -70,27 +71,50 @@ def build(seed: int) -> dict[str, Split]:
     by_class = [rng.permutation(np.flatnonzero(labels == c)) for c in range(10)]
     splits, start = {}, 0
     for name, n in PER_CLASS.items():
-        members = [index[start : start + n] for index in by_class]
+        members = [digits[index[start : start + n]] for index in by_class]
         start += n
-        order = rng.permutation(10 * n)
-        images = {}
-        for m, photograph in enumerate(photographs):
-            paired = np.concatenate([rng.permutation(index) for index in members])[order]
-            images[f"m{m}"] = torch.from_numpy(compose(digits[paired], photograph, rng))
-        splits[name] = Split(images, torch.from_numpy(np.repeat(np.arange(10), n)[order]))
+        splits[name] = pair(members, photographs, rng, ink=INK)
     return splits
 
 
+def pair(
+    by_class: Sequence[NDArray[np.uint8]],
+    photographs: Sequence[NDArray[np.uint8]],
+    rng: np.random.Generator,
+    *,
+    ink: int,
+) -> Split:
+    """Return one sample per digit image: each modality shows all images once, permuted within each class.
+
+    Args:
+        by_class: the digit images of each class, uint8 [N_c, 28, 28].
+        photographs: one per modality, uint8 [H, W, 3].
+        rng: decides the pairing, the crops and the order of the samples.
+        ink: grey levels above this belong to the digit.
+    """
+    counts = [len(images) for images in by_class]
+    order = rng.permutation(sum(counts))
+    x = {}
+    for m, photograph in enumerate(photographs):
+        paired = np.concatenate([images[rng.permutation(len(images))] for images in by_class])[order]
+        x[f"m{m}"] = torch.from_numpy(compose(paired, photograph, rng, ink=ink))
+    return Split(x, torch.from_numpy(np.repeat(np.arange(len(counts)), counts)[order]))
+
+
 def compose(
-    digits: NDArray[np.uint8], photograph: NDArray[np.uint8], rng: np.random.Generator
+    digits: NDArray[np.uint8], photograph: NDArray[np.uint8], rng: np.random.Generator, *, ink: int
 ) -> NDArray[np.uint8]:
-    """Return digits [N, 28, 28] on random crops of a photograph [H, W, 3]: uint8 [N, 3, 28, 28]."""
+    """Return digits [N, 28, 28] on random crops of a photograph [H, W, 3]: uint8 [N, 3, 28, 28].
+
+    The colours are inverted where the digit is brighter than `ink`; every place of the photograph is equally
+    likely, the last row and column included.
+    """
     height, width, _ = photograph.shape
     top = rng.integers(0, height - SIDE + 1, len(digits))
     left = rng.integers(0, width - SIDE + 1, len(digits))
     windows = np.lib.stride_tricks.sliding_window_view(photograph, (SIDE, SIDE), axis=(0, 1))
     crops = windows[top, left]
-    return np.where(digits[:, None] > INK, 255 - crops, crops)
+    return np.where(digits[:, None] > ink, 255 - crops, crops)
 
 
 def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -2,9 +2,12 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mopoe.errors import ConfigError
+
+Option = int | str
+"""The value of a data set's option."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +28,26 @@ class DataSetEntry:
     """The module whose `load(**options)` returns the MultimodalData."""
     modalities: tuple[ModalitySpec, ...]
     """Its modalities, in the order of the bits of a subset mask."""
-    options: Mapping[str, int]
+    options: Mapping[str, Option]
     """Names and defaults of the options a user may set."""
+    required: Mapping[str, str] = field(default_factory=dict)
+    """Names of the options without a default, which are words, and what each is."""
 
+    @property
+    def option_names(self) -> tuple[str, ...]:
+        """Return the names of all options, the required ones first."""
+        return (*self.required, *self.options)
+
+
+_PICTURES = tuple(ModalitySpec(name=f"m{m}", shape=(3, 28, 28)) for m in range(5))
 
 DATA_SETS: Mapping[str, DataSetEntry] = {
-    "digits": DataSetEntry(
-        module="mopoe.data.digits",
-        modalities=tuple(ModalitySpec(name=f"m{m}", shape=(3, 28, 28)) for m in range(5)),
+    "digits": DataSetEntry(module="mopoe.data.digits", modalities=_PICTURES, options={"seed": 0}),
+    "polymnist": DataSetEntry(
+        module="mopoe.data.polymnist",
+        modalities=_PICTURES,
         options={"seed": 0},
+        required={"path": "the folder MMNIST, or a file made by `sweep data build polymnist`"},
     ),
 }
 

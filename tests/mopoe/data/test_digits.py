@@ -138,21 +138,22 @@ def test_no_digit_is_in_two_splits_and_all_modalities_show_the_label(numbered: N
     assert len(set.union(*members.values())) == 5000
 
 
-def test_a_picture_is_a_crop_with_inverted_colours_under_the_digit() -> None:
+@pytest.mark.parametrize("ink", [0, 128])
+def test_a_picture_is_a_crop_with_inverted_colours_under_the_digit(ink: int) -> None:
     """Outside the digit it is the photograph, inside 255 minus it, at one place of the photograph."""
     rng = np.random.default_rng(0)
     photograph = rng.integers(0, 256, (31, 30, 3), dtype=np.uint8)
     drawn = rng.integers(0, 256, (20, 28, 28), dtype=np.uint8)
-    pictures = digits.compose(drawn, photograph, rng)
+    pictures = digits.compose(drawn, photograph, rng, ink=ink)
     places = set()
     for picture, digit in zip(pictures, drawn, strict=True):
-        ink = digit > digits.INK
+        mask = digit > ink
         found = [
             (top, left)
             for top in range(4)
             for left in range(3)
             if all(
-                (picture[c] == np.where(ink, 255 - crop[:, :, c], crop[:, :, c])).all()
+                (picture[c] == np.where(mask, 255 - crop[:, :, c], crop[:, :, c])).all()
                 for crop in [photograph[top : top + 28, left : left + 28]]
                 for c in range(3)
             )

@@ -1,0 +1,97 @@
+"""PolyMNIST: one digit in five handwritings on crops of five photographs (Sutter et al. 2021).
+
+Three sources are read: the released folder `MMNIST` with PNG files, the same folder with tensors, and the
+file that `mopoe.data.polymnist_build` makes. A folder is converted once to a memory-mapped file in the cache.
+
+In a folder, the validation split is a tenth of the train folder. No picture is in both, but handwritings are:
+the released script permutes the digits of a class for each modality on its own, so every MNIST digit is in
+five tuples, once per modality, and most of a validation tuple's handwritings occur in training in other
+modalities, on other photographs. The test folder shares none, being made from MNIST's test digits. In a file
+built here no two splits share a handwriting, because the digits are split before they are paired.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mopoe.data.container import (
+    MultimodalData,
+    cache_dir,
+    cached_file,
+    fingerprint,
+    map_splits,
+    read_about,
+    save_splits,
+    stratified_order,
+)
+from mopoe.data.polymnist_folder import read_folder, source_state
+from mopoe.data.registry import DATA_SETS, ModalitySpec
+from mopoe.errors import ConfigError, DataError
+
+_FORMAT = 1
+"""Raised whenever a folder is converted differently, so that older cached files are not used."""
+
+
+def load(path: str, seed: int = 0) -> MultimodalData:
+    """Return the data set, converted on first use (a minute for PNG files) and then mapped from the cache.
+
+    Args:
+        path: the folder `MMNIST` in either released layout, or a file made by `build`.
+        seed: fixes which tenth of a train folder is the validation split; for a file, the seed of `build`.
+
+    Raises:
+        ConfigError: the seed is negative, or not the file's.
+        DataError: there is nothing at the path, or it is damaged; the message names the file.
+    """
+    modalities = DATA_SETS["polymnist"].modalities
+    if seed < 0:
+        raise ConfigError(f"the seed of the data set is {seed}, but must be at least 0")
+    source = Path(path).expanduser()
+    if source.is_file():
+        file = _built(source, seed)
+    elif source.is_dir():
+        file = _converted(source, seed, modalities)
+    else:
+        raise DataError(
+            f"{source}: there is no such file or folder; {DATA_SETS['polymnist'].required['path']}"
+        )
+    splits = map_splits(file, modalities)
+    return MultimodalData(
+        name="polymnist",
+        options={"path": str(path), "seed": seed},
+        fingerprint=read_about(file)["fingerprint"],
+        modalities=modalities,
+        n_classes=10,
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
+    )
+
+
+def _built(file: Path, seed: int) -> Path:
+    about = read_about(file)
+    if about.get("data") != "polymnist":
+        raise DataError(f"{file}: not a file made by `sweep data build polymnist`")
+    if about["seed"] != seed:
+        raise ConfigError(f"{file}: was built with seed {about['seed']}, but the option seed is {seed}")
+    return file
+
+
+def _converted(folder: Path, seed: int, modalities: tuple[ModalitySpec, ...]) -> Path:
+    """Return the cached file of a folder, made anew when a file of the folder has changed."""
+    recipe = json.dumps([_FORMAT, str(folder.resolve()), seed, source_state(folder)])
+    key = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+
+    def convert(to: Path) -> None:
+        train, test = (read_folder(folder / name, modalities) for name in ("train", "test"))
+        order = stratified_order(train.labels.numpy(), np.random.default_rng(seed))
+        held_out = torch.from_numpy(order[::10].copy())
+        kept = torch.ones(len(train), dtype=torch.bool)
+        kept[held_out] = False
+        splits = {"train": train.take(kept), "validation": train.take(held_out), "test": test}
+        save_splits(to, splits, {"data": "polymnist", "seed": seed, "fingerprint": fingerprint(splits)})
+
+    return cached_file(cache_dir() / f"polymnist-{key}.safetensors", convert)
