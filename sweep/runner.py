@@ -109,8 +109,6 @@ def _start_ray(address: str) -> None:
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Workers stay where the sweep was started, so that a data set's relative path means the same to them.
-    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Waiting threads of torch sleep instead of spinning: two workers on two cores would starve each other.
     workers = {"env_vars": {"OMP_WAIT_POLICY": "passive"}}

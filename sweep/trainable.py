@@ -4,11 +4,13 @@ Ray carries only a few numbers per epoch. A trial that diverges or raises report
 lost worker is a failure in Ray's eyes, and then the trial goes on from its last checkpoint.
 """
 
+import contextlib
 import functools
+import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +41,8 @@ class WorkerPlan:
     """Threads of torch per trial."""
     use_gpu: bool
     """Whether trials have been given a GPU."""
+    folder: str = field(default_factory=os.getcwd)
+    """Where the sweep was started: a data set's relative path begins there."""
 
 
 class ReportWriter:
@@ -81,6 +85,8 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
     from ray import tune
 
     torch.set_num_threads(plan.threads)
+    with contextlib.suppress(FileNotFoundError):  # on another machine; data given by a full path may be there
+        os.chdir(plan.folder)
     spec = SweepSpec.model_validate(plan.spec)
     device = "cuda" if plan.use_gpu and torch.cuda.is_available() else "cpu"
     where = {"device": device_name(device), "host": socket.gethostname()}

@@ -120,7 +120,11 @@ def test_help_is_printed_without_anything_heavy() -> None:
 
 def test_help_of_every_command_is_printed_without_anything_heavy() -> None:
     """Typer itself reads a command's options with pydantic; nothing else is needed."""
-    commands = "[[c.name or c.callback.__name__] for c in app.registered_commands]"
+    commands = (
+        "[[c.name or c.callback.__name__] for c in app.registered_commands]"
+        " + [[g.name, *c] for g in app.registered_groups"
+        " for c in [[], *([c.name or c.callback.__name__] for c in g.typer_instance.registered_commands)]]"
+    )
     forbidden = ("torch", *HEAVY_STORE, "plotly", "matplotlib")
     import_without(forbidden, ["sweep.cli"], HELP.format(commands=commands))
 

@@ -7,6 +7,7 @@
 import os
 import pickle
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -74,14 +75,16 @@ def write_pngs(folder: Path, split: Split) -> None:
 
 def _read_pngs(folder: Path, modalities: tuple[ModalitySpec, ...]) -> Split:
     names = {m.name: _png_names(folder / m.name) for m in modalities}
-    everywhere = sorted(set().union(*names.values()), key=_digit_and_number)
-    for here, found in names.items():
-        lacking = next((name for name in everywhere if name not in found), None)
-        if lacking is not None:
-            other = next(o for o in names if lacking in names[o])
-            raise DataError(
-                f"{folder / here / lacking}: there is no such file, but {folder / other / lacking} is there"
-            )
+    held_by = Counter(name for found in names.values() for name in found)
+    lacking = [name for name, n in held_by.items() if n < len(names)]
+    if lacking:
+        # The tuple with the most partners: of one misnamed file, it names the file that should be there.
+        name = min(lacking, key=lambda name: (-held_by[name], _digit_and_number(name)))
+        here, other = (next(m for m in names if (name in names[m]) == there) for there in (False, True))
+        raise DataError(
+            f"{folder / here / name}: there is no such file, but {folder / other / name} is there"
+        )
+    everywhere = sorted(held_by, key=_digit_and_number)
     x = {}
     for m in modalities:
         pictures = np.empty((len(everywhere), *m.shape), np.uint8)

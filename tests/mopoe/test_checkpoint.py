@@ -18,7 +18,9 @@ from mopoe.errors import CheckpointError
 from mopoe.model import build_model
 
 CONFIG = TrialConfig(latent_dim=3, channels=(2, 2, 2), subset_weights=(0.25, 0.75), beta=0.1)
-PROGRESS = Progress(config=CONFIG, data="tiny", data_options={"seed": 5}, epoch=4, step=12, examples=88)
+PROGRESS = Progress(
+    config=CONFIG, data="tiny", data_options={"path": "a/b", "seed": 5}, epoch=4, step=12, examples=88
+)
 
 
 def stepped(data: MultimodalData, seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -149,6 +149,16 @@ def test_one_objective_is_enough(load):
     assert spec.objectives == ("log_likelihood",)
 
 
+def test_a_path_need_not_exist_to_be_checked(load):
+    """A file is checked without its data; the path is kept as it was written and decides the hash."""
+    text = FULL.replace("{name: digits, seed: 1}", "{name: polymnist, path: no/MMNIST}")
+    spec = load(text)
+    assert spec.data.options == {"path": "no/MMNIST", "seed": 0}
+    assert spec.plain()["data"] == {"name": "polymnist", "path": "no/MMNIST", "seed": 0}
+    assert SweepSpec.model_validate(json.loads(json.dumps(spec.plain()))) == spec
+    assert load(text, ["data.path=other"]).spec_hash != spec.spec_hash
+
+
 @pytest.mark.parametrize("gpu", ["auto", 0, 0.5, 1, 4, 2.0])
 def test_gpu_is_auto_a_share_or_a_whole_number(gpu):
     """These are the numbers that Ray accepts."""
@@ -402,6 +412,22 @@ MISTAKES = [
     ("{name: digits, seed: 1}", "{name: 3}", f":2: data: name is 3, {WORD}"),
     ("seed: 1}", "seed: x}", f":2: data: seed is 'x', {WHOLE}"),
     ("seed: 1}", "seed: true}", f":2: data: seed is true, {WHOLE}"),
+    # an option without a default
+    (
+        "name: digits, seed: 1}",
+        "name: polymnist, seed: 1}",
+        (
+            ":2: data: key 'path' is missing; the folder MMNIST, or a file made by "
+            "`sweep data build polymnist`"
+        ),
+    ),
+    ("name: digits, seed: 1}", "name: polymnist, path: 3}", f":2: data: path is 3, {WORD}"),
+    ("name: digits, seed: 1}", "name: polymnist, path:}", f":2: data: path is null, {WORD}"),
+    (
+        "name: digits, seed: 1}",
+        "name: polymnist, pth: x}",
+        ":2: data: unknown key 'pth'; did you mean 'path'? possible: name, path, seed",
+    ),
     (
         "[log_likelihood, joint_coherence]",
         "log_likelihood",
@@ -480,7 +506,7 @@ MISTAKES = [
     (
         "{name: digits, seed: 1}",
         "{name: digit}",
-        ":2: data: there is no data set 'digit'; there are: digits. Did you mean 'digits'?",
+        ":2: data: there is no data set 'digit'; there are: digits, polymnist. Did you mean 'digits'?",
     ),
     (
         "type: log_uniform",

