@@ -169,8 +169,8 @@ BAD: list[tuple[str, Callable[[Path, Path], object], str]] = [
         "magic number",
         lambda mnist, _: edit(mnist, T10K_LABELS, lambda b: b"\1" + b[1:]),
         (
-            f"mnist/{T10K_LABELS}: starts with the magic number 0x01000801, but must with 0x00000803 (images) "
-            "or 0x00000801 (labels)"
+            f"mnist/{T10K_LABELS}: starts with the magic number 0x01000801, but must with 0x00000803 "
+            "(images) or 0x00000801 (labels)"
         ),
     ),
     (
