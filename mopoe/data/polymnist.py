@@ -16,9 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mopoe.data.container import (
     MultimodalData,
+    Split,
     cache_dir,
     cached_file,
     fingerprint,
@@ -40,7 +42,8 @@ def load(path: str, seed: int = 0) -> MultimodalData:
 
     Args:
         path: the folder `MMNIST` in either released layout, or a file made by `build`.
-        seed: fixes which tenth of a train folder is the validation split; for a file, the seed of `build`.
+        seed: fixes which tenth of a train folder is the validation split, and the order of the samples; for
+            a file, the seed of `build`.
 
     Raises:
         ConfigError: the seed is negative, or not the file's.
@@ -87,11 +90,17 @@ def _converted(folder: Path, seed: int, modalities: tuple[ModalitySpec, ...]) ->
 
     def convert(to: Path) -> None:
         train, test = (read_folder(folder / name, modalities) for name in ("train", "test"))
-        order = stratified_order(train.labels.numpy(), np.random.default_rng(seed))
-        held_out = torch.from_numpy(order[::10].copy())
-        kept = torch.ones(len(train), dtype=torch.bool)
-        kept[held_out] = False
-        splits = {"train": train.take(kept), "validation": train.take(held_out), "test": test}
+        rng = np.random.default_rng(seed)
+        place = np.arange(len(train)) % 10
+        order = stratified_order(train.labels.numpy(), rng)
+        splits = {"train": _shuffled(train, order[place > 0], rng)}
+        splits["validation"] = _shuffled(train, order[place == 0], rng)
+        splits["test"] = _shuffled(test, np.arange(len(test)), rng)
         save_splits(to, splits, {"data": "polymnist", "seed": seed, "fingerprint": fingerprint(splits)})
 
     return cached_file(cache_dir() / f"polymnist-{key}.safetensors", convert)
+
+
+def _shuffled(split: Split, index: NDArray[np.int64], rng: np.random.Generator) -> Split:
+    """Return the samples at an index in random order: an evaluation takes the first ones of a split."""
+    return split.take(torch.from_numpy(rng.permutation(index)))
