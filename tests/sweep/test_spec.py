@@ -53,9 +53,7 @@ trials: 3
 reference_point: {conditional_coherence: 0.1, log_likelihood: -9000}
 search_space: {beta: {type: uniform, low: 1, high: 2}}
 """
-SETTINGS = (
-    "beta, latent_dim, subset_weights, prior_expert, likelihood_scale, channels, lr, batch_size, epochs, seed"
-)
+SETTINGS = ", ".join(f.name for f in fields(TrialConfig))
 KINDS = "uniform, log_uniform, int, choice, simplex"
 TOP = (
     "name, data, trials, seed, sampler, objectives, reference_point, search_space, fixed, "
