@@ -49,10 +49,11 @@ def block_components(weights_S: Tensor, n: int) -> Tensor:
     """Return the component of each of n samples as the released MoPoE code has it: int64 [n].
 
     Blocks of floor(n w_s) neighbours in the order of the subsets; the rest goes to the last component whose
-    weight is not zero. In float32 as released, where 248 / 31 is a little below 8 and its floor 7.
+    weight is not zero. The weights are rounded to float32 as released: 248 / 31 is then a little below 8 and
+    its floor 7.
     """
     device = weights_S.device
-    ends_S = (n * weights_S.float()).floor().long().cumsum(0)
+    ends_S = (n * weights_S.float().double()).floor().long().cumsum(0)
     block_B = torch.searchsorted(ends_S, torch.arange(n, device=device), right=True)
     last = (torch.arange(len(weights_S), device=device) * (weights_S > 0)).max()
     return torch.minimum(block_B, last)

@@ -294,6 +294,77 @@ def test_every_setting_acts(tiny_data: MultimodalData, name: str) -> None:
         assert reports[-1].loss != expected[-1].loss
 
 
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [
+        ({"method": "moe"}, {"subset_weights": (1.0, 0.0)}),
+        ({"method": "poe", "unimodal_elbos": False}, {"subset_weights": (0.0, 1.0)}),
+        ({"mixture_path": 0.0}, {}),
+        ({"mixture_path": -1.0}, {"method": "moe"}),
+        ({"mixture_path": 0.25}, {"subset_weights": (0.25, 0.25, 0.5)}),
+        ({"method": "moe", "unimodal_elbos": False}, {"method": "moe"}),
+    ],
+)
+def test_methods_are_points_of_one_family(
+    tiny_data: MultimodalData, settings: dict[str, Any], same: dict[str, Any]
+) -> None:
+    """Two ways to say the same mixture give the same weights and reports, bit by bit."""
+    a, reports_a = run(replace(CONFIG, **settings), tiny_data)
+    b, reports_b = run(replace(CONFIG, **same), tiny_data)
+    assert reports_a == reports_b
+    assert same_weights(a, b)
+
+
+ALL_AT_ONCE: dict[str, Any] = {
+    "method": "poe",
+    "mixture": "all",
+    "beta_warmup_epochs": 2,
+    "likelihood_weights": "dimensions",
+}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"mixture": "all"}, {"mixture": "categorical"}, {"mixture": "batch_split"}, ALL_AT_ONCE],
+)
+def test_every_kind_of_training_resumes_bit_by_bit(
+    tiny_data: MultimodalData, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """Trained to epoch 1 and then to the end: the same weights and reports."""
+    config = replace(CONFIG, **settings)
+    whole, expected = run(config, tiny_data)
+    path = tmp_path / "c.safetensors"
+    _, first = run(replace(config, epochs=1), tiny_data, checkpoint=path)
+    resumed, rest = run(config, tiny_data, checkpoint=path)
+    assert first + rest == expected
+    assert same_weights(whole, resumed)
+
+
+def test_the_loss_is_taken_at_the_beta_of_the_step(tiny_data: MultimodalData) -> None:
+    """One step an epoch, a warm-up of two: beta is 0, 1, 2 and 2; weights of 3 and 1 by dimensions."""
+    settings = {"beta": 2.0, "beta_warmup_epochs": 2, "batch_size": 22, "epochs": 4}
+    _, reports = run(replace(CONFIG, **settings, likelihood_weights="dimensions"), tiny_data)
+    for report, beta in zip(reports, (0.0, 1.0, 2.0, 2.0), strict=True):
+        grey, colour = report.reconstruction["grey"], report.reconstruction["colour"]
+        assert report.loss == pytest.approx(3 * grey + colour + beta * report.kl, rel=1e-6)
+        assert report.elbo == pytest.approx(-(grey + colour + report.kl), rel=1e-6)
+
+
+def test_the_release_is_reproduced_by_blocks_of_the_batch(
+    tiny_data: MultimodalData, plain: Callable[..., Any], in_double: Callable[..., MoPoE]
+) -> None:
+    """Batches of 22 with three subsets: blocks of 7, 7 and 8 in the order of the shuffled samples."""
+    config = replace(CONFIG, mixture="batch_split", batch_size=22, epochs=1)
+    model = in_double(build_model(config, tiny_data.modalities))
+    order = torch.randperm(22, generator=generator(config.seed, "order", 1))
+    noise = torch.randn(22, 3, generator=generator(config.seed, "latent", 0))
+    component = torch.tensor([0] * 7 + [1] * 7 + [2] * 8)
+    x = {name: images[order].float() / 255 for name, images in tiny_data.train.x.items()}
+    terms = plain(model, x, component, noise, beta=config.beta, weights=None, prior_expert="full", scale=0.75)
+    _, (report,) = run(config, tiny_data, model=model)
+    assert report.loss == pytest.approx(float(terms.loss), rel=1e-9)
+
+
 def test_networks_of_your_own_train() -> None:
     """MLPs on vectors of two sizes learn: the loss falls and every parameter moves."""
     model = mlps()

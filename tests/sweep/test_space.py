@@ -211,6 +211,30 @@ def test_weights_may_be_one_of_some_lists():
     assert space.columns({"subset_weights": None}) == {"subset_weights": "null"}
 
 
+def test_methods_and_mixtures_are_searched_as_words_and_numbers():
+    """Words stay words, a path is a number, true and false are JSON text, and a list of both is all text."""
+    space = Space(
+        {
+            "method": Choice(values=("mopoe", "poe")),
+            "unimodal_elbos": Choice(values=(True, False)),
+            "mixture_path": Uniform(low=-1, high=1),
+        },
+        5,
+    )
+    kinds = space.distributions()
+    assert kinds["method"].choices == ("mopoe", "poe")
+    assert kinds["unimodal_elbos"].choices == ("true", "false")
+    assert (kinds["mixture_path"].low, kinds["mixture_path"].high) == (-1, 1)
+    suggestion = {"method": "mopoe", "unimodal_elbos": "false", "mixture_path": 0.5}
+    settings = {"method": "mopoe", "unimodal_elbos": False, "mixture_path": 0.5}
+    assert space.settings(suggestion) == settings
+    assert space.suggestion(settings) == space.columns(settings) == suggestion
+    mixed = Space({"mixture_path": Choice(values=(None, 0.5))}, 5)
+    assert mixed.distributions()["mixture_path"].choices == ("null", "0.5")
+    assert mixed.settings({"mixture_path": "0.5"}) == {"mixture_path": 0.5}
+    assert mixed.suggestion({"mixture_path": 0.5}) == mixed.columns({"mixture_path": 0.5})
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
