@@ -246,3 +246,14 @@ def test_half_precision_becomes_float32_and_nothing_else_does() -> None:
     kinds = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
     found = [at_least_float32(torch.ones(1, dtype=kind)).dtype for kind in kinds]
     assert found == [torch.float32, torch.float32, torch.float32, torch.float64]
+    mu, precision = (torch.rand(3, 4, 2, generator=torch.Generator().manual_seed(8)) for _ in range(2))
+    mu, precision = mu.bfloat16(), precision.bfloat16()
+    torch.testing.assert_close(
+        kl_to_prior(mu, precision), kl_to_prior(mu.float(), precision.float()), atol=0, rtol=0
+    )
+    for product in (product_of_experts, chosen_product):
+        members, prior = torch.ones(4, 3), torch.ones(4)
+        found = product(mu, precision, members, prior)
+        torch.testing.assert_close(
+            found, product(mu.float(), precision.float(), members, prior), atol=0, rtol=0
+        )

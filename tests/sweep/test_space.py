@@ -197,6 +197,13 @@ def test_columns_are_flat(space):
     }
 
 
+def test_a_searched_setting_that_is_none_has_no_cell():
+    """A single trial may leave out the weights that a sweep searches, to set a method or a path instead."""
+    space = Space({"subset_weights": Simplex(over="size"), "mixture_path": Uniform(low=-1, high=1)}, 3)
+    assert space.columns(TrialConfig(mixture_path=0.5).to_dict()) == {"mixture_path": 0.5}
+    assert space.columns(TrialConfig(method="poe").to_dict()) == {}
+
+
 def test_weights_may_be_one_of_some_lists():
     """A choice among lists and none is kept as JSON text, and equal lists are the same choice."""
     space = Space({"subset_weights": Choice(values=(None, (1.0, 0.0), (0.5, 0.5)))}, 2)
