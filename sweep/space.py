@@ -244,17 +244,15 @@ class Space:
         return found
 
     def columns(self, settings: Mapping[str, Any]) -> dict[str, float | int | str]:
-        """Return the searched settings that are not None as table cells; weights are `subset_weights_1`, ..."""
+        """Return the searched settings as table cells, but not None; weights are `subset_weights_1`, ..."""
         found: dict[str, float | int | str] = {}
         for name, parameter in self.parameters.items():
             match parameter:
                 case Choice():
                     found[name] = parameter.encode(settings[name])
-                case _ if settings[name] is None:
-                    pass
                 case Simplex():
-                    found |= {f"{name}_{i}": float(w) for i, w in enumerate(settings[name], start=1)}
-                case _:
+                    found |= {f"{name}_{i}": float(w) for i, w in enumerate(settings[name] or (), start=1)}
+                case _ if settings[name] is not None:
                     found[name] = settings[name]
         return found
 
