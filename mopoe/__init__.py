@@ -4,13 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mopoe.bound import Bound, bound_of
     from mopoe.config import EvaluationConfig, TrialConfig
     from mopoe.data import load as load_data
     from mopoe.data.container import MultimodalData, Split
     from mopoe.data.registry import ModalitySpec
     from mopoe.evaluation.classifiers import Classifiers, load_classifiers
     from mopoe.evaluation.evaluate import Evaluator
-    from mopoe.likelihoods import Bernoulli, Laplace, Likelihood, Normal
+    from mopoe.likelihoods import Bernoulli, Categorical, Laplace, Likelihood, Normal
     from mopoe.model import Modality, MoPoE, build_model
     from mopoe.objective import generalized_elbo
     from mopoe.records import EpochReport, Evaluation
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Bernoulli": "mopoe.likelihoods",
+    "Bound": "mopoe.bound",
+    "Categorical": "mopoe.likelihoods",
     "Classifiers": "mopoe.evaluation.classifiers",
     "EpochReport": "mopoe.records",
     "Evaluation": "mopoe.records",
@@ -32,6 +35,7 @@ _HOMES = {
     "Normal": "mopoe.likelihoods",
     "Split": "mopoe.data.container",
     "TrialConfig": "mopoe.config",
+    "bound_of": "mopoe.bound",
     "build_model": "mopoe.model",
     "generalized_elbo": "mopoe.objective",
     "load_classifiers": "mopoe.evaluation.classifiers",
@@ -40,6 +44,8 @@ _HOMES = {
 }
 
 __all__ = [  # noqa: RUF022 - the order of the imports above
+    "Bound",
+    "bound_of",
     "EvaluationConfig",
     "TrialConfig",
     "load_data",
@@ -50,6 +56,7 @@ __all__ = [  # noqa: RUF022 - the order of the imports above
     "load_classifiers",
     "Evaluator",
     "Bernoulli",
+    "Categorical",
     "Laplace",
     "Likelihood",
     "Normal",

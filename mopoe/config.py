@@ -13,7 +13,10 @@ from typing import Any, Literal, Self, get_args
 from mopoe.errors import ConfigError
 from mopoe.subsets import check_simplex
 
+Method = Literal["mopoe", "poe", "moe"]
+Mixture = Literal["stratified", "categorical", "batch_split", "all"]
 PriorExpert = Literal["full", "all", "none"]
+LikelihoodWeights = Literal["none", "dimensions"]
 Initialisation = Literal["torch", "he"]
 Split = Literal["train", "validation", "test"]
 
@@ -24,12 +27,24 @@ class TrialConfig:
 
     beta: float = 2.5
     """Weight of the KL term in the generalized ELBO; at least 0."""
+    beta_warmup_epochs: int = 0
+    """Epochs over which beta rises from 0 to its value, by the same amount at every step; 0 for none."""
     latent_dim: int = 512
     """Number of latent dimensions shared by all modalities."""
+    method: Method = "mopoe"
+    """The subsets in the mixture: mopoe all, moe (MMVAE) the single modalities, poe (MVAE) the full set."""
+    unimodal_elbos: bool = True
+    """Whether method poe adds one ELBO per modality, as MVAE does; the other methods never do."""
+    mixture: Mixture = "stratified"
+    """How the mixture is sampled: a subset drawn per sample, blocks of the batch (as released), or all."""
     subset_weights: tuple[float, ...] | None = None
     """Mixture weights: none for uniform, M numbers (one per subset size) or 2^M - 1 (one per subset)."""
+    mixture_path: float | None = None
+    """In place of subset weights: -1 all on single modalities, 0 uniform, 1 all on the full set."""
     prior_expert: PriorExpert = "full"
     """Which products of experts include the prior N(0, I): the full set's (as released), all, or none."""
+    likelihood_weights: LikelihoodWeights = "none"
+    """In the loss, modalities count alike, or the largest by 1 and others by the ratio of dimensions."""
     likelihood_scale: float = 0.75
     """Scale of the Laplace likelihood of every pixel, in units of intensity 0..1."""
     channels: tuple[int, int, int] = (32, 64, 128)
@@ -54,22 +69,40 @@ class TrialConfig:
         if self.subset_weights is not None:
             weights = tuple(_float("subset_weights", w) for w in self.subset_weights)
             object.__setattr__(self, "subset_weights", weights)
+        if self.mixture_path is not None:
+            object.__setattr__(self, "mixture_path", _float("mixture_path", self.mixture_path))
+            good = -1 <= self.mixture_path <= 1
+            _require("mixture_path", self.mixture_path, good, "between -1 and 1")
         for name in ("lr", "likelihood_scale"):
             _require(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "a number above 0")
         _require("beta", self.beta, 0 <= self.beta < math.inf, "a number of at least 0")
         for name in ("latent_dim", "batch_size", "epochs"):
             _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        _require("beta_warmup_epochs", self.beta_warmup_epochs, self.beta_warmup_epochs >= 0, "at least 0")
         _require("seed", self.seed, 0 <= self.seed < 2**63, "between 0 and 2^63 - 1")
         good = len(self.channels) == 3 and min(self.channels) >= 1
         _require("channels", list(self.channels), good, "three numbers of at least 1")
         _require(
             "initial_logvar", self.initial_logvar, -20 <= self.initial_logvar <= 20, "between -20 and 20"
         )
-        for name, kind in (("prior_expert", PriorExpert), ("initialisation", Initialisation)):
+        for name, kind in _CHOICES.items():
             value, choices = getattr(self, name), get_args(kind)
             _require(name, value, value in choices, f"one of {', '.join(choices)}")
         if self.subset_weights is not None:
             check_simplex(self.subset_weights)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse settings that contradict each other."""
+        given = [name for name in ("subset_weights", "mixture_path") if getattr(self, name) is not None]
+        if given and self.method != "mopoe":
+            raise ConfigError(
+                f"{given[0]} is given, but method {self.method} fixes the subsets' weights; leave one out"
+            )
+        if len(given) == 2:
+            raise ConfigError("subset_weights and mixture_path are both given; leave one out")
+        if self.method == "poe" and self.prior_expert == "none":
+            raise ConfigError("prior_expert is none, but method poe has the prior in every product")
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
@@ -135,8 +168,21 @@ def _require(name: str, found: object, good: bool, must: str) -> None:  # noqa: 
         raise ConfigError(f"{name} is {found}, but must be {must}")
 
 
+_CHOICES = {
+    "method": Method,
+    "mixture": Mixture,
+    "prior_expert": PriorExpert,
+    "likelihood_weights": LikelihoodWeights,
+    "initialisation": Initialisation,
+}
 _KINDS: dict[str, tuple[type, ...]] = {
     "beta": (int, float),
+    "beta_warmup_epochs": (int,),
+    "method": (str,),
+    "unimodal_elbos": (bool,),
+    "mixture": (str,),
+    "mixture_path": (int, float),
+    "likelihood_weights": (str,),
     "likelihood_scale": (int, float),
     "lr": (int, float),
     "latent_dim": (int,),
@@ -151,9 +197,9 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 def _coerce(name: str, value: object) -> object:
     """Return the value in its field's type, or say which type was found."""
+    if value is None and name in ("subset_weights", "mixture_path"):
+        return None
     if name in ("subset_weights", "channels"):
-        if value is None and name == "subset_weights":
-            return None
         kind: tuple[type, ...] = (int,) if name == "channels" else (int, float)
         if not isinstance(value, (list, tuple)) or not all(_is(v, kind) for v in value):
             whole = "whole " if name == "channels" else ""
@@ -161,7 +207,7 @@ def _coerce(name: str, value: object) -> object:
         return tuple(value)
     kind = _KINDS[name]
     if not _is(value, kind):
-        word = {int: "a whole number", float: "a number", str: "a word"}[kind[-1]]
+        word = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}[kind[-1]]
         raise ConfigError(f"{name} is {value!r}, but must be {word}")
     return value
 
@@ -174,4 +220,4 @@ def _float(name: str, value: float) -> float:
 
 
 def _is(value: object, kinds: tuple[type, ...]) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
+    return isinstance(value, kinds) and isinstance(value, bool) == (bool in kinds)

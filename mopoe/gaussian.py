@@ -12,6 +12,16 @@ from torch import Tensor
 LOG_2PI = math.log(2 * math.pi)
 
 
+def full_precision(near: Tensor) -> torch.autocast:
+    """Return a context without autocast on the device of a tensor: half precision is too coarse here."""
+    return torch.autocast(near.device.type, enabled=False)
+
+
+def at_least_float32(t: Tensor) -> Tensor:
+    """Return the tensor in float32 if it is in half precision, else as it is."""
+    return t.float() if t.dtype in (torch.bfloat16, torch.float16) else t
+
+
 def membership(masks: tuple[int, ...], n_modalities: int) -> Tensor:
     """Return the 0/1 matrix [S, M] that says which modality is in which subset."""
     return torch.tensor([[float(mask >> m & 1) for m in range(n_modalities)] for mask in masks])
@@ -31,10 +41,12 @@ def product_of_experts(
         members_SM: 0/1 matrix of subsets; any other rows make other products, e.g. one row per sample.
         prior_S: 1 where the product includes the prior N(0, I) as one more expert, else 0.
     """
+    mu_MBZ, precision_MBZ = at_least_float32(mu_MBZ), at_least_float32(precision_MBZ)
     n_modalities, *rest = mu_MBZ.shape
     flat = (n_modalities, -1)
-    precision_SX = members_SM @ precision_MBZ.reshape(flat) + prior_S[:, None]
-    mu_SX = (members_SM @ (precision_MBZ * mu_MBZ).reshape(flat)) / precision_SX
+    with full_precision(mu_MBZ):
+        precision_SX = members_SM @ precision_MBZ.reshape(flat) + prior_S[:, None]
+        mu_SX = (members_SM @ (precision_MBZ * mu_MBZ).reshape(flat)) / precision_SX
     return mu_SX.view(-1, *rest), precision_SX.view(-1, *rest)
 
 
@@ -45,6 +57,7 @@ def chosen_product(
 
     Cheaper than picking from [S, B, Z]: nothing is scattered in the backward pass.
     """
+    mu_MBZ, precision_MBZ = at_least_float32(mu_MBZ), at_least_float32(precision_MBZ)
     members_MB1 = members_BM.t()[:, :, None]
     precision_BZ = (members_MB1 * precision_MBZ).sum(0) + prior_B[:, None]
     mu_BZ = (members_MB1 * precision_MBZ * mu_MBZ).sum(0) / precision_BZ
@@ -53,6 +66,7 @@ def chosen_product(
 
 def kl_to_prior(mu: Tensor, precision: Tensor) -> Tensor:
     """Return KL(N(mu, 1/precision) || N(0, I)) in nats, summed over the last axis."""
+    mu, precision = at_least_float32(mu), at_least_float32(precision)
     return 0.5 * (mu.square() + precision.reciprocal() + precision.log() - 1).sum(-1)
 
 

@@ -26,29 +26,48 @@ class Likelihood(nn.Module):
         return output
 
 
-class Laplace(Likelihood):
-    """Independent Laplace densities with the decoder's output as location and a fixed scale."""
+class _Scaled(Likelihood):
+    """A likelihood whose width is a scale, the same for all elements of a modality.
 
-    def __init__(self, scale: float = 0.75) -> None:
+    Args:
+        scale: the scale, or where it starts if it is learned.
+        learned: whether the scale is a parameter, trained with the networks (by its logarithm).
+    """
+
+    log_scale: nn.Parameter | None
+
+    def __init__(self, scale: float, *, learned: bool = False) -> None:
         super().__init__()
-        self.scale = scale
+        self._fixed = scale
+        self.register_parameter("log_scale", nn.Parameter(torch.tensor(scale).log()) if learned else None)
+
+    @property
+    def scale(self) -> float | Tensor:
+        """The scale: a number, or a scalar tensor if it is learned."""
+        return self._fixed if self.log_scale is None else self.log_scale.exp()
+
+
+class Laplace(_Scaled):
+    """Independent Laplace densities with the decoder's output as location."""
+
+    def __init__(self, scale: float = 0.75, *, learned: bool = False) -> None:
+        super().__init__(scale, learned=learned)
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """Return -|x - output| / scale - log(2 scale), summed: at most -log(2 scale) per element."""
-        constant = x[0].numel() * math.log(2 * self.scale)
+        constant = x[0].numel() * _log(2 * self.scale)
         return -(x - output).abs().flatten(1).sum(1) / self.scale - constant
 
 
-class Normal(Likelihood):
-    """Independent normal densities with the decoder's output as mean and a fixed scale."""
+class Normal(_Scaled):
+    """Independent normal densities with the decoder's output as mean."""
 
-    def __init__(self, scale: float = 1.0) -> None:
-        super().__init__()
-        self.scale = scale
+    def __init__(self, scale: float = 1.0, *, learned: bool = False) -> None:
+        super().__init__(scale, learned=learned)
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """Return -((x - output) / scale)^2 / 2 - log(scale sqrt(2 pi)), summed."""
-        constant = x[0].numel() * (math.log(self.scale) + 0.5 * math.log(2 * math.pi))
+        constant = x[0].numel() * (_log(self.scale) + 0.5 * math.log(2 * math.pi))
         return -0.5 * ((x - output) / self.scale).square().flatten(1).sum(1) - constant
 
 
@@ -62,3 +81,23 @@ class Bernoulli(Likelihood):
     def mean(self, output: Tensor) -> Tensor:
         """Return the probabilities."""
         return torch.sigmoid(output)
+
+
+class Categorical(Likelihood):
+    """Independent choices among C symbols at L positions, such as the characters of a text.
+
+    The decoder's output [B, C, L] holds unnormalised log-probabilities; x [B, C, L] is one-hot over the
+    symbols, as floats. A position whose column of x is zero does not count. L may be any axes, or none.
+    """
+
+    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return the log-probabilities of the symbols in x, summed over positions."""
+        return (x * torch.log_softmax(output, dim=1)).flatten(1).sum(1)
+
+    def mean(self, output: Tensor) -> Tensor:
+        """Return the probabilities of the symbols at every position."""
+        return torch.softmax(output, dim=1)
+
+
+def _log(value: float | Tensor) -> float | Tensor:
+    return value.log() if isinstance(value, Tensor) else math.log(value)

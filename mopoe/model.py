@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mopoe.bound import bound_of
 from mopoe.config import PriorExpert, TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
-from mopoe.gaussian import membership, product_of_experts
+from mopoe.gaussian import at_least_float32, membership, product_of_experts
 from mopoe.likelihoods import Laplace, Likelihood
 from mopoe.networks import ImageDecoder, ImageEncoder, initialise
 from mopoe.noise import generator
@@ -39,6 +40,7 @@ class MoPoE(nn.Module):
         latent_dim: number of latent dimensions Z.
         subset_weights: mixture weights; see `mopoe.subsets.mixture_weights`.
         prior_expert: which products include N(0, I): the full set's (as released), all, or none.
+        unimodal_elbos: whether training adds one ELBO per modality, as MVAE does.
 
     Raises:
         ConfigError: there is no modality, or the weights do not fit their number.
@@ -47,6 +49,7 @@ class MoPoE(nn.Module):
     members_SM: Tensor
     prior_S: Tensor
     weights_S: Tensor
+    active_A: Tensor
 
     def __init__(
         self,
@@ -55,8 +58,10 @@ class MoPoE(nn.Module):
         *,
         subset_weights: tuple[float, ...] | None = None,
         prior_expert: PriorExpert = "full",
+        unimodal_elbos: bool = False,
     ) -> None:
         super().__init__()
+        self.unimodal_elbos = unimodal_elbos
         self.names = tuple(modalities)
         self.latent_dim = latent_dim
         self.masks = subset_masks(len(modalities))
@@ -71,13 +76,15 @@ class MoPoE(nn.Module):
         )
         weights = mixture_weights(subset_weights, len(modalities))
         self.register_buffer("weights_S", torch.tensor(weights, dtype=torch.float64), persistent=False)
+        active = [s for s, weight in enumerate(weights) if weight > 0]
+        self.register_buffer("active_A", torch.tensor(active), persistent=False)
 
     def encode(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return mean and precision [M, B, Z] of every unimodal posterior q(z | x_m)."""
         parts = [self.encoders[name](x[name]) for name in self.names]
         mu_MBZ = torch.stack([mu for mu, _ in parts])
         logvar_MBZ = torch.stack([logvar for _, logvar in parts])
-        return mu_MBZ, torch.exp(-logvar_MBZ)
+        return at_least_float32(mu_MBZ), torch.exp(-at_least_float32(logvar_MBZ))
 
     def posteriors(self, mu_MBZ: Tensor, precision_MBZ: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and precision [S, B, Z] of every subset's posterior q(z | x_A)."""
@@ -117,8 +124,13 @@ def build_model(config: TrialConfig, modalities: tuple[ModalitySpec, ...]) -> Mo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(config.seed, "initialisation").initial_seed())
         parts = {m.name: _modality(config, m.shape[0]) for m in modalities}
+    bound = bound_of(config, len(modalities))
     model = MoPoE(
-        parts, config.latent_dim, subset_weights=config.subset_weights, prior_expert=config.prior_expert
+        parts,
+        config.latent_dim,
+        subset_weights=bound.subset_weights,
+        prior_expert=bound.prior_expert,
+        unimodal_elbos=bound.unimodal_elbos,
     )
     # Channels-last images are faster in every convolution measured, on CPUs and on GPUs.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return] # torch's stub lacks it

@@ -9,6 +9,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+from mopoe.config import Mixture
+
 
 def generator(seed: int, purpose: str, *position: int, device: torch.device | None = None) -> torch.Generator:
     """Return a generator seeded by the seed, the purpose ("order", "latent", ...) and the position."""
@@ -29,6 +31,34 @@ def sample_noise(
     )
 
 
+def draw_components(kind: Mixture, weights_S: Tensor, n: int, rng: torch.Generator) -> Tensor | None:
+    """Return the mixture component of each of n samples, int64 [n], or None where each sample takes all."""
+    match kind:
+        case "stratified":
+            return stratified_components(weights_S, n, rng)
+        case "categorical":
+            points_B = torch.rand(n, generator=rng, dtype=torch.float64, device=weights_S.device)
+            return _components_at(points_B, weights_S)
+        case "batch_split":
+            return block_components(weights_S, n)
+        case "all":
+            return None
+
+
+def block_components(weights_S: Tensor, n: int) -> Tensor:
+    """Return the component of each of n samples as the released MoPoE code has it: int64 [n].
+
+    Blocks of floor(n w_s) neighbours in the order of the subsets; the rest goes to the last component whose
+    weight is not zero. The weights are rounded to float32 as released: 248 / 31 is then a little below 8 and
+    its floor 7.
+    """
+    device = weights_S.device
+    ends_S = (n * weights_S.float().double()).floor().long().cumsum(0)
+    block_B = torch.searchsorted(ends_S, torch.arange(n, device=device), right=True)
+    last = (torch.arange(len(weights_S), device=device) * (weights_S > 0)).max()
+    return torch.minimum(block_B, last)
+
+
 def stratified_components(weights_S: Tensor, n: int, rng: torch.Generator) -> Tensor:
     """Return the mixture component of each of n samples: int64 [n].
 
@@ -37,11 +67,15 @@ def stratified_components(weights_S: Tensor, n: int, rng: torch.Generator) -> Te
     released MoPoE code splits the batch by floor(n w_s) and gives the rest to the full set, so that its
     weights move with the batch size.)
     """
-    edges_S = weights_S.double().cumsum(0)
-    edges_S = edges_S / edges_S[-1]
     device = weights_S.device
     offset = torch.rand(1, generator=rng, dtype=torch.float64, device=device)
     points_B = (torch.arange(n, dtype=torch.float64, device=device) + offset) / n
     # The last point may round to 1, which lies in no component.
-    component_B = torch.searchsorted(edges_S, points_B.clamp_(max=1 - 2**-53), right=True)
+    component_B = _components_at(points_B.clamp_(max=1 - 2**-53), weights_S)
     return component_B[torch.randperm(n, generator=rng, device=device)]
+
+
+def _components_at(points_B: Tensor, weights_S: Tensor) -> Tensor:
+    """Return the component in whose part of the unit interval each point of [0, 1) lies."""
+    edges_S = weights_S.double().cumsum(0)
+    return torch.searchsorted(edges_S / edges_S[-1], points_B, right=True)

@@ -94,11 +94,11 @@ class EpochReport:
     seconds: float
     """Wall time of this epoch's training, without evaluation."""
     loss: float
-    """Minimised quantity: reconstruction + beta * KL."""
+    """Minimised quantity: weighted reconstruction + each step's beta * KL (+ unimodal ELBOs)."""
     elbo: float
-    """The bound at beta = 1: -(reconstruction + KL)."""
+    """The mixture's bound at beta = 1, without weights or unimodal ELBOs: -(reconstruction + KL)."""
     reconstruction: Mapping[str, float]
-    """Negative log-likelihood by modality."""
+    """Negative log-likelihood by modality, under the mixture and without weights."""
     kl: float
     """Weighted sum of the subsets' KL divergences to the prior."""
     lr: float

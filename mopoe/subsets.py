@@ -75,6 +75,27 @@ def mixture_weights(weights: Sequence[float] | None, n_modalities: int) -> tuple
     return tuple(w / total for w in shares)
 
 
+def path_weights(position: float, n_modalities: int) -> tuple[float, ...]:
+    """Return the weights at a point of the path from a mixture of experts to a product of experts.
+
+    Args:
+        position: -1 for all weight on the single modalities, 0 for the uniform mixture, 1 for all weight on
+            the full set; in between the weights are interpolated linearly.
+        n_modalities: the number of modalities M.
+
+    >>> path_weights(-1, 2), path_weights(0.25, 2)
+    ((0.5, 0.5, 0.0), (0.25, 0.25, 0.5))
+    """
+    masks = subset_masks(n_modalities)
+    full = masks[-1]
+    if position < 0:
+        end = [(mask.bit_count() == 1) / n_modalities for mask in masks]
+    else:
+        end = [float(mask == full) for mask in masks]
+    share = abs(position)
+    return tuple((1 - share) / len(masks) + share * w for w in end)
+
+
 def check_simplex(weights: Sequence[float]) -> None:
     """Raise ConfigError unless the weights are finite, not negative and sum to one (to 1e-6)."""
     bad = next((w for w in weights if not (math.isfinite(w) and w >= 0)), None)

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from mopoe import checkpoint as checkpoints
+from mopoe.bound import beta_at, likelihood_weights
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, Split
 from mopoe.errors import CheckpointError, DivergedError
 from mopoe.model import MoPoE, build_model
-from mopoe.noise import generator, stratified_components
+from mopoe.noise import draw_components, generator
 from mopoe.objective import Terms, generalized_elbo
 from mopoe.records import EpochReport, Evaluation
 
@@ -46,7 +47,8 @@ def train(
         on_report: called after every epoch. What it raises ends the trial. If it returns False, because the
             report is not on disk yet, that epoch's checkpoint is left out; the last epoch's never is.
         model: a model of your own networks, already initialised; by default the paper's networks. The
-            config's settings of the model (latent_dim to initial_logvar) are then only a record.
+            config's settings of the model (from latent_dim, method and the subsets' weights to
+            initial_logvar) are then only a record; those of the loss act: beta, mixture, likelihood_weights.
         evaluate: held-out measurements, called after every epoch.
         checkpoint: file to go on from if it exists, and to rewrite after epochs.
         device: where to train.
@@ -64,9 +66,10 @@ def train(
     if checkpoint is not None and checkpoint.exists():
         done = _resume(checkpoint, config, data, model, optimizer)
     split = data.train.to(device)
+    weights = likelihood_weights(config.likelihood_weights, data.modalities)
     for epoch in range(done.epoch + 1, config.epochs + 1):
         started = time.perf_counter()
-        sums = _train_epoch(model, optimizer, split, config, epoch, done)
+        sums = _train_epoch(model, optimizer, split, weights, config, epoch, done)
         seconds = time.perf_counter() - started
         done.epoch = epoch
         evaluation = evaluate(model, epoch) if evaluate is not None else None
@@ -134,19 +137,24 @@ class _Sums:
 
 
 def _train_epoch(
-    model: MoPoE, optimizer: torch.optim.Optimizer, split: Split, config: TrialConfig, epoch: int, done: _Done
+    model: MoPoE,
+    optimizer: torch.optim.Optimizer,
+    split: Split,
+    weights: dict[str, float],
+    config: TrialConfig,
+    epoch: int,
+    done: _Done,
 ) -> _Sums:
     device = split.labels.device
     order = torch.randperm(len(split), generator=generator(config.seed, "order", epoch)).to(device)
     sums = _Sums()
     finite = torch.ones((), dtype=torch.bool, device=device)
     finite_steps = torch.zeros((), dtype=torch.int64, device=device)
+    n_steps = math.ceil(len(split) / config.batch_size)
     model.train()
     for index_B in order.split(config.batch_size):
-        rng = generator(config.seed, "latent", done.step, device=device)
-        component_B = stratified_components(model.weights_S, len(index_B), rng)
-        noise_BZ = torch.randn(len(index_B), model.latent_dim, generator=rng, device=device)
-        terms = generalized_elbo(model, split.batch(index_B, device), component_B, noise_BZ, config.beta)
+        beta = beta_at(done.step, n_steps, config)
+        terms = _terms(model, split.batch(index_B, device), weights, config, beta, done.step)
         optimizer.zero_grad(set_to_none=True)
         terms.loss.backward()
         optimizer.step()
@@ -157,13 +165,29 @@ def _train_epoch(
         finite_steps += finite
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     sums.grad_norm = float(torch.nn.utils.get_total_norm(gradients))
-    n_steps = math.ceil(len(split) / config.batch_size)
     if not bool(finite) or not math.isfinite(sums.grad_norm):
         what, bad = "loss", done.step - n_steps + int(finite_steps) + 1
         if bool(finite):
             what, bad = "gradient", done.step
         raise DivergedError(f"the {what} is not finite at step {bad} (epoch {epoch})")
     return sums
+
+
+def _terms(
+    model: MoPoE, x: dict[str, Tensor], weights: dict[str, float], config: TrialConfig, beta: float, step: int
+) -> Terms:
+    """Return the objective of a batch with the noise of one step."""
+    n, device = len(x[model.names[0]]), model.weights_S.device
+    rng = generator(config.seed, "latent", step, device=device)
+    component_B = draw_components(config.mixture, model.weights_S, n, rng)
+    subsets = () if component_B is not None else (len(model.active_A),)
+    noise = torch.randn(*subsets, n, model.latent_dim, generator=rng, device=device)
+    unimodal = None
+    if model.unimodal_elbos:
+        unimodal = torch.randn(len(model.names), n, model.latent_dim, generator=rng, device=device)
+    return generalized_elbo(
+        model, x, component_B, noise, beta, unimodal_noise_MBZ=unimodal, likelihood_weights=weights
+    )
 
 
 def _resume(

@@ -122,9 +122,10 @@ class Choice(StrictModel):
         return self
 
     def encode(self, value: Any) -> Any:
-        """Return a value as Optuna and a table can keep it: lists and None become JSON text."""
+        """Return a value as Optuna and a table can keep it: as JSON text if one is no number or word."""
         value = next((known for known in self.values if known == as_tuple(value)), value)
-        return json.dumps(value) if value is None or isinstance(value, tuple | list) else value
+        as_text = any(v is None or isinstance(v, bool | tuple | list) for v in (value, *self.values))
+        return json.dumps(value) if as_text else value
 
 
 class Simplex(StrictModel):
@@ -146,9 +147,10 @@ Parameter = Annotated[Uniform | LogUniform | Int | Choice | Simplex, Field(discr
 FITTING = {
     float: ("uniform", "log_uniform", "choice"),
     int: ("int", "choice"),
-    type(None): ("simplex", "choice"),
+    "subset_weights": ("simplex", "choice"),
+    "mixture_path": ("uniform", "choice"),
 }
-"""The types of parameter by the type of a setting's default (None: `subset_weights`); others take choice."""
+"""The types of parameter by the type of a setting's default, or by name if it is None; others: choice."""
 
 
 def middle(parameter: Parameter, n_modalities: int) -> Any:
@@ -242,15 +244,15 @@ class Space:
         return found
 
     def columns(self, settings: Mapping[str, Any]) -> dict[str, float | int | str]:
-        """Return the searched settings as flat table cells; n weights are `subset_weights_1`, ..., `_n`."""
+        """Return the searched settings as table cells, but not None; weights are `subset_weights_1`, ..."""
         found: dict[str, float | int | str] = {}
         for name, parameter in self.parameters.items():
             match parameter:
                 case Choice():
                     found[name] = parameter.encode(settings[name])
                 case Simplex():
-                    found |= {f"{name}_{i}": float(w) for i, w in enumerate(settings[name], start=1)}
-                case _:
+                    found |= {f"{name}_{i}": float(w) for i, w in enumerate(settings[name] or (), start=1)}
+                case _ if settings[name] is not None:
                     found[name] = settings[name]
         return found
 

@@ -82,7 +82,7 @@ def _search_space(space: Mapping[str, Parameter]) -> Mapping[str, Parameter]:
     for name, parameter in space.items():
         if name not in _SETTINGS:
             raise problem(unknown_key(name, _SETTINGS), name)
-        fitting = FITTING.get(type(_SETTINGS[name]), ("choice",))
+        fitting = FITTING.get(name) or FITTING.get(type(_SETTINGS[name]), ("choice",))
         if parameter.type not in fitting:
             kinds = " or ".join(fitting)
             raise problem(f"type is {parameter.type!r}, but {name} needs {kinds}", name, "type")
@@ -156,7 +156,21 @@ class SweepSpec(StrictModel):
         for i, weights in enumerate(searched.values if isinstance(searched, Choice) else ()):
             with problems_at("search_space", "subset_weights", "values", i):
                 mixture_weights(weights, self.n_modalities)
+        self._check_together()
         return self
+
+    def _check_together(self) -> None:
+        """Refuse constants and searched settings that contradict each other, at the first that does."""
+        settings = dict(self.fixed)
+        with problems_at("fixed"):
+            TrialConfig.from_dict(settings)
+        for name, parameter in self.search_space.items():
+            settings[name] = middle(parameter, self.n_modalities)
+            values = parameter.values if isinstance(parameter, Choice) else (settings[name],)
+            for i, value in enumerate(values):
+                at = ("values", i) if isinstance(parameter, Choice) else ()
+                with problems_at("search_space", name, *at):
+                    TrialConfig.from_dict({**settings, name: value})
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -234,7 +248,10 @@ def trial_config_for(spec: SweepSpec, assignments: Sequence[str]) -> TrialConfig
             mixture_weights(settings.get("subset_weights"), spec.n_modalities)
         except (ConfigError, PydanticCustomError) as error:
             raise SpecError(f"{text!r}: {error}") from None
-    return spec.trial_config(settings)
+    try:
+        return spec.trial_config(settings)
+    except ConfigError as error:
+        raise SpecError(str(error)) from None
 
 
 def _like(values: Mapping[Any, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ def test_defaults_are_the_papers_polymnist_run() -> None:
     c = TrialConfig()
     found = (c.beta, c.latent_dim, c.lr, c.epochs, c.batch_size, c.likelihood_scale, c.channels)
     assert found == (2.5, 512, 5e-4, 300, 256, 0.75, (32, 64, 128))
-    assert (c.subset_weights, c.prior_expert, c.seed) == (None, "full", 0)
+    assert (c.method, c.mixture, c.subset_weights, c.mixture_path) == ("mopoe", "stratified", None, None)
+    assert (c.prior_expert, c.likelihood_weights, c.beta_warmup_epochs, c.seed) == ("full", "none", 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,12 @@ def test_defaults_are_the_papers_polymnist_run() -> None:
         ("channels", (1, 2), "three numbers of at least 1"),
         ("channels", (1, 2, 0), "three numbers of at least 1"),
         ("prior_expert", "some", "one of full, all, none"),
+        ("method", "mvae", "one of mopoe, poe, moe"),
+        ("mixture", "random", "one of stratified, categorical, batch_split, all"),
+        ("likelihood_weights", "size", "one of none, dimensions"),
+        ("mixture_path", -1.5, "between -1 and 1"),
+        ("mixture_path", math.nan, "between -1 and 1"),
+        ("beta_warmup_epochs", -1, "at least 0"),
         ("initialisation", "zeros", "one of torch, he"),
         ("initial_logvar", -21.0, "between -20 and 20"),
         ("initial_logvar", math.nan, "between -20 and 20"),
@@ -67,7 +74,9 @@ def test_an_unknown_setting_lists_those_there_are() -> None:
     """A typo is refused and every setting named."""
     with pytest.raises(ConfigError) as error:
         TrialConfig.from_dict({"betta": 1.0})
-    assert str(error.value).startswith("'betta' is not a setting of a trial; there are: beta, latent_dim, ")
+    assert str(error.value).startswith(
+        "'betta' is not a setting of a trial; there are: beta, beta_warmup_epochs, "
+    )
     assert all(f.name in str(error.value) for f in fields(TrialConfig))
 
 
@@ -80,6 +89,10 @@ def test_an_unknown_setting_lists_those_there_are() -> None:
         ("epochs", "3", "a whole number"),
         ("seed", None, "a whole number"),
         ("prior_expert", 1, "a word"),
+        ("unimodal_elbos", 1, "true or false"),
+        ("unimodal_elbos", "true", "true or false"),
+        ("mixture_path", True, "a number"),
+        ("beta_warmup_epochs", 0.5, "a whole number"),
         ("subset_weights", 0.5, "a list of numbers"),
         ("subset_weights", ["a"], "a list of numbers"),
         ("channels", [1, 2, True], "a list of"),
@@ -108,7 +121,7 @@ def test_a_number_too_large_for_a_float_is_refused() -> None:
 
 def test_whole_numbers_equal_the_same_floats() -> None:
     """`beta: 2` and `beta: 2.0` are one config with one identity."""
-    a, b = TrialConfig(beta=2, lr=1), TrialConfig(beta=2.0, lr=1.0)
+    a, b = TrialConfig(beta=2, lr=1, mixture_path=0), TrialConfig(beta=2.0, lr=1.0, mixture_path=0.0)
     assert a == b
     assert a.to_json() == b.to_json()
     assert a.config_id == b.config_id

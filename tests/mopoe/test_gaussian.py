@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
 from mopoe.gaussian import (
+    at_least_float32,
     chosen_product,
     kl_to_prior,
     log_mixture,
@@ -190,3 +191,69 @@ def test_a_component_of_weight_zero_does_not_count() -> None:
     some = log_mixture(z, mu, precision, torch.tensor([0.0, 0.4, 0.6], dtype=torch.float64))
     rest = log_mixture(z, mu[1:], precision[1:], torch.tensor([0.4, 0.6], dtype=torch.float64))
     torch.testing.assert_close(some, rest, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("which", ["none", "full", "all"])
+def test_float32_is_accurate_for_extreme_variances(which: str, *, autocast: bool) -> None:
+    """Log-variances of -20 to 20 in one product: 1e-6 of float64, in values and gradients, under bf16 too.
+
+    Means cancel in a weighted sum, so their error is relative to the mean of absolute values.
+    """
+    masks = subset_masks(5)
+    members, prior = membership(masks, 5), prior_of(masks, which)
+    rng = torch.Generator().manual_seed(7)
+    mu = 3 * torch.randn(5, 31, 64, generator=rng)
+    logvar = 40 * torch.rand(5, 31, 64, generator=rng) - 20
+    component = torch.arange(31)
+
+    def products(mu: Tensor, logvar: Tensor) -> list[tuple[Tensor, Tensor]]:
+        members_, prior_ = members.to(mu.dtype), prior.to(mu.dtype)
+        precision = torch.exp(-logvar)
+        every = product_of_experts(mu, precision, members_, prior_)
+        return [every, chosen_product(mu, precision, members_[component], prior_[component])]
+
+    inputs = [mu.requires_grad_(), logvar.requires_grad_()]
+    exact_inputs = [t.detach().double().requires_grad_() for t in inputs]
+    exact = products(*exact_inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        found = products(*inputs)
+        kl = [kl_to_prior(*q) for q in found]
+    sizes = products(exact_inputs[0].abs(), exact_inputs[1])
+    for (a, p), (exact_a, exact_p), (size, _), k in zip(found, exact, sizes, kl, strict=True):
+        assert a.dtype == p.dtype == k.dtype == torch.float32
+        assert float(((a - exact_a) / size).detach().abs().max()) < 1e-6
+        torch.testing.assert_close(p.double(), exact_p, atol=0, rtol=1e-6)
+        exact_k = kl_to_prior(exact_a, exact_p)
+        torch.testing.assert_close(k.double(), exact_k, atol=0, rtol=1e-6)
+        ours = torch.autograd.grad(k.log().sum(), inputs, retain_graph=True)
+        theirs = torch.autograd.grad(exact_k.log().sum(), exact_inputs, retain_graph=True)
+        for g, exact_g in zip(ours, theirs, strict=True):
+            assert bool(g.isfinite().all())
+            torch.testing.assert_close(g.double(), exact_g, atol=1e-5 * float(exact_g.abs().max()), rtol=0)
+
+
+def test_the_kl_of_one_dimension_is_accurate_from_minus_20_to_20() -> None:
+    """Relative 1e-6 where the log-variance is beyond 1, absolute 2e-7 nats near the prior."""
+    logvar = torch.linspace(-20, 20, 40_001)
+    found = kl_to_prior(torch.zeros(40_001, 1), torch.exp(-logvar)[:, None]).double()
+    exact = 0.5 * (torch.expm1(logvar.double()) - logvar.double())
+    torch.testing.assert_close(found, exact, atol=2e-7, rtol=1e-6)
+
+
+def test_half_precision_becomes_float32_and_nothing_else_does() -> None:
+    """What an encoder puts out under autocast is computed on in float32; float64 stays."""
+    kinds = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+    found = [at_least_float32(torch.ones(1, dtype=kind)).dtype for kind in kinds]
+    assert found == [torch.float32, torch.float32, torch.float32, torch.float64]
+    mu, precision = (torch.rand(3, 4, 2, generator=torch.Generator().manual_seed(8)) for _ in range(2))
+    mu, precision = mu.bfloat16(), precision.bfloat16()
+    torch.testing.assert_close(
+        kl_to_prior(mu, precision), kl_to_prior(mu.float(), precision.float()), atol=0, rtol=0
+    )
+    for product in (product_of_experts, chosen_product):
+        members, prior = torch.ones(4, 3), torch.ones(4)
+        found = product(mu, precision, members, prior)
+        torch.testing.assert_close(
+            found, product(mu.float(), precision.float(), members, prior), atol=0, rtol=0
+        )

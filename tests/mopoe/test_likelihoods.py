@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import distributions
 
-from mopoe.likelihoods import Bernoulli, Laplace, Likelihood, Normal
+from mopoe.likelihoods import Bernoulli, Categorical, Laplace, Likelihood, Normal
 
 OUTPUT = 3 * torch.randn(4, 3, 5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 X = torch.rand(4, 3, 5, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -75,3 +75,62 @@ def test_the_contract_has_no_density_of_its_own() -> None:
     with pytest.raises(NotImplementedError):
         Likelihood().log_prob(OUTPUT, X)
     assert Likelihood().mean(OUTPUT) is OUTPUT
+
+
+def test_categorical_equals_torch() -> None:
+    """Unnormalised log-probabilities over the second axis, one-hot samples, summed over positions."""
+    rng = torch.Generator().manual_seed(3)
+    output = 3 * torch.randn(4, 7, 5, generator=rng, dtype=torch.float64)
+    symbols = torch.randint(0, 7, (4, 5), generator=rng)
+    one_hot = torch.nn.functional.one_hot(symbols, 7).transpose(1, 2).double()
+    plain = distributions.Categorical(logits=output.transpose(1, 2))
+    torch.testing.assert_close(
+        Categorical().log_prob(output, one_hot), plain.log_prob(symbols).sum(1), atol=1e-12, rtol=1e-12
+    )
+    torch.testing.assert_close(
+        Categorical().mean(output), plain.probs.transpose(1, 2), atol=1e-14, rtol=1e-12
+    )
+    # A constant added to all symbols of a position says nothing.
+    shifted = Categorical().log_prob(output + 5, one_hot)
+    torch.testing.assert_close(shifted, Categorical().log_prob(output, one_hot), atol=1e-12, rtol=1e-12)
+
+
+def test_categorical_by_hand() -> None:
+    """A sure symbol costs nothing, a wrong one its gap of logits, an empty position nothing at all."""
+    output = torch.tensor([[[100.0, 0.0], [0.0, 0.0]]])
+    sure, wrong, empty = (
+        torch.tensor([[[1.0, 0.0], [0.0, 0.0]]]),
+        torch.tensor([[[0.0, 0.0], [1.0, 0.0]]]),
+        torch.zeros(1, 2, 2),
+    )
+    found = [Categorical().log_prob(output, x).item() for x in (sure, wrong, empty)]
+    assert found == pytest.approx([0.0, -100.0, 0.0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "plain"), [(Laplace, distributions.Laplace), (Normal, distributions.Normal)]
+)
+def test_a_learned_scale_equals_torch_in_value_and_gradient(kind: type, plain: type) -> None:
+    """It starts at the given scale; the log density and its slope in log scale are torch's."""
+    likelihood = kind(0.3, learned=True).double()
+    (log_scale,) = likelihood.parameters()
+    assert float(likelihood.scale.detach()) == pytest.approx(0.3, rel=1e-6)
+    reference = log_scale.detach().clone().requires_grad_()
+    expected = plain(OUTPUT, reference.exp()).log_prob(X).sum((1, 2, 3))
+    found = likelihood.log_prob(OUTPUT, X)
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-12)
+    ours, theirs = torch.autograd.grad(found.sum(), log_scale), torch.autograd.grad(expected.sum(), reference)
+    torch.testing.assert_close(ours, theirs, atol=1e-8, rtol=1e-10)
+    assert list(kind(0.3).parameters()) == []
+
+
+def test_a_learned_scale_goes_to_the_mean_absolute_error() -> None:
+    """The most likely Laplace scale is the mean of |x - output|, the normal one its root mean square."""
+    for kind, best in ((Laplace, (X - OUTPUT).abs().mean()), (Normal, (X - OUTPUT).square().mean().sqrt())):
+        likelihood = kind(1.0, learned=True).double()
+        optimizer = torch.optim.Adam(likelihood.parameters(), lr=0.05)
+        for _ in range(300):
+            optimizer.zero_grad()
+            (-likelihood.log_prob(OUTPUT, X).mean()).backward()
+            optimizer.step()
+        assert float(likelihood.scale.detach()) == pytest.approx(float(best), rel=1e-3)

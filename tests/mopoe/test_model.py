@@ -130,6 +130,15 @@ def test_a_built_model_follows_its_config(tiny_data: MultimodalData) -> None:
     assert model.prior_S.tolist() == [0, 0, 0]
 
 
+def test_a_built_model_follows_its_method(tiny_data: MultimodalData) -> None:
+    """The products used in evaluation have the prior where the method has it."""
+    poe = build_model(replace(CONFIG, method="poe"), tiny_data.modalities)
+    assert (poe.prior_S.tolist(), poe.weights_S.tolist(), poe.unimodal_elbos) == ([1] * 3, [0, 0, 1], True)
+    moe = build_model(replace(CONFIG, method="moe"), tiny_data.modalities)
+    assert (moe.prior_S.tolist(), moe.unimodal_elbos) == ([0, 0, 1], False)
+    assert (moe.weights_S.tolist(), moe.active_A.tolist()) == ([0.5, 0.5, 0], [0, 1])
+
+
 def test_other_shapes_than_28_pixels_are_an_error() -> None:
     """The message names the modality and its shape, and says what to do."""
     with pytest.raises(ConfigError, match=r"^modality 't' has shape \[8\], but the built-in networks read "):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mopoe.noise import generator, stratified_components
+from mopoe.noise import block_components, draw_components, generator, stratified_components
 from mopoe.subsets import mixture_weights
 
 DRAWS = 3000
@@ -84,6 +84,8 @@ def test_the_released_block_split_moves_its_weights_with_the_batch_size(n: int, 
     """
     block = int(n * torch.tensor(1 / 31, dtype=torch.float32).item())
     assert (n - 30 * block) / n == pytest.approx(share, abs=5e-5)
+    released = torch.tensor([s for s in range(30) for _ in range(block)] + [30] * (n - 30 * block))
+    assert torch.equal(block_components(uniform(5), n), released)
     components = stratified_components(uniform(5), n, torch.Generator().manual_seed(0))
     ours = torch.bincount(components, minlength=31)
     assert int(ours[30]) in (n // 31, -(-n // 31))
@@ -105,3 +107,34 @@ def test_one_weight_of_one_takes_every_sample() -> None:
     weights = torch.zeros(31, dtype=torch.float64)
     weights[30] = 1
     assert stratified_components(weights, 40, torch.Generator().manual_seed(1)).tolist() == [30] * 40
+
+
+def test_the_rest_of_the_block_split_goes_to_the_last_subset_in_the_mixture() -> None:
+    """A mixture over single modalities leaves nothing to the full set; blocks follow the subsets' order."""
+    moe = torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64)
+    assert block_components(moe, 5).tolist() == [0, 0, 1, 1, 1]
+    unequal = torch.tensor([0.3, 0.0, 0.7], dtype=torch.float64)
+    assert block_components(unequal, 8).tolist() == [0, 0, 2, 2, 2, 2, 2, 2]
+    assert block_components(uniform(2), 2).tolist() == [2, 2]
+
+
+def test_categorical_components_are_independent_draws() -> None:
+    """Counts have the variance of a multinomial, which stratified ones have not; weight zero is not drawn."""
+    weights = torch.tensor([0.25, 0.0, 0.25, 0.5], dtype=torch.float64)
+    rng = torch.Generator().manual_seed(0)
+    draws = [draw_components("categorical", weights, 8, rng) for _ in range(DRAWS)]
+    counts = torch.stack([torch.bincount(d, minlength=4) for d in draws if d is not None]).double()
+    assert counts.mean(0).tolist() == pytest.approx([2, 0, 2, 4], abs=4.5 * math.sqrt(2 / DRAWS))
+    assert counts.var(0).tolist() == pytest.approx([1.5, 0, 1.5, 2], rel=0.15)
+
+
+def test_every_kind_of_mixture_has_its_draw() -> None:
+    """Stratified is the default's own function, and `all` draws nothing."""
+    a, b = (torch.Generator().manual_seed(3) for _ in range(2))
+    drawn = draw_components("stratified", uniform(3), 20, a)
+    assert drawn is not None
+    assert torch.equal(drawn, stratified_components(uniform(3), 20, b))
+    blocks = draw_components("batch_split", uniform(3), 20, a)
+    assert blocks is not None
+    assert blocks.tolist() == [s for s in range(6) for _ in range(2)] + [6] * 8
+    assert draw_components("all", uniform(3), 20, a) is None

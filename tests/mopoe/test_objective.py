@@ -1,6 +1,8 @@
 """The generalized ELBO against a plain implementation, its special cases, and against an exact log p(X)."""
 
+import math
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData
 from mopoe.likelihoods import Normal
 from mopoe.model import Modality, MoPoE, build_model
-from mopoe.noise import stratified_components
+from mopoe.noise import draw_components, stratified_components
 from mopoe.objective import generalized_elbo
 
 SINGLETONS = (0.5, 0.5, 0.0)
@@ -143,3 +145,104 @@ def test_the_elbo_is_below_log_p_by_the_kl_to_the_true_posterior(
     terms = generalized_elbo(model, x, torch.zeros(20_000, dtype=torch.int64), noise, 1.0)
     # The standard deviation of log p(x | z) over z is below 2.
     assert -float(terms.loss) == pytest.approx(exact - gap, abs=4 * 2 / 20_000**0.5)
+
+
+@pytest.mark.parametrize("weights", [None, (0.1, 0.2, 0.7), (0.4, 0.0, 0.6)])
+def test_all_subsets_at_once_are_the_mean_over_every_way_to_draw(
+    tiny_data: MultimodalData, in_double: Callable[..., MoPoE], weights: tuple[float, ...] | None
+) -> None:
+    """Two samples have nine pairs of components: their losses and gradients, weighted, are those of `all`."""
+    model = double_model(tiny_data, in_double, subset_weights=weights)
+    x, _, noise = batch(tiny_data)
+    x, noise = {name: values[:2] for name, values in x.items()}, noise[:2]
+    n_active = 2 if weights == (0.4, 0.0, 0.6) else 3
+    every = generalized_elbo(model, x, None, noise.expand(n_active, 2, 3), 2.0)
+    share = model.weights_S.tolist()
+    mean = sum(
+        share[a] * share[b] * generalized_elbo(model, x, torch.tensor([a, b]), noise, 2.0).loss
+        for a, b in product(range(3), repeat=2)
+    )
+    torch.testing.assert_close(every.loss, mean, atol=0, rtol=1e-12)
+    torch.testing.assert_close(every.loss, sum(every.reconstruction.values()) + 2 * every.kl)
+    parameters = tuple(model.parameters())
+    for a, b in zip(
+        torch.autograd.grad(every.loss, parameters), torch.autograd.grad(mean, parameters), strict=True
+    ):
+        torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["stratified", "categorical"])
+def test_draws_average_to_all_subsets(
+    tiny_data: MultimodalData, in_double: Callable[..., MoPoE], kind: Any
+) -> None:
+    """Over 300 draws with one noise the mean loss is that of `all`, within 4.5 standard errors."""
+    model = double_model(tiny_data, in_double, subset_weights=(0.1, 0.3, 0.6))
+    x, _, noise = batch(tiny_data)
+    rng = torch.Generator().manual_seed(11)
+    with torch.no_grad():
+        exact = float(generalized_elbo(model, x, None, noise.expand(3, 9, 3), 1.0).loss)
+        drawn = [
+            float(generalized_elbo(model, x, draw_components(kind, model.weights_S, 9, rng), noise, 1.0).loss)
+            for _ in range(300)
+        ]
+    losses = torch.tensor(drawn, dtype=torch.float64)
+    stderr = float(losses.std()) / math.sqrt(300)
+    assert 0 < stderr < 0.05 * exact
+    assert float(losses.mean()) == pytest.approx(exact, abs=4.5 * stderr)
+
+
+def test_mvae_adds_one_elbo_per_modality(tiny_data: MultimodalData, in_double: Callable[..., MoPoE]) -> None:
+    """With the prior in every product; each reconstructs its own modality, weighted as in the joint term."""
+    model = double_model(tiny_data, in_double, subset_weights=FULL_SET, prior_expert="all")
+    x, component, noise = batch(tiny_data, [2] * 9)
+    unimodal = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    weights = {"grey": 3.0, "colour": 1.0}
+    joint = generalized_elbo(model, x, component, noise, 2.0)
+    both = generalized_elbo(
+        model, x, component, noise, 2.0, unimodal_noise_MBZ=unimodal, likelihood_weights=weights
+    )
+    expected = 2.0 * joint.kl
+    for name, eps in zip(model.names, unimodal, strict=True):
+        mu, logvar = model.encoders[name](x[name])
+        variance = 1 / (1 + 1 / logvar.exp())
+        q = torch.distributions.Normal(variance * mu / logvar.exp(), variance.sqrt())
+        z = q.loc + q.scale * eps
+        log_p = torch.distributions.Laplace(model.decoders[name](z), 0.75).log_prob(x[name])
+        kl = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0))
+        expected = expected + weights[name] * (joint.reconstruction[name] - log_p.sum() / 9)
+        expected = expected + 2.0 * kl.sum() / 9
+    torch.testing.assert_close(both.loss, expected, atol=0, rtol=1e-12)
+    # What is reported is the joint term, without weights.
+    assert (both.kl, both.reconstruction) == (joint.kl, joint.reconstruction)
+
+
+def test_likelihood_weights_count_in_the_loss_alone(
+    tiny_data: MultimodalData, in_double: Callable[..., MoPoE]
+) -> None:
+    """The loss is the weighted sum; the reconstruction stays in nats."""
+    model = double_model(tiny_data, in_double)
+    x, component, noise = batch(tiny_data)
+    plain = generalized_elbo(model, x, component, noise, 2.5)
+    weighted = generalized_elbo(
+        model, x, component, noise, 2.5, likelihood_weights={"grey": 3.0, "colour": 1.0}
+    )
+    assert weighted.reconstruction == plain.reconstruction
+    torch.testing.assert_close(weighted.loss, plain.loss + 2 * plain.reconstruction["grey"])
+
+
+def test_autocast_does_not_coarsen_posteriors_and_kl(modality: Callable[..., Modality]) -> None:
+    """Under bf16 the objective of encoders and decoders without a matrix product is that of float32."""
+    parts = {
+        name: modality(lambda x, s=s: (s * x, x - s), lambda z: z, Normal(0.5))
+        for name, s in (("a", 1), ("b", 3))
+    }
+    model = MoPoE(parts, 4)
+    rng = torch.Generator().manual_seed(2)
+    x = {name: torch.randn(6, 4, generator=rng) for name in parts}
+    noise = torch.randn(6, 4, generator=rng)
+    component = torch.tensor([0, 1, 2, 2, 1, 0])
+    plain = generalized_elbo(model, x, component, noise, 1.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        coarse = generalized_elbo(model, x, component, noise, 1.0)
+    assert coarse.kl.dtype == coarse.loss.dtype == torch.float32
+    assert (float(coarse.kl), float(coarse.loss)) == (float(plain.kl), float(plain.loss))

@@ -258,9 +258,15 @@ def test_measurements_are_reported_with_their_epoch(tiny_data: MultimodalData) -
 
 CHANGES: dict[str, Any] = {
     "beta": 1.0,
+    "beta_warmup_epochs": 1,
     "latent_dim": 4,
+    "method": "moe",
+    "unimodal_elbos": False,
+    "mixture": "all",
     "subset_weights": (0.9, 0.1),
+    "mixture_path": 0.5,
     "prior_expert": "none",
+    "likelihood_weights": "dimensions",
     "likelihood_scale": 0.5,
     "channels": (2, 3, 2),
     "initialisation": "he",
@@ -270,19 +276,93 @@ CHANGES: dict[str, Any] = {
     "epochs": 4,
     "seed": 2,
 }
+NEEDS: dict[str, dict[str, Any]] = {"unimodal_elbos": {"method": "poe"}}
+"""What a setting needs to act."""
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(TrialConfig)])
 def test_every_setting_acts(tiny_data: MultimodalData, name: str) -> None:
     """Changing any one setting changes weights and reports; a setting without a case here is an error."""
     assert name in CHANGES, f"add a case for {name}"
-    base, expected = run(CONFIG, tiny_data)
-    changed, reports = run(replace(CONFIG, **{name: CHANGES[name]}), tiny_data)
+    config = replace(CONFIG, **NEEDS.get(name, {}))
+    base, expected = run(config, tiny_data)
+    changed, reports = run(replace(config, **{name: CHANGES[name]}), tiny_data)
     assert reports != expected
     a, b = base.state_dict(), changed.state_dict()
     assert any(a[k].shape != b[k].shape or not torch.equal(a[k], b[k]) for k in a)
     if name != "epochs":
         assert reports[-1].loss != expected[-1].loss
+
+
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [
+        ({"method": "moe"}, {"subset_weights": (1.0, 0.0)}),
+        ({"method": "poe", "unimodal_elbos": False}, {"subset_weights": (0.0, 1.0)}),
+        ({"mixture_path": 0.0}, {}),
+        ({"mixture_path": -1.0}, {"method": "moe"}),
+        ({"mixture_path": 0.25}, {"subset_weights": (0.25, 0.25, 0.5)}),
+        ({"method": "moe", "unimodal_elbos": False}, {"method": "moe"}),
+    ],
+)
+def test_methods_are_points_of_one_family(
+    tiny_data: MultimodalData, settings: dict[str, Any], same: dict[str, Any]
+) -> None:
+    """Two ways to say the same mixture give the same weights and reports, bit by bit."""
+    a, reports_a = run(replace(CONFIG, **settings), tiny_data)
+    b, reports_b = run(replace(CONFIG, **same), tiny_data)
+    assert reports_a == reports_b
+    assert same_weights(a, b)
+
+
+ALL_AT_ONCE: dict[str, Any] = {
+    "method": "poe",
+    "mixture": "all",
+    "beta_warmup_epochs": 2,
+    "likelihood_weights": "dimensions",
+}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"mixture": "all"}, {"mixture": "categorical"}, {"mixture": "batch_split"}, ALL_AT_ONCE],
+)
+def test_every_kind_of_training_resumes_bit_by_bit(
+    tiny_data: MultimodalData, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """Trained to epoch 1 and then to the end: the same weights and reports."""
+    config = replace(CONFIG, **settings)
+    whole, expected = run(config, tiny_data)
+    path = tmp_path / "c.safetensors"
+    _, first = run(replace(config, epochs=1), tiny_data, checkpoint=path)
+    resumed, rest = run(config, tiny_data, checkpoint=path)
+    assert first + rest == expected
+    assert same_weights(whole, resumed)
+
+
+def test_the_loss_is_taken_at_the_beta_of_the_step(tiny_data: MultimodalData) -> None:
+    """One step an epoch, a warm-up of two: beta is 0, 1, 2 and 2; weights of 3 and 1 by dimensions."""
+    settings = {"beta": 2.0, "beta_warmup_epochs": 2, "batch_size": 22, "epochs": 4}
+    _, reports = run(replace(CONFIG, **settings, likelihood_weights="dimensions"), tiny_data)
+    for report, beta in zip(reports, (0.0, 1.0, 2.0, 2.0), strict=True):
+        grey, colour = report.reconstruction["grey"], report.reconstruction["colour"]
+        assert report.loss == pytest.approx(3 * grey + colour + beta * report.kl, rel=1e-6)
+        assert report.elbo == pytest.approx(-(grey + colour + report.kl), rel=1e-6)
+
+
+def test_the_release_is_reproduced_by_blocks_of_the_batch(
+    tiny_data: MultimodalData, plain: Callable[..., Any], in_double: Callable[..., MoPoE]
+) -> None:
+    """Batches of 22 with three subsets: blocks of 7, 7 and 8 in the order of the shuffled samples."""
+    config = replace(CONFIG, mixture="batch_split", batch_size=22, epochs=1)
+    model = in_double(build_model(config, tiny_data.modalities))
+    order = torch.randperm(22, generator=generator(config.seed, "order", 1))
+    noise = torch.randn(22, 3, generator=generator(config.seed, "latent", 0))
+    component = torch.tensor([0] * 7 + [1] * 7 + [2] * 8)
+    x = {name: images[order].float() / 255 for name, images in tiny_data.train.x.items()}
+    terms = plain(model, x, component, noise, beta=config.beta, weights=None, prior_expert="full", scale=0.75)
+    _, (report,) = run(config, tiny_data, model=model)
+    assert report.loss == pytest.approx(float(terms.loss.detach()), rel=1e-6)
 
 
 def test_networks_of_your_own_train() -> None:

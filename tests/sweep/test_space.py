@@ -197,6 +197,13 @@ def test_columns_are_flat(space):
     }
 
 
+def test_a_searched_setting_that_is_none_has_no_cell():
+    """A single trial may leave out the weights that a sweep searches, to set a method or a path instead."""
+    space = Space({"subset_weights": Simplex(over="size"), "mixture_path": Uniform(low=-1, high=1)}, 3)
+    assert space.columns(TrialConfig(mixture_path=0.5).to_dict()) == {"mixture_path": 0.5}
+    assert space.columns(TrialConfig(method="poe").to_dict()) == {}
+
+
 def test_weights_may_be_one_of_some_lists():
     """A choice among lists and none is kept as JSON text, and equal lists are the same choice."""
     space = Space({"subset_weights": Choice(values=(None, (1.0, 0.0), (0.5, 0.5)))}, 2)
@@ -209,6 +216,30 @@ def test_weights_may_be_one_of_some_lists():
     ]
     assert space.suggestion({"subset_weights": [1, 0]}) == {"subset_weights": "[1.0, 0.0]"}
     assert space.columns({"subset_weights": None}) == {"subset_weights": "null"}
+
+
+def test_methods_and_mixtures_are_searched_as_words_and_numbers():
+    """Words stay words, a path is a number, true and false are JSON text, and a list of both is all text."""
+    space = Space(
+        {
+            "method": Choice(values=("mopoe", "poe")),
+            "unimodal_elbos": Choice(values=(True, False)),
+            "mixture_path": Uniform(low=-1, high=1),
+        },
+        5,
+    )
+    kinds = space.distributions()
+    assert kinds["method"].choices == ("mopoe", "poe")
+    assert kinds["unimodal_elbos"].choices == ("true", "false")
+    assert (kinds["mixture_path"].low, kinds["mixture_path"].high) == (-1, 1)
+    suggestion = {"method": "mopoe", "unimodal_elbos": "false", "mixture_path": 0.5}
+    settings = {"method": "mopoe", "unimodal_elbos": False, "mixture_path": 0.5}
+    assert space.settings(suggestion) == settings
+    assert space.suggestion(settings) == space.columns(settings) == suggestion
+    mixed = Space({"mixture_path": Choice(values=(None, 0.5))}, 5)
+    assert mixed.distributions()["mixture_path"].choices == ("null", "0.5")
+    assert mixed.settings({"mixture_path": "0.5"}) == {"mixture_path": 0.5}
+    assert mixed.suggestion({"mixture_path": 0.5}) == mixed.columns({"mixture_path": 0.5})
 
 
 @pytest.mark.parametrize(

@@ -609,6 +609,78 @@ def test_fixed_weights_fit_the_number_of_modalities(load, refusal):
     assert refusal(text([0.5] * 5)) == "x.yaml:6: fixed: subset_weights sums to 2.5, but must sum to 1"
 
 
+def test_methods_and_mixtures_are_searchable(load):
+    """Each fits the type of parameter of its kind."""
+    space = """search_space:
+  mixture_path: {type: uniform, low: -1, high: 1}
+  mixture: {type: choice, values: [stratified, all]}
+  likelihood_weights: {type: choice, values: [none, dimensions]}
+  beta_warmup_epochs: {type: int, low: 0, high: 4}
+"""
+    head = SHORT[: SHORT.index("search_space")]
+    config = trial_config_for(load(head + space), ["mixture=all"])
+    assert (config.mixture_path, config.mixture, config.beta_warmup_epochs) == (0.0, "all", 2)
+    methods = load(head + "search_space: {method: {type: choice, values: [mopoe, moe, poe]}}")
+    assert trial_config_for(methods, ["method=poe", "unimodal_elbos=false"]).unimodal_elbos is False
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "  subset_weights: {type: simplex, over: size}\n",
+            "  mixture_path: {type: log_uniform, low: 0.1, high: 1}\n",
+            ":18: search_space.mixture_path: type is 'log_uniform', but mixture_path needs uniform or choice",
+        ),
+        (
+            "  subset_weights: {type: simplex, over: size}\n",
+            "  mixture_path: {type: uniform, low: -1, high: 2}\n",
+            ":18: search_space.mixture_path: mixture_path is 2.0, but must be between -1 and 1",
+        ),
+        (
+            "  subset_weights: {type: simplex, over: size}\n",
+            "  mixture: {type: choice, values: [stratified, none]}\n",
+            (
+                ":18: search_space.mixture.values: mixture is none, but must be one of stratified, "
+                "categorical, batch_split, all"
+            ),
+        ),
+        (
+            "  epochs: 5",
+            "  method: moe",
+            (
+                ":18: search_space: subset_weights is given, but method moe fixes the subsets' weights; "
+                "leave one out"
+            ),
+        ),
+        (
+            "  epochs: 5",
+            "  mixture_path: 0.5",
+            ":18: search_space: subset_weights and mixture_path are both given; leave one out",
+        ),
+        (
+            "  epochs: 5",
+            "  unimodal_elbos: 1",
+            ":20: fixed: unimodal_elbos is 1, but must be true or false",
+        ),
+    ],
+)
+def test_settings_of_the_objective_that_do_not_fit_are_refused(refusal, old, new, message):
+    """Each mistake, also of two settings that contradict each other, is one sentence with its line."""
+    assert old in FULL
+    assert refusal(FULL.replace(old, new)) == "x.yaml" + message
+
+
+def test_a_contradicting_assignment_is_refused(load):
+    """A searched setting at its middle counts as given."""
+    with pytest.raises(SpecError) as caught:
+        trial_config_for(load(FULL), ["method=poe"])
+    assert str(caught.value) == (
+        "subset_weights is given, but method poe fixes the subsets' weights; leave one out"
+    )
+    assert trial_config_for(load(FULL), ["method=poe", "subset_weights=null"]).method == "poe"
+
+
 def test_an_empty_search_space_is_refused(refusal):
     """A sweep without a searched parameter would run the same trial again and again."""
     text = SHORT.replace("{beta: {type: uniform, low: 1, high: 2}}", "{}")

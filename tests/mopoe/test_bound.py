@@ -1,0 +1,112 @@
+"""What methods, paths, likelihood weights and the warm-up of beta mean, in numbers."""
+
+import pytest
+
+from mopoe.bound import Bound, beta_at, bound_of, likelihood_weights
+from mopoe.config import TrialConfig
+from mopoe.data.registry import ModalitySpec
+from mopoe.errors import ConfigError
+from mopoe.subsets import mixture_weights, path_weights
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (
+            TrialConfig(),
+            Bound(subset_weights=None, prior_expert="full", unimodal_elbos=False),
+        ),
+        (
+            TrialConfig(subset_weights=(0.2, 0.3, 0.5), prior_expert="none"),
+            Bound(subset_weights=(0.2, 0.3, 0.5), prior_expert="none", unimodal_elbos=False),
+        ),
+        (
+            TrialConfig(method="moe", prior_expert="all"),
+            Bound(subset_weights=(1.0, 0.0, 0.0), prior_expert="all", unimodal_elbos=False),
+        ),
+        (
+            TrialConfig(method="poe"),
+            Bound(subset_weights=(0.0, 0.0, 1.0), prior_expert="all", unimodal_elbos=True),
+        ),
+        (
+            TrialConfig(method="poe", unimodal_elbos=False),
+            Bound(subset_weights=(0.0, 0.0, 1.0), prior_expert="all", unimodal_elbos=False),
+        ),
+        (
+            TrialConfig(mixture_path=1),
+            Bound(subset_weights=(0.0,) * 6 + (1.0,), prior_expert="full", unimodal_elbos=False),
+        ),
+    ],
+)
+def test_a_method_is_weights_a_prior_expert_and_extra_terms(config: TrialConfig, expected: Bound) -> None:
+    """For three modalities; only MVAE overrides the prior expert and adds terms."""
+    assert bound_of(config, 3) == expected
+
+
+def test_methods_of_one_modality_have_one_weight() -> None:
+    """The single modality is the full set."""
+    assert bound_of(TrialConfig(method="moe"), 1).subset_weights == (1.0,)
+    assert bound_of(TrialConfig(method="poe"), 1).subset_weights == (1.0,)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"method": "moe", "subset_weights": (1.0, 0.0)},
+            "subset_weights is given, but method moe fixes the subsets' weights; leave one out",
+        ),
+        (
+            {"method": "poe", "mixture_path": 0.0},
+            "mixture_path is given, but method poe fixes the subsets' weights; leave one out",
+        ),
+        (
+            {"subset_weights": (1.0, 0.0), "mixture_path": 0.0},
+            "subset_weights and mixture_path are both given; leave one out",
+        ),
+        (
+            {"method": "poe", "prior_expert": "none"},
+            "prior_expert is none, but method poe has the prior in every product",
+        ),
+    ],
+)
+def test_contradictions_are_refused(settings: dict[str, object], message: str) -> None:
+    """One sentence says which two settings do not go together."""
+    with pytest.raises(ConfigError) as error:
+        TrialConfig.from_dict(settings)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 5])
+def test_the_path_leads_from_experts_over_uniform_to_the_product(m: int) -> None:
+    """Its ends and its middle are the named mixtures."""
+    sizes = [1.0] + [0.0] * (m - 1)
+    assert path_weights(-1, m) == pytest.approx(mixture_weights(sizes, m), abs=1e-15)
+    assert path_weights(0, m) == mixture_weights(None, m)
+    assert path_weights(1, m) == mixture_weights(sizes[::-1], m)
+
+
+def test_the_path_is_linear_on_both_sides() -> None:
+    """Two modalities at -0.5 and 0.25: by hand, and always on the simplex."""
+    assert path_weights(-0.5, 2) == pytest.approx((5 / 12, 5 / 12, 1 / 6), abs=1e-15)
+    assert path_weights(0.25, 2) == pytest.approx((0.25, 0.25, 0.5), abs=1e-15)
+    for position in (-0.99, -0.3, 0.01, 0.7):
+        weights = path_weights(position, 5)
+        assert sum(weights) == pytest.approx(1, abs=1e-14)
+        assert mixture_weights(weights, 5) == pytest.approx(weights, abs=1e-14)
+
+
+def test_likelihood_weights_are_those_of_the_papers() -> None:
+    """SVHN 1, MNIST 3072 / 784, text 3072 / 8; without the rule all 1."""
+    shapes = {"mnist": (1, 28, 28), "svhn": (3, 32, 32), "text": (8,)}
+    modalities = [ModalitySpec(name=name, shape=shape) for name, shape in shapes.items()]
+    found = likelihood_weights("dimensions", modalities)
+    assert found == {"mnist": pytest.approx(3.918, abs=5e-4), "svhn": 1.0, "text": 384.0}
+    assert likelihood_weights("none", modalities) == dict.fromkeys(shapes, 1.0)
+
+
+def test_beta_rises_step_by_step_and_stays() -> None:
+    """Over two epochs of four steps beta = 2 rises by 0.25 a step; without a warm-up it is there at once."""
+    config = TrialConfig(beta=2.0, beta_warmup_epochs=2)
+    assert [beta_at(step, 4, config) for step in range(10)] == [min(0.25 * s, 2.0) for s in range(10)]
+    assert [beta_at(step, 4, TrialConfig(beta=2.0)) for step in (0, 1, 100)] == [2.0] * 3
