@@ -4,14 +4,16 @@ A likelihood is an `nn.Module` with two methods; bring your own by subclassing `
 """
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
 
-class Likelihood(nn.Module):
+class Likelihood(nn.Module, ABC):
     """The contract: a log density summed over a sample's elements, and a mean to look at."""
 
+    @abstractmethod
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """Return log p(x | z) in nats, [B], summed over all but the first axis.
 
@@ -19,7 +21,6 @@ class Likelihood(nn.Module):
             output: the decoder's output, [B, ...].
             x: the samples, [B, ...], as floats in the data's unit.
         """
-        raise NotImplementedError
 
     def mean(self, output: Tensor) -> Tensor:
         """Return the mean of p(x | z), shaped like x."""

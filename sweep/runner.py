@@ -52,7 +52,7 @@ def run_sweep(
     root = root.absolute()
     open_folder(root, spec, spec.spec_hash)
     say(f"data set {spec.data.name!r} and its classifiers")
-    _, classifiers = materials(spec.data.name, tuple(sorted(spec.data.options.items())))
+    _, classifiers = materials(spec)
     enter(root, spec, spec.spec_hash, classifiers.accuracy)
     store = Store(root)
     past = past_trials(store, spec.objectives)

@@ -64,7 +64,7 @@ def run_single(
     checkpoint = checkpoint_path(root, f"{trial_id}-{attempt}")
     if resume and not checkpoint.exists():
         raise StoreError(f"{checkpoint} is missing, so that the trial cannot be resumed; leave out --resume")
-    _, classifiers = materials(spec.data.name, tuple(sorted(spec.data.options.items())))
+    _, classifiers = materials(spec)
     enter(root, spec, spec_hash, classifiers.accuracy)
     writer = StoreWriter(root)
     record = _start(spec, config, trial_id, attempt)

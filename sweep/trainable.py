@@ -126,16 +126,20 @@ def run_trial(
     from mopoe.evaluation.evaluate import Evaluator
     from mopoe.training import train
 
-    data, classifiers = materials(spec.data.name, tuple(sorted(spec.data.options.items())))
+    data, classifiers = materials(spec)
     evaluator = Evaluator(data, classifiers, spec.evaluation, epochs=config.epochs, device=device)
     finished = checkpoint.exists() and read_progress(checkpoint).epoch >= config.epochs
     model = train(config, data, on_report, evaluate=evaluator, checkpoint=checkpoint, device=device)
     return evaluator.measure(model, pictures=False) if finished else None
 
 
+def materials(spec: SweepSpec) -> "tuple[MultimodalData, Classifiers]":
+    """Return a sweep's data set and its classifiers, loaded once per process."""
+    return _materials(spec.data.name, tuple(sorted(spec.data.options.items())))
+
+
 @functools.cache
-def materials(name: str, options: tuple[tuple[str, Option], ...]) -> "tuple[MultimodalData, Classifiers]":
-    """Return a data set and its classifiers, once per process."""
+def _materials(name: str, options: tuple[tuple[str, Option], ...]) -> "tuple[MultimodalData, Classifiers]":
     from mopoe.data import load
     from mopoe.evaluation.classifiers import load_classifiers
 
