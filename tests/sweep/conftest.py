@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw
 
 from mopoe.records import EpochReport, Evaluation, PairCoherence, Picture, SubsetMetric
 from mopoe.subsets import subset_masks, subset_members
+from sweep.errors import SpecError
+from sweep.spec import load_spec
 from sweep.store.records import Manifest, Objective, TrialRecord
 from sweep.store.write import StoreWriter
 
@@ -230,3 +232,30 @@ def sweep_file(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY_SWEEP, encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Return a function that writes x.yaml in the current folder and loads it."""
+    monkeypatch.chdir(tmp_path)
+
+    def load(text, overrides=()):
+        (tmp_path / "x.yaml").write_text(text)
+        return load_spec("x.yaml", overrides)
+
+    return load
+
+
+@pytest.fixture
+def refusal(load):
+    """Return a function that gives the message of the SpecError of a text."""
+
+    def refusal(text, overrides=()):
+        with pytest.raises(SpecError) as caught:
+            load(text, overrides)
+        message = str(caught.value)
+        assert "pydantic" not in message
+        assert "_type" not in message
+        return message
+
+    return refusal

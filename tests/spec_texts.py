@@ -1,0 +1,61 @@
+"""Two files of a sweep, and the phrases of the messages about their mistakes, for the tests of the spec."""
+
+from dataclasses import fields
+
+from mopoe.config import TrialConfig
+
+FULL = """\
+name: digits
+data: {name: digits, seed: 1}
+trials: 14
+seed: 3
+sampler: nsga2
+objectives: [log_likelihood, joint_coherence]
+reference_point:
+  log_likelihood: -9000
+  joint_coherence: 0.1
+search_space:
+  beta: {type: log_uniform, low: 0.25, high: 8}
+  lr:
+    type: uniform
+    low: 1e-3
+    high: 4e-3
+  latent_dim: {type: int, low: 8, high: 64, log: true}
+  batch_size: {type: choice, values: [64, 128]}
+  subset_weights: {type: simplex, over: size}
+fixed:
+  epochs: 5
+  channels: [16, 32, 64]
+evaluation:
+  coherence_samples: 300
+  split: test
+resources: {cpu: 2, gpu: 0.25, concurrent: 4}
+"""
+SHORT = """\
+name: short
+data: {name: digits}
+trials: 3
+reference_point: {conditional_coherence: 0.1, log_likelihood: -9000}
+search_space: {beta: {type: uniform, low: 1, high: 2}}
+"""
+SETTINGS = ", ".join(f.name for f in fields(TrialConfig))
+KINDS = "uniform, log_uniform, int, choice, simplex"
+TOP = (
+    "name, data, trials, seed, sampler, objectives, reference_point, search_space, fixed, "
+    "evaluation, resources"
+)
+EVALUATION = (
+    "split, every, coherence_samples, joint_samples, likelihood_samples, importance_samples, pictures, seed"
+)
+OBJECTIVES = "conditional_coherence, joint_coherence, log_likelihood"
+WHOLE = "but must be a whole number"
+WORD = "but must be a word (a number or date in quotes)"
+MAPPING = "but must be a mapping of keys to values"
+GPU = "but must be auto, a share between 0 and 1, or a whole number"
+FOLDER = "but must be made of letters, digits, '.', '_' and '-', as it names a folder"
+WEIGHTS = (
+    "subset_weights has 2 numbers, but must have 5 (one per subset size) or 31 (one per subset)"
+    " for 5 modalities"
+)
+DIFFER = "but must differ; put a constant under `fixed`"
+FINITE = "but must be a finite number"
