@@ -65,7 +65,7 @@ def run_sweep(
     say("starting Ray" if address == "local" else f"joining the Ray cluster at {address!r}")
     _start_ray(address)
     try:
-        _fit(spec, root, store, past, on_change)
+        _fit(spec, root, past, on_change)
     finally:
         ray.shutdown()
         shutil.rmtree(root / ".ray", ignore_errors=True)
@@ -91,16 +91,16 @@ def past_trials(store: Store, objectives: tuple[str, ...]) -> list[PastTrial]:
     return found
 
 
-def _ended(store: Store, objectives: tuple[str, ...]) -> list[Ended]:
-    rows = store.latest_trials().collect().iter_rows(named=True)
+def ended_trials(past: list[PastTrial], objectives: tuple[str, ...]) -> list[Ended]:
+    """Return the finished ones among the trials of earlier runs."""
     return [
         Ended(
-            trial_id=row["trial_id"],
-            status=row["status"],
-            objectives={name: row[OBJECTIVE + name] for name in objectives if OBJECTIVE + name in row},
+            trial_id=trial.trial_id,
+            status="failed" if trial.values is None else "completed",
+            objectives=dict(zip(objectives, trial.values or (), strict=False)),
         )
-        for row in rows
-        if row["status"] != "running"
+        for trial in past
+        if trial.finished
     ]
 
 
@@ -109,6 +109,7 @@ def _start_ray(address: str) -> None:
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's coming default, set now so that it does not warn: a trial without a GPU keeps the device list.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Waiting threads of torch sleep instead of spinning: two workers on two cores would starve each other.
     workers = {"env_vars": {"OMP_WAIT_POLICY": "passive"}}
@@ -124,7 +125,6 @@ def _start_ray(address: str) -> None:
 def _fit(
     spec: SweepSpec,
     root: Path,
-    store: Store,
     past: list[PastTrial],
     on_change: Callable[[Standing], None],
 ) -> None:
@@ -135,7 +135,7 @@ def _fit(
     searcher = OptunaSearcher(
         spec.space, spec.objectives, sampler=spec.sampler, seed=spec.seed, n_trials=spec.trials, past=past
     )
-    recorder = Recorder(spec, StoreWriter(root), _ended(store, spec.objectives), on_change)
+    recorder = Recorder(spec, StoreWriter(root), ended_trials(past, spec.objectives), on_change)
     tuner = tune.Tuner(
         tune.with_resources(make_trainable(plan), {"cpu": cpu, "gpu": gpu}),
         tune_config=tune.TuneConfig(

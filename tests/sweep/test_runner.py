@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from sweep.outcome import Standing
-from sweep.runner import past_trials, run_sweep, slots
+from sweep.runner import ended_trials, past_trials, run_sweep, slots
 from sweep.spec import load_spec
 from sweep.store.read import open_store
 
@@ -157,6 +157,8 @@ def test_past_trials_carry_what_the_study_needs(finished):
             assert trial.values == (row["o_conditional_coherence"], row["o_log_likelihood"])
         else:
             assert trial.values is None
+    ended = {e.trial_id: e.status for e in ended_trials(past, spec.objectives)}
+    assert ended == {trial_id: row["status"] for trial_id, row in rows.items()}
 
 
 @pytest.mark.parametrize(
