@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from mopoe.evaluation.classifiers import Classifiers, load_classifiers
     from mopoe.evaluation.evaluate import Evaluator
     from mopoe.likelihoods import Bernoulli, Categorical, Laplace, Likelihood, Normal
-    from mopoe.model import Modality, MoPoE, build_model
+    from mopoe.modality import Modality
+    from mopoe.model import MoPoE, build_model
     from mopoe.objective import generalized_elbo
     from mopoe.records import EpochReport, Evaluation
     from mopoe.training import train
@@ -29,7 +30,7 @@ _HOMES = {
     "Laplace": "mopoe.likelihoods",
     "Likelihood": "mopoe.likelihoods",
     "MoPoE": "mopoe.model",
-    "Modality": "mopoe.model",
+    "Modality": "mopoe.modality",
     "ModalitySpec": "mopoe.data.registry",
     "MultimodalData": "mopoe.data.container",
     "Normal": "mopoe.likelihoods",

@@ -9,6 +9,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from mopoe.config import TrialConfig
+
 
 class Likelihood(nn.Module, ABC):
     """The contract: a log density summed over a sample's elements, and a mean to look at."""
@@ -102,3 +104,8 @@ class Categorical(Likelihood):
 
 def _log(value: float | Tensor) -> float | Tensor:
     return value.log() if isinstance(value, Tensor) else math.log(value)
+
+
+def image_likelihood(config: TrialConfig) -> Likelihood:
+    """Return the likelihood of an image's pixels that a trial's settings ask for."""
+    return Laplace(config.likelihood_scale)

@@ -4,7 +4,6 @@ Axes: B batch, M modality, S subset, Z latent.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,24 +11,12 @@ from torch import Tensor, nn
 from mopoe.bound import bound_of
 from mopoe.config import PriorExpert, TrialConfig
 from mopoe.data.registry import ModalitySpec
-from mopoe.errors import ConfigError
 from mopoe.gaussian import at_least_float32, membership, product_of_experts
-from mopoe.likelihoods import Laplace, Likelihood
-from mopoe.networks import ImageDecoder, ImageEncoder, initialise
+from mopoe.likelihoods import Likelihood
+from mopoe.modality import Modality
+from mopoe.networks import build_modality
 from mopoe.noise import generator
 from mopoe.subsets import mixture_weights, subset_masks
-
-
-@dataclass(frozen=True, slots=True)
-class Modality:
-    """The three parts of one modality; bring any `nn.Module`s that keep to the shapes."""
-
-    encoder: nn.Module
-    """Maps x [B, ...] to a pair: mean and log-variance of q(z | x), both [B, Z]."""
-    decoder: nn.Module
-    """Maps z [B, Z] to what the likelihood needs, [B, ...]."""
-    likelihood: Likelihood
-    """Turns the decoder's output into log p(x | z) and a mean."""
 
 
 class MoPoE(nn.Module):
@@ -110,20 +97,14 @@ class MoPoE(nn.Module):
 
 
 def build_model(config: TrialConfig, modalities: tuple[ModalitySpec, ...]) -> MoPoE:
-    """Return a freshly initialised model with the paper's networks; the config's seed fixes every weight.
+    """Return a freshly initialised model with each modality's networks; the config's seed fixes every weight.
 
     Raises:
-        ConfigError: a modality is not an image of 28 x 28 pixels, which the built-in networks need.
+        ConfigError: a modality's shape does not fit its networks, or they cannot be imported.
     """
-    for m in modalities:
-        if len(m.shape) != 3 or m.shape[1:] != (28, 28):
-            raise ConfigError(
-                f"modality {m.name!r} has shape {list(m.shape)}, but the built-in networks read images of "
-                "shape [channels, 28, 28]; build mopoe.MoPoE with encoders and decoders of your own"
-            )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(config.seed, "initialisation").initial_seed())
-        parts = {m.name: _modality(config, m.shape[0]) for m in modalities}
+        parts = {m.name: build_modality(config, m, config.latent_dim) for m in modalities}
     bound = bound_of(config, len(modalities))
     model = MoPoE(
         parts,
@@ -134,10 +115,3 @@ def build_model(config: TrialConfig, modalities: tuple[ModalitySpec, ...]) -> Mo
     )
     # Channels-last images are faster in every convolution measured, on CPUs and on GPUs.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return] # torch's stub lacks it
-
-
-def _modality(config: TrialConfig, n_colours: int) -> Modality:
-    encoder = ImageEncoder(config.latent_dim, config.channels, n_colours)
-    decoder = ImageDecoder(config.latent_dim, config.channels, n_colours)
-    initialise(encoder, decoder, config.initialisation, config.initial_logvar)
-    return Modality(encoder, decoder, Laplace(config.likelihood_scale))

@@ -18,6 +18,8 @@ class ModalitySpec:
     """Unique among the data set's modalities; used in labels, columns and file names."""
     shape: tuple[int, ...]
     """Shape of one sample: (channels, height, width) for images."""
+    network: str = "mopoe.networks.polymnist:image"
+    """The function that builds its encoder and decoder; see `mopoe.networks`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Laplace, Normal, kl_divergence
 
 from mopoe.likelihoods import Likelihood
-from mopoe.model import Modality, MoPoE
+from mopoe.modality import Modality
+from mopoe.model import MoPoE
 
 torch.set_num_threads(1)
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from mopoe.data.container import MultimodalData, Split
 from mopoe.grids import import_torchvision, sample_grid, save_grid
 from mopoe.likelihoods import Laplace
-from mopoe.model import Modality, MoPoE
+from mopoe.modality import Modality
+from mopoe.model import MoPoE
 
 GREYS = (0.0, 0.2, 0.4, 0.6)
 

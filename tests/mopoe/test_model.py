@@ -11,7 +11,8 @@ from mopoe.data.container import MultimodalData
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
 from mopoe.likelihoods import Bernoulli, Laplace, Normal
-from mopoe.model import Modality, MoPoE, build_model
+from mopoe.modality import Modality
+from mopoe.model import MoPoE, build_model
 
 CONFIG = TrialConfig(latent_dim=3, channels=(2, 2, 2))
 
@@ -141,7 +142,7 @@ def test_a_built_model_follows_its_method(tiny_data: MultimodalData) -> None:
 
 def test_other_shapes_than_28_pixels_are_an_error() -> None:
     """The message names the modality and its shape, and says what to do."""
-    with pytest.raises(ConfigError, match=r"^modality 't' has shape \[8\], but the built-in networks read "):
+    with pytest.raises(ConfigError, match=r"^modality 't' has shape \[8\], but the PolyMNIST networks read "):
         build_model(CONFIG, (ModalitySpec(name="t", shape=(8,)),))
     with pytest.raises(ConfigError, match=r"has shape \[3, 32, 32\].*build mopoe.MoPoE with encoders and"):
         build_model(CONFIG, (ModalitySpec(name="t", shape=(3, 32, 32)),))

@@ -12,7 +12,8 @@ from torch import Tensor
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData
 from mopoe.likelihoods import Normal
-from mopoe.model import Modality, MoPoE, build_model
+from mopoe.modality import Modality
+from mopoe.model import MoPoE, build_model
 from mopoe.noise import draw_components, stratified_components
 from mopoe.objective import generalized_elbo
 

@@ -16,7 +16,8 @@ from mopoe.data.container import MultimodalData, Split
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import CheckpointError, DivergedError
 from mopoe.likelihoods import Bernoulli, Likelihood, Normal
-from mopoe.model import Modality, MoPoE, build_model
+from mopoe.modality import Modality
+from mopoe.model import MoPoE, build_model
 from mopoe.noise import generator, stratified_components
 from mopoe.records import EpochReport, Evaluation
 from mopoe.training import train

@@ -12,7 +12,8 @@ from mopoe.data.container import MultimodalData, Split
 from mopoe.data.registry import ModalitySpec
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.likelihoods import Normal as NormalLikelihood
-from mopoe.model import Modality, MoPoE
+from mopoe.modality import Modality
+from mopoe.model import MoPoE
 
 CLASSES = 4
 LOGVAR = -8.0

@@ -14,7 +14,8 @@ from mopoe.data.container import Split
 from mopoe.evaluation import log_likelihood
 from mopoe.evaluation.log_likelihood import component_shares, joint_log_likelihood
 from mopoe.likelihoods import Normal
-from mopoe.model import Modality, MoPoE
+from mopoe.modality import Modality
+from mopoe.model import MoPoE
 
 CPU = torch.device("cpu")
 SCALE = 0.5

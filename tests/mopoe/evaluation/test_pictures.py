@@ -14,7 +14,8 @@ from mopoe.data.container import Split
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.pictures import draw_pictures, strip
 from mopoe.likelihoods import Laplace
-from mopoe.model import Modality, MoPoE
+from mopoe.modality import Modality
+from mopoe.model import MoPoE
 from mopoe.noise import generator
 from mopoe.records import Picture
 

@@ -9,7 +9,7 @@ from torch import nn
 from mopoe.config import TrialConfig
 from mopoe.data.registry import DATA_SETS
 from mopoe.model import build_model
-from mopoe.networks import ImageDecoder, ImageEncoder
+from mopoe.networks.polymnist import ImageDecoder, ImageEncoder
 
 
 def test_the_papers_model_has_14_million_parameters() -> None:

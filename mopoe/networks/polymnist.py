@@ -4,20 +4,45 @@ Layer for layer those of the paper, with 14,056,975 parameters in five modalitie
 B batch, Z latent, C channels.
 """
 
-import math
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from mopoe.config import Initialisation
+from mopoe.config import TrialConfig
+from mopoe.data.registry import ModalitySpec
+from mopoe.errors import ConfigError
+from mopoe.likelihoods import image_likelihood
+from mopoe.modality import Modality
+from mopoe.networks.initialisation import initialise
 
 SIDE = 4
 """Images of 28 x 28 pixels shrink to 14, 7 and 4."""
 
 INITIAL_INTENSITY = 0.4
 """Where the "he" initialisation starts every pixel: about the mean of a photograph."""
+
+
+def image(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
+    """Return the parts of an image modality of 28 x 28 pixels, with `config.channels` channels.
+
+    Raises:
+        ConfigError: the modality has another shape.
+    """
+    if len(modality.shape) != 3 or modality.shape[1:] != (28, 28):
+        raise ConfigError(
+            f"modality {modality.name!r} has shape {list(modality.shape)}, but the PolyMNIST networks read "
+            "images of shape [channels, 28, 28]; name other networks in its ModalitySpec"
+        )
+    encoder = ImageEncoder(width, config.channels, modality.shape[0])
+    decoder = ImageDecoder(width, config.channels, modality.shape[0])
+    output = decoder.convolutions[-1]
+    assert isinstance(output, nn.ConvTranspose2d)
+    initialise(
+        config, encoder, decoder, mu=encoder.mu, logvar=encoder.logvar, output=output, start=INITIAL_INTENSITY
+    )
+    return Modality(encoder, decoder, image_likelihood(config))
 
 
 class ImageEncoder(nn.Module):
@@ -72,36 +97,3 @@ class ImageDecoder(nn.Module):
         if first.bias is not None:
             h = h + first.bias[:, None, None]
         return third(F.relu(second(F.relu(h))))  # type: ignore[no-any-return] # a Module's call is untyped
-
-
-def initialise(
-    encoder: ImageEncoder, decoder: ImageDecoder, kind: Initialisation, initial_logvar: float
-) -> None:
-    """Set the start values of one modality's weights, drawing from torch's global generator.
-
-    torch's default shrinks the signal by about 0.4 in every layer, so that a fresh encoder's means hardly
-    depend on x; a Laplace likelihood then stays long on the plateau where every pixel takes its median. With
-    "he" (He et al. 2015) every layer before a ReLU keeps the signal's scale, as do the means' heads; the
-    log-variances start alike for all inputs, and the pictures near `INITIAL_INTENSITY`.
-    """
-    if kind == "he":
-        picture = decoder.convolutions[-1]
-        gains = {encoder.mu: 1.0, encoder.logvar: 0.0, picture: 0.4}
-        for module in (*encoder.modules(), *decoder.modules()):
-            if isinstance(module, nn.Conv2d | nn.Linear | nn.ConvTranspose2d):
-                gain = gains.get(module, math.sqrt(2))
-                nn.init.normal_(module.weight, std=gain / math.sqrt(_fan_in(module)))
-                assert module.bias is not None
-                nn.init.constant_(module.bias, INITIAL_INTENSITY if module is picture else 0.0)
-    with torch.no_grad():
-        encoder.logvar.bias.add_(initial_logvar)
-
-
-def _fan_in(module: nn.Conv2d | nn.Linear | nn.ConvTranspose2d) -> float:
-    """Return how many inputs an output of the layer sums over."""
-    if isinstance(module, nn.Linear):
-        return module.in_features
-    taps = module.kernel_size[0] * module.kernel_size[1]
-    # Of a transposed convolution's taps only one in stride x stride meets an input pixel.
-    met = module.stride[0] * module.stride[1] if isinstance(module, nn.ConvTranspose2d) else 1
-    return module.in_channels * taps / met

@@ -1,0 +1,37 @@
+"""Encoders and decoders by kind of modality: the papers' networks, and yours by the same road.
+
+A `ModalitySpec` names the function that builds its parts, as "package.module:function". The function takes
+the trial's config, the modality and the width of the latent, and returns a `Modality`.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+
+from mopoe.config import TrialConfig
+from mopoe.data.registry import ModalitySpec
+from mopoe.errors import ConfigError
+from mopoe.modality import Modality
+
+Build = Callable[[TrialConfig, ModalitySpec, int], Modality]
+
+
+def build_modality(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
+    """Return freshly initialised parts of a modality, drawing from torch's global generator.
+
+    Args:
+        config: the trial's settings.
+        modality: the modality; its `network` names the function to call.
+        width: how many numbers the encoder's two outputs have, and the decoder's input.
+
+    Raises:
+        ConfigError: there is no such function, or the modality's shape does not fit its networks.
+    """
+    module, _, name = modality.network.partition(":")
+    try:
+        build: Build = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"modality {modality.name!r} has the network {modality.network!r}, but it cannot be imported "
+            f"({error}); it must be a function, as 'package.module:function'"
+        ) from error
+    return build(config, modality, width)
