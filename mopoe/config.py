@@ -6,17 +6,22 @@ Imports nothing heavy, so that a settings file can be checked without torch.
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Self, get_args
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args, get_type_hints
 
 from mopoe.errors import ConfigError
 from mopoe.subsets import check_simplex
 
-Method = Literal["mopoe", "poe", "moe"]
+Method = Literal["mopoe", "poe", "moe", "mvtcae"]
 Mixture = Literal["stratified", "categorical", "batch_split", "all"]
 PriorExpert = Literal["full", "all", "none"]
-LikelihoodWeights = Literal["none", "dimensions"]
+LikelihoodWeights = Literal["dimensions", "none"]
+Posterior = Literal["gaussian", "laplace"]
+Estimator = Literal["elbo", "iwae", "dreg"]
+BetaSchedule = Literal["linear", "cosine", "cyclical"]
+PixelLikelihood = Literal["laplace", "normal", "bernoulli"]
 Initialisation = Literal["torch", "he"]
 Split = Literal["train", "validation", "test"]
 
@@ -28,27 +33,55 @@ class TrialConfig:
     beta: float = 2.5
     """Weight of the KL term in the generalized ELBO; at least 0."""
     beta_warmup_epochs: int = 0
-    """Epochs over which beta rises from 0 to its value, by the same amount at every step; 0 for none."""
+    """Epochs over which beta goes from beta_start to its value, changing at every step; 0 for none."""
+    beta_start: float = 0.0
+    """Where a warm-up begins; above beta for one that goes down."""
+    beta_schedule: BetaSchedule = "linear"
+    """The shape of the warm-up: linear, cosine, or cyclical, which repeats it for the whole trial."""
     latent_dim: int = 512
     """Number of latent dimensions shared by all modalities."""
+    style_dim: int = 0
+    """Number of private latent dimensions of each modality, beside the shared ones."""
+    beta_style: float = 1.0
+    """Weight of the private latents' KL terms, on top of beta."""
+    style_weights: tuple[float, ...] | None = None
+    """Weight of each modality's private KL term, on top of beta_style; none for 1 each."""
     method: Method = "mopoe"
-    """The subsets in the mixture: mopoe all, moe (MMVAE) the single modalities, poe (MVAE) the full set."""
+    """The mixture: mopoe of all subsets, moe (MMVAE) of single modalities; poe (MVAE), mvtcae: full set."""
     unimodal_elbos: bool = True
     """Whether method poe adds one ELBO per modality, as MVAE does; the other methods never do."""
+    tc_ratio: float = 5 / 6
+    """Method mvtcae: the share of the total-correlation term, from 0 to 1."""
     mixture: Mixture = "stratified"
     """How the mixture is sampled: a subset drawn per sample, blocks of the batch (as released), or all."""
     subset_weights: tuple[float, ...] | None = None
     """Mixture weights: none for uniform, M numbers (one per subset size) or 2^M - 1 (one per subset)."""
     mixture_path: float | None = None
     """In place of subset weights: -1 all on single modalities, 0 uniform, 1 all on the full set."""
+    learned_weights: bool = False
+    """Whether the mixture weights are trained with the networks, as in CoDE-VAE; needs mixture all."""
+    weight_entropy: float = 1000.0
+    """Learned weights: nats that the loss falls per nat of their entropy."""
     prior_expert: PriorExpert = "full"
     """Which products of experts include the prior N(0, I): the full set's (as released), all, or none."""
-    likelihood_weights: LikelihoodWeights = "none"
-    """In the loss, modalities count alike, or the largest by 1 and others by the ratio of dimensions."""
+    posterior: Posterior = "gaussian"
+    """The family of posteriors and prior; laplace only with method moe, as products are of another kind."""
+    estimator: Estimator = "elbo"
+    """What is maximised: the ELBO, or the importance-weighted bound by its plain or its DReG gradient."""
+    samples: int = 1
+    """Latents drawn per sample and step for the importance-weighted bound."""
+    missing: float = 0.0
+    """Share of modalities hidden from training, chosen once for each sample, of which one always stays."""
+    likelihood: PixelLikelihood = "laplace"
+    """The distribution of a pixel of an image."""
     likelihood_scale: float = 0.75
-    """Scale of the Laplace likelihood of every pixel, in units of intensity 0..1."""
+    """Its scale (laplace, normal), in units of intensity 0..1."""
+    learned_scale: bool = False
+    """Whether that scale is trained with the networks, one per modality, and likelihood_scale its start."""
+    likelihood_weights: LikelihoodWeights | tuple[float, ...] = "dimensions"
+    """Of modalities in the loss: the largest 1 and others the ratio of dimensions; or none, or numbers."""
     channels: tuple[int, int, int] = (32, 64, 128)
-    """Channels of the three convolutions; the paper's networks have 32, 64 and 128."""
+    """Channels of the three convolutions of the PolyMNIST networks; the paper's have 32, 64 and 128."""
     initialisation: Initialisation = "torch"
     """How weights start: torch's default (as released), or He et al. 2015, which keeps the signal's scale."""
     initial_logvar: float = 0.0
@@ -64,45 +97,74 @@ class TrialConfig:
 
     def __post_init__(self) -> None:
         """Reject impossible values with a sentence; whole numbers become floats where a float is meant."""
-        for name in ("beta", "likelihood_scale", "initial_logvar", "lr"):
-            object.__setattr__(self, name, _float(name, getattr(self, name)))
-        if self.subset_weights is not None:
-            weights = tuple(_float("subset_weights", w) for w in self.subset_weights)
-            object.__setattr__(self, "subset_weights", weights)
-        if self.mixture_path is not None:
-            object.__setattr__(self, "mixture_path", _float("mixture_path", self.mixture_path))
-            good = -1 <= self.mixture_path <= 1
-            _require("mixture_path", self.mixture_path, good, "between -1 and 1")
-        for name in ("lr", "likelihood_scale"):
-            _require(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "a number above 0")
-        _require("beta", self.beta, 0 <= self.beta < math.inf, "a number of at least 0")
-        for name in ("latent_dim", "batch_size", "epochs"):
-            _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        _require("beta_warmup_epochs", self.beta_warmup_epochs, self.beta_warmup_epochs >= 0, "at least 0")
-        _require("seed", self.seed, 0 <= self.seed < 2**63, "between 0 and 2^63 - 1")
-        good = len(self.channels) == 3 and min(self.channels) >= 1
-        _require("channels", list(self.channels), good, "three numbers of at least 1")
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in _FLOATS and value is not None:
+                object.__setattr__(self, f.name, _float(f.name, value))
+            elif f.name in _FLOAT_LISTS and isinstance(value, (list, tuple)):
+                object.__setattr__(self, f.name, tuple(_float(f.name, v) for v in value))
+        for name, (low, high, must) in _BOUNDS.items():
+            value = getattr(self, name)
+            good = value is None or (low <= value <= high and (value != low or not must.endswith("above 0")))
+            _require(name, value, good, must)
         _require(
-            "initial_logvar", self.initial_logvar, -20 <= self.initial_logvar <= 20, "between -20 and 20"
+            "channels",
+            list(self.channels),
+            len(self.channels) == 3 and min(self.channels) >= 1,
+            "three numbers of at least 1",
         )
         for name, kind in _CHOICES.items():
             value, choices = getattr(self, name), get_args(kind)
-            _require(name, value, value in choices, f"one of {', '.join(choices)}")
+            if not isinstance(value, tuple):
+                _require(name, value, value in choices, f"one of {', '.join(choices)}")
+        for name in ("likelihood_weights", "style_weights"):
+            values = getattr(self, name)
+            if isinstance(values, tuple):
+                _require(name, list(values), all(0 <= v < math.inf for v in values), "numbers of at least 0")
         if self.subset_weights is not None:
             check_simplex(self.subset_weights)
         self._check_together()
 
     def _check_together(self) -> None:
-        """Refuse settings that contradict each other."""
+        """Refuse settings that contradict each other, or that would not act as asked."""
         given = [name for name in ("subset_weights", "mixture_path") if getattr(self, name) is not None]
-        if given and self.method != "mopoe":
-            raise ConfigError(
-                f"{given[0]} is given, but method {self.method} fixes the subsets' weights; leave one out"
-            )
-        if len(given) == 2:
-            raise ConfigError("subset_weights and mixture_path are both given; leave one out")
-        if self.method == "poe" and self.prior_expert == "none":
-            raise ConfigError("prior_expert is none, but method poe has the prior in every product")
+        given += ["learned_weights"] * self.learned_weights
+        laplace = self.posterior == "laplace"
+        rules = {
+            f"{given[0] if given else ''} is given, but method {self.method} fixes the subsets' weights; "
+            "leave one out": bool(given) and self.method != "mopoe",
+            f"{' and '.join(given[:2])} are both given; leave one out": len(given) > 1,
+            f"learned_weights needs mixture all, where weights have a gradient, but it is {self.mixture}": (
+                self.learned_weights and self.mixture != "all"
+            ),
+            "prior_expert is none, but method poe has the prior in every product": (
+                self.method == "poe" and self.prior_expert == "none"
+            ),
+            f"posterior laplace needs method moe, but method is {self.method}": (
+                laplace and self.method != "moe"
+            ),
+            "posterior laplace needs prior_expert full or none, but it is all": (
+                laplace and self.prior_expert == "all"
+            ),
+            f"samples is {self.samples}, but estimator elbo draws one; choose iwae or dreg": (
+                self.samples > 1 and self.estimator == "elbo"
+            ),
+            f"estimator {self.estimator} needs method mopoe or moe, as {self.method} is no single bound": (
+                self.estimator != "elbo" and self.method in ("poe", "mvtcae")
+            ),
+            f"estimator {self.estimator} has no learned_weights": (
+                self.estimator != "elbo" and self.learned_weights
+            ),
+            "learned_scale is true, but likelihood bernoulli has no scale": (
+                self.learned_scale and self.likelihood == "bernoulli"
+            ),
+            "missing is above 0, but mixture batch_split knows complete samples only": (
+                self.missing > 0 and self.mixture == "batch_split"
+            ),
+        }
+        for sentence, broken in rules.items():
+            if broken:
+                raise ConfigError(sentence)
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
@@ -129,8 +191,13 @@ class TrialConfig:
 
     @property
     def config_id(self) -> str:
-        """A short hash of everything but the seed: replicates of one config share it."""
-        return hashlib.sha256(replace(self, seed=0).to_json().encode()).hexdigest()[:12]
+        """A short hash of what is not at its default, but for the seed: replicates of one config share it.
+
+        Settings that a later release adds leave it as it is.
+        """
+        defaults = type(self)().to_dict()
+        content = {k: v for k, v in self.to_dict().items() if v != defaults[k] and k != "seed"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,43 +239,52 @@ _CHOICES = {
     "method": Method,
     "mixture": Mixture,
     "prior_expert": PriorExpert,
+    "posterior": Posterior,
+    "estimator": Estimator,
+    "beta_schedule": BetaSchedule,
+    "likelihood": PixelLikelihood,
     "likelihood_weights": LikelihoodWeights,
     "initialisation": Initialisation,
 }
-_KINDS: dict[str, tuple[type, ...]] = {
-    "beta": (int, float),
-    "beta_warmup_epochs": (int,),
-    "method": (str,),
-    "unimodal_elbos": (bool,),
-    "mixture": (str,),
-    "mixture_path": (int, float),
-    "likelihood_weights": (str,),
-    "likelihood_scale": (int, float),
-    "lr": (int, float),
-    "latent_dim": (int,),
-    "batch_size": (int,),
-    "epochs": (int,),
-    "seed": (int,),
-    "prior_expert": (str,),
-    "initialisation": (str,),
-    "initial_logvar": (int, float),
+_ANY = sys.float_info.max
+_BOUNDS: dict[str, tuple[float, float, str]] = {
+    "lr": (0, _ANY, "a number above 0"),
+    "likelihood_scale": (0, _ANY, "a number above 0"),
+    **dict.fromkeys(
+        ("beta", "beta_start", "beta_style", "weight_entropy"), (0, _ANY, "a number of at least 0")
+    ),
+    **dict.fromkeys(("latent_dim", "batch_size", "epochs", "samples"), (1, _ANY, "at least 1")),
+    **dict.fromkeys(("beta_warmup_epochs", "style_dim"), (0, _ANY, "at least 0")),
+    "mixture_path": (-1, 1, "between -1 and 1"),
+    "tc_ratio": (0, 1, "between 0 and 1"),
+    "missing": (0, 0.99, "between 0 and 0.99"),
+    "initial_logvar": (-20, 20, "between -20 and 20"),
+    "seed": (0, 2**63 - 1, "between 0 and 2^63 - 1"),
 }
+"""Smallest and largest value by setting; `above 0` leaves out the smallest."""
+_TYPES = get_type_hints(TrialConfig)
+_FLOATS = tuple(name for name, kind in _TYPES.items() if kind in (float, float | None))
+_FLOAT_LISTS = ("subset_weights", "style_weights", "likelihood_weights")
 
 
 def _coerce(name: str, value: object) -> object:
     """Return the value in its field's type, or say which type was found."""
-    if value is None and name in ("subset_weights", "mixture_path"):
+    kind = _TYPES[name]
+    if value is None and type(None) in get_args(kind):
         return None
-    if name in ("subset_weights", "channels"):
-        kind: tuple[type, ...] = (int,) if name == "channels" else (int, float)
-        if not isinstance(value, (list, tuple)) or not all(_is(v, kind) for v in value):
+    if name in ("subset_weights", "style_weights", "channels") or (
+        name == "likelihood_weights" and not isinstance(value, str)
+    ):
+        numbers: tuple[type, ...] = (int,) if name == "channels" else (int, float)
+        if not isinstance(value, (list, tuple)) or not all(_is(v, numbers) for v in value):
             whole = "whole " if name == "channels" else ""
-            raise ConfigError(f"{name} is {value!r}, but must be a list of {whole}numbers")
+            word = "a word or " if name in _CHOICES else ""
+            raise ConfigError(f"{name} is {value!r}, but must be {word}a list of {whole}numbers")
         return tuple(value)
-    kind = _KINDS[name]
-    if not _is(value, kind):
-        word = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}[kind[-1]]
-        raise ConfigError(f"{name} is {value!r}, but must be {word}")
+    wanted = (int, float) if name in _FLOATS else (kind if kind in (int, bool) else str,)
+    if not _is(value, wanted):
+        words = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+        raise ConfigError(f"{name} is {value!r}, but must be {words[wanted[-1]]}")
     return value
 
 

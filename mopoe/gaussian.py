@@ -9,7 +9,10 @@ import math
 import torch
 from torch import Tensor
 
+from mopoe.family import Family
+
 LOG_2PI = math.log(2 * math.pi)
+TINY = torch.finfo(torch.float32).tiny
 
 
 def full_precision(near: Tensor) -> torch.autocast:
@@ -39,15 +42,16 @@ def product_of_experts(
         mu_MBZ: means of the unimodal posteriors.
         precision_MBZ: their precisions.
         members_SM: 0/1 matrix of subsets; any other rows make other products, e.g. one row per sample.
-        prior_S: 1 where the product includes the prior N(0, I) as one more expert, else 0.
+        prior_S: 1 where the product includes the prior N(0, I) as one more expert, else 0; [S] or [S, B].
     """
     mu_MBZ, precision_MBZ = at_least_float32(mu_MBZ), at_least_float32(precision_MBZ)
     n_modalities, *rest = mu_MBZ.shape
     flat = (n_modalities, -1)
     with full_precision(mu_MBZ):
-        precision_SX = members_SM @ precision_MBZ.reshape(flat) + prior_S[:, None]
-        mu_SX = (members_SM @ (precision_MBZ * mu_MBZ).reshape(flat)) / precision_SX
-    return mu_SX.view(-1, *rest), precision_SX.view(-1, *rest)
+        prior_SB1 = prior_S[..., None] if prior_S.dim() == 2 else prior_S[:, None, None]
+        precision_SBZ = (members_SM @ precision_MBZ.reshape(flat)).view(-1, *rest) + prior_SB1
+        mu_SBZ = (members_SM @ (precision_MBZ * mu_MBZ).reshape(flat)).view(-1, *rest) / precision_SBZ
+    return mu_SBZ, precision_SBZ
 
 
 def chosen_product(
@@ -64,10 +68,22 @@ def chosen_product(
     return mu_BZ, precision_BZ
 
 
+def standard(noise: Tensor) -> Tensor:
+    """Return standard normal noise as it is."""
+    return noise
+
+
 def kl_to_prior(mu: Tensor, precision: Tensor) -> Tensor:
     """Return KL(N(mu, 1/precision) || N(0, I)) in nats, summed over the last axis."""
     mu, precision = at_least_float32(mu), at_least_float32(precision)
     return 0.5 * (mu.square() + precision.reciprocal() + precision.log() - 1).sum(-1)
+
+
+def kl_between(mu_q: Tensor, precision_q: Tensor, mu_p: Tensor, precision_p: Tensor) -> Tensor:
+    """Return KL(N(mu_q, 1/precision_q) || N(mu_p, 1/precision_p)) in nats, summed over the last axis."""
+    mu_q, precision_q, mu_p, precision_p = map(at_least_float32, (mu_q, precision_q, mu_p, precision_p))
+    ratio = precision_p / precision_q
+    return 0.5 * ((mu_q - mu_p).square() * precision_p + ratio - ratio.log() - 1).sum(-1)
 
 
 def log_prior(z: Tensor) -> Tensor:
@@ -75,8 +91,8 @@ def log_prior(z: Tensor) -> Tensor:
     return -0.5 * (z.square().sum(-1) + z.shape[-1] * LOG_2PI)
 
 
-def log_mixture(z_BKZ: Tensor, mu_SBZ: Tensor, precision_SBZ: Tensor, weights_S: Tensor) -> Tensor:
-    """Return log sum_s w_s N(z; mu_s, 1/precision_s) in nats: float64 [B, K].
+def log_mixture(z_BKZ: Tensor, mu_SBZ: Tensor, precision_SBZ: Tensor, weights: Tensor) -> Tensor:
+    """Return log sum_s w_s N(z; mu_s, 1/precision_s) in nats: float64 [B, K]; weights are [S] or [S, B].
 
     The square is expanded into two batched matrix products, which avoids a tensor [S, B, K, Z]. Its terms
     cancel, hence float64: float32 is off by half a nat at precision 1000.
@@ -88,4 +104,12 @@ def log_mixture(z_BKZ: Tensor, mu_SBZ: Tensor, precision_SBZ: Tensor, weights_S:
     square_SBK += (weighted_SBZ * mu_SBZ).sum(-1)[:, :, None]
     log_norm_SB1 = (precision_SBZ.log().sum(-1) - z_BKZ.shape[-1] * LOG_2PI)[:, :, None]
     log_density_SBK = 0.5 * (log_norm_SB1 - square_SBK)
-    return torch.logsumexp(log_density_SBK + weights_S.double().log()[:, None, None], dim=0)
+    return torch.logsumexp(log_density_SBK + log_weights(weights), dim=0)
+
+
+def log_weights(weights: Tensor) -> Tensor:
+    """Return the logarithms of mixture weights [S] or [S, B], in float64, to be added to [S, B, K]."""
+    return weights.double().log().reshape(len(weights), -1, 1)
+
+
+GAUSSIAN = Family(standard, kl_to_prior, log_prior, log_mixture)

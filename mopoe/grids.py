@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from mopoe.data.container import Split
+from mopoe.evaluation.latents import conditional_latents, prior_latents
 from mopoe.model import MoPoE
-from mopoe.noise import generator
 
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -52,16 +52,15 @@ def sample_grid(model: MoPoE, split: Split, source_mask: int, n: int, seed: int)
     model.eval()
     with torch.inference_mode():
         x = split.batch(slice(0, n), torch.device("cpu"))
-        noise_BZ = torch.randn(n, model.latent_dim, generator=generator(seed, "grid"))
         if source_mask:
-            mu_SBZ, precision_SBZ = model.posteriors(*model.encode(x))
+            z_SBZ, style_MRW = conditional_latents(
+                model, model.encode(x), seed, "grid", 0, n, same_noise=True
+            )
             s = model.masks.index(source_mask)
-            z_BZ = mu_SBZ[s] + noise_BZ * precision_SBZ[s].rsqrt()
+            means = model.means(z_SBZ[s], None if style_MRW is None else style_MRW[:, s * n : (s + 1) * n])
         else:
-            z_BZ = noise_BZ
-        rows = [x[name] for name in model.names] + [
-            model.means(z_BZ)[name].clamp(0, 1) for name in model.names
-        ]
+            means = model.means(*prior_latents(model, seed, "grid", 0, n, torch.device("cpu")))
+        rows = [x[name] for name in model.names] + [means[name].clamp(0, 1) for name in model.names]
     grid: Tensor = utils.make_grid(torch.cat(rows), nrow=n, padding=2, pad_value=1.0)
     return grid
 

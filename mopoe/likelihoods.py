@@ -108,4 +108,10 @@ def _log(value: float | Tensor) -> float | Tensor:
 
 def image_likelihood(config: TrialConfig) -> Likelihood:
     """Return the likelihood of an image's pixels that a trial's settings ask for."""
-    return Laplace(config.likelihood_scale)
+    match config.likelihood:
+        case "laplace":
+            return Laplace(config.likelihood_scale, learned=config.learned_scale)
+        case "normal":
+            return Normal(config.likelihood_scale, learned=config.learned_scale)
+        case "bernoulli":
+            return Bernoulli()

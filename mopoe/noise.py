@@ -31,16 +31,19 @@ def sample_noise(
     )
 
 
-def draw_components(kind: Mixture, weights_S: Tensor, n: int, rng: torch.Generator) -> Tensor | None:
-    """Return the mixture component of each of n samples, int64 [n], or None where each sample takes all."""
+def draw_components(kind: Mixture, weights: Tensor, n: int, rng: torch.Generator) -> Tensor | None:
+    """Return the mixture component of each of n samples, int64 [n], or None where each sample takes all.
+
+    The weights are the same for all samples, [S], or (but for batch_split) each sample's own, [S, n].
+    """
     match kind:
         case "stratified":
-            return stratified_components(weights_S, n, rng)
+            return stratified_components(weights, n, rng)
         case "categorical":
-            points_B = torch.rand(n, generator=rng, dtype=torch.float64, device=weights_S.device)
-            return _components_at(points_B, weights_S)
+            points_B = torch.rand(n, generator=rng, dtype=torch.float64, device=weights.device)
+            return _components_at(points_B, weights)
         case "batch_split":
-            return block_components(weights_S, n)
+            return block_components(weights, n)
         case "all":
             return None
 
@@ -59,23 +62,26 @@ def block_components(weights_S: Tensor, n: int) -> Tensor:
     return torch.minimum(block_B, last)
 
 
-def stratified_components(weights_S: Tensor, n: int, rng: torch.Generator) -> Tensor:
-    """Return the mixture component of each of n samples: int64 [n].
+def stratified_components(weights: Tensor, n: int, rng: torch.Generator) -> Tensor:
+    """Return the mixture component of each of n samples, whose weights are [S] or [S, n]: int64 [n].
 
     Systematic sampling: n equally spaced points with one random offset, in random order. Component s occurs
     floor(n w_s) or ceil(n w_s) times, and n w_s times in expectation, however small w_s and n are. (The
     released MoPoE code splits the batch by floor(n w_s) and gives the rest to the full set, so that its
     weights move with the batch size.)
     """
-    device = weights_S.device
+    device = weights.device
     offset = torch.rand(1, generator=rng, dtype=torch.float64, device=device)
     points_B = (torch.arange(n, dtype=torch.float64, device=device) + offset) / n
     # The last point may round to 1, which lies in no component.
-    component_B = _components_at(points_B.clamp_(max=1 - 2**-53), weights_S)
-    return component_B[torch.randperm(n, generator=rng, device=device)]
+    order_B = torch.randperm(n, generator=rng, device=device)
+    return _components_at(points_B.clamp_(max=1 - 2**-53)[order_B], weights)
 
 
-def _components_at(points_B: Tensor, weights_S: Tensor) -> Tensor:
+def _components_at(points_B: Tensor, weights: Tensor) -> Tensor:
     """Return the component in whose part of the unit interval each point of [0, 1) lies."""
-    edges_S = weights_S.double().cumsum(0)
-    return torch.searchsorted(edges_S / edges_S[-1], points_B, right=True)
+    edges = weights.double().cumsum(0)
+    edges = edges / edges[-1]
+    if edges.dim() == 1:
+        return torch.searchsorted(edges, points_B, right=True)
+    return torch.searchsorted(edges.t().contiguous(), points_B[:, None], right=True).squeeze(1)

@@ -1,24 +1,30 @@
-"""The generalized ELBO of MoPoE (Sutter et al. 2021, section 4), as trained.
+"""The generalized ELBO of MoPoE (Sutter et al. 2021, section 4) and its relatives, as trained.
 
-    L(X) = E_z [ sum_m log p(x_m | z) ] - beta * sum_A w_A KL( q(z | X_A) || N(0, I) )
+    L(X) = E_z [ sum_m log p(x_m | z) ] - beta * sum_A w_A KL( q(z | X_A) || p(z) )
 
 with z drawn from the mixture sum_A w_A q(z | X_A). The weighted sum of KLs bounds the mixture's KL from above
-(convexity), so this is a lower bound of log p(X) for beta >= 1. MVAE (Wu & Goodman 2018) adds to it
+(convexity), so this is a lower bound of log p(X) for beta >= 1. What a `Bound` may add to it:
 
-    sum_m E_z [ log p(x_m | z) ] - beta * KL( q(z | x_m) || N(0, I) ),  z drawn from q(z | x_m),
+- unimodal ELBOs (MVAE, Wu & Goodman 2018), after which it is no bound of log p(X):
+  sum_m E_z [ log p(x_m | z) ] - beta * KL( q(z | x_m) || p(z) ), z drawn from q(z | x_m);
+- learned weights (CoDE-VAE, Mancisidor et al. 2025), with their entropy as a term;
+- the total correlation (MVTCAE, Hwang et al. 2021): with share a, (M - a) / M of the reconstruction and, in
+  place of the KL, (1 - a) KL( q(z | X) || p(z) ) + a / M sum_m KL( q(z | X) || q(z | x_m) ), M counting
+  all modalities.
 
-after which it is no bound of log p(X). Axes: A subsets of weight above 0, B batch, M modality, S subset,
-Z latent.
+Private latents w_m add - beta * style_m * KL( q(w_m | x_m) || p(w_m) ). A missing modality is in no product
+and not reconstructed, and the mixture is over the subsets that are left. Axes: A subsets of weight above 0,
+B batch, M modality, S subset, W private latent, Z shared latent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mopoe.gaussian import chosen_product, full_precision, kl_to_prior
-from mopoe.model import MoPoE
+from mopoe.gaussian import TINY, chosen_product, kl_between
+from mopoe.model import Encoded, MoPoE
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,72 +32,134 @@ class Terms:
     """The parts of the objective for one batch, as means per sample in nats."""
 
     loss: Tensor
-    """Minimised, a scalar: weighted reconstruction + beta * kl, with the unimodal ELBOs where there are."""
+    """Minimised, a scalar: weighted reconstruction + beta * kl, and what the method adds."""
     reconstruction: Mapping[str, Tensor]
     """Negative log-likelihood under the mixture by modality name, without any weight, scalars."""
     kl: Tensor
-    """sum_A w_A KL_A, a scalar."""
+    """sum_A w_A KL_A, and the private latents' KL, without any weight; a scalar."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """The weights of the loss's parts."""
+
+    beta: float
+    """Of all KL terms."""
+    likelihood: Mapping[str, float] | None = None
+    """Of each modality's log-likelihood, also in unimodal ELBOs (where the released code has none)."""
+    style: Sequence[float] | None = None
+    """Of each modality's private KL, on top of beta; None for 1 each."""
+    entropy: float = 0.0
+    """Of the entropy of learned mixture weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draws:
+    """The random numbers of a step."""
+
+    component_B: Tensor | None
+    """Index of the subset whose posterior each sample's latent is drawn from; None decodes a latent of every
+    subset of weight above 0 and weighs the log-likelihoods by the subsets' weights."""
+    noise: Tensor
+    """Standard normal noise for that draw: [B, Z], or [A, B, Z] without components."""
+    unimodal_MBZ: Tensor | None = None
+    """The same for the unimodal ELBOs, if the method has them."""
+    style_MBW: Tensor | None = None
+    """The same for the private latents, if there are any: [M, B, W], or [M, A B, W] without components."""
 
 
 def generalized_elbo(
     model: MoPoE,
     x: Mapping[str, Tensor],
-    component_B: Tensor | None,
-    noise: Tensor,
-    beta: float,
-    *,
-    unimodal_noise_MBZ: Tensor | None = None,
-    likelihood_weights: Mapping[str, float] | None = None,
+    draws: Draws,
+    weights: Weights,
+    present_MB: Tensor | None = None,
 ) -> Terms:
     """Return the negative generalized ELBO of a batch and its parts.
 
     Args:
         model: the model.
-        x: samples by modality name, [B, ...].
-        component_B: index of the subset whose posterior each sample's latent is drawn from; None decodes a
-            latent of every subset of weight above 0 and weighs the log-likelihoods by the subsets' weights.
-        noise: standard normal noise for that draw: [B, Z], or [A, B, Z] if component_B is None.
-        beta: weight of the KL term.
-        unimodal_noise_MBZ: the same for the unimodal ELBOs, which are added if it is given.
-        likelihood_weights: weight in the loss of each modality's log-likelihood, in the unimodal ELBOs too
-            (where the released MoPoE code has none); all 1 if not given.
+        x: samples by modality name, [B, ...]; at places where they are missing, any finite values.
+        draws: the noise.
+        weights: the weights of the parts.
+        present_MB: which modality of which sample is there, as booleans; None if all are.
     """
-    weight = dict.fromkeys(model.names, 1.0) | dict(likelihood_weights or {})
-    mu_MBZ, precision_MBZ = model.encode(x)
-    mu_SBZ, precision_SBZ = model.posteriors(mu_MBZ, precision_MBZ)
-    kl_SB = kl_to_prior(mu_SBZ, precision_SBZ)
-    with full_precision(kl_SB):
-        kl = (model.weights_S.to(kl_SB.dtype) @ kl_SB).mean()
-    if component_B is None:
-        z_ABZ = _draw(mu_SBZ[model.active_A], precision_SBZ[model.active_A], noise)
-        reconstruction = _reconstruction_of_all(model, z_ABZ, x)
+    q = model.encode(x, present_MB)
+    weights_AB = active_weights(model, q)
+    mu_ABZ, precision_ABZ = model.posteriors(q, model.active_A)
+    kl_AB = model.family.kl_to_prior(mu_ABZ, precision_ABZ)
+    kl = (weights_AB * kl_AB).sum(0).mean()
+    if draws.component_B is None:
+        z = model.family.draw(mu_ABZ, precision_ABZ, draws.noise).flatten(0, 1)
+        found = model.log_prob(z, repeated(x, len(model.active_A)), style := draw_style(model, q, draws))
+        log_p = {n: (weights_AB * rows.view(len(weights_AB), -1)).sum(0) for n, rows in found.items()}
     else:
-        members_BM, prior_B = model.members_SM[component_B], model.prior_S[component_B]
-        z_BZ = _draw(*chosen_product(mu_MBZ, precision_MBZ, members_BM, prior_B), noise)
-        reconstruction = {name: -log_p_B.mean() for name, log_p_B in model.log_prob(z_BZ, x).items()}
-    loss = sum((value * weight[name] for name, value in reconstruction.items()), start=kl * beta)
-    if unimodal_noise_MBZ is not None:
-        # The single modalities are the first M subsets.
-        n = len(model.names)
-        z_MBZ = _draw(mu_SBZ[:n], precision_SBZ[:n], unimodal_noise_MBZ)
-        for name, z_BZ, kl_B in zip(model.names, z_MBZ, kl_SB, strict=False):
-            log_p_B = model.likelihood(name).log_prob(model.decoders[name](z_BZ), x[name])
-            loss = loss - weight[name] * log_p_B.mean() + beta * kl_B.mean()
-    return Terms(loss=loss, reconstruction=reconstruction, kl=kl)
+        z = model.family.draw(*chosen_posterior(model, q, draws.component_B), draws.noise)
+        log_p = model.log_prob(z, x, style := draw_style(model, q, draws))
+    here = presence(model, q)
+    reconstruction = {name: -(log_p_B * here[name]).mean() for name, log_p_B in log_p.items()}
+    factors = dict.fromkeys(model.names, 1.0) | dict(weights.likelihood or {})
+    style_kl, weighted_style_kl = _style_kl(model, q, weights.style)
+    fit = sum((value * factors[name] for name, value in reconstruction.items()), start=torch.zeros_like(kl))
+    penalty = kl + weighted_style_kl
+    if (share := model.bound.tc_ratio) is not None:
+        fit, penalty = fit * (1 - share / len(model.names)), penalty - share * kl
+        kl_MB = kl_between(mu_ABZ[-1], precision_ABZ[-1], q.mu_MBZ, q.precision_MBZ.clamp(min=TINY))
+        one_by_one = sum(kl_B * here[name] for name, kl_B in zip(model.names, kl_MB, strict=True))
+        penalty = penalty + share / len(model.names) * one_by_one.mean()
+    loss = fit + weights.beta * penalty
+    if draws.unimodal_MBZ is not None:
+        mu_MBZ, precision_MBZ = model.posteriors(q, slice(len(model.names)))
+        z_MBZ = model.family.draw(mu_MBZ, precision_MBZ, draws.unimodal_MBZ)
+        kl_MB = model.family.kl_to_prior(mu_MBZ, precision_MBZ)
+        loss = loss + weights.beta * weighted_style_kl
+        for name, z_BZ, kl_B in zip(model.names, z_MBZ, kl_MB, strict=True):
+            log_p_B = model.log_prob(z_BZ, {name: x[name]}, style)[name]
+            loss = loss + ((weights.beta * kl_B - factors[name] * log_p_B) * here[name]).mean()
+    if model.bound.learned_weights:
+        pi_S = model.weights_S
+        loss = loss + weights.entropy * (pi_S * pi_S.log()).sum().to(loss.dtype)
+    return Terms(loss=loss, reconstruction=reconstruction, kl=kl + style_kl)
 
 
-def _draw(mu: Tensor, precision: Tensor, noise: Tensor) -> Tensor:
-    """Return samples of N(mu, 1 / precision)."""
-    return mu + noise * precision.rsqrt()
+def active_weights(model: MoPoE, q: Encoded) -> Tensor:
+    """Return the weights of the subsets of weight above 0, [A, 1], or [A, B] where modalities are missing."""
+    weights = model.weights_S[:, None] if q.present_MB is None else model.weights_given(q.present_MB)
+    return weights[model.active_A].to(q.mu_MBZ.dtype)
 
 
-def _reconstruction_of_all(model: MoPoE, z_ABZ: Tensor, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the negative log-likelihood of a batch by modality name, averaged over all subsets."""
-    n_subsets, n, _ = z_ABZ.shape
-    sample_of_row = torch.arange(n, device=z_ABZ.device).repeat(n_subsets)
-    found = model.log_prob(z_ABZ.flatten(0, 1), {name: values[sample_of_row] for name, values in x.items()})
-    weights_A = model.weights_S[model.active_A]
-    return {
-        name: -(weights_A.to(log_p.dtype)[:, None] * log_p.view(n_subsets, n)).sum(0).mean()
-        for name, log_p in found.items()
-    }
+def chosen_posterior(model: MoPoE, q: Encoded, component_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and precision [B, Z] of the posterior of each sample's subset."""
+    members_BM, prior_B = model.members_SM[component_B], model.prior_S[component_B]
+    return chosen_product(q.mu_MBZ, q.precision_MBZ, members_BM, prior_B)
+
+
+def draw_style(model: MoPoE, q: Encoded, draws: Draws) -> Tensor | None:
+    """Return private latents [M, rows, W] drawn from their posteriors, or None if there are none."""
+    if draws.style_MBW is None:
+        return None
+    n_repeats = draws.style_MBW.shape[1] // q.style_mu_MBW.shape[1]
+    mu, precision = q.style_mu_MBW.repeat(1, n_repeats, 1), q.style_precision_MBW.repeat(1, n_repeats, 1)
+    return model.family.draw(mu, precision, draws.style_MBW)
+
+
+def presence(model: MoPoE, q: Encoded) -> dict[str, Tensor | float]:
+    """Return by modality name 1 where it is there and 0 where it is missing, [B]; the number 1 if all are."""
+    if q.present_MB is None:
+        return dict.fromkeys(model.names, 1.0)
+    return dict(zip(model.names, q.present_MB.to(q.mu_MBZ.dtype), strict=True))
+
+
+def repeated(x: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
+    """Return the batch n times, one after the other."""
+    return {name: values.repeat(n, *(1,) * (values.dim() - 1)) for name, values in x.items()}
+
+
+def _style_kl(
+    model: MoPoE, q: Encoded, weights: Sequence[float] | None
+) -> tuple[Tensor | float, Tensor | float]:
+    """Return the sum of the private latents' KL terms, without and with their weights."""
+    if model.style_dim == 0:
+        return 0.0, 0.0
+    kl_M = model.family.kl_to_prior(q.style_mu_MBW, q.style_precision_MBW).mean(1)
+    return kl_M.sum(), (kl_M if weights is None else kl_M * kl_M.new_tensor(weights)).sum()

@@ -6,20 +6,21 @@ Axes: B batch.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from mopoe import checkpoint as checkpoints
-from mopoe.bound import beta_at, likelihood_weights
+from mopoe.bound import beta_at, check_modalities, likelihood_weights, style_weights
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, Split
 from mopoe.errors import CheckpointError, DivergedError
+from mopoe.importance import importance_weighted_bound
 from mopoe.model import MoPoE, build_model
 from mopoe.noise import draw_components, generator
-from mopoe.objective import Terms, generalized_elbo
+from mopoe.objective import Draws, Terms, Weights, generalized_elbo
 from mopoe.records import EpochReport, Evaluation
 
 Evaluate = Callable[[MoPoE, int], Evaluation | None]
@@ -48,7 +49,7 @@ def train(
             report is not on disk yet, that epoch's checkpoint is left out; the last epoch's never is.
         model: a model of your own networks, already initialised; by default the paper's networks. The
             config's settings of the model (from latent_dim, method and the subsets' weights to
-            initial_logvar) are then only a record; those of the loss act: beta, mixture, likelihood_weights.
+            initial_logvar) are then only a record; those of the loss act: beta, mixture, estimator, weights.
         evaluate: held-out measurements, called after every epoch.
         checkpoint: file to go on from if it exists, and to rewrite after epochs.
         device: where to train.
@@ -57,6 +58,7 @@ def train(
         DivergedError: the loss or the gradient stopped being a finite number; says at which step.
         CheckpointError: the checkpoint is damaged or belongs to a trial with other settings.
     """
+    check_modalities(config, len(data.modalities))
     device = torch.device(device)
     model = (model or build_model(config, data.modalities)).to(device)
     # fused: one kernel for all parameters. Its CPU version ignores gradients' strides; `.backward()` gives
@@ -65,8 +67,13 @@ def train(
     done = _Done()
     if checkpoint is not None and checkpoint.exists():
         done = _resume(checkpoint, config, data, model, optimizer)
-    split = data.train.to(device)
-    weights = likelihood_weights(config.likelihood_weights, data.modalities)
+    split = hide(data.train.to(device), config)
+    weights = Weights(
+        beta=config.beta,
+        likelihood=likelihood_weights(config, data.modalities),
+        style=style_weights(config, len(data.modalities)),
+        entropy=config.weight_entropy,
+    )
     for epoch in range(done.epoch + 1, config.epochs + 1):
         started = time.perf_counter()
         sums = _train_epoch(model, optimizer, split, weights, config, epoch, done)
@@ -140,7 +147,7 @@ def _train_epoch(
     model: MoPoE,
     optimizer: torch.optim.Optimizer,
     split: Split,
-    weights: dict[str, float],
+    weights: Weights,
     config: TrialConfig,
     epoch: int,
     done: _Done,
@@ -153,8 +160,9 @@ def _train_epoch(
     n_steps = math.ceil(len(split) / config.batch_size)
     model.train()
     for index_B in order.split(config.batch_size):
-        beta = beta_at(done.step, n_steps, config)
-        terms = _terms(model, split.batch(index_B, device), weights, config, beta, done.step)
+        now = replace(weights, beta=beta_at(done.step, n_steps, config))
+        present_MB = None if split.present is None else split.present[index_B].t()
+        terms = _terms(model, split.batch(index_B, device), present_MB, now, config, done.step)
         optimizer.zero_grad(set_to_none=True)
         terms.loss.backward()
         optimizer.step()
@@ -174,20 +182,50 @@ def _train_epoch(
 
 
 def _terms(
-    model: MoPoE, x: dict[str, Tensor], weights: dict[str, float], config: TrialConfig, beta: float, step: int
+    model: MoPoE,
+    x: dict[str, Tensor],
+    present_MB: Tensor | None,
+    weights: Weights,
+    config: TrialConfig,
+    step: int,
 ) -> Terms:
     """Return the objective of a batch with the noise of one step."""
-    n, device = len(x[model.names[0]]), model.weights_S.device
+    n, n_modalities, device = len(x[model.names[0]]), len(model.names), model.active_A.device
     rng = generator(config.seed, "latent", step, device=device)
-    component_B = draw_components(config.mixture, model.weights_S, n, rng)
-    subsets = () if component_B is not None else (len(model.active_A),)
-    noise = torch.randn(*subsets, n, model.latent_dim, generator=rng, device=device)
-    unimodal = None
-    if model.unimodal_elbos:
-        unimodal = torch.randn(len(model.names), n, model.latent_dim, generator=rng, device=device)
-    return generalized_elbo(
-        model, x, component_B, noise, beta, unimodal_noise_MBZ=unimodal, likelihood_weights=weights
+    shares = model.weights_S.detach() if present_MB is None else model.weights_given(present_MB).detach()
+    component_B = draw_components(config.mixture, shares, n, rng)
+    leading = () if config.estimator == "elbo" else (config.samples,)
+    if component_B is None:
+        leading = (*leading, len(model.active_A))
+    noise = torch.randn(*leading, n, model.latent_dim, generator=rng, device=device)
+    unimodal = style = None
+    if model.bound.unimodal_elbos:
+        unimodal = torch.randn(n_modalities, n, model.latent_dim, generator=rng, device=device)
+    if model.style_dim:
+        rows = math.prod(leading) * n
+        style = torch.randn(n_modalities, rows, model.style_dim, generator=rng, device=device)
+    draws = Draws(component_B=component_B, noise=noise, unimodal_MBZ=unimodal, style_MBW=style)
+    if config.estimator == "elbo":
+        return generalized_elbo(model, x, draws, weights, present_MB)
+    return importance_weighted_bound(model, x, draws, weights, config.estimator, present_MB)
+
+
+def hide(split: Split, config: TrialConfig) -> Split:
+    """Return the split with a share `config.missing` of its modalities hidden, at least one left per sample.
+
+    What a sample has lost is the same in every epoch, and fixed by the trial's seed.
+    """
+    if config.missing == 0:
+        return split
+    rng = generator(config.seed, "missing")
+    chance_NM = torch.rand(len(split), len(split.x), generator=rng, dtype=torch.float64).to(
+        split.labels.device
     )
+    if split.present is not None:
+        chance_NM = chance_NM.where(split.present, -1)
+    # The modality with the largest number stays whatever the share.
+    last_N1 = chance_NM.max(1, keepdim=True).values
+    return replace(split, present=(chance_NM >= config.missing) | (chance_NM == last_N1))
 
 
 def _resume(

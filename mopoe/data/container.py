@@ -36,6 +36,8 @@ class Split:
     """By modality name, [N, ...]: uint8, or floats in a unit of your own."""
     labels: Tensor
     """Class of each sample: int64 [N]."""
+    present: Tensor | None = None
+    """Which modality of which sample is there: bool [N, M] in the order of x; None if all are."""
 
     def __len__(self) -> int:
         """Return the number of samples N."""
@@ -47,11 +49,17 @@ class Split:
 
     def take(self, index: Tensor) -> "Split":
         """Return the samples at an index: positions, or a mask."""
-        return Split({name: x[index] for name, x in self.x.items()}, self.labels[index])
+        present = None if self.present is None else self.present[index]
+        return Split({name: x[index] for name, x in self.x.items()}, self.labels[index], present)
+
+    def complete(self) -> "Split":
+        """Return the samples none of whose modalities is missing."""
+        return self if self.present is None else self.take(self.present.all(1))
 
     def to(self, device: torch.device) -> "Split":
         """Return the split with its tensors on the device."""
-        return Split({name: x.to(device) for name, x in self.x.items()}, self.labels.to(device))
+        present = None if self.present is None else self.present.to(device)
+        return Split({name: x.to(device) for name, x in self.x.items()}, self.labels.to(device), present)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +95,8 @@ def fingerprint(splits: Mapping[str, Split]) -> str:
     """Return a short hash of the content of the splits, wherever they came from."""
     content = hashlib.sha256()
     for name in SPLITS:
-        for x in (*splits[name].x.values(), splits[name].labels):
+        present = splits[name].present
+        for x in (*splits[name].x.values(), splits[name].labels, *(() if present is None else (present,))):
             content.update(repr((name, tuple(x.shape), x.dtype)).encode())
             content.update(np.ascontiguousarray(x.numpy()).view(np.uint8).data)
     return content.hexdigest()[:12]
@@ -145,6 +154,7 @@ def save_splits(path: Path, splits: Mapping[str, Split], about: Mapping[str, Any
     """Write the splits to one file, with what is to be known about them (`read_about`) in its head."""
     tensors = {f"{name}/{m}": x.contiguous() for name, s in splits.items() for m, x in s.x.items()}
     tensors |= {f"{name}/labels": s.labels.contiguous() for name, s in splits.items()}
+    tensors |= {f"{name}/present": s.present for name, s in splits.items() if s.present is not None}
     # One entry alone, as the format keeps no order among several: equal data make equal files.
     save_file(tensors, path, None if about is None else {"about": json.dumps(about)})
 
@@ -189,6 +199,8 @@ def map_splits(path: Path, modalities: tuple[ModalitySpec, ...]) -> dict[str, Sp
                     "delete the file and it is built anew"
                 )
         splits[name] = Split(
-            {m.name: tensors[f"{name}/{m.name}"] for m in modalities}, tensors[f"{name}/labels"]
+            {m.name: tensors[f"{name}/{m.name}"] for m in modalities},
+            tensors[f"{name}/labels"],
+            tensors.get(f"{name}/present"),
         )
     return splits

@@ -18,6 +18,8 @@ class ModalitySpec:
     """Unique among the data set's modalities; used in labels, columns and file names."""
     shape: tuple[int, ...]
     """Shape of one sample: (channels, height, width) for images."""
+    elements: int | None = None
+    """What it counts for beside other modalities, as a number of elements; None for those of its shape."""
     network: str = "mopoe.networks.polymnist:image"
     """The function that builds its encoder and decoder; see `mopoe.networks`."""
 

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from mopoe.data.container import Split
 from mopoe.evaluation.classifiers import Classifiers
-from mopoe.gaussian import kl_to_prior
-from mopoe.model import MoPoE
-from mopoe.noise import sample_noise
+from mopoe.evaluation.latents import conditional_latents, prior_latents
+from mopoe.model import Encoded, MoPoE
 
 ROWS = 512
 """Latents decoded at a time: enough to keep a core busy, small enough for its caches."""
@@ -48,15 +47,13 @@ def conditional_coherence(
     with torch.inference_mode():
         for start, stop in _chunks(min(n, len(split)), max(1, ROWS // n_subsets)):
             x = split.batch(slice(start, stop), device)
-            mu_SBZ, precision_SBZ = model.posteriors(*model.encode(x))
-            shape = (n_subsets, model.latent_dim)
-            noise_BSZ = sample_noise(seed, "conditional coherence", start, stop, shape, device)
-            z_SBZ = mu_SBZ + noise_BSZ.transpose(0, 1) * precision_SBZ.rsqrt()
+            q = model.encode(x)
+            z_SBZ, style_MRW = conditional_latents(model, q, seed, "conditional coherence", start, stop)
             labels_B = split.labels[start:stop].to(device)
-            means = model.means(z_SBZ.flatten(0, 1))
+            means = model.means(z_SBZ.flatten(0, 1), style_MRW)
             predicted = [classifiers.predict(name, means[name]).view(n_subsets, -1) for name in model.names]
             correct.append((torch.stack(predicted, -1) == labels_B[:, None]).transpose(0, 1))
-            kl.append(kl_to_prior(mu_SBZ, precision_SBZ).t())
+            kl.append(subset_kl(model, q).t())
     return Conditional(torch.cat(correct).cpu(), torch.cat(kl).cpu())
 
 
@@ -65,11 +62,21 @@ def joint_coherence(model: MoPoE, classifiers: Classifiers, n: int, seed: int, d
     agreed = 0
     with torch.inference_mode():
         for start, stop in _chunks(n, ROWS):
-            z_BZ = sample_noise(seed, "joint coherence", start, stop, (model.latent_dim,), device)
-            means = model.means(z_BZ)
+            means = model.means(*prior_latents(model, seed, "joint coherence", start, stop, device))
             labels_MB = torch.stack([classifiers.predict(name, means[name]) for name in model.names])
             agreed += int((labels_MB == labels_MB[0]).all(0).sum())
     return agreed / n
+
+
+def subset_kl(model: MoPoE, q: Encoded) -> Tensor:
+    """Return the KL of every subset's posterior to the prior, in nats: [S, B].
+
+    For a mixture of experts it is the mean over the modalities, which bounds the mixture's from above.
+    """
+    if model.bound.mixture_of_experts:
+        kl_MB = model.family.kl_to_prior(q.mu_MBZ, q.precision_MBZ)
+        return model.members_SM @ kl_MB / model.members_SM.sum(1, keepdim=True)
+    return model.family.kl_to_prior(*model.posteriors(q))
 
 
 def _chunks(n: int, size: int) -> Iterator[tuple[int, int]]:

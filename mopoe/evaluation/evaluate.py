@@ -57,7 +57,7 @@ class Evaluator:
     def measure(self, model: MoPoE, *, pictures: bool) -> Evaluation:
         """Return all measurements of a model, which is left in eval mode."""
         started = time.perf_counter()
-        c, split = self.config, self.data.split(self.config.split)
+        c, split = self.config, self.data.split(self.config.split).complete()
         model.eval()
         conditional = conditional_coherence(
             model, split, self.classifiers, c.coherence_samples, c.seed, self.device

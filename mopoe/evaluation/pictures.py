@@ -4,6 +4,7 @@ Axes: B batch, Z latent.
 """
 
 import io
+from collections.abc import Mapping
 
 import torch
 from PIL import Image
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from mopoe.data.container import Split
 from mopoe.evaluation.classifiers import Classifiers
+from mopoe.evaluation.latents import conditional_latents, prior_latents
 from mopoe.model import MoPoE
-from mopoe.noise import generator
 from mopoe.records import Picture
 
 
@@ -33,23 +34,20 @@ def draw_pictures(
             Picture(kind="input", source_mask=0, target=name, png=strip(x[name]), labels=labels)
             for name in model.names
         ]
-        mu_SBZ, precision_SBZ = model.posteriors(*model.encode(x))
+        # The same noise for every source, so that strips differ by what was observed alone.
+        q = model.encode(x)
+        z_SBZ, style_MRW = conditional_latents(model, q, seed, "pictures", 0, n, same_noise=True)
         for size in range(1, len(model.names) + 1):
             mask = (1 << size) - 1
             s = model.masks.index(mask)
-            # The same noise for every source, so that strips differ by what was observed alone.
-            noise_BZ = torch.randn(
-                mu_SBZ[s].shape, generator=generator(seed, "pictures", device=device), device=device
-            )
-            z_BZ = mu_SBZ[s] + noise_BZ * precision_SBZ[s].rsqrt()
-            strips += _decoded(model, z_BZ, classifiers, "conditional", mask)
-        rng = generator(seed, "pictures from the prior", device=device)
-        z_BZ = torch.randn(n, model.latent_dim, generator=rng, device=device)
-        strips += _decoded(model, z_BZ, classifiers, "joint", 0)
+            style_MBW = None if style_MRW is None else style_MRW[:, s * n : (s + 1) * n]
+            strips += _decoded(model.means(z_SBZ[s], style_MBW), classifiers, "conditional", mask)
+        drawn = model.means(*prior_latents(model, seed, "pictures from the prior", 0, n, device))
+        strips += _decoded(drawn, classifiers, "joint", 0)
     return tuple(strips)
 
 
-def _decoded(model: MoPoE, z_BZ: Tensor, classifiers: Classifiers, kind: str, mask: int) -> list[Picture]:
+def _decoded(means: Mapping[str, Tensor], classifiers: Classifiers, kind: str, mask: int) -> list[Picture]:
     return [
         Picture(
             kind=kind,
@@ -58,7 +56,7 @@ def _decoded(model: MoPoE, z_BZ: Tensor, classifiers: Classifiers, kind: str, ma
             png=strip(mean),
             labels=tuple(classifiers.predict(name, mean).tolist()),
         )
-        for name, mean in model.means(z_BZ).items()
+        for name, mean in means.items()
     ]
 
 

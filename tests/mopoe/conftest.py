@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Laplace, Normal, kl_divergence
 
+from mopoe.bound import Bound
 from mopoe.likelihoods import Likelihood
 from mopoe.modality import Modality
 from mopoe.model import MoPoE
@@ -107,7 +108,7 @@ def in_double() -> Callable[..., MoPoE]:
             name: Modality(InDouble(model.encoders[name]), model.decoders[name], model.likelihood(name))
             for name in model.names
         }
-        return MoPoE(parts, model.latent_dim, **settings).double()
+        return MoPoE(parts, model.latent_dim, Bound(**settings)).double()
 
     return convert
 

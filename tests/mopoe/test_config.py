@@ -17,7 +17,12 @@ def test_defaults_are_the_papers_polymnist_run() -> None:
     found = (c.beta, c.latent_dim, c.lr, c.epochs, c.batch_size, c.likelihood_scale, c.channels)
     assert found == (2.5, 512, 5e-4, 300, 256, 0.75, (32, 64, 128))
     assert (c.method, c.mixture, c.subset_weights, c.mixture_path) == ("mopoe", "stratified", None, None)
-    assert (c.prior_expert, c.likelihood_weights, c.beta_warmup_epochs, c.seed) == ("full", "none", 0, 0)
+    assert (c.prior_expert, c.likelihood_weights, c.beta_warmup_epochs, c.seed) == (
+        "full",
+        "dimensions",
+        0,
+        0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,15 +43,26 @@ def test_defaults_are_the_papers_polymnist_run() -> None:
         ("channels", (1, 2), "three numbers of at least 1"),
         ("channels", (1, 2, 0), "three numbers of at least 1"),
         ("prior_expert", "some", "one of full, all, none"),
-        ("method", "mvae", "one of mopoe, poe, moe"),
+        ("method", "mvae", "one of mopoe, poe, moe, mvtcae"),
         ("mixture", "random", "one of stratified, categorical, batch_split, all"),
-        ("likelihood_weights", "size", "one of none, dimensions"),
+        ("likelihood_weights", "size", "one of dimensions, none"),
         ("mixture_path", -1.5, "between -1 and 1"),
         ("mixture_path", math.nan, "between -1 and 1"),
         ("beta_warmup_epochs", -1, "at least 0"),
         ("initialisation", "zeros", "one of torch, he"),
         ("initial_logvar", -21.0, "between -20 and 20"),
         ("initial_logvar", math.nan, "between -20 and 20"),
+        ("likelihood_weights", (1.0, -1.0), "numbers of at least 0"),
+        ("style_weights", (1.0, math.inf), "numbers of at least 0"),
+        ("style_dim", -1, "at least 0"),
+        ("beta_style", -1.0, "a number of at least 0"),
+        ("beta_schedule", "step", "one of linear, cosine, cyclical"),
+        ("tc_ratio", 1.5, "between 0 and 1"),
+        ("missing", 1.0, "between 0 and 0.99"),
+        ("posterior", "student", "one of gaussian, laplace"),
+        ("estimator", "vimco", "one of elbo, iwae, dreg"),
+        ("samples", 0, "at least 1"),
+        ("likelihood", "beta", "one of laplace, normal, bernoulli"),
     ],
 )
 def test_impossible_values_are_refused_with_a_sentence(name: str, bad: Any, must: str) -> None:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mopoe.bound import Bound
 from mopoe.data.container import MultimodalData, Split
 from mopoe.grids import import_torchvision, sample_grid, save_grid
 from mopoe.likelihoods import Laplace
@@ -33,7 +34,7 @@ def painter(modality: Callable[..., Modality]) -> MoPoE:
         return lambda z: (z + shift)[:, :, None, None].expand(-1, 3, 28, 28)
 
     parts = {name: modality(encode, decode(shift), Laplace()) for name, shift in (("a", 0.0), ("b", 0.1))}
-    return MoPoE(parts, 1, prior_expert="none")
+    return MoPoE(parts, 1, Bound(prior_expert="none"))
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import nn
 
+from mopoe.bound import Bound
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
 from mopoe.likelihoods import Bernoulli, Laplace, Normal
 from mopoe.modality import Modality
-from mopoe.model import MoPoE, build_model
+from mopoe.model import Encoded, MoPoE, build_model
 
 CONFIG = TrialConfig(latent_dim=3, channels=(2, 2, 2))
 
@@ -35,7 +36,7 @@ def two_vectors(**settings: object) -> MoPoE:
             "b": Modality(head(1.0), nn.Tanh(), Bernoulli()),
         },
         2,
-        **settings,  # type: ignore[arg-type]
+        Bound(**settings),  # type: ignore[arg-type]
     )
 
 
@@ -46,7 +47,8 @@ def test_the_prior_expert_enters_the_products_it_should(prior_expert: str, expec
     """Precision 1 is added to no product, the full set's, or all."""
     model = two_vectors(prior_expert=prior_expert)
     mu = torch.full((2, 1, 2), 3.0)
-    found_mu, precision = model.posteriors(mu, torch.ones(2, 1, 2))
+    nothing = torch.zeros(2, 1, 0)
+    found_mu, precision = model.posteriors(Encoded(mu, torch.ones(2, 1, 2), nothing, nothing))
     counts = torch.tensor([1.0, 1.0, 2.0])
     prior = torch.tensor(expected)
     torch.testing.assert_close(precision[:, 0, 0], counts + prior)
@@ -62,7 +64,8 @@ def test_weights_are_those_of_the_subsets() -> None:
 def test_encoding_gives_precisions_in_the_order_of_the_modalities() -> None:
     """The precision is exp(-logvar), row m is modality m whatever the order of the samples' names."""
     x = {"b": torch.tensor([[0.5, 1.0]]), "a": torch.tensor([[2.0, 4.0]])}
-    mu, precision = two_vectors().encode(x)
+    q = two_vectors().encode(x)
+    mu, precision = q.mu_MBZ, q.precision_MBZ
     torch.testing.assert_close(mu, torch.tensor([[[2.0, 4.0]], [[1.5, 2.0]]]))
     torch.testing.assert_close(precision, torch.exp(-mu / 2))
 
@@ -134,9 +137,13 @@ def test_a_built_model_follows_its_config(tiny_data: MultimodalData) -> None:
 def test_a_built_model_follows_its_method(tiny_data: MultimodalData) -> None:
     """The products used in evaluation have the prior where the method has it."""
     poe = build_model(replace(CONFIG, method="poe"), tiny_data.modalities)
-    assert (poe.prior_S.tolist(), poe.weights_S.tolist(), poe.unimodal_elbos) == ([1] * 3, [0, 0, 1], True)
+    assert (poe.prior_S.tolist(), poe.weights_S.tolist(), poe.bound.unimodal_elbos) == (
+        [1] * 3,
+        [0, 0, 1],
+        True,
+    )
     moe = build_model(replace(CONFIG, method="moe"), tiny_data.modalities)
-    assert (moe.prior_S.tolist(), moe.unimodal_elbos) == ([0, 0, 1], False)
+    assert (moe.prior_S.tolist(), moe.bound.unimodal_elbos) == ([0, 0, 1], False)
     assert (moe.weights_S.tolist(), moe.active_A.tolist()) == ([0.5, 0.5, 0], [0, 1])
 
 
@@ -144,5 +151,5 @@ def test_other_shapes_than_28_pixels_are_an_error() -> None:
     """The message names the modality and its shape, and says what to do."""
     with pytest.raises(ConfigError, match=r"^modality 't' has shape \[8\], but the PolyMNIST networks read "):
         build_model(CONFIG, (ModalitySpec(name="t", shape=(8,)),))
-    with pytest.raises(ConfigError, match=r"has shape \[3, 32, 32\].*build mopoe.MoPoE with encoders and"):
+    with pytest.raises(ConfigError, match=r"has shape \[3, 32, 32\].*name other networks in its Mod"):
         build_model(CONFIG, (ModalitySpec(name="t", shape=(3, 32, 32)),))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from mopoe.bound import Bound
 from mopoe.data.container import MultimodalData, Split
 from mopoe.data.registry import ModalitySpec
 from mopoe.evaluation.classifiers import Classifiers
@@ -75,7 +76,7 @@ def known(modality: Callable[..., Modality]) -> Callable[..., Known]:
                     for name, error in zip(names, errors, strict=True)
                 },
                 CLASSES + 1,
-                prior_expert="none",
+                Bound(prior_expert="none"),
             ),
             classifiers=Classifiers(
                 networks={name: nn.Identity().eval() for name in names},

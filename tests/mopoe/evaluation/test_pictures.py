@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from mopoe.bound import Bound
 from mopoe.data.container import Split
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.pictures import draw_pictures, strip
 from mopoe.likelihoods import Laplace
 from mopoe.modality import Modality
 from mopoe.model import MoPoE
-from mopoe.noise import generator
+from mopoe.noise import sample_noise
 from mopoe.records import Picture
 
 CPU = torch.device("cpu")
@@ -68,7 +69,7 @@ def drawn(modality: Callable[..., Modality]) -> tuple[MoPoE, tuple[Picture, ...]
     model = MoPoE(
         {"a": modality(encode, paint(0), Laplace()), "b": modality(encode, paint(30), Laplace())},
         1,
-        prior_expert="none",
+        Bound(prior_expert="none"),
     )
     a = torch.tensor(LEVELS, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 28, 28)
     split = Split({"a": a, "b": a + 60}, torch.tensor([1, 2, 3, 4, 5]))
@@ -108,7 +109,7 @@ def test_strips_show_what_was_observed_and_what_was_made_of_it(
 
 def test_prior_strips_share_one_latent_per_column(drawn: tuple[MoPoE, tuple[Picture, ...]]) -> None:
     """The seed's standard normal draws, painted by each modality."""
-    z = torch.randn(4, 1, generator=generator(7, "pictures from the prior"))[:, 0]
+    z = sample_noise(7, "pictures from the prior", 0, 4, (1,), CPU)[:, 0]
     for picture, shift in zip(drawn[1][-2:], (0, 30), strict=True):
         expected = (z + shift / 255).clamp(0, 1).mul(255).round().int().tolist()
         assert levels(picture) == expected
