@@ -418,7 +418,7 @@ def test_mvtcae_trades_the_kl_for_the_total_correlation() -> None:
 
 
 def test_learned_weights_follow_their_gradient() -> None:
-    """The loss is that of fixed weights softmax(logits) minus their entropy, and so is the logits' gradient."""
+    """The loss is that of fixed weights softmax(logits) minus their entropy; so is the logits' gradient."""
     model, x = private_model(Bound(learned_weights=True), style_dim=0)
     logits = torch.tensor([0.3, -0.5, 1.0], dtype=torch.float64)
     with torch.no_grad():
