@@ -12,6 +12,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from mopoe.gaussian import (
     at_least_float32,
     chosen_product,
+    kl_between,
     kl_to_prior,
     log_mixture,
     log_prior,
@@ -145,6 +146,30 @@ def test_kl_equals_that_of_torch_distributions() -> None:
     expected = kl_divergence(Normal(mu, precision**-0.5), Normal(torch.zeros_like(mu), torch.ones_like(mu)))
     torch.testing.assert_close(kl_to_prior(mu, precision), expected.sum(-1), atol=1e-12, rtol=1e-12)
     assert kl_to_prior(torch.zeros(2, 4), torch.ones(2, 4)).tolist() == [0.0, 0.0]
+
+
+def test_kl_between_two_gaussians_equals_that_of_torch_distributions() -> None:
+    """Summed over the latent axis, zero between equals, and the KL to the prior where p is the prior."""
+    (mu_q, mu_p), (precision_q, precision_p) = (t[:2] for t in experts(5))
+    expected = kl_divergence(Normal(mu_q, precision_q**-0.5), Normal(mu_p, precision_p**-0.5)).sum(-1)
+    found = kl_between(mu_q, precision_q, mu_p, precision_p)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+    assert float(kl_between(mu_q, precision_q, mu_q, precision_q).abs().max()) == 0
+    prior = kl_between(mu_q, precision_q, torch.zeros_like(mu_q), torch.ones_like(mu_q))
+    torch.testing.assert_close(prior, kl_to_prior(mu_q, precision_q), atol=1e-12, rtol=1e-12)
+
+
+def test_the_prior_expert_may_differ_by_sample() -> None:
+    """Rows of ones and zeros give, column by column, the products with and without it."""
+    mu, precision = experts(2)
+    members = membership(subset_masks(2), 2).double()
+    n = mu.shape[1]
+    own = (torch.arange(n) % 2).double().expand(3, n)
+    found = product_of_experts(mu, precision, members, own)
+    for value in (0.0, 1.0):
+        plain = product_of_experts(mu, precision, members, torch.full((3,), value, dtype=torch.float64))
+        for a, b in zip(found, plain, strict=True):
+            assert torch.equal(a[:, own[0] == value], b[:, own[0] == value])
 
 
 def test_the_prior_density_equals_that_of_torch_distributions() -> None:

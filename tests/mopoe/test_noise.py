@@ -138,3 +138,23 @@ def test_every_kind_of_mixture_has_its_draw() -> None:
     assert blocks is not None
     assert blocks.tolist() == [s for s in range(6) for _ in range(2)] + [6] * 8
     assert draw_components("all", uniform(3), 20, a) is None
+
+
+def test_each_sample_may_have_weights_of_its_own() -> None:
+    """Alike weights give the draws of shared ones; a sample's draws follow its own column."""
+    shared = torch.tensor([0.1, 0.4, 0.5], dtype=torch.float64)
+    for kind in ("stratified", "categorical"):
+        one, own = (
+            draw_components(kind, weights, 50, torch.Generator().manual_seed(3))
+            for weights in (shared, shared[:, None].expand(3, 50))
+        )
+        assert one is not None
+        assert own is not None
+        assert torch.equal(one, own)
+        weights = torch.tensor([[1.0, 0.0, 0.5], [0.0, 1.0, 0.0], [0.0, 0.0, 0.5]]).double()
+        rng = torch.Generator().manual_seed(4)
+        drawn = torch.stack([draw_components(kind, weights, 3, rng) for _ in range(1000)])  # type: ignore[misc]
+        assert drawn[:, 0].unique().tolist() == [0]
+        assert drawn[:, 1].unique().tolist() == [1]
+        assert float((drawn[:, 2] == 2).double().mean()) == pytest.approx(0.5, abs=4.5 * 0.5 / 1000**0.5)
+        assert not bool((drawn[:, 2] == 1).any())

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -281,3 +282,23 @@ def test_each_tenth_of_a_stratified_order_is_a_tenth_of_each_class() -> None:
         tenth = labels[order[start::10]]
         assert len(tenth) == 100
         assert np.abs(np.bincount(tenth) - np.bincount(labels) / 10).max() < 1
+
+
+def test_what_is_missing_goes_with_the_samples(tiny_data: MultimodalData, tmp_path: Path) -> None:
+    """It is taken, saved, mapped and hashed with them; `complete` leaves out the samples that lack one."""
+    here = torch.ones(22, 2, dtype=torch.bool)
+    here[3, 0] = here[5, 1] = False
+    split = replace(tiny_data.train, present=here)
+    taken = split.take(torch.tensor([3, 4])).present
+    assert taken is not None
+    assert taken.tolist() == [[False, True], [True, True]]
+    assert len(split.complete()) == 20
+    assert torch.equal(split.complete().labels[3:5], split.labels[[4, 6]])
+    assert tiny_data.train.complete() is tiny_data.train
+    splits = {"train": split, "validation": tiny_data.validation, "test": tiny_data.test}
+    save_splits(tmp_path / "s", splits)
+    found = map_splits(tmp_path / "s", tiny_data.modalities)
+    assert found["train"].present is not None
+    assert torch.equal(found["train"].present, here)
+    assert found["test"].present is None
+    assert fingerprint(splits) != fingerprint(splits | {"train": tiny_data.train})
