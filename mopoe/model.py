@@ -135,11 +135,15 @@ class MoPoE(nn.Module):
 
         A product is taken over the modalities of A that are there; with none of them it is the prior.
         """
+        return product_of_experts(q.mu_MBZ, q.precision_MBZ, *self.products(q, index))
+
+    def products(self, q: Encoded, index: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Return which modalities are in which product, [S, M], and whether the prior is: [S], or [S, B]."""
         members_SM, prior = self.members_SM[index], self.prior_S[index]
         if q.present_MB is not None:
             empty_SB = (members_SM @ q.present_MB.to(members_SM.dtype)) == 0
             prior = torch.maximum(prior[:, None], empty_SB.to(prior.dtype))
-        return product_of_experts(q.mu_MBZ, q.precision_MBZ, members_SM, prior)
+        return members_SM, prior
 
     def conditionals(self, q: Encoded, pick_SB: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return mean and precision [S, B, Z] of the posterior that each subset's latent is drawn from.

@@ -23,8 +23,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mopoe.gaussian import TINY, chosen_product, kl_between
+from mopoe.gaussian import GAUSSIAN, TINY, chosen_product, kl_between
 from mopoe.model import Encoded, MoPoE
+from mopoe.subset_kl import weighted_kl
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,9 @@ def generalized_elbo(
     """
     q = model.encode(x, present_MB)
     weights_AB = active_weights(model, q)
-    mu_ABZ, precision_ABZ = model.posteriors(q, model.active_A)
-    kl_AB = model.family.kl_to_prior(mu_ABZ, precision_ABZ)
-    kl = (weights_AB * kl_AB).sum(0).mean()
+    kl = _mixture_kl(model, q, weights_AB)
     if draws.component_B is None:
+        mu_ABZ, precision_ABZ = model.posteriors(q, model.active_A)
         z = model.family.draw(mu_ABZ, precision_ABZ, draws.noise).flatten(0, 1)
         found = model.log_prob(z, repeated(x, len(model.active_A)), style := draw_style(model, q, draws))
         log_p = {n: (weights_AB * rows.view(len(weights_AB), -1)).sum(0) for n, rows in found.items()}
@@ -104,7 +104,8 @@ def generalized_elbo(
     penalty = kl + weighted_style_kl
     if (share := model.bound.tc_ratio) is not None:
         fit, penalty = fit * (1 - share / len(model.names)), penalty - share * kl
-        kl_MB = kl_between(mu_ABZ[-1], precision_ABZ[-1], q.mu_MBZ, q.precision_MBZ.clamp(min=TINY))
+        mu_1BZ, precision_1BZ = model.posteriors(q, model.active_A)
+        kl_MB = kl_between(mu_1BZ, precision_1BZ, q.mu_MBZ, q.precision_MBZ.clamp(min=TINY))
         one_by_one = sum(kl_B * here[name] for name, kl_B in zip(model.names, kl_MB, strict=True))
         penalty = penalty + share / len(model.names) * one_by_one.mean()
     loss = fit + weights.beta * penalty
@@ -153,6 +154,15 @@ def presence(model: MoPoE, q: Encoded) -> dict[str, Tensor | float]:
 def repeated(x: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
     """Return the batch n times, one after the other."""
     return {name: values.repeat(n, *(1,) * (values.dim() - 1)) for name, values in x.items()}
+
+
+def _mixture_kl(model: MoPoE, q: Encoded, weights_AB: Tensor) -> Tensor:
+    """Return sum_A w_A KL( q(z | X_A) || p(z) ), the mean over the batch."""
+    if model.family is GAUSSIAN and not model.bound.learned_weights:
+        products = model.products(q, model.active_A)
+        return weighted_kl(q.mu_MBZ, q.precision_MBZ, *products, weights_AB).mean()
+    kl_AB = model.family.kl_to_prior(*model.posteriors(q, model.active_A))
+    return (weights_AB * kl_AB).sum(0).mean()
 
 
 def _style_kl(
