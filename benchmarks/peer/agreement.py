@@ -102,7 +102,7 @@ def losses(m: int, z: int, n: int, dtype: torch.dtype) -> list[Row]:
         ("PoE, joint ELBO", alone, peer("MVAE", alone, **of_joint_elbo, **common), [noise_BZ]),
         ("MVAE", product, peer("MVAE", product, warmup=0, **common), [noise_BZ, *noise_MBZ]),
     ):
-        a = mopoe.generalized_elbo(
+        terms = mopoe.generalized_elbo(
             ours,
             x,
             block_components(ours.weights_S, n),
@@ -110,12 +110,14 @@ def losses(m: int, z: int, n: int, dtype: torch.dtype) -> list[Row]:
             BETA,
             unimodal_noise_MBZ=noise_MBZ if ours.unimodal_elbos else None,
             likelihood_weights=weights,
-        ).loss
+        )
         with given(*draws):
-            b = theirs(dataset(x)).loss
-        add(f"{name}: loss", a, b)
+            found = theirs(dataset(x))
+        kl = "joint_divergence" if "joint_divergence" in found.metrics else "kld" + "_".join(x)
+        add(f"{name}: loss", terms.loss, found.loss)
+        add(f"{name}: KL", terms.kl, found.metrics[kl])
         if dtype is torch.float64:  # in float32 single elements of a gradient differ by more than 1e-5
-            add(f"{name}: gradient", gradient(ours, a), gradient(theirs, b))
+            add(f"{name}: gradient", gradient(ours, terms.loss), gradient(theirs, found.loss))
 
     # MMVAE estimates KL(q(z|X) || p(z)) of the mixture q from the draws; our loss has its closed-form bound.
     z_BMZ = (mu_SBZ[:m] + noise_MBZ * precision_SBZ[:m].rsqrt()).transpose(0, 1)
