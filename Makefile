@@ -3,11 +3,14 @@
 #   make test        the whole test suite
 #   make lint        format, lint and types
 #   make bench       what we claim, measured here
+#   make compare     our values beside those of multivae 1.0.3, which gets an environment of its own
+#   make compare-cost  the cost of evaluation beside multivae's
 PYTHON ?= python3.11
 BIN := .venv/bin
+PEER := .venv-multivae/bin/python
 SHELL := /bin/bash
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench compare compare-cost clean
 
 setup: .venv/.installed
 
@@ -33,5 +36,19 @@ bench: setup
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/initialisation.py
 
+compare: .venv-multivae/.installed
+	$(PEER) benchmarks/peer/agreement.py
+	$(PEER) benchmarks/peer/estimators.py
+
+compare-cost: .venv-multivae/.installed
+	$(PEER) benchmarks/peer/cost.py
+
+# Of the project's own dependencies only those that mopoe's models need.
+.venv-multivae/.installed: constraints.txt
+	test -x $(PEER) || $(PYTHON) -m venv .venv-multivae
+	$(PEER) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision safetensors filelock multivae==1.0.3
+	$(PEER) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
 clean:
-	rm -rf .venv results
+	rm -rf .venv .venv-multivae results
