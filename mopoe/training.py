@@ -76,7 +76,10 @@ def train(
     )
     for epoch in range(done.epoch + 1, config.epochs + 1):
         started = time.perf_counter()
-        sums = _train_epoch(model, optimizer, split, weights, config, epoch, done)
+        # Dropout draws from torch's global generator, which is seeded for the epoch and left as it was.
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(generator(config.seed, "dropout", epoch).initial_seed())
+            sums = _train_epoch(model, optimizer, split, weights, config, epoch, done)
         seconds = time.perf_counter() - started
         done.epoch = epoch
         evaluation = evaluate(model, epoch) if evaluate is not None else None

@@ -49,7 +49,7 @@ def linear_model(w_MXZ: Tensor) -> mopoe.MoPoE:
 
 def mean_of_mixed_up(model: mopoe.MoPoE, x: dict[str, Tensor]) -> Tensor:
     """Return the released estimate: the product of all experts proposes, [K, B] is read as [B, K]."""
-    mu_1BZ, precision_1BZ = (t[-1:] for t in model.posteriors(*model.encode(x)))
+    mu_1BZ, precision_1BZ = (t[-1:] for t in model.posteriors(model.encode(x)))
     z_KBZ = mu_1BZ + torch.randn(K, *mu_1BZ.shape[1:]) * precision_1BZ.rsqrt()
     log_q_KB = log_mixture(z_KBZ.transpose(0, 1), mu_1BZ, precision_1BZ, torch.ones(1)).t()
     terms = model.log_prob(z_KBZ.flatten(0, 1), {name: a.repeat(K, 1) for name, a in x.items()})

@@ -469,6 +469,29 @@ def test_networks_of_your_own_train() -> None:
     assert not any(torch.equal(before[name], p) for name, p in model.named_parameters())
 
 
+def test_dropout_is_a_function_of_seed_and_epoch(tmp_path: Path) -> None:
+    """Networks with dropout train alike twice and across a resume, and the global generator is left alone."""
+
+    def dropping() -> MoPoE:
+        model = mlps()
+        model.decoders["v"] = nn.Sequential(nn.Dropout(0.5), model.decoders["v"])
+        return model
+
+    whole, expected = run(SMALL, vectors(), model=dropping())
+    again, reports = run(SMALL, vectors(), model=dropping())
+    assert reports == expected
+    assert same_weights(whole, again)
+    path = tmp_path / "c.safetensors"
+    run(replace(SMALL, epochs=1), vectors(), model=dropping(), checkpoint=path)
+    torch.rand(3)
+    resumed, rest = run(SMALL, vectors(), model=dropping(), checkpoint=path)
+    assert rest == expected[1:]
+    assert same_weights(whole, resumed)
+    model, before = dropping(), torch.get_rng_state()
+    run(SMALL, vectors(), model=model)
+    assert torch.equal(before, torch.get_rng_state())
+
+
 def test_networks_of_your_own_resume(tmp_path: Path) -> None:
     """Their checkpoints hold what going on needs."""
     whole, expected = run(SMALL, vectors(), model=mlps())
