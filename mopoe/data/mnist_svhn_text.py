@@ -44,7 +44,7 @@ _FORMAT = 1
 
 
 def load(path: str, seed: int = 0, pairings: int = 20) -> MultimodalData:
-    """Return the data set, converted on first use (a minute) and then mapped from the cache.
+    """Return the data set, converted on first use (seconds) and then mapped from the cache.
 
     Args:
         path: the folder of the source files.

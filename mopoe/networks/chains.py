@@ -26,15 +26,7 @@ class Encoder(nn.Module):
 def chain(
     config: TrialConfig, encoder: Encoder, decoder: list[nn.Module], likelihood: Likelihood, start: float
 ) -> Modality:
-    """Return a modality's parts, initialised.
-
-    Args:
-        config: the trial's settings.
-        encoder: the encoder.
-        decoder: the decoder's layers; its output is the last that has weights.
-        likelihood: what the output means.
-        start: bias of the output with "he" initialisation.
-    """
+    """Return a modality's parts, initialised; `start` is the bias of the decoder's last layer with "he"."""
     output = [layer for layer in decoder if isinstance(layer, Layer)][-1]
     layers = nn.Sequential(*decoder)
     initialise(config, encoder, layers, mu=encoder.mu, logvar=encoder.logvar, output=output, start=start)
