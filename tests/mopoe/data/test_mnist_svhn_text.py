@@ -305,9 +305,9 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
 
 
 def test_training_on_real_digits_lowers_the_loss(mnist: Path, tmp_path: Path, write_idx: Write) -> None:
-    """600 of MNIST's test digits, in colour in place of SVHN's; five epochs of the paper's networks."""
+    """400 of MNIST's test digits, in colour in place of SVHN's; three epochs of the paper's networks."""
     images, labels = read_mnist(*mnist_files(mnist)[0])
-    for name, part in (("train", slice(0, 500)), ("t10k", slice(500, 600))):
+    for name, part in (("train", slice(0, 300)), ("t10k", slice(300, 400))):
         write_idx(tmp_path / f"{name}-images-idx3-ubyte", images[part])
         write_idx(tmp_path / f"{name}-labels-idx1-ubyte", labels[part].astype(np.uint8))
         grey = np.pad(images[part], ((0, 0), (2, 2), (2, 2)))
@@ -315,10 +315,10 @@ def test_training_on_real_digits_lowers_the_loss(mnist: Path, tmp_path: Path, wr
         arrays["y"] = np.where(labels[part] == 0, 10, labels[part])[:, None]
         savemat(tmp_path / f"{'train' if name == 'train' else 'test'}_32x32.mat", arrays)
     data = load("mnist_svhn_text", path=str(tmp_path), pairings=2)
-    config = TrialConfig(latent_dim=20, lr=1e-3, batch_size=64, epochs=5, likelihood_weights="dimensions")
+    config = TrialConfig(latent_dim=20, lr=1e-3, batch_size=32, epochs=3, likelihood_weights="dimensions")
     reports: list[EpochReport] = []
     mopoe.train(config, data, reports.append)
     losses = [report.loss for report in reports]
-    assert losses[0] > losses[2] > losses[4]
+    assert losses[0] > losses[1] > losses[2]
     for name in NAMES:
-        assert reports[4].reconstruction[name] < reports[0].reconstruction[name]
+        assert reports[2].reconstruction[name] < reports[0].reconstruction[name]
