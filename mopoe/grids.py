@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mopoe.data.container import Split
 from mopoe.evaluation.latents import conditional_latents, prior_latents
+from mopoe.evaluation.pictures import as_images
 from mopoe.model import MoPoE
 
 _SCHEMAS = (
@@ -41,7 +42,7 @@ def import_torchvision() -> ModuleType:
 
 
 def sample_grid(model: MoPoE, split: Split, source_mask: int, n: int, seed: int) -> Tensor:
-    """Return a grid of images [3, H, W] in 0..1, one column per held-out sample.
+    """Return a grid of images [3, H, W] in 0..1, one column per held-out sample, all tiles of one size.
 
     The upper half shows the real modalities, the lower half what the model generates for every modality from
     the source subset; with an empty source (0) the lower half is drawn from the prior.
@@ -60,9 +61,18 @@ def sample_grid(model: MoPoE, split: Split, source_mask: int, n: int, seed: int)
             means = model.means(z_SBZ[s], None if style_MRW is None else style_MRW[:, s * n : (s + 1) * n])
         else:
             means = model.means(*prior_latents(model, seed, "grid", 0, n, torch.device("cpu")))
-        rows = [x[name] for name in model.names] + [means[name].clamp(0, 1) for name in model.names]
-    grid: Tensor = utils.make_grid(torch.cat(rows), nrow=n, padding=2, pad_value=1.0)
+        rows = [as_images(part[name]) for part in (x, means) for name in model.names]
+    height, width = (max(row.shape[axis] for row in rows) for axis in (2, 3))
+    tiles = [_padded(row, height, width) for row in rows]
+    grid: Tensor = utils.make_grid(torch.cat(tiles), nrow=n, padding=2, pad_value=1.0)
     return grid
+
+
+def _padded(x_BCHW: Tensor, height: int, width: int) -> Tensor:
+    """Return coloured images with a white margin, equal on opposite sides but for a pixel."""
+    down, right = height - x_BCHW.shape[2], width - x_BCHW.shape[3]
+    margins = (right // 2, right - right // 2, down // 2, down - down // 2)
+    return torch.nn.functional.pad(x_BCHW.expand(-1, 3, -1, -1), margins, value=1.0)
 
 
 def save_grid(grid: Tensor, path: Path) -> None:

@@ -9,8 +9,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mopoe.data.registry import ModalitySpec, Option
+from mopoe.data.registry import DATA_SETS, ModalitySpec, Option
 from mopoe.errors import DataError
 
 SPLITS = ("train", "validation", "test")
+Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""Images [N, ...] and the class of each [N]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,11 @@ class Split:
     """The paired samples of one split."""
 
     x: Mapping[str, Tensor]
-    """By modality name, [N, ...]: uint8, or floats in a unit of your own."""
+    """By modality name, [N, ...] or [rows, ...]: uint8, or floats in a unit of your own."""
     labels: Tensor
     """Class of each sample: int64 [N]."""
+    rows: Mapping[str, Tensor] = field(default_factory=dict)
+    """Of modalities that reuse what they hold: the row of x in each sample, int32 [N]."""
     present: Tensor | None = None
     """Which modality of which sample is there: bool [N, M] in the order of x; None if all are."""
 
@@ -45,12 +49,17 @@ class Split:
 
     def batch(self, index_B: Tensor | slice, device: torch.device) -> dict[str, Tensor]:
         """Return samples by modality name as floats on the device (`to_unit`), images channels-last."""
-        return {name: to_unit(x[index_B].to(device)) for name, x in self.x.items()}
+        return {name: to_unit(self.stored(name, index_B).to(device)) for name in self.x}
+
+    def stored(self, name: str, index_B: Tensor | slice) -> Tensor:
+        """Return samples of one modality as they are held: [B, ...]."""
+        return self.x[name][self.rows[name][index_B] if name in self.rows else index_B]
 
     def take(self, index: Tensor) -> "Split":
-        """Return the samples at an index: positions, or a mask."""
-        present = None if self.present is None else self.present[index]
-        return Split({name: x[index] for name, x in self.x.items()}, self.labels[index], present)
+        """Return the samples at an index: positions, or a mask. What is reused is not copied."""
+        x = {name: x if name in self.rows else x[index] for name, x in self.x.items()}
+        rows = {name: row[index] for name, row in self.rows.items()}
+        return Split(x, self.labels[index], rows, None if self.present is None else self.present[index])
 
     def complete(self) -> "Split":
         """Return the samples none of whose modalities is missing."""
@@ -58,8 +67,9 @@ class Split:
 
     def to(self, device: torch.device) -> "Split":
         """Return the split with its tensors on the device."""
+        x, rows = ({name: t.to(device) for name, t in part.items()} for part in (self.x, self.rows))
         present = None if self.present is None else self.present.to(device)
-        return Split({name: x.to(device) for name, x in self.x.items()}, self.labels.to(device), present)
+        return Split(x, self.labels.to(device), rows, present)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +105,9 @@ def fingerprint(splits: Mapping[str, Split]) -> str:
     """Return a short hash of the content of the splits, wherever they came from."""
     content = hashlib.sha256()
     for name in SPLITS:
-        present = splits[name].present
-        for x in (*splits[name].x.values(), splits[name].labels, *(() if present is None else (present,))):
+        split = splits[name]
+        present = () if split.present is None else (split.present,)
+        for x in (*split.x.values(), *split.rows.values(), split.labels, *present):
             content.update(repr((name, tuple(x.shape), x.dtype)).encode())
             content.update(np.ascontiguousarray(x.numpy()).view(np.uint8).data)
     return content.hexdigest()[:12]
@@ -108,6 +119,20 @@ def stratified_order(labels: NDArray[np.int64], rng: np.random.Generator) -> NDA
     Each tenth element of it is a tenth of all samples and, but for one, of each class.
     """
     return np.concatenate([rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)])
+
+
+def hold_out(sources: Sequence[Labelled], rng: np.random.Generator) -> dict[str, Labelled]:
+    """Return three splits by name, of one source or of two: for training, and for testing.
+
+    A tenth of each class of the first is for validation; if it is alone, another tenth is for testing.
+    """
+    images, labels = sources[0]
+    order = stratified_order(labels, rng)
+    place = np.arange(len(order)) % 10
+    alone = len(sources) == 1
+    index = {"validation": place == 0, "test": place == 5, "train": (place > 0) & ~(alone & (place == 5))}
+    splits = {name: (images[order[among]], labels[order[among]]) for name, among in index.items()}
+    return splits if alone else splits | {"test": sources[1]}
 
 
 def to_unit(x: Tensor) -> Tensor:
@@ -154,6 +179,9 @@ def save_splits(path: Path, splits: Mapping[str, Split], about: Mapping[str, Any
     """Write the splits to one file, with what is to be known about them (`read_about`) in its head."""
     tensors = {f"{name}/{m}": x.contiguous() for name, s in splits.items() for m, x in s.x.items()}
     tensors |= {f"{name}/labels": s.labels.contiguous() for name, s in splits.items()}
+    tensors |= {
+        f"{name}/rows/{m}": row.contiguous() for name, s in splits.items() for m, row in s.rows.items()
+    }
     tensors |= {f"{name}/present": s.present for name, s in splits.items() if s.present is not None}
     # One entry alone, as the format keeps no order among several: equal data make equal files.
     save_file(tensors, path, None if about is None else {"about": json.dumps(about)})
@@ -201,6 +229,24 @@ def map_splits(path: Path, modalities: tuple[ModalitySpec, ...]) -> dict[str, Sp
         splits[name] = Split(
             {m.name: tensors[f"{name}/{m.name}"] for m in modalities},
             tensors[f"{name}/labels"],
+            {m.name: tensors[key] for m in modalities if (key := f"{name}/rows/{m.name}") in tensors},
             tensors.get(f"{name}/present"),
         )
     return splits
+
+
+def map_data(path: Path, name: str, options: Mapping[str, Option], fingerprint: str) -> MultimodalData:
+    """Return a registered data set of ten classes, its splits memory-mapped from a file.
+
+    Raises:
+        DataError: the file is damaged, or a tensor is missing or has the wrong shape.
+    """
+    modalities = DATA_SETS[name].modalities
+    return MultimodalData(
+        name=name,
+        options=options,
+        fingerprint=fingerprint,
+        modalities=modalities,
+        n_classes=10,
+        **map_splits(path, modalities),
+    )

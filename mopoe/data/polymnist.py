@@ -24,7 +24,7 @@ from mopoe.data.container import (
     cache_dir,
     cached_file,
     fingerprint,
-    map_splits,
+    map_data,
     read_about,
     save_splits,
     stratified_order,
@@ -37,47 +37,36 @@ _FORMAT = 1
 """Raised whenever a folder is converted differently, so that older cached files are not used."""
 
 
-def load(path: str, seed: int = 0) -> MultimodalData:
+def load(path: str, seed: int = 0, *, name: str = "polymnist") -> MultimodalData:
     """Return the data set, converted on first use (a minute for PNG files) and then mapped from the cache.
 
     Args:
         path: the folder `MMNIST` in either released layout, or a file made by `build`.
         seed: fixes which tenth of a train folder is the validation split, and the order of the samples; for
             a file, the seed of `build`.
+        name: the data set, of those with these layouts.
 
     Raises:
         ConfigError: the seed is negative, or not the file's.
         DataError: there is nothing at the path, or it is damaged; the message names the file.
     """
-    modalities = DATA_SETS["polymnist"].modalities
+    modalities = DATA_SETS[name].modalities
     if seed < 0:
         raise ConfigError(f"the seed of the data set is {seed}, but must be at least 0")
     source = Path(path).expanduser()
     if source.is_file():
-        file = _built(source, seed)
+        file = _built(source, seed, name)
     elif source.is_dir():
         file = _converted(source, seed, modalities)
     else:
-        raise DataError(
-            f"{source}: there is no such file or folder; {DATA_SETS['polymnist'].required['path']}"
-        )
-    splits = map_splits(file, modalities)
-    return MultimodalData(
-        name="polymnist",
-        options={"path": str(path), "seed": seed},
-        fingerprint=read_about(file)["fingerprint"],
-        modalities=modalities,
-        n_classes=10,
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
-    )
+        raise DataError(f"{source}: there is no such file or folder; {DATA_SETS[name].required['path']}")
+    return map_data(file, name, {"path": str(path), "seed": seed}, read_about(file)["fingerprint"])
 
 
-def _built(file: Path, seed: int) -> Path:
+def _built(file: Path, seed: int, name: str) -> Path:
     about = read_about(file)
-    if about.get("data") != "polymnist":
-        raise DataError(f"{file}: not a file made by `sweep data build polymnist`")
+    if about.get("data") != name:
+        raise DataError(f"{file}: not a file made by `sweep data build {name}`")
     if about["seed"] != seed:
         raise ConfigError(f"{file}: was built with seed {about['seed']}, but the option seed is {seed}")
     return file

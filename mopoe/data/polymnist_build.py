@@ -1,8 +1,11 @@
-"""PolyMNIST made from MNIST's idx files and five photographs, by the released recipe.
+"""PolyMNIST, and its translated variant, made from MNIST's idx files and five photographs.
 
 The digits are split before they are paired, so no handwriting is in two splits. With MNIST's training digits
 a tenth of them is for validation and its test digits are for testing; where only one of the two files is
 there, its digits are split into 8/10, 1/10 and 1/10. What was done is written into the file's head.
+
+For translated PolyMNIST the digits are shrunk to 21 pixels and then put at a random place, another one in
+each modality (Daunhawer et al. 2022; scale and places are those of MultiVae's `TranslatedMMNIST`).
 """
 
 import contextlib
@@ -18,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
 
-from mopoe.data.container import Split, fingerprint, save_splits, stratified_order, whole_file
-from mopoe.data.digits import SIDE, pair
-from mopoe.data.idx import read_idx
+from mopoe.data.container import SPLITS, Labelled, Split, fingerprint, hold_out, save_splits, whole_file
+from mopoe.data.digits import SIDE, pair, shrunk
+from mopoe.data.idx import mnist_files, read_mnist
 from mopoe.data.polymnist_folder import write_pngs
 from mopoe.data.registry import DATA_SETS
 from mopoe.errors import ConfigError, DataError
@@ -30,11 +33,20 @@ INK = 128
 RECIPE = 1
 """Raised whenever the code makes other arrays from one seed."""
 _PHOTOGRAPHS = (".jpg", ".jpeg", ".png")
-_Digits = tuple[NDArray[np.uint8], NDArray[np.int64]]
+SCALES = {"polymnist": 1.0, "translated_polymnist": 0.75}
+"""The data sets that can be built, and the size of their digits: 28 and 21 pixels."""
 
 
-def build(mnist: Path, photographs: Path, out: Path, seed: int = 0, *, png: bool = False) -> None:
-    """Write PolyMNIST to one file that `load` reads; equal input and seed make equal bytes.
+def build(
+    mnist: Path,
+    photographs: Path,
+    out: Path,
+    seed: int = 0,
+    *,
+    png: bool = False,
+    name: str = "polymnist",
+) -> None:
+    """Write a data set to one file that its `load` reads; equal input and seed make equal bytes.
 
     Args:
         mnist: folder of MNIST's idx files, gzipped or not, or the folder above torchvision's `MNIST/raw`.
@@ -43,6 +55,7 @@ def build(mnist: Path, photographs: Path, out: Path, seed: int = 0, *, png: bool
         seed: fixes the split, the pairing and the crops.
         png: whether to write a folder `MMNIST` in the released PNG layout beside the file too. That layout
             has no validation split: its tuples follow those of the train folder.
+        name: the data set, one of `SCALES`.
 
     Raises:
         ConfigError: the seed is negative.
@@ -54,71 +67,35 @@ def build(mnist: Path, photographs: Path, out: Path, seed: int = 0, *, png: bool
     for path in (out, folder) if png else (out,):
         if path.exists():
             raise DataError(f"{path}: is there already; delete it or choose another name")
-    sources = {name: found for name in ("train", "t10k") if (found := _read_digits(mnist, name)) is not None}
-    if not sources:
-        raise DataError(f"{mnist}: holds no idx files of MNIST such as t10k-images-idx3-ubyte.gz")
+    sources = mnist_files(mnist)
     files = _find_photographs(photographs)
-    splits = _make(sources, [_read_photograph(file) for file in files], seed)
+    pictures = [_read_photograph(file) for file in files]
+    splits = _make([read_mnist(*found) for found in sources], pictures, seed, SCALES[name])
     about = {
-        "data": "polymnist",
+        "data": name,
         "seed": seed,
         "fingerprint": fingerprint(splits),
         "recipe": RECIPE,
         "ink": INK,
-        "digits": " and ".join(sources),
+        "scale": SCALES[name],
+        "digits": " and ".join(images.name.partition("-")[0] for images, _ in sources),
         "samples": {name: len(split) for name, split in splits.items()},
         "photographs": [file.name for file in files],
     }
     _write(out, folder if png else None, splits, about)
 
 
-def _make(sources: dict[str, _Digits], photographs: list[NDArray[np.uint8]], seed: int) -> dict[str, Split]:
+def _make(
+    sources: list[Labelled], photographs: list[NDArray[np.uint8]], seed: int, scale: float
+) -> dict[str, Split]:
     rng = np.random.default_rng([RECIPE, seed])
-    shares: dict[str, _Digits] = {}
-    images, labels = sources.get("train") or sources["t10k"]
-    order = stratified_order(labels, rng)
-    place = np.arange(len(order)) % 10
-    kept = place > 0
-    shares["validation"] = images[order[place == 0]], labels[order[place == 0]]
-    if len(sources) == 2:
-        shares["test"] = sources["t10k"]
-    else:
-        kept &= place != 5
-        shares["test"] = images[order[place == 5]], labels[order[place == 5]]
-    shares["train"] = images[order[kept]], labels[order[kept]]
     splits = {}
-    for name in ("train", "validation", "test"):
+    shares = hold_out(sources, rng)
+    for name in SPLITS:
         images, labels = shares[name]
+        images = shrunk(images, scale)
         splits[name] = pair([images[labels == c] for c in range(10)], photographs, rng, ink=INK)
     return splits
-
-
-def _read_digits(mnist: Path, name: str) -> _Digits | None:
-    """Return the images and labels of `train` or `t10k`; none if neither file is there."""
-    paths = {}
-    for kind in ("images-idx3", "labels-idx1"):
-        stem = f"{name}-{kind}-ubyte"
-        folders = (mnist / "MNIST" / "raw", mnist / "raw", mnist)
-        places = [folder / f"{stem}{suffix}" for folder in folders for suffix in ("", ".gz")]
-        paths[kind] = next((path for path in places if path.is_file()), None)
-    images_file, labels_file = paths["images-idx3"], paths["labels-idx1"]
-    if images_file is None and labels_file is None:
-        return None
-    if images_file is None or labels_file is None:
-        there, lacking = (images_file, "labels-idx1") if images_file else (labels_file, "images-idx3")
-        raise DataError(f"{there}: there is no {name}-{lacking}-ubyte or {name}-{lacking}-ubyte.gz with it")
-    images, labels = read_idx(images_file), read_idx(labels_file)
-    if images.shape[1:] != (SIDE, SIDE):
-        raise DataError(
-            f"{images_file}: holds an array {list(images.shape)}, but must be [N, {SIDE}, {SIDE}]"
-        )
-    if labels.shape != images.shape[:1]:
-        raise DataError(
-            f"{labels_file}: holds an array {list(labels.shape)}, but there are {len(images)} images"
-        )
-    if len(labels) < 10 or labels.max() > 9:
-        raise DataError(f"{labels_file}: must hold at least ten labels, from 0 to 9")
-    return images, labels.astype(np.int64)
 
 
 def _find_photographs(folder: Path) -> list[Path]:

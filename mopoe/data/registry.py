@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mopoe.errors import ConfigError
 
@@ -44,6 +44,7 @@ class DataSetEntry:
 
 
 _PICTURES = tuple(ModalitySpec(name=f"m{m}", shape=(3, 28, 28)) for m in range(5))
+_TRIMODAL = "mopoe.networks.mnist_svhn_text"
 
 DATA_SETS: Mapping[str, DataSetEntry] = {
     "digits": DataSetEntry(module="mopoe.data.digits", modalities=_PICTURES, options={"seed": 0}),
@@ -52,6 +53,22 @@ DATA_SETS: Mapping[str, DataSetEntry] = {
         modalities=_PICTURES,
         options={"seed": 0},
         required={"path": "the folder MMNIST, or a file made by `sweep data build polymnist`"},
+    ),
+    "translated_polymnist": DataSetEntry(
+        module="mopoe.data.translated_polymnist",
+        modalities=tuple(replace(m, network="mopoe.networks.resnet:image") for m in _PICTURES),
+        options={"seed": 0},
+        required={"path": "a folder like MMNIST, or a file made by `sweep data build translated_polymnist`"},
+    ),
+    "mnist_svhn_text": DataSetEntry(
+        module="mopoe.data.mnist_svhn_text",
+        modalities=(
+            ModalitySpec(name="mnist", shape=(1, 28, 28), network=f"{_TRIMODAL}:mnist"),
+            ModalitySpec(name="svhn", shape=(3, 32, 32), network=f"{_TRIMODAL}:svhn"),
+            ModalitySpec(name="text", shape=(71, 8), network=f"{_TRIMODAL}:text"),
+        ),
+        options={"seed": 0, "pairings": 20},
+        required={"path": "the folder of MNIST's idx files (or MNIST/raw) and SVHN's .mat files (or SVHN)"},
     ),
 }
 

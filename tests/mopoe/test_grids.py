@@ -120,3 +120,26 @@ def test_grids_of_the_built_in_networks_work(tiny_data: MultimodalData) -> None:
     grid = sample_grid(model, split, 3, 5, seed=0)
     assert torch.equal(grid[:, 2:30, 2:30], split.x["colour"][0] / 255)
     assert torch.equal(grid[:, 32:60, 122:150], split.x["second"][4] / 255)
+
+
+def test_modalities_of_other_sizes_share_a_grid() -> None:
+    """Grey 28 x 28, colour 32 x 32 and text of 64 x 14 pixels, each in the middle of its tile."""
+    from mopoe.config import TrialConfig
+    from mopoe.data.registry import DATA_SETS
+    from mopoe.data.text import one_hot
+    from mopoe.model import build_model
+
+    specs = DATA_SETS["mnist_svhn_text"].modalities
+    rng = torch.Generator().manual_seed(0)
+    x = {m.name: torch.randint(0, 256, (3, *m.shape), generator=rng, dtype=torch.uint8) for m in specs}
+    x["text"] = one_hot(["one     ", " two    ", "  nine  "])
+    model = build_model(TrialConfig(latent_dim=2), specs)
+    grid = sample_grid(model, Split(x, torch.tensor([1, 2, 9])), 7, 3, seed=0)
+    assert grid.shape == (3, 2 + 6 * 34, 2 + 3 * 66)
+    for colour in range(3):
+        assert torch.equal(grid[colour, 4:32, 20:48], x["mnist"][0, 0] / 255)
+    assert torch.equal(grid[:, 36:68, 84:116], x["svhn"][1] / 255)
+    assert (grid[:, 36:68, 2 + 66 : 84] == 1).all()
+    text = grid[0, 70 + 9 : 70 + 23, 2 + 132 : 2 + 132 + 64]
+    assert (text[:, :16] == 1).all()
+    assert float(text[:, 16:48].min()) < 0.5

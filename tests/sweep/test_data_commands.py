@@ -55,13 +55,21 @@ def test_list_names_every_data_set_with_its_options(sweep):
     """The defaults, and what a required option is."""
     status, out, err = sweep("list")
     assert (status, err) == (0, "")
-    assert out == (
-        "digits      m0 3x28x28, m1 3x28x28, m2 3x28x28, m3 3x28x28, m4 3x28x28\n"
-        "            seed: 0 unless given\n"
-        "polymnist   m0 3x28x28, m1 3x28x28, m2 3x28x28, m3 3x28x28, m4 3x28x28\n"
-        "            path: required; the folder MMNIST, or a file made by `sweep data build polymnist`\n"
-        "            seed: 0 unless given\n"
-    )
+    pictures = "m0 3x28x28, m1 3x28x28, m2 3x28x28, m3 3x28x28, m4 3x28x28"
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert lines[:5] == [
+        f"digits                {pictures}",
+        "                      seed: 0 unless given",
+        f"polymnist             {pictures}",
+        f"{'':22}path: required; the folder MMNIST, or a file made by `sweep data build polymnist`",
+        "                      seed: 0 unless given",
+    ]
+    assert f"translated_polymnist  {pictures}" in lines
+    start = lines.index("mnist_svhn_text       mnist 1x28x28, svhn 3x32x32, text 71x8")
+    assert lines[start + 2 : start + 4] == [
+        "                      seed: 0 unless given",
+        "                      pairings: 20 unless given",
+    ]
 
 
 def test_build_writes_the_file_and_says_how_to_use_it(sweep, sources):
@@ -76,12 +84,24 @@ def test_build_writes_the_file_and_says_how_to_use_it(sweep, sources):
     assert len(list((sources / "data" / "MMNIST" / "train" / "m3").iterdir())) == 900
 
 
+def test_the_translated_variant_is_built_by_the_same_command(sweep):
+    """What it prints names it, and the file is its own."""
+    from mopoe.data import load
+
+    status, out, _ = sweep("build", "translated_polymnist", *BUILD[2:])
+    assert status == 0
+    assert out == (
+        "data/p\nnext: data: {name: translated_polymnist, path: data/p, seed: 0} in a sweep's file\n"
+    )
+    assert load("translated_polymnist", path="data/p").modalities[0].network.endswith("resnet:image")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (
             ("build", "digits", *BUILD[2:]),
-            "data set 'digits' cannot be built from files; possible: polymnist",
+            "data set 'digits' cannot be built from files; possible: polymnist, translated_polymnist",
         ),
         (
             (*BUILD[:3], "photographs", *BUILD[4:]),

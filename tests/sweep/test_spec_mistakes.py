@@ -23,6 +23,7 @@ from spec_texts import (
     WORD,
 )
 
+from mopoe.data.registry import DATA_SETS
 from sweep.errors import SpecError
 from sweep.spec import SweepSpec, load_spec
 
@@ -190,7 +191,7 @@ MISTAKES = [
     (
         "{name: digits, seed: 1}",
         "{name: digit}",
-        ":2: data: there is no data set 'digit'; there are: digits, polymnist. Did you mean 'digits'?",
+        f":2: data: there is no data set 'digit'; there are: {', '.join(DATA_SETS)}. Did you mean 'digits'?",
     ),
     (
         "type: log_uniform",

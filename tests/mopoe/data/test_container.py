@@ -18,6 +18,7 @@ from mopoe.data.container import (
     cache_dir,
     cached_file,
     fingerprint,
+    hold_out,
     map_splits,
     read_about,
     save_splits,
@@ -302,3 +303,41 @@ def test_what_is_missing_goes_with_the_samples(tiny_data: MultimodalData, tmp_pa
     assert torch.equal(found["train"].present, here)
     assert found["test"].present is None
     assert fingerprint(splits) != fingerprint(splits | {"train": tiny_data.train})
+
+
+def test_reused_rows_are_saved_mapped_and_seen_by_the_fingerprint(
+    tiny_data: MultimodalData, tmp_path: Path
+) -> None:
+    """A split whose samples share rows comes back with them; another row is another data set."""
+    splits = by_name(tiny_data)
+    rows = torch.arange(36, dtype=torch.int32) % 12
+    splits["test"] = Split(tiny_data.test.x, torch.arange(36) % 4, {"grey": rows, "colour": rows.flip(0)})
+    save_splits(tmp_path / "d", splits)
+    found = map_splits(tmp_path / "d", tiny_data.modalities)["test"]
+    assert len(found) == 36
+    assert {name: row.tolist() for name, row in found.rows.items()} == {
+        "grey": rows.tolist(),
+        "colour": rows.flip(0).tolist(),
+    }
+    batch = found.batch(torch.tensor([13, 35]), CPU)
+    assert torch.equal(batch["grey"], tiny_data.test.x["grey"][[1, 11]] / 255)
+    assert torch.equal(batch["colour"], tiny_data.test.x["colour"][[10, 0]] / 255)
+    other = splits | {"test": Split(found.x, found.labels, {"grey": rows, "colour": rows})}
+    assert fingerprint(splits) != fingerprint(other)
+
+
+@pytest.mark.parametrize("n_sources", [1, 2])
+def test_held_out_images_are_a_tenth_of_each_class(n_sources: int) -> None:
+    """No image is in two splits, and with two sources the second is the test split as it is."""
+    labels = np.random.default_rng(0).integers(0, 10, 1000)
+    numbered = [(np.arange(1000), labels) for _ in range(n_sources)]
+    splits = hold_out(numbered, np.random.default_rng(1))  # type: ignore[arg-type]
+    sizes = {name: len(images) for name, (images, _) in splits.items()}
+    if n_sources == 2:
+        assert splits["test"] is numbered[1]
+        del splits["test"], sizes["test"]
+        assert sizes == {"train": 900, "validation": 100}
+    else:
+        assert sizes == {"train": 800, "validation": 100, "test": 100}
+    assert sorted(np.concatenate([images for images, _ in splits.values()])) == list(range(1000))
+    assert all((labels[images] == found).all() for images, found in splits.values())

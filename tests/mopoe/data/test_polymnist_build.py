@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,8 @@ import mopoe
 from mopoe.config import TrialConfig
 from mopoe.data import load, polymnist_build
 from mopoe.data.container import SPLITS, MultimodalData, Split, read_about
-from mopoe.data.idx import read_idx
+from mopoe.data.digits import shrunk
+from mopoe.data.idx import mnist_files, read_idx, read_mnist
 from mopoe.data.polymnist_build import build
 from mopoe.errors import ConfigError, DataError
 from mopoe.records import EpochReport
@@ -278,3 +280,75 @@ def test_ink_is_above_128(numbered: Numbered, plain: Path, tmp_path: Path) -> No
     build(numbered("t10k", 20, 0xAA00), plain, tmp_path / "p")
     row: NDArray[np.uint8] = load("polymnist", path=str(tmp_path / "p")).train.x["m1"][0, :, 0, 8:17].numpy()
     assert row.tolist() == [[10, 245, 10, 245, 10, 245, 10, 245, 10]] * 3
+
+
+def test_translated_digits_are_at_random_places_in_every_modality(
+    numbered: Numbered, plain: Path, tmp_path: Path, write_idx: Callable[[Path, NDArray[np.uint8]], None]
+) -> None:
+    """A full square of 28 pixels becomes one of 21, wholly inside, starting at rows and columns 0 to 6."""
+    mnist = numbered("t10k", 400, 0)
+    write_idx(mnist / T10K_IMAGES, np.full((400, 28, 28), 255, np.uint8))
+    build(mnist, plain, tmp_path / "p", name="translated_polymnist")
+    train = load("translated_polymnist", path=str(tmp_path / "p")).train
+    places = {}
+    for i, (m, x) in enumerate(train.x.items()):
+        ink = (x == 255 - 10 * i).all(1)
+        assert (ink | (x == 10 * i).all(1)).all()
+        rows, columns = ink.any(2), ink.any(1)
+        assert (rows.sum(1) == 21).all()
+        assert (columns.sum(1) == 21).all()
+        assert (ink.sum((1, 2)) == 21 * 21).all()
+        places[m] = torch.stack([rows.int().argmax(1), columns.int().argmax(1)])
+        assert set(places[m].flatten().tolist()) == set(range(7))
+        assert not torch.equal(places[m][0], places[m][1])
+    assert not torch.equal(places["m0"], places["m1"])
+    about = read_about(tmp_path / "p")
+    assert (about["data"], about["scale"]) == ("translated_polymnist", 0.75)
+
+
+def test_shrunk_digits_are_torchs_bilinear_ones() -> None:
+    """Written out for one axis: pixel i takes from (i + 1/2) 4/3 - 1/2, between its two neighbours."""
+    digits = np.random.default_rng(0).integers(0, 256, (3, 28, 28), np.uint8)
+    at = (np.arange(21) + 0.5) * 4 / 3 - 0.5
+    low = np.floor(at).astype(int)
+    weight = np.zeros((21, 28))
+    weight[np.arange(21), low] = 1 - (at - low)
+    weight[np.arange(21), np.minimum(low + 1, 27)] += at - low
+    expected = np.einsum("ai,nij,bj->nab", weight, digits, weight)
+    assert np.abs(shrunk(digits, 0.75) - expected).max() <= 0.5 + 1e-4
+    assert shrunk(digits, 1) is digits
+
+
+def test_a_file_of_one_data_set_is_not_the_others(numbered: Numbered, plain: Path, tmp_path: Path) -> None:
+    """The message says which command makes the file that is asked for."""
+    build(numbered("t10k", 20, 0), plain, tmp_path / "p")
+    with pytest.raises(DataError) as error:
+        load("translated_polymnist", path=str(tmp_path / "p"))
+    assert str(error.value) == (
+        f"{tmp_path / 'p'}: not a file made by `sweep data build translated_polymnist`"
+    )
+
+
+def test_residual_networks_learn_real_translated_pictures(
+    mnist: Path, photographs: Path, tmp_path: Path
+) -> None:
+    """Two short epochs over 160 samples lower the loss; a folder of PNG files is read like the file."""
+    images, labels = read_mnist(*mnist_files(mnist)[0])
+    (tmp_path / "few").mkdir()
+    for kind, array in (("images-idx3", images[:300]), ("labels-idx1", labels[:300].astype(np.uint8))):
+        head = struct.pack(f">{1 + array.ndim}I", 0x0800 + array.ndim, *array.shape)
+        (tmp_path / "few" / f"t10k-{kind}-ubyte").write_bytes(head + array.tobytes())
+    build(tmp_path / "few", photographs, tmp_path / "p", png=True, name="translated_polymnist")
+    data = load("translated_polymnist", path=str(tmp_path / "p"))
+    config = TrialConfig(latent_dim=8, channels=(4, 8, 8), lr=2e-3, batch_size=64, epochs=2)
+    reports: list[EpochReport] = []
+    mopoe.train(config, replace(data, train=data.train.take(torch.arange(160))), reports.append)
+    assert reports[1].loss < reports[0].loss
+    folder = load("translated_polymnist", path=str(tmp_path / "MMNIST"))
+    assert torch.equal(
+        folder.test.x["m0"].long().sum((1, 2, 3)).sort().values,
+        data.test.x["m0"].long().sum((1, 2, 3)).sort().values,
+    )
+    (tmp_path / "MMNIST" / "train" / "m2" / "0.7.png").unlink()
+    with pytest.raises(DataError, match=r"/MMNIST/train/m2/0.7.png: there is no such file, but .*m0/0.7.png"):
+        load("translated_polymnist", path=str(tmp_path / "MMNIST"))

@@ -1,18 +1,33 @@
 """Classifiers: they learn, they are cached, and they are what their accuracy and hash say."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from torch import nn
 
+from mopoe.config import TrialConfig
 from mopoe.data import load
 from mopoe.data.container import MultimodalData, Split
-from mopoe.data.registry import ModalitySpec
+from mopoe.data.mnist_svhn_text import WORDS
+from mopoe.data.registry import DATA_SETS, ModalitySpec
+from mopoe.data.text import one_hot
 from mopoe.errors import DataError
 from mopoe.evaluation import classifiers as module
-from mopoe.evaluation.classifiers import ClassifierConfig, Classifiers, load_classifiers, train_classifier
+from mopoe.evaluation.classifiers import (
+    ClassifierConfig,
+    Classifiers,
+    EncoderClassifier,
+    ImageClassifier,
+    load_classifiers,
+    train_classifier,
+)
+from mopoe.likelihoods import Normal
+from mopoe.modality import Modality
+from mopoe.networks.chains import Encoder
 
 QUICK = ClassifierConfig(epochs=5)
 TINY = ClassifierConfig(epochs=1, batch_size=11)
@@ -77,11 +92,11 @@ def test_the_second_load_does_not_train(
 def test_training_is_a_function_of_data_and_settings(tiny_data: MultimodalData) -> None:
     """One seed gives one network whatever the random state, another seed or modality another."""
     before = torch.random.get_rng_state()
-    a, b = (train_classifier(tiny_data.train, "grey", 4, TINY) for _ in range(2))
+    a, b = (train_classifier(tiny_data.train, tiny_data.modalities[0], 4, TINY) for _ in range(2))
     assert torch.equal(before, torch.random.get_rng_state())
     torch.manual_seed(3)
-    c = train_classifier(tiny_data.train, "grey", 4, TINY)
-    d = train_classifier(tiny_data.train, "grey", 4, replace(TINY, seed=1))
+    c = train_classifier(tiny_data.train, tiny_data.modalities[0], 4, TINY)
+    d = train_classifier(tiny_data.train, tiny_data.modalities[0], 4, replace(TINY, seed=1))
     torch.random.set_rng_state(before)
     assert torch.equal(a.head.weight, b.head.weight)
     assert torch.equal(a.head.weight, c.head.weight)
@@ -120,11 +135,98 @@ def test_a_damaged_file_is_named(
         assert str(error.value).endswith("); delete it and they are trained anew")
 
 
-def test_other_shapes_than_28_pixels_are_an_error(tiny_data: MultimodalData) -> None:
-    """The message names the modality and its shape."""
-    data = replace(tiny_data, modalities=(ModalitySpec(name="text", shape=(8, 71)),))
-    with pytest.raises(DataError, match=r"^modality 'text' has shape \[8, 71\], but classifiers read \[chan"):
-        load_classifiers(data)
+VECTOR = ModalitySpec(name="vector", shape=(6,), network="function_networks:vector")
+
+
+@pytest.fixture
+def trimodal() -> MultimodalData:
+    """House numbers, texts and vectors that say their class: 400 samples, rows reused; 100 to test."""
+    rng = torch.Generator().manual_seed(0)
+
+    def split(n: int) -> Split:
+        labels = torch.randint(0, 10, (n,), generator=rng)
+        numbers = torch.randint(0, 60, (10, 3, 32, 32), generator=rng, dtype=torch.uint8)
+        numbers[torch.arange(10), :, 3 * torch.arange(10)] = 255
+        x = {"svhn": numbers, "text": one_hot([word.ljust(8) for word in WORDS])}
+        vectors = torch.nn.functional.one_hot(labels % 6, 6).float() + (labels >= 6).float()[:, None]
+        return Split(x | {"vector": vectors}, labels, dict.fromkeys(x, labels.int()))
+
+    modalities = (*DATA_SETS["mnist_svhn_text"].modalities[1:], VECTOR)
+    return MultimodalData(
+        name="three",
+        options={},
+        fingerprint="three",
+        modalities=modalities,
+        n_classes=10,
+        train=split(400),
+        validation=split(20),
+        test=split(100),
+    )
+
+
+@pytest.fixture
+def own_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a user's module with networks for vectors of six numbers where it is found."""
+    found = ModuleType("function_networks")
+
+    def vector(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
+        encoder = Encoder([nn.Linear(6, 32), nn.ReLU()], 32, width)
+        return Modality(encoder, nn.Linear(width, 6), Normal())
+
+    found.vector = vector  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "function_networks", found)
+
+
+@pytest.mark.usefixtures("own_network")
+def test_any_modality_has_a_classifier_of_its_own_encoder(
+    trimodal: MultimodalData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """House numbers, texts and a user's vectors: learned, measured and read back from the cache."""
+    config = ClassifierConfig(epochs=10, batch_size=32, lr=2e-3)
+    trained = load_classifiers(trimodal, config)
+    for m in trimodal.modalities:
+        network = trained.networks[m.name]
+        assert isinstance(network, EncoderClassifier)
+        assert not any(part.training for part in network.modules())
+        batch = trimodal.test.batch(slice(None), torch.device("cpu"))[m.name]
+        share = float((trained.predict(m.name, batch) == trimodal.test.labels).double().mean())
+        assert trained.accuracy[m.name] == share > 0.9
+    monkeypatch.setattr(module, "train_classifier", lambda *_: pytest.fail("trained although cached"))
+    again = load_classifiers(trimodal, config)
+    assert (again.hash, again.accuracy) == (trained.hash, trained.accuracy)
+
+
+@pytest.mark.usefixtures("own_network")
+def test_other_networks_have_other_cached_classifiers(
+    trimodal: MultimodalData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The name of a file follows the networks, but not those of images of 28 x 28 pixels."""
+    monkeypatch.setenv("MOPOE_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        sys.modules["function_networks"], "other", sys.modules["function_networks"].vector, False
+    )
+    for network, n in (("function_networks:vector", 1), ("function_networks:other", 2)):
+        vector = replace(VECTOR, network=network)
+        load_classifiers(replace(trimodal, modalities=(vector,)), ClassifierConfig(epochs=1))
+        assert len(list(tmp_path.glob("*.safetensors"))) == n
+
+
+def test_images_of_28_pixels_keep_the_released_network(tiny_data: MultimodalData) -> None:
+    """Whatever encoder the modality names."""
+    spec = replace(tiny_data.modalities[1], network="mopoe.networks.resnet:image")
+    assert isinstance(train_classifier(tiny_data.train, spec, 4, TINY), ImageClassifier)
+
+
+def test_an_epoch_of_many_pairings_is_cut(tiny_data: MultimodalData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 10 samples an epoch instead of 22, other weights; the accuracy is that of the first 10."""
+    monkeypatch.setattr(module, "MOST", 10)
+    cut = train_classifier(tiny_data.train, tiny_data.modalities[0], 4, TINY)
+    first = tiny_data.train.take(torch.arange(10))
+    measured = module.accuracy(cut, tiny_data.train, "grey")
+    monkeypatch.setattr(module, "MOST", 22)
+    assert measured == module.accuracy(cut, first, "grey")
+    whole = train_classifier(tiny_data.train, tiny_data.modalities[0], 4, TINY)
+    assert not torch.equal(cut.head.weight, whole.head.weight)
 
 
 def test_a_network_in_training_mode_is_an_error() -> None:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from mopoe.bound import Bound
 from mopoe.data.container import Split
+from mopoe.data.text import one_hot
 from mopoe.evaluation.classifiers import Classifiers
-from mopoe.evaluation.pictures import draw_pictures, strip
+from mopoe.evaluation.pictures import as_images, draw_pictures, strip
 from mopoe.likelihoods import Laplace
 from mopoe.modality import Modality
 from mopoe.model import MoPoE
@@ -124,3 +125,43 @@ def test_more_pictures_than_samples_show_all_there_are(drawn: tuple[MoPoE, tuple
     ):
         assert len(picture.labels) == 2
         assert pixels(picture.png).shape == (28, 56, 3)
+
+
+def test_texts_are_written_letter_by_letter() -> None:
+    """One cell of 14 x 8 pixels a character: equal letters look alike, others do not, blanks are white."""
+    image = as_images(one_hot([" three  ", "3- e{~a "]) / 255)
+    assert image.shape == (2, 1, 14, 64)
+    assert 0 <= float(image.min()) < 0.3 < float(image.max()) == 1
+    first, second = ([x[0, :, 8 * i : 8 * i + 8] for i in range(8)] for x in image)
+    assert torch.equal(first[4], first[5])
+    assert torch.equal(first[4], second[3])
+    letters = [first[1], first[2], first[3], first[4], *second[:2], *second[4:7]]
+    for i, a in enumerate(letters):
+        assert float(a.min()) < 0.6
+        assert all(not torch.equal(a, b) for b in letters[:i])
+    for blank in (first[0], first[6], first[7], second[2], second[7]):
+        assert (blank == 1).all()
+
+
+def test_the_most_probable_text_is_written_and_long_ones_have_lines() -> None:
+    """Half certain letters are those of the certain ones; after 32 characters a line begins."""
+    text = "abcd" * 9 + "e" * 4
+    x = one_hot([text]) / 255
+    blurred = 0.5 * x + 0.5 / 71
+    assert torch.equal(as_images(x), as_images(blurred))
+    image = as_images(x)
+    assert image.shape == (1, 1, 28, 256)
+    assert torch.equal(image[..., :14, :32], image[..., 14:, :32])
+    assert (image[..., 14:, 8 * 8 :] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((1, 28, 28), (1, 28, 28)), ((3, 32, 20), (3, 32, 20)), ((2, 4, 5), (1, 8, 5)), ((9,), (1, 1, 9))],
+)
+def test_anything_else_is_shown_as_it_is(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Images of any size stay; other numbers become grey levels."""
+    x = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    image = as_images(3 * x - 1)
+    assert image.shape == (2, *expected)
+    assert torch.equal(image.flatten(1), (3 * x - 1).clamp(0, 1).flatten(1))
