@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from mopoe.data.container import MultimodalData, Split
-from mopoe.grids import import_torchvision, sample_grid, save_grid
+from mopoe.grids import sample_grid, save_grid
 from mopoe.likelihoods import Laplace
 from mopoe.modality import Modality
 from mopoe.model import MoPoE
@@ -85,7 +85,6 @@ def test_more_samples_than_there_are_show_all_there_are(painter: MoPoE, greys: S
 
 def test_a_saved_grid_is_the_grid(tmp_path: Path) -> None:
     """PNG keeps every pixel to half a grey level."""
-    import_torchvision()
     grid = torch.rand(3, 6, 8, generator=torch.Generator().manual_seed(0))
     save_grid(grid, tmp_path / "g.png")
     with Image.open(tmp_path / "g.png") as image:
