@@ -33,9 +33,9 @@ class Split:
     """The paired samples of one split."""
 
     x: Mapping[str, Tensor]
-    """By modality name, [N, ...]: uint8, or floats in a unit of your own."""
+    """By modality name, [N, ...]: uint8, floats in a unit of your own, or int8 (numbers of symbols)."""
     labels: Tensor
-    """Class of each sample: int64 [N]."""
+    """Class of each sample, int64 [N]; or a row of attributes, each 0 or 1, int64 [N, attributes]."""
 
     def __len__(self) -> int:
         """Return the number of samples N."""
@@ -67,7 +67,7 @@ class MultimodalData:
     modalities: tuple[ModalitySpec, ...]
     """The modalities, in the order of the bits of a subset mask."""
     n_classes: int
-    """Number of classes that a label can take."""
+    """Number of classes that a label can take; of attributes, if a label is a row of them."""
     train: Split
     """For training models and classifiers."""
     validation: Split
@@ -102,7 +102,7 @@ def stratified_order(labels: NDArray[np.int64], rng: np.random.Generator) -> NDA
 
 
 def to_unit(x: Tensor) -> Tensor:
-    """Return uint8 values as float32 in 0..1, floats as they are; images (4 axes) in channels-last layout."""
+    """Return uint8 values as float32 in 0..1, others as they are; images (4 axes) in channels-last layout."""
     x = x.to(torch.float32).div_(255) if x.dtype == torch.uint8 else x
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 

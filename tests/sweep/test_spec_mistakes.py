@@ -190,7 +190,10 @@ MISTAKES = [
     (
         "{name: digits, seed: 1}",
         "{name: digit}",
-        ":2: data: there is no data set 'digit'; there are: digits, polymnist. Did you mean 'digits'?",
+        (
+            ":2: data: there is no data set 'digit'; there are: celeba, digits, polymnist, and functions of "
+            "your own as package.module:function. Did you mean 'digits'?"
+        ),
     ),
     (
         "type: log_uniform",
