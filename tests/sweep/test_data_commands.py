@@ -56,11 +56,15 @@ def test_list_names_every_data_set_with_its_options(sweep):
     status, out, err = sweep("list")
     assert (status, err) == (0, "")
     assert out == (
+        "celeba      image 3x64x64, text 256\n"
+        "            path: required; the folder celeba, with img_align_celeba and the lists of attributes "
+        "and partitions\n"
         "digits      m0 3x28x28, m1 3x28x28, m2 3x28x28, m3 3x28x28, m4 3x28x28\n"
         "            seed: 0 unless given\n"
         "polymnist   m0 3x28x28, m1 3x28x28, m2 3x28x28, m3 3x28x28, m4 3x28x28\n"
         "            path: required; the folder MMNIST, or a file made by `sweep data build polymnist`\n"
         "            seed: 0 unless given\n"
+        "your own    a function, named as package.module:function; see docs/own_data.md\n"
     )
 
 
@@ -121,3 +125,12 @@ def test_a_sweep_finds_the_data_by_a_relative_path(sweep, sources, tiny_sweep):
     assert trials["error"].to_list() == [None, None]
     assert trials["status"].to_list() == ["completed"] * 2
     assert trials.select(pl.col("o_log_likelihood").is_finite().all()).item()
+
+
+def test_fetch_says_what_to_do_next(sweep, monkeypatch):
+    """The line it prints is the `data` of a sweep's file; what is fetched goes to `data` unless told."""
+    asked = []
+    monkeypatch.setattr("mopoe.data.fetch.fetch", lambda name, to: asked.append((name, str(to))) or "do this")
+    assert sweep("fetch", "celeba") == (0, "next: do this\n", "")
+    assert sweep("fetch", "mnist", "--to", "there") == (0, "next: do this\n", "")
+    assert asked == [("celeba", "data"), ("mnist", "there")]
