@@ -52,11 +52,9 @@ def data_from_arrays(
     plain = [ModalitySpec(name=name, shape=tuple(x.shape[1:])) for name, x in splits["train"].x.items()]
     modalities = tuple(replace(m, network=networks.get(m.name, m.network)) for m in plain)
     if n_classes is None:
-        found = [split.labels for split in splits.values() if split.labels.numel()]
-        rows = splits["train"].labels.dim() == 2
-        n_classes = (
-            splits["train"].labels.shape[1] if rows else max((int(a.max()) + 1 for a in found), default=1)
-        )
+        labels = splits["train"].labels
+        highest = max((int(s.labels.max()) for s in splits.values() if s.labels.numel()), default=0)
+        n_classes = labels.shape[1] if labels.dim() == 2 else highest + 1
     for name, split in splits.items():
         _check_split(name, split, modalities, n_classes)
     splits |= _held_out(splits["train"], [name for name in SPLITS if name not in splits], seed)
@@ -66,9 +64,7 @@ def data_from_arrays(
         fingerprint=fingerprint(splits),
         modalities=modalities,
         n_classes=n_classes,
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
+        **splits,
     )
     return checked(data, data.name, {}, ())
 
@@ -76,13 +72,9 @@ def data_from_arrays(
 def checked(
     data: object, name: str, options: Mapping[str, Option], told: tuple[ModalitySpec, ...]
 ) -> MultimodalData:
-    """Return the data under the name and options it was asked for by, after checking that it fits together.
+    """Return what a user's function returned, under the name and options it was asked for by, if it fits.
 
-    Args:
-        data: what a user's function returned.
-        name: the data set's name.
-        options: the options it was loaded with.
-        told: the modalities that were told before it was loaded, if any.
+    `told` are the modalities that were told before it was loaded, if any.
 
     Raises:
         DataError: it is no MultimodalData, or its parts do not fit together.

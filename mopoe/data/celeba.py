@@ -33,8 +33,8 @@ from mopoe.data.container import (
 from mopoe.data.registry import DATA_SETS
 from mopoe.errors import DataError
 
-ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+=<>()[]{} \n\t"
-"""The 71 symbols of a text; a character is stored as its place here."""
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"\\/|_@#$%^&*~`+-=<>()[]{} \n"
+"""The 71 symbols of the released data; a character is stored as its (first) place here."""
 LENGTH = 256
 """Characters of a text."""
 PAD = "*"

@@ -92,7 +92,9 @@ class OneHot(nn.Module):
         self.register_buffer("places_S", torch.arange(n_symbols, dtype=torch.int8), persistent=False)
 
     def forward(self, x_BL: Tensor) -> Tensor:
-        """Return 1 where a character is the symbol, 0 elsewhere."""
+        """Return 1 where a character is the symbol, 0 elsewhere; probabilities [B, S, L] as they are."""
+        if x_BL.is_floating_point():
+            return x_BL
         return (x_BL[:, None] == self.places_S[:, None]).to(torch.get_default_dtype())
 
 

@@ -105,9 +105,11 @@ def test_modalities_go_to_a_latent_and_back_in_their_shapes() -> None:
 
 
 def test_symbols_become_one_hot() -> None:
-    """As torch's own one-hot does, with the symbols before the positions."""
+    """As torch's own one-hot does, with the symbols before the positions; what is so already stays."""
     x = torch.randint(0, 71, (3, 256), generator=torch.Generator().manual_seed(2), dtype=torch.int8)
-    assert torch.equal(OneHot(71)(x), F.one_hot(x.long(), 71).transpose(1, 2).float())
+    expected = F.one_hot(x.long(), 71).transpose(1, 2).float()
+    assert torch.equal(OneHot(71)(x), expected)
+    assert torch.equal(OneHot(71)(expected), expected)
 
 
 @pytest.mark.parametrize(
