@@ -90,9 +90,9 @@ def entry(name: str) -> DataSetEntry:
     """
     if name in DATA_SETS:
         return DATA_SETS[name]
-    names = [*DATA_SETS, *installed()]
-    reference = name if ":" in name else installed().get(name)
-    if reference is None:
+    offered = {name: name} if ":" in name else installed()
+    if name not in offered:
+        names = [*DATA_SETS, *offered]
         close = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ConfigError(
@@ -100,7 +100,7 @@ def entry(name: str) -> DataSetEntry:
             f"package.module:function.{hint}"
         )
     try:
-        return _entry_of(reference)
+        return _entry_of(offered[name])
     except ConfigError as error:
         raise ConfigError(f"data set {name!r} {error}") from error
 
