@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from mopoe.bound import Bound, bound_of
     from mopoe.config import EvaluationConfig, TrialConfig
     from mopoe.data import load as load_data
+    from mopoe.data.arrays import data_from_arrays
     from mopoe.data.container import MultimodalData, Split
     from mopoe.data.registry import ModalitySpec
     from mopoe.evaluation.classifiers import Classifiers, load_classifiers
@@ -38,6 +39,7 @@ _HOMES = {
     "TrialConfig": "mopoe.config",
     "bound_of": "mopoe.bound",
     "build_model": "mopoe.model",
+    "data_from_arrays": "mopoe.data.arrays",
     "generalized_elbo": "mopoe.objective",
     "load_classifiers": "mopoe.evaluation.classifiers",
     "load_data": "mopoe.data",
@@ -50,6 +52,7 @@ __all__ = [  # noqa: RUF022 - the order of the imports above
     "EvaluationConfig",
     "TrialConfig",
     "load_data",
+    "data_from_arrays",
     "MultimodalData",
     "Split",
     "ModalitySpec",

@@ -87,19 +87,17 @@ def likelihood_weights(config: TrialConfig, modalities: Sequence[ModalitySpec]) 
     """Return the weight in the loss of each modality's log-likelihood, by name.
 
     "dimensions" is the papers' rule: 1 for the modality with the most elements, for the others the ratio of
-    that number to their own, so that none drowns in the others. A text counts its characters, not the symbols
-    that each is chosen from.
+    that number to their own, so that none drowns in the others.
 
-    >>> svhn = ModalitySpec(name="svhn", shape=(3, 32, 32))
-    >>> text = ModalitySpec(name="text", shape=(71, 8), elements=8)
-    >>> likelihood_weights(TrialConfig(), [svhn, text])
+    >>> shapes = {"svhn": (3, 32, 32), "text": (8,)}
+    >>> likelihood_weights(TrialConfig(), [ModalitySpec(name=n, shape=s) for n, s in shapes.items()])
     {'svhn': 1.0, 'text': 384.0}
     """
     given = config.likelihood_weights
     names = [m.name for m in modalities]
     if isinstance(given, tuple):
         return dict(zip(names, given, strict=True))
-    sizes = [m.elements or math.prod(m.shape) for m in modalities]
+    sizes = [math.prod(m.shape) for m in modalities]
     return {
         n: max(sizes) / size if given == "dimensions" else 1.0 for n, size in zip(names, sizes, strict=True)
     }

@@ -1,14 +1,6 @@
-"""Images of generated samples in a grid. The one module that imports torchvision, and only when called.
+"""Images of generated samples in a grid."""
 
-torchvision's wheel is built for CUDA and does not import beside a CPU build of torch, because it registers
-fake kernels for two operators that its own unloadable library would have defined. Declaring the two is
-enough; nothing pretends that the compiled operators exist (torch 2.13, torchvision 0.28).
-"""
-
-import importlib
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -17,28 +9,7 @@ from mopoe.data.container import Split
 from mopoe.evaluation.latents import conditional_latents, prior_latents
 from mopoe.evaluation.pictures import as_images
 from mopoe.model import MoPoE
-
-_SCHEMAS = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-)
-_declared: list[torch.library.Library] = []
-
-
-def import_torchvision() -> ModuleType:
-    """Return torchvision, declaring the operators that its import needs beside a CPU build of torch."""
-    try:
-        return importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "operator torchvision::" not in str(error):
-            raise
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        del sys.modules[name]
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for schema in _SCHEMAS:
-        library.define(schema)
-    _declared.append(library)  # the declarations live as long as this object
-    return importlib.import_module("torchvision")
+from mopoe.vision import torchvision
 
 
 def sample_grid(model: MoPoE, split: Split, source_mask: int, n: int, seed: int) -> Tensor:
@@ -47,8 +18,6 @@ def sample_grid(model: MoPoE, split: Split, source_mask: int, n: int, seed: int)
     The upper half shows the real modalities, the lower half what the model generates for every modality from
     the source subset; with an empty source (0) the lower half is drawn from the prior.
     """
-    utils = importlib.import_module("torchvision.utils") if import_torchvision() else None
-    assert utils is not None
     n = min(n, len(split))
     model.eval()
     with torch.inference_mode():
@@ -64,7 +33,7 @@ def sample_grid(model: MoPoE, split: Split, source_mask: int, n: int, seed: int)
         rows = [as_images(part[name]) for part in (x, means) for name in model.names]
     height, width = (max(row.shape[axis] for row in rows) for axis in (2, 3))
     tiles = [_padded(row, height, width) for row in rows]
-    grid: Tensor = utils.make_grid(torch.cat(tiles), nrow=n, padding=2, pad_value=1.0)
+    grid: Tensor = torchvision("utils").make_grid(torch.cat(tiles), nrow=n, padding=2, pad_value=1.0)
     return grid
 
 
@@ -77,5 +46,4 @@ def _padded(x_BCHW: Tensor, height: int, width: int) -> Tensor:
 
 def save_grid(grid: Tensor, path: Path) -> None:
     """Write a grid as an image file; its format follows the name's ending."""
-    import_torchvision()
-    importlib.import_module("torchvision.utils").save_image(grid, path)
+    torchvision("utils").save_image(grid, path)

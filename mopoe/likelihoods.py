@@ -91,10 +91,13 @@ class Categorical(Likelihood):
 
     The decoder's output [B, C, L] holds unnormalised log-probabilities; x [B, C, L] is one-hot over the
     symbols, as floats. A position whose column of x is zero does not count. L may be any axes, or none.
+    Or x [B, L] holds the symbols' numbers, as whole numbers: the same density without the zeros.
     """
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """Return the log-probabilities of the symbols in x, summed over positions."""
+        if not x.is_floating_point():
+            return -nn.functional.cross_entropy(output, x.long(), reduction="none").view(len(x), -1).sum(1)
         return (x * torch.log_softmax(output, dim=1)).flatten(1).sum(1)
 
     def mean(self, output: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mopoe.errors import ConfigError, DataError, MopoeError
+from mopoe.functions import also_import_from
 from sweep.data_commands import app as data_app
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ def show_config(file: File, override: Overrides = None) -> None:
 
 def main() -> None:
     """Run the command line; an error of the project's tree is one sentence and exit status 2."""
+    also_import_from(str(Path.cwd()))  # data sets and networks of the user's own
     try:
         app()
     except MopoeError as error:

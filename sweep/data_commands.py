@@ -1,27 +1,51 @@
-"""`sweep data`: what data sets there are, and making one. Nothing heavy is imported before a command runs."""
+"""`sweep data`: lists, fetches and makes data sets. Nothing heavy is imported before a command runs."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mopoe.data.registry import DATA_SETS
+from mopoe.data.registry import DATA_SETS, entry, installed
 from mopoe.errors import ConfigError
 
-app = typer.Typer(help="List the data sets, or make one from its sources.", no_args_is_help=True)
+app = typer.Typer(help="List the data sets, fetch one, or make one from its sources.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_() -> None:
     """List the data sets with their modalities and options."""
-    width = max(map(len, DATA_SETS)) + 2
-    for name, found in DATA_SETS.items():
-        parts = [f"{m.name} {'x'.join(map(str, m.shape))}" for m in found.modalities]
-        print(f"{name:<{width}}{', '.join(parts)}")  # noqa: T201 - the command's answer
-        for option, what in found.required.items():
-            print(f"{'':<{width}}{option}: required; {what}")  # noqa: T201 - the command's answer
-        for option, default in found.options.items():
-            print(f"{'':<{width}}{option}: {default} unless given")  # noqa: T201 - the command's answer
+    names = (*DATA_SETS, *installed())
+    width = max(map(len, names)) + 2
+    for name in names:
+        try:
+            lines = _described(name)
+        except ConfigError as error:
+            lines = [str(error)]
+        for i, line in enumerate(lines):
+            print(f"{'' if i else name:<{width}}{line}")  # noqa: T201 - the command's answer
+    print(f"{'your own':<{width}}a function, named as package.module:function; see docs/own_data.md")  # noqa: T201 - the command's answer
+
+
+def _described(name: str) -> list[str]:
+    """Return the modalities of a data set and its options, one line each."""
+    found = entry(name)
+    parts = [f"{m.name} {'x'.join(map(str, m.shape))}" for m in found.modalities]
+    return [
+        ", ".join(parts) or "its modalities are known once it is loaded",
+        *(f"{option}: required; {what}" for option, what in found.required.items()),
+        *(f"{option}: {default} unless given" for option, default in found.options.items()),
+    ]
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="What to download: celeba, mnist or svhn.", metavar="NAME")],
+    to: Annotated[Path, typer.Option(help="The folder to put it in.")] = Path("data"),
+) -> None:
+    """Download released data, and say how to use it."""
+    from mopoe.data.fetch import fetch as fetch_data
+
+    print(f"next: {fetch_data(name, to)}")  # noqa: T201 - the command's answer
 
 
 @app.command()

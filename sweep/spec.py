@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from mopoe.config import EvaluationConfig, TrialConfig
-from mopoe.data.registry import entry
+from mopoe.data import entry, modalities
 from mopoe.errors import ConfigError
 from mopoe.records import OBJECTIVES
 from mopoe.subsets import mixture_weights
@@ -37,10 +37,13 @@ class DataSpec(StrictModel, extra="allow"):
             return given
         with problems_at("name"):
             found = entry(given["name"])
-        values = _like(given, {"name": "", **dict.fromkeys(found.required, ""), **found.options})
+        required = {name: 0 if name in found.numbers else "" for name in found.required}
+        values = _like(given, {"name": "", **required, **found.options})
         for name, what in found.required.items():
             if name not in given:
                 raise problem(f"key {name!r} is missing; {what}", name)
+        with problems_at("name"):
+            modalities(**values)
         return values
 
     @property
@@ -175,7 +178,7 @@ class SweepSpec(StrictModel):
     @property
     def modalities(self) -> tuple[str, ...]:
         """Return the names of the data set's modalities, in the order of the bits of a subset mask."""
-        return tuple(modality.name for modality in entry(self.data.name).modalities)
+        return tuple(modality.name for modality in modalities(self.data.name, **self.data.options))
 
     @property
     def n_modalities(self) -> int:

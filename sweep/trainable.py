@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from mopoe.config import TrialConfig
 from mopoe.data.registry import Option
-from mopoe.errors import MopoeError
+from mopoe.errors import DataError, MopoeError
+from mopoe.functions import also_import_from
 from mopoe.records import EpochReport, Evaluation
 from sweep.spec import SweepSpec
 from sweep.store.write import StoreWriter
@@ -42,7 +43,7 @@ class WorkerPlan:
     use_gpu: bool
     """Whether trials have been given a GPU."""
     folder: str = field(default_factory=os.getcwd)
-    """Where the sweep was started: a data set's relative path begins there."""
+    """Where the sweep was started: relative paths begin, and modules of your own are found, there."""
 
 
 class ReportWriter:
@@ -87,6 +88,7 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
     torch.set_num_threads(plan.threads)
     with contextlib.suppress(FileNotFoundError):  # on another machine; data given by a full path may be there
         os.chdir(plan.folder)
+    also_import_from(plan.folder)  # data sets and networks of the user's own
     spec = SweepSpec.model_validate(plan.spec)
     device = "cuda" if plan.use_gpu and torch.cuda.is_available() else "cpu"
     where = {"device": device_name(device), "host": socket.gethostname()}
@@ -144,6 +146,11 @@ def _materials(name: str, options: tuple[tuple[str, Option], ...]) -> "tuple[Mul
     from mopoe.evaluation.classifiers import load_classifiers
 
     data = load(name, **dict(options))
+    if data.train.labels.dim() > 1:
+        raise DataError(
+            f"data set {name!r} has {data.n_classes} attributes a sample, but a trial's evaluation needs one "
+            "class a sample; mopoe.train trains on it without evaluation"
+        )
     return data, load_classifiers(data)
 
 

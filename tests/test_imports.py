@@ -70,7 +70,7 @@ def import_without(forbidden: tuple[str, ...], names: list[str], then: str = "")
     assert done.returncode == 0, done.stderr
 
 
-LIGHT_MOPOE = ["errors", "config", "bound", "records", "subsets", "data", "data.registry"]
+LIGHT_MOPOE = ["errors", "config", "bound", "records", "subsets", "functions", "data", "data.registry"]
 ANALYSIS = [m for m in modules("sweep") if below(m, "sweep.store", "sweep.analysis", "sweep.report")]
 
 
@@ -140,7 +140,7 @@ def test_every_module_is_found_by_the_import_system() -> None:
 def test_torchvision_is_imported_in_one_place() -> None:
     """Its wheel needs a remedy beside a CPU build of torch, which exists once."""
     assert [name for name, tree in sources() if any(below(i, "torchvision") for i in imported(tree))] == [
-        "mopoe.grids"
+        "mopoe.vision"
     ]
 
 

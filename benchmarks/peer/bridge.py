@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import mopoe
-from mopoe.grids import import_torchvision
+from mopoe.vision import torchvision
 
 # multivae imports torchvision, whose wheel does not import beside a CPU build of torch.
-import_torchvision()
+torchvision("utils")
 
 from multivae.data.datasets import MultimodalBaseDataset  # noqa: E402 - after torchvision
 from multivae.models import MMVAE, MVAE, MMVAEConfig, MoPoE, MoPoEConfig, MVAEConfig  # noqa: E402

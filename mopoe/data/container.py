@@ -35,9 +35,9 @@ class Split:
     """The paired samples of one split."""
 
     x: Mapping[str, Tensor]
-    """By modality name, [N, ...] or [rows, ...]: uint8, or floats in a unit of your own."""
+    """By modality name, [N, ...] or [rows, ...]: uint8, floats in a unit of your own, or int8 symbols."""
     labels: Tensor
-    """Class of each sample: int64 [N]."""
+    """Class of each sample, int64 [N]; or a row of attributes, each 0 or 1, int64 [N, attributes]."""
     rows: Mapping[str, Tensor] = field(default_factory=dict)
     """Of modalities that reuse what they hold: the row of x in each sample, int32 [N]."""
     present: Tensor | None = None
@@ -85,7 +85,7 @@ class MultimodalData:
     modalities: tuple[ModalitySpec, ...]
     """The modalities, in the order of the bits of a subset mask."""
     n_classes: int
-    """Number of classes that a label can take."""
+    """Number of classes that a label can take; of attributes, if a label is a row of them."""
     train: Split
     """For training models and classifiers."""
     validation: Split
@@ -136,7 +136,7 @@ def hold_out(sources: Sequence[Labelled], rng: np.random.Generator) -> dict[str,
 
 
 def to_unit(x: Tensor) -> Tensor:
-    """Return uint8 values as float32 in 0..1, floats as they are; images (4 axes) in channels-last layout."""
+    """Return uint8 values as float32 in 0..1, others as they are; images (4 axes) in channels-last layout."""
     x = x.to(torch.float32).div_(255) if x.dtype == torch.uint8 else x
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 

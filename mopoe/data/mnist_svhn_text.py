@@ -31,7 +31,7 @@ from mopoe.data.container import (
 )
 from mopoe.data.idx import mnist_files, read_mnist
 from mopoe.data.registry import Option
-from mopoe.data.text import one_hot
+from mopoe.data.text import encode
 from mopoe.errors import ConfigError, DataError
 
 MOST_PER_DIGIT = 10_000
@@ -102,7 +102,7 @@ def pair(mnist: Labelled, svhn: Labelled, pairings: int, rng: np.random.Generato
     x = {
         "mnist": torch.from_numpy(mnist[0])[:, None],
         "svhn": torch.from_numpy(svhn[0]),
-        "text": one_hot([text.ljust(8) for _, text in TEXTS]),
+        "text": encode([text.ljust(8) for _, text in TEXTS]),
     }
     return Split(x, labels, {name: row.int() for name, row in zip(x, rows, strict=True)})
 

@@ -1,10 +1,17 @@
-"""Which data sets there are, and what their modalities look like, without loading any of them."""
+"""Which data sets there are, and what their modalities look like, without loading any of them.
+
+A data set of your own is a function that returns a `MultimodalData`: named as "package.module:function", or
+by an entry point of the group `mopoe.data`. Its parameters are the options of the data set.
+"""
 
 import difflib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.metadata import entry_points
 
 from mopoe.errors import ConfigError
+from mopoe.functions import named_function
 
 Option = int | str
 """The value of a data set's option."""
@@ -17,9 +24,7 @@ class ModalitySpec:
     name: str
     """Unique among the data set's modalities; used in labels, columns and file names."""
     shape: tuple[int, ...]
-    """Shape of one sample: (channels, height, width) for images."""
-    elements: int | None = None
-    """What it counts for beside other modalities, as a number of elements; None for those of its shape."""
+    """Shape of one sample: (channels, height, width) for images, (length,) for texts."""
     network: str = "mopoe.networks.polymnist:image"
     """The function that builds its encoder and decoder; see `mopoe.networks`."""
 
@@ -30,12 +35,16 @@ class DataSetEntry:
 
     module: str
     """The module whose `load(**options)` returns the MultimodalData."""
+    function: str = "load"
+    """The function's name, if it is another."""
     modalities: tuple[ModalitySpec, ...]
-    """Its modalities, in the order of the bits of a subset mask."""
+    """Its modalities, in the order of the bits of a subset mask; none if only loading tells them."""
     options: Mapping[str, Option]
     """Names and defaults of the options a user may set."""
     required: Mapping[str, str] = field(default_factory=dict)
-    """Names of the options without a default, which are words, and what each is."""
+    """Names of the options without a default, and what each is."""
+    numbers: frozenset[str] = frozenset()
+    """Those of the required options that are whole numbers; the others are words."""
 
     @property
     def option_names(self) -> tuple[str, ...]:
@@ -47,6 +56,17 @@ _PICTURES = tuple(ModalitySpec(name=f"m{m}", shape=(3, 28, 28)) for m in range(5
 _TRIMODAL = "mopoe.networks.mnist_svhn_text"
 
 DATA_SETS: Mapping[str, DataSetEntry] = {
+    "celeba": DataSetEntry(
+        module="mopoe.data.celeba",
+        modalities=(
+            ModalitySpec(name="image", shape=(3, 64, 64), network="mopoe.networks.celeba:image"),
+            ModalitySpec(name="text", shape=(256,), network="mopoe.networks.celeba:text"),
+        ),
+        options={},
+        required={
+            "path": "the folder celeba, with img_align_celeba and the lists of attributes and partitions"
+        },
+    ),
     "digits": DataSetEntry(module="mopoe.data.digits", modalities=_PICTURES, options={"seed": 0}),
     "polymnist": DataSetEntry(
         module="mopoe.data.polymnist",
@@ -65,7 +85,7 @@ DATA_SETS: Mapping[str, DataSetEntry] = {
         modalities=(
             ModalitySpec(name="mnist", shape=(1, 28, 28), network=f"{_TRIMODAL}:mnist"),
             ModalitySpec(name="svhn", shape=(3, 32, 32), network=f"{_TRIMODAL}:svhn"),
-            ModalitySpec(name="text", shape=(71, 8), network=f"{_TRIMODAL}:text"),
+            ModalitySpec(name="text", shape=(8,), network=f"{_TRIMODAL}:text"),
         ),
         options={"seed": 0, "pairings": 20},
         required={"path": "the folder of MNIST's idx files (or MNIST/raw) and SVHN's .mat files (or SVHN)"},
@@ -73,14 +93,67 @@ DATA_SETS: Mapping[str, DataSetEntry] = {
 }
 
 
+def installed() -> dict[str, str]:
+    """Return the functions that installed packages offer as data sets, by name."""
+    return {point.name: f"{point.module}:{point.attr}" for point in entry_points(group="mopoe.data")}
+
+
 def entry(name: str) -> DataSetEntry:
-    """Return a data set's entry.
+    """Return a data set's entry; that of a function of your own is made by importing it.
 
     Raises:
-        ConfigError: there is no data set of that name; the message lists those there are.
+        ConfigError: there is no data set of that name; the message lists those there are. Or the function
+            cannot be imported, or has parameters that cannot be options.
     """
-    if name not in DATA_SETS:
-        close = difflib.get_close_matches(name, DATA_SETS, n=1)
+    if name in DATA_SETS:
+        return DATA_SETS[name]
+    offered = {name: name} if ":" in name else installed()
+    if name not in offered:
+        names = [*DATA_SETS, *offered]
+        close = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"there is no data set {name!r}; there are: {', '.join(DATA_SETS)}.{hint}")
-    return DATA_SETS[name]
+        raise ConfigError(
+            f"there is no data set {name!r}; there are: {', '.join(names)}, and functions of your own as "
+            f"package.module:function.{hint}"
+        )
+    try:
+        return _entry_of(offered[name])
+    except ConfigError as error:
+        raise ConfigError(f"data set {name!r} {error}") from error
+
+
+def _entry_of(reference: str) -> DataSetEntry:
+    """Return the entry that a function's signature describes."""
+    function = named_function(reference)
+    module, _, attribute = reference.partition(":")
+    options: dict[str, Option] = {}
+    required, numbers = {}, set()
+    for name, parameter in inspect.signature(function).parameters.items():
+        kind = getattr(parameter.annotation, "__name__", parameter.annotation)
+        by_name = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if name == "name" or not by_name:
+            raise ConfigError(
+                f"has the parameter {name!r}, which a sweep's file cannot give; rename or drop it"
+            )
+        if parameter.default is not parameter.empty:
+            if type(parameter.default) not in (int, str):
+                raise ConfigError(
+                    f"has the option {name!r} = {parameter.default!r}, but options are words or whole numbers"
+                )
+            options[name] = parameter.default
+        elif kind in ("int", "str", "_empty"):
+            required[name] = "a whole number" if kind == "int" else "a word"
+            numbers |= {name} if kind == "int" else set()
+        else:
+            raise ConfigError(f"has the option {name!r} of type {kind}, but options are str or int")
+    modalities = tuple(getattr(function, "modalities", ()))
+    if not all(isinstance(m, ModalitySpec) for m in modalities):
+        raise ConfigError("has the attribute `modalities`, but not all it holds is a ModalitySpec")
+    return DataSetEntry(
+        module=module,
+        function=attribute,
+        modalities=modalities,
+        options=options,
+        required=required,
+        numbers=frozenset(numbers),
+    )

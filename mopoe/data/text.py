@@ -1,4 +1,4 @@
-"""Texts as one-hot characters. Axes: B batch, C character, L position."""
+"""Texts as numbers of characters. Axes: B batch, C character, L position."""
 
 from collections.abc import Sequence
 
@@ -10,21 +10,20 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"\\/|_@#$%^&*~`+-=<>()[
 in the released code; the second is read as a hyphen too."""
 
 
-def one_hot(texts: Sequence[str]) -> Tensor:
-    """Return texts of equal length as uint8 [B, 71, L], 255 at the characters.
+def encode(texts: Sequence[str]) -> Tensor:
+    """Return the place of each character in the alphabet, of texts of equal length: int8 [B, L].
 
-    >>> int(one_hot(["a "])[0, :, 1].argmax()) == ALPHABET.index(" ")
-    True
+    >>> encode(["abc", "-z "]).tolist()
+    [[0, 1, 2], [36, 25, 69]]
     """
-    index_BL = torch.tensor([[ALPHABET.index(character) for character in text] for text in texts])
-    hot_BLC = torch.nn.functional.one_hot(index_BL, len(ALPHABET))
-    return hot_BLC.transpose(1, 2).contiguous().to(torch.uint8) * 255
+    return torch.tensor([[ALPHABET.index(c) for c in text] for text in texts], dtype=torch.int8)
 
 
-def most_probable(x_BCL: Tensor) -> list[str]:
-    """Return the most probable text of each sample: [B, 71, L], one-hot or probabilities.
+def decode(x: Tensor) -> list[str]:
+    """Return texts from places [B, L], or the most probable ones from probabilities [B, C, L].
 
-    >>> most_probable(one_hot([" two    ", "a-b"[::-1] + "     "]))
-    [' two    ', 'b-a     ']
+    >>> decode(encode([" two    "]))
+    [' two    ']
     """
-    return ["".join(ALPHABET[i] for i in row) for row in x_BCL.argmax(1).tolist()]
+    places_BL = x.argmax(1) if x.is_floating_point() else x
+    return ["".join(ALPHABET[i] for i in row) for row in places_BL.tolist()]

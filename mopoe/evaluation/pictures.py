@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from mopoe.data.container import Split
-from mopoe.data.text import ALPHABET, most_probable
+from mopoe.data.text import ALPHABET, decode
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.latents import conditional_latents, prior_latents
 from mopoe.model import MoPoE
@@ -73,11 +73,11 @@ def strip(x: Tensor) -> bytes:
 def as_images(x: Tensor) -> Tensor:
     """Return samples of any modality as grey or coloured images in 0..1: [B, 1 or 3, H, W].
 
-    Images of one or three colours stay as they are, clipped; texts [B, 71, L] are written, 32 characters a
-    line; of anything else the numbers are shown, its last axis from left to right.
+    Images of one or three colours stay as they are, clipped; texts, [B, L] or [B, 71, L], are written, 32
+    characters a line; of anything else the numbers are shown, its last axis from left to right.
     """
-    if x.dim() == 3 and x.shape[1] == len(ALPHABET):
-        return torch.stack([_written(text) for text in most_probable(x)])
+    if x.dtype == torch.int8 or (x.dim() == 3 and x.shape[1] == len(ALPHABET)):
+        return torch.stack([_written(text) for text in decode(x)])
     if x.dim() != 4 or x.shape[1] not in (1, 3):
         x = x.reshape(len(x), 1, -1, x.shape[-1])
     return x.clamp(0, 1)

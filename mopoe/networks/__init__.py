@@ -5,11 +5,11 @@ the trial's config, the modality and the width of the latent, and returns a `Mod
 """
 
 from collections.abc import Callable
-from importlib import import_module
 
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
+from mopoe.functions import named_function
 from mopoe.modality import Modality
 
 Build = Callable[[TrialConfig, ModalitySpec, int], Modality]
@@ -26,12 +26,10 @@ def build_modality(config: TrialConfig, modality: ModalitySpec, width: int) -> M
     Raises:
         ConfigError: there is no such function, or the modality's shape does not fit its networks.
     """
-    module, _, name = modality.network.partition(":")
     try:
-        build: Build = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        build: Build = named_function(modality.network)
+    except ConfigError as error:
         raise ConfigError(
-            f"modality {modality.name!r} has the network {modality.network!r}, but it cannot be imported "
-            f"({error}); it must be a function, as 'package.module:function'"
+            f"modality {modality.name!r} has the network {modality.network!r}, but it {error}"
         ) from error
     return build(config, modality, width)

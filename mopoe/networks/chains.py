@@ -1,11 +1,31 @@
-"""Parts of a modality whose networks are chains of layers. Axes: B batch, Z latent."""
+"""Parts of a modality whose networks are chains of layers.
 
+Axes: B batch, C character, L position, Z latent.
+"""
+
+import torch
 from torch import Tensor, nn
 
 from mopoe.config import TrialConfig
 from mopoe.likelihoods import Likelihood
 from mopoe.modality import Modality
 from mopoe.networks.initialisation import Layer, initialise
+
+
+class OneHot(nn.Module):
+    """Turns numbers of characters [B, L] into floats [B, C, L], on the device: they are never stored so."""
+
+    places_C: Tensor
+
+    def __init__(self, n_characters: int) -> None:
+        super().__init__()
+        self.register_buffer("places_C", torch.arange(n_characters, dtype=torch.int8), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return 1 where a character is the one, 0 elsewhere; probabilities [B, C, L] as they are."""
+        if x.is_floating_point():
+            return x
+        return (x[:, None] == self.places_C[:, None]).to(torch.get_default_dtype())
 
 
 class Encoder(nn.Module):

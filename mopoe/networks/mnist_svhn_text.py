@@ -7,10 +7,11 @@ from torch import nn
 
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
+from mopoe.data.text import ALPHABET
 from mopoe.errors import ConfigError
 from mopoe.likelihoods import Categorical, image_likelihood
 from mopoe.modality import Modality
-from mopoe.networks.chains import Encoder, chain
+from mopoe.networks.chains import Encoder, OneHot, chain
 
 
 def mnist(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
@@ -39,16 +40,18 @@ def svhn(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
 
 
 def text(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
-    """Return the parts of one-hot texts [71, 8]: convolutions over positions, and characters' logits."""
-    _check(modality, (71, 8))
+    """Return the parts of texts [8]: convolutions over positions of one-hot characters, and their logits."""
+    _check(modality, (8,))
+    n_characters = len(ALPHABET)
     trunk = [
-        *(nn.Conv1d(71, 128, 1), nn.ReLU(), nn.Conv1d(128, 128, 4, 2, 1), nn.ReLU()),
+        *(OneHot(n_characters), nn.Conv1d(n_characters, 128, 1), nn.ReLU()),
+        *(nn.Conv1d(128, 128, 4, 2, 1), nn.ReLU()),
         *(nn.Conv1d(128, 128, 4, 2, 0), nn.ReLU(), nn.Flatten()),
     ]
     decoder = [
         *(nn.Linear(width, 128), nn.Unflatten(1, (128, 1))),  # no activation between, as released
         *(nn.ConvTranspose1d(128, 128, 4, 1, 0), nn.ReLU(), nn.ConvTranspose1d(128, 128, 4, 2, 1), nn.ReLU()),
-        nn.Conv1d(128, 71, 1),
+        nn.Conv1d(128, n_characters, 1),
     ]
     return chain(config, Encoder(trunk, 128, width), decoder, Categorical(), start=0.0)
 

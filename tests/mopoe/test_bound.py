@@ -113,9 +113,8 @@ def test_the_path_is_linear_on_both_sides() -> None:
 
 def test_likelihood_weights_are_those_of_the_papers() -> None:
     """SVHN 1, MNIST 3072 / 784, text 3072 / 8; without the rule all 1."""
-    shapes = {"mnist": (1, 28, 28), "svhn": (3, 32, 32), "text": (71, 8)}
-    elements = {"text": 8}
-    modalities = [ModalitySpec(name=n, shape=shape, elements=elements.get(n)) for n, shape in shapes.items()]
+    shapes = {"mnist": (1, 28, 28), "svhn": (3, 32, 32), "text": (8,)}
+    modalities = [ModalitySpec(name=n, shape=shape) for n, shape in shapes.items()]
     found = likelihood_weights(TrialConfig(), modalities)
     assert found == {"mnist": pytest.approx(3.918, abs=5e-4), "svhn": 1.0, "text": 384.0}
     assert likelihood_weights(TrialConfig(likelihood_weights="none"), modalities) == dict.fromkeys(

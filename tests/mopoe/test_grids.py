@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mopoe.bound import Bound
 from mopoe.data.container import MultimodalData, Split
-from mopoe.grids import import_torchvision, sample_grid, save_grid
+from mopoe.grids import sample_grid, save_grid
 from mopoe.likelihoods import Laplace
 from mopoe.modality import Modality
 from mopoe.model import MoPoE
@@ -86,7 +86,6 @@ def test_more_samples_than_there_are_show_all_there_are(painter: MoPoE, greys: S
 
 def test_a_saved_grid_is_the_grid(tmp_path: Path) -> None:
     """PNG keeps every pixel to half a grey level."""
-    import_torchvision()
     grid = torch.rand(3, 6, 8, generator=torch.Generator().manual_seed(0))
     save_grid(grid, tmp_path / "g.png")
     with Image.open(tmp_path / "g.png") as image:
@@ -126,13 +125,13 @@ def test_modalities_of_other_sizes_share_a_grid() -> None:
     """Grey 28 x 28, colour 32 x 32 and text of 64 x 14 pixels, each in the middle of its tile."""
     from mopoe.config import TrialConfig
     from mopoe.data.registry import DATA_SETS
-    from mopoe.data.text import one_hot
+    from mopoe.data.text import encode
     from mopoe.model import build_model
 
     specs = DATA_SETS["mnist_svhn_text"].modalities
     rng = torch.Generator().manual_seed(0)
     x = {m.name: torch.randint(0, 256, (3, *m.shape), generator=rng, dtype=torch.uint8) for m in specs}
-    x["text"] = one_hot(["one     ", " two    ", "  nine  "])
+    x["text"] = encode(["one     ", " two    ", "  nine  "])
     model = build_model(TrialConfig(latent_dim=2), specs)
     grid = sample_grid(model, Split(x, torch.tensor([1, 2, 9])), 7, 3, seed=0)
     assert grid.shape == (3, 2 + 6 * 34, 2 + 3 * 66)

@@ -107,6 +107,18 @@ def test_categorical_by_hand() -> None:
     assert found == pytest.approx([0.0, -100.0, 0.0], abs=1e-6)
 
 
+def test_categorical_reads_numbers_of_symbols_as_it_does_one_hot() -> None:
+    """The same density to the last digits, whatever kind of whole numbers, over one axis, two or none."""
+    rng = torch.Generator().manual_seed(4)
+    for axes in ((), (7,), (2, 3)):
+        output = torch.randn(5, 6, *axes, dtype=torch.float64, generator=rng)
+        x = torch.randint(0, 6, (5, *axes), generator=rng, dtype=torch.int8)
+        one_hot = torch.nn.functional.one_hot(x.long(), 6).movedim(-1, 1).double()
+        expected = Categorical().log_prob(output, one_hot)
+        for numbers in (x, x.long()):
+            torch.testing.assert_close(Categorical().log_prob(output, numbers), expected, atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("kind", "plain"), [(Laplace, distributions.Laplace), (Normal, distributions.Normal)]
 )

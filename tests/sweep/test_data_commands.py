@@ -57,7 +57,8 @@ def test_list_names_every_data_set_with_its_options(sweep):
     assert (status, err) == (0, "")
     pictures = "m0 3x28x28, m1 3x28x28, m2 3x28x28, m3 3x28x28, m4 3x28x28"
     lines = [line.rstrip() for line in out.splitlines()]
-    assert lines[:5] == [
+    start = lines.index(f"digits                {pictures}")
+    assert lines[start : start + 5] == [
         f"digits                {pictures}",
         "                      seed: 0 unless given",
         f"polymnist             {pictures}",
@@ -65,11 +66,15 @@ def test_list_names_every_data_set_with_its_options(sweep):
         "                      seed: 0 unless given",
     ]
     assert f"translated_polymnist  {pictures}" in lines
-    start = lines.index("mnist_svhn_text       mnist 1x28x28, svhn 3x32x32, text 71x8")
+    start = lines.index("mnist_svhn_text       mnist 1x28x28, svhn 3x32x32, text 8")
     assert lines[start + 2 : start + 4] == [
         "                      seed: 0 unless given",
         "                      pairings: 20 unless given",
     ]
+    assert "celeba                image 3x64x64, text 256" in lines
+    assert lines[-1] == (
+        "your own              a function, named as package.module:function; see docs/own_data.md"
+    )
 
 
 def test_build_writes_the_file_and_says_how_to_use_it(sweep, sources):
@@ -141,3 +146,12 @@ def test_a_sweep_finds_the_data_by_a_relative_path(sweep, sources, tiny_sweep):
     assert trials["error"].to_list() == [None, None]
     assert trials["status"].to_list() == ["completed"] * 2
     assert trials.select(pl.col("o_log_likelihood").is_finite().all()).item()
+
+
+def test_fetch_says_what_to_do_next(sweep, monkeypatch):
+    """The line it prints is the `data` of a sweep's file; what is fetched goes to `data` unless told."""
+    asked = []
+    monkeypatch.setattr("mopoe.data.fetch.fetch", lambda name, to: asked.append((name, str(to))) or "do this")
+    assert sweep("fetch", "celeba") == (0, "next: do this\n", "")
+    assert sweep("fetch", "mnist", "--to", "there") == (0, "next: do this\n", "")
+    assert asked == [("celeba", "data"), ("mnist", "there")]

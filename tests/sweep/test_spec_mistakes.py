@@ -191,7 +191,10 @@ MISTAKES = [
     (
         "{name: digits, seed: 1}",
         "{name: digit}",
-        f":2: data: there is no data set 'digit'; there are: {', '.join(DATA_SETS)}. Did you mean 'digits'?",
+        (
+            f":2: data: there is no data set 'digit'; there are: {', '.join(DATA_SETS)}, and functions of "
+            "your own as package.module:function. Did you mean 'digits'?"
+        ),
     ),
     (
         "type: log_uniform",

@@ -14,7 +14,7 @@ from mopoe.data import load
 from mopoe.data.container import MultimodalData, Split
 from mopoe.data.mnist_svhn_text import WORDS
 from mopoe.data.registry import DATA_SETS, ModalitySpec
-from mopoe.data.text import one_hot
+from mopoe.data.text import encode
 from mopoe.errors import DataError
 from mopoe.evaluation import classifiers as module
 from mopoe.evaluation.classifiers import (
@@ -147,7 +147,7 @@ def trimodal() -> MultimodalData:
         labels = torch.randint(0, 10, (n,), generator=rng)
         numbers = torch.randint(0, 60, (10, 3, 32, 32), generator=rng, dtype=torch.uint8)
         numbers[torch.arange(10), :, 3 * torch.arange(10)] = 255
-        x = {"svhn": numbers, "text": one_hot([word.ljust(8) for word in WORDS])}
+        x = {"svhn": numbers, "text": encode([word.ljust(8) for word in WORDS])}
         vectors = torch.nn.functional.one_hot(labels % 6, 6).float() + (labels >= 6).float()[:, None]
         return Split(x | {"vector": vectors}, labels, dict.fromkeys(x, labels.int()))
 

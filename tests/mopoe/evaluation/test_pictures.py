@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mopoe.bound import Bound
 from mopoe.data.container import Split
-from mopoe.data.text import one_hot
+from mopoe.data.text import encode
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.pictures import as_images, draw_pictures, strip
 from mopoe.likelihoods import Laplace
@@ -129,7 +129,7 @@ def test_more_pictures_than_samples_show_all_there_are(drawn: tuple[MoPoE, tuple
 
 def test_texts_are_written_letter_by_letter() -> None:
     """One cell of 14 x 8 pixels a character: equal letters look alike, others do not, blanks are white."""
-    image = as_images(one_hot([" three  ", "3- e{~a "]) / 255)
+    image = as_images(encode([" three  ", "3- e{~a "]))
     assert image.shape == (2, 1, 14, 64)
     assert 0 <= float(image.min()) < 0.3 < float(image.max()) == 1
     first, second = ([x[0, :, 8 * i : 8 * i + 8] for i in range(8)] for x in image)
@@ -146,8 +146,8 @@ def test_texts_are_written_letter_by_letter() -> None:
 def test_the_most_probable_text_is_written_and_long_ones_have_lines() -> None:
     """Half certain letters are those of the certain ones; after 32 characters a line begins."""
     text = "abcd" * 9 + "e" * 4
-    x = one_hot([text]) / 255
-    blurred = 0.5 * x + 0.5 / 71
+    x = encode([text])
+    blurred = 0.5 * torch.nn.functional.one_hot(x.long(), 71).transpose(1, 2) + 0.5 / 71
     assert torch.equal(as_images(x), as_images(blurred))
     image = as_images(x)
     assert image.shape == (1, 1, 28, 256)

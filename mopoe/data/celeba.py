@@ -1,0 +1,199 @@
+"""Bimodal CelebA: a face and its attributes as text (Liu et al. 2015; as in Sutter et al. 2021).
+
+Images are the aligned ones, cropped to the central 148 x 148 pixels and shrunk to 64 x 64 (bicubic). The text
+is made from the attributes: the names of those present in the order of the list, in lower case, with blanks
+for underlines, joined by ", ", cut to 256 characters and filled up with "*", as in "bangs, smiling***...".
+Labels are the 40 attributes. The splits are the official partitions, in the order of the list.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from mopoe.data.container import (
+    SPLITS,
+    MultimodalData,
+    Split,
+    cache_dir,
+    cached_file,
+    fingerprint,
+    map_splits,
+    read_about,
+    save_splits,
+)
+from mopoe.data.registry import DATA_SETS
+from mopoe.data.text import ALPHABET, encode
+from mopoe.errors import DataError
+
+LENGTH = 256
+"""Characters of a text."""
+PAD = "*"
+N_ATTRIBUTES = 40
+_SIZE = (178, 218)
+_BOX = (15, 35, 163, 183)
+"""Left, upper, right and lower edge of the crop."""
+_SIDE = 64
+_FORMAT = 1
+"""Raised whenever a folder is converted differently, so that older cached files are not used."""
+
+
+def load(path: str) -> MultimodalData:
+    """Return the data set, converted on first use (minutes, 5 GB of memory) and then mapped from the cache.
+
+    It is converted anew when a list has changed, or when images were added, removed or renamed.
+
+    Args:
+        path: torchvision's folder `celeba`: `img_align_celeba/000001.jpg`, and `list_attr_celeba` and
+            `list_eval_partition` as `.txt` (official) or `.csv`.
+
+    Raises:
+        DataError: something is missing or damaged; the message names the file, and the line in a list.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder}: there is no such folder; it must be {DATA_SETS['celeba'].required['path']}"
+        )
+    images = folder / "img_align_celeba"
+    if (images / images.name).is_dir():
+        images /= images.name
+    if not images.is_dir():
+        raise DataError(f"{images}: there is no such folder of images")
+    lists = [_find(folder, stem) for stem in ("list_attr_celeba", "list_eval_partition")]
+    stats = [file.stat() for file in (*lists, images)]
+    recipe = [_FORMAT, str(folder.resolve()), [(s.st_size, s.st_mtime_ns) for s in stats]]
+    key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]
+
+    def convert(to: Path) -> None:
+        splits = read_folder(images, *lists)
+        save_splits(to, splits, {"data": "celeba", "fingerprint": fingerprint(splits)})
+
+    file = cached_file(cache_dir() / f"celeba-{key}.safetensors", convert)
+    modalities = DATA_SETS["celeba"].modalities
+    return MultimodalData(
+        name="celeba",
+        options={"path": str(path)},
+        fingerprint=read_about(file)["fingerprint"],
+        modalities=modalities,
+        n_classes=N_ATTRIBUTES,
+        **map_splits(file, modalities),
+    )
+
+
+def text_of(present: Sequence[str]) -> str:
+    """Return the text of a face from the names of its attributes, padded to 256 characters.
+
+    >>> text_of(["5_o_Clock_Shadow", "Young"])[:26]
+    '5 o clock shadow, young***'
+    """
+    return ", ".join(present).replace("_", " ").lower()[:LENGTH].ljust(LENGTH, PAD)
+
+
+def read_folder(images: Path, attributes: Path, partitions: Path) -> dict[str, Split]:
+    """Return the three splits: image uint8 [N, 3, 64, 64], text int8 [N, 256], labels int64 [N, 40].
+
+    Raises:
+        DataError: a list is damaged, the two do not name the same images, or an image is missing or damaged.
+    """
+    names, rows = _attributes(attributes)
+    head = 0 if partitions.suffix == ".txt" else 1
+    partition = _rows(partitions, _lines(partitions), head, ["partition"], ("0", "1", "2"))
+    for image in rows:
+        if image not in partition:
+            raise DataError(f"{partitions}: there is no {image}, but {attributes} has its attributes")
+    for image in partition:
+        if image not in rows:
+            raise DataError(f"{attributes}: there is no {image}, but {partitions} has its partition")
+    splits = {}
+    for number, split in enumerate(SPLITS):
+        chosen = [image for image in rows if partition[image] == [str(number)]]
+        if not chosen:
+            raise DataError(f"{partitions}: there is no image of partition {number}, the {split} split")
+        labels = (np.array([rows[image] for image in chosen]) == "1").astype(np.int64)
+        texts = encode([text_of([names[a] for a in np.flatnonzero(row)]) for row in labels])
+        x = {"image": torch.from_numpy(_pictures(images, chosen)), "text": texts}
+        splits[split] = Split(x, torch.from_numpy(labels))
+    return splits
+
+
+def _find(folder: Path, stem: str) -> Path:
+    found = next((f for f in (folder / f"{stem}.txt", folder / f"{stem}.csv") if f.is_file()), None)
+    if found is None:
+        raise DataError(f"{folder}: holds neither {stem}.txt nor {stem}.csv")
+    return found
+
+
+def _lines(file: Path) -> list[list[str]]:
+    """Return the words of each line."""
+    try:
+        lines = file.read_text(encoding="utf-8").rstrip().splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: not a readable list ({error})") from error
+    return [(line.replace(",", " ") if file.suffix == ".csv" else line).split() or [""] for line in lines]
+
+
+def _attributes(file: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the names of the attributes, and by image its 1 or -1 for each."""
+    lines = _lines(file)
+    count = file.suffix == ".txt"  # then the first line is the number of images
+    words = lines[1] if count and len(lines) > 1 else (lines or [[]])[0][1:]
+    names = [word for word in words if set(word.lower()) <= set(ALPHABET)]
+    if len(names) != N_ATTRIBUTES:
+        raise DataError(f"{file}:{1 + count}: names {len(names)} attributes, but must name {N_ATTRIBUTES}")
+    rows = _rows(file, lines, 1 + count, names, ("-1", "1"))
+    if count and lines[0] != [str(len(rows))]:
+        raise DataError(f"{file}:1: is {' '.join(lines[0])!r}, but {len(rows)} images follow")
+    return names, rows
+
+
+def _rows(
+    file: Path, lines: list[list[str]], head: int, names: list[str], values: tuple[str, ...]
+) -> dict[str, list[str]]:
+    """Return the values of each image by its name, after so many lines of a head."""
+    rows: dict[str, list[str]] = {}
+    for number, (image, *row) in enumerate(lines[head:], head + 1):
+        if len(row) != len(names):
+            raise DataError(
+                f"{file}:{number}: {image or 'an empty line'} has {len(row)} values, not {len(names)}"
+            )
+        for name, value in zip(names, row, strict=True):
+            if value not in values:
+                raise DataError(f"{file}:{number}: {name} is {value!r}, but must be {' or '.join(values)}")
+        if image in rows:
+            raise DataError(f"{file}:{number}: {image} is there a second time")
+        rows[image] = row
+    return rows
+
+
+def _pictures(folder: Path, names: list[str]) -> NDArray[np.uint8]:
+    """Return the images, decoded by a thread per core (Pillow runs beside Python): [N, 3, 64, 64]."""
+    found = np.empty((len(names), 3, _SIDE, _SIDE), np.uint8)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for i, picture in enumerate(threads.map(partial(_picture, folder), names)):
+            found[i] = picture
+    return found
+
+
+def _picture(folder: Path, name: str) -> NDArray[np.uint8]:
+    file = folder / name
+    try:
+        with Image.open(file) as image:
+            if image.size != _SIZE:
+                raise DataError(
+                    f"{file}: is {image.width} x {image.height} pixels, but the aligned images have 178 x 218"
+                )
+            small = image.convert("RGB").crop(_BOX).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+    except FileNotFoundError:
+        raise DataError(f"{file}: there is no such file, but the list of attributes names it") from None
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
+        raise DataError(f"{file}: not a readable image ({error})") from error
+    return np.asarray(small).transpose(2, 0, 1)

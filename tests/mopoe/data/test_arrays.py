@@ -1,0 +1,186 @@
+"""Data sets from plain arrays: what becomes of the numbers, the splits, and every misfit in one sentence."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mopoe
+from mopoe.config import TrialConfig
+from mopoe.data.arrays import checked, data_from_arrays
+from mopoe.data.container import MultimodalData, Split
+from mopoe.data.registry import ModalitySpec
+from mopoe.errors import ConfigError, DataError
+
+
+def arrays(n: int = 200, first: int = 0) -> dict[str, object]:
+    """Make numbered samples of two modalities, of class n modulo 4."""
+    number = np.arange(first, first + n)
+    a = np.zeros((n, 1, 28, 28), np.uint8)
+    a[:, 0, 0, 0] = number
+    return {"a": a, "b": number[:, None] * np.ones(3), "labels": number % 4}
+
+
+def test_arrays_become_a_data_set() -> None:
+    """Modalities in the order of the arrays; floats in float32, labels in int64; networks as named."""
+    data = data_from_arrays(arrays(), arrays(20), arrays(30), networks={"b": "my.nets:mlp"})
+    assert data.modalities == (
+        ModalitySpec(name="a", shape=(1, 28, 28)),
+        ModalitySpec(name="b", shape=(3,), network="my.nets:mlp"),
+    )
+    assert [len(data.split(s)) for s in ("train", "validation", "test")] == [200, 20, 30]
+    assert (data.train.x["a"].dtype, data.train.x["b"].dtype) == (torch.uint8, torch.float32)
+    assert data.train.x["b"][7].tolist() == [7, 7, 7]
+    assert data.train.labels.dtype == torch.int64
+    assert data.n_classes == 4
+    assert data_from_arrays(arrays(), n_classes=9).n_classes == 9
+
+
+def test_missing_splits_are_tenths_of_the_training_samples() -> None:
+    """No sample is in two splits or lost; each class gives its tenth; the seed decides which."""
+    data = data_from_arrays(arrays(), seed=3)
+    found = {s: data.split(s).x["a"][:, 0, 0, 0].tolist() for s in ("train", "validation", "test")}
+    assert {s: len(x) for s, x in found.items()} == {"train": 160, "validation": 20, "test": 20}
+    assert sorted(i for numbers in found.values() for i in numbers) == list(range(200))
+    for split, numbers in found.items():
+        assert torch.equal(data.split(split).x["a"][:, 0, 0, 0] % 4, data.split(split).labels)
+        assert numbers != sorted(numbers)
+    assert torch.bincount(data.validation.labels).tolist() == [5] * 4
+    same, other = (data_from_arrays(arrays(), seed=seed) for seed in (3, 4))
+    assert data.fingerprint == same.fingerprint != other.fingerprint
+
+
+def test_a_given_test_split_is_kept_and_validation_made() -> None:
+    """A tenth of the training samples goes to validation, none of the test's."""
+    data = data_from_arrays(arrays(), test=arrays(50, first=200))
+    assert [len(data.split(s)) for s in ("train", "validation", "test")] == [180, 20, 50]
+    assert data.test.x["a"][:, 0, 0, 0].tolist() == list(range(200, 250))
+
+
+def test_attributes_are_labels_too() -> None:
+    """A row of 0 and 1 per sample; their number is that of the columns."""
+    labels = np.arange(200)[:, None] % np.array([2, 3]) == 0
+    data = data_from_arrays(arrays() | {"labels": labels})
+    assert data.n_classes == 2
+    number = data.train.x["a"][:, 0, 0, 0]
+    assert torch.equal(data.train.labels, torch.stack([number % 2 == 0, number % 3 == 0], 1).long())
+
+
+def test_a_mapped_file_is_taken_as_it_is(tmp_path: Path) -> None:
+    """Read-only memory gives no warning and the same numbers."""
+    np.save(tmp_path / "a.npy", arrays()["a"])
+    given = arrays() | {"a": np.load(tmp_path / "a.npy", mmap_mode="r")}
+    assert data_from_arrays(given, given, given).fingerprint == data_from_arrays(*[arrays()] * 3).fingerprint
+
+
+def test_a_model_trains_on_arrays_without_a_sweep() -> None:
+    """The built-in networks read images made of arrays."""
+    x = np.random.default_rng(0).integers(0, 256, (40, 1, 28, 28), np.uint8)
+    data = data_from_arrays({"left": x, "right": 255 - x, "labels": np.arange(40) % 2})
+    losses: list[float] = []
+    config = TrialConfig(latent_dim=2, channels=(2, 2, 2), epochs=5, batch_size=8, lr=0.02)
+    mopoe.train(config, data, lambda report: losses.append(report.loss))
+    assert losses[-1] < losses[0]
+
+
+def broken(**changes: object) -> Mapping[str, object]:
+    """Return 200 samples with other arrays; None leaves one out."""
+    return {k: v for k, v in (arrays() | changes).items() if v is not None}
+
+
+MISFITS = {
+    "no labels": (
+        [broken(labels=None)],
+        "train has the arrays ['a', 'b'], but must have 'labels' and the modalities",
+    ),
+    "only labels": (
+        [{"labels": [0]}],
+        "train has the arrays ['labels'], but must have 'labels' and the modalities",
+    ),
+    "words": (
+        [broken(b=np.array(["x"] * 200))],
+        "train: 'b' is no array of numbers (can't convert np.ndarray of type numpy.str_.",
+    ),
+    "ragged": ([broken(b=[[1], [1, 2]])], "train: 'b' is no array of numbers (setting an array element"),
+    "type": (
+        [broken(b=np.arange(200))],
+        "train: 'b' is int64 [200], but must be uint8 (0 to 255, becomes 0 to 1), float32, or int8 (numbers",
+    ),
+    "float labels": (
+        [broken(labels=np.ones(200))],
+        "train: the labels are float32 [200], but must be whole numbers [N], or [N, 2] for attributes",
+    ),
+    "columns": (
+        [arrays(), arrays(20) | {"labels": np.zeros((20, 3), int)}],
+        "validation: the labels are int64 [20, 3], but must be whole numbers [N], or [N, 4] for attributes",
+    ),
+    "attributes": (
+        [broken(labels=np.full((200, 2), -1))],
+        "train: the labels are from -1 to -1, but must be 0 to 1",
+    ),
+    "count": ([broken(b=np.ones((199, 3)))], "train: 'b' has 199 samples, but there are 200 labels"),
+    "modality": (
+        [arrays(), {"labels": [0], "a": arrays(1)["a"]}],
+        "validation: there is no 'b'; there are: a",
+    ),
+    "shape": (
+        [arrays(), arrays(20) | {"b": np.ones((20, 4))}],
+        "validation: 'b' has samples of shape [4], but must have [3]",
+    ),
+    "empty": ([arrays(), arrays(0)], "validation: holds no samples"),
+    "too few": ([{"a": np.ones((3, 2)), "labels": [0, 1, 1]}], "test: holds no samples"),
+    "name": (
+        [{"half": np.ones((20, 2)), "labels": np.zeros(20, int)}],
+        "a modality is named 'half', but must have letters, digits, '_' and '-', and not be the name of a",
+    ),
+    "name with a dot": (
+        [{"a.b": np.ones((20, 2)), "labels": np.zeros(20, int)}],
+        "a modality is named 'a.b', but must have letters, digits, '_' and '-', and not be the name of a",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "sentence"), MISFITS.values(), ids=MISFITS)
+def test_misfits_name_the_split_and_the_array(given: list[dict[str, object]], sentence: str) -> None:
+    """One sentence: what was found, and what must be."""
+    with pytest.raises(DataError) as error:
+        data_from_arrays(*given)
+    assert str(error.value).startswith(sentence)
+
+
+def test_labels_above_the_classes_are_refused() -> None:
+    """Where the number of classes is given."""
+    with pytest.raises(DataError, match=r"^train: the labels are from 0 to 3, but must be 0 to 2$"):
+        data_from_arrays(arrays(), n_classes=3)
+
+
+def test_networks_for_no_modality_are_refused() -> None:
+    """A typing error would otherwise leave the built-in networks in place."""
+    with pytest.raises(ConfigError, match=r"^networks are given for 'c', but the modalities are: a, b$"):
+        data_from_arrays(arrays(), networks={"c": "x:y"})
+
+
+def test_what_is_checked_bears_the_name_it_was_asked_for_by(tiny_data: MultimodalData) -> None:
+    """So that a checkpoint can load it again; the rest is as it was."""
+    found = checked(tiny_data, "my:load", {"n": 3}, tiny_data.modalities)
+    assert found == replace(tiny_data, name="my:load", options={"n": 3})
+
+
+def test_other_things_than_data_are_refused(tiny_data: MultimodalData) -> None:
+    """Another type, no modalities, two of one name, or others than were told."""
+    spec = tiny_data.modalities[0]
+    for data, told, sentence in (
+        ([1], (), "its function returned a list, but must return a MultimodalData"),
+        (replace(tiny_data, modalities=()), (), "its modalities are [], but must be at least one"),
+        (replace(tiny_data, modalities=(spec, spec)), (), "its modalities are ['grey', 'grey'], but must be"),
+        (tiny_data, (spec,), "its modalities are (ModalitySpec(name='grey'"),
+    ):
+        with pytest.raises(DataError) as error:
+            checked(data, "x", {}, told)
+        assert str(error.value).startswith(sentence)
+    floats = {name: x.double() for name, x in tiny_data.test.x.items()}
+    with pytest.raises(DataError, match=r"^test: 'grey' is float64 \[12, 1, 28, 28\], but must be uint8"):
+        checked(replace(tiny_data, test=Split(floats, tiny_data.test.labels)), "x", {}, ())
