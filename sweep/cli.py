@@ -11,6 +11,7 @@ import typer
 
 from mopoe.errors import ConfigError, DataError, MopoeError
 from sweep.data_commands import app as data_app
+from sweep.store_commands import app as store_app
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
+app.registered_commands += store_app.registered_commands
 
 File = Annotated[
     str, typer.Argument(help="A sweep's YAML file, or the name of a shipped one.", metavar="FILE")
