@@ -24,7 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
-app.registered_commands += store_app.registered_commands
 
 File = Annotated[
     str, typer.Argument(help="A sweep's YAML file, or the name of a shipped one.", metavar="FILE")
@@ -157,6 +156,9 @@ def show_config(file: File, override: Overrides = None) -> None:
     fixed = TrialConfig.from_dict(spec.fixed).to_dict()
     plain["fixed"] = {name: value for name, value in fixed.items() if name not in spec.search_space}
     print(yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=110), end="")  # noqa: T201 - the command's answer
+
+
+app.registered_commands += store_app.registered_commands
 
 
 def main() -> None:

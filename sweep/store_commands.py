@@ -55,13 +55,14 @@ def merge(
     from sweep.store.merge import merge_runs
     from sweep.store.read import open_store
 
-    for trial, name in merge_runs([open_store(folder) for folder in folders], files_at(out)).items():
-        typer.echo(f"{trial} is named {name}")
-    trials = open_store(out).latest_trials().collect()
-    twice = int(trials.select(pl.struct("config_id", "seed").is_duplicated()).to_series().sum())
+    files = files_at(out)
+    for trial, name in merge_runs([open_store(folder) for folder in folders], files).items():
+        typer.echo(f"{trial} is named {name} there")
+    trials = open_store(files).latest_trials().collect()
+    twice = trials.filter(pl.struct("config_id", "seed").is_duplicated()).height
     if twice:
-        typer.echo(f"{twice} trials share config and seed with another: they are no replicates of each other")
-    typer.echo(f"{out} holds {trials.height} trials")
+        typer.echo(f"{twice} trials share config and seed with another: they are no replicates of it")
+    typer.echo(f"{files} holds {trials.height} trials")
 
 
 @app.command()

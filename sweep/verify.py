@@ -4,6 +4,7 @@ A rule is what is wrong with the rows that break it, and the expression that is 
 measured and NaN measured and not a number: neither breaks a range.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -120,22 +121,28 @@ def _outside(name: str, low: int, high: int | pl.Expr) -> pl.Expr:
 def _broken(table: str, rows: pl.DataFrame, rules: Sequence[_Rule]) -> Iterator[str]:
     """Give a sentence for each rule that some rows break, with the key of the first."""
     key = list(KEYS[table])
-    named = [("lack part of their key", pl.any_horizontal(pl.col(key).is_null()))]
-    named += [("share their key", pl.struct(key).is_duplicated())]
-    for what, breaks in [*named, *rules]:
-        if (found := rows.filter(breaks).sort(key)).height:
-            yield f"{table}: {found.height} rows {what}; the first: {_named(found.row(0, named=True), key)}"
+    lacking = ("lack part of their key", pl.any_horizontal(pl.col(key).is_null()))
+    every = dict([lacking, ("share their key", pl.struct(key).is_duplicated()), *rules])
+    counts = rows.select(breaks.sum().alias(what) for what, breaks in every.items()).row(0, named=True)
+    for what, count in counts.items():
+        if count:
+            first = rows.filter(every[what]).sort(key).row(0, named=True)
+            yield f"{table}: {count} rows {what}; the first: {_named(first, key)}"
 
 
 def _config_problems(trials: pl.DataFrame) -> Iterator[str]:
     for row in trials.sort(KEYS["trials"]).iter_rows(named=True):
         where = f"trials: {_named(row, KEYS['trials'])}"
         try:
-            config = TrialConfig.from_dict(json.loads(row["config_json"]))
+            settings = json.loads(row["config_json"])
+            config = TrialConfig.from_dict(settings)
         except (ValueError, TypeError, AttributeError) as error:  # a ConfigError is a ValueError
             yield f"{where} has a config_json of no trial: {error}"
             continue
-        right = {"config_id": config.config_id, "seed": config.seed, "epochs_max": config.epochs}
+        # Of the stored text, not of `config`: that has the defaults of settings which came later.
+        text = json.dumps({**settings, "seed": 0}, sort_keys=True)
+        config_id = hashlib.sha256(text.encode()).hexdigest()[:12]
+        right = {"config_id": config_id, "seed": config.seed, "epochs_max": config.epochs}
         for name in [name for name, value in right.items() if row[name] != value]:
             yield f"{where} has {name} {row[name]}, but config_json says {right[name]}"
 

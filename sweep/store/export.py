@@ -57,7 +57,7 @@ def export_deepcave(store: Store, out: Path) -> int:
         "trial_id",
     )
     space = store.manifest.spec.get("search_space", {})
-    rows = [parameter(whole[name], space.get(_bare(name), {})) for name in varied if whole.height]
+    rows = [parameter(whole[n], _of(space, _bare(n))) for n in varied if whole.height]
     write_atomically(out / "trials.csv", trials.write_csv)
     write_atomically(out / "configspace.csv", pl.DataFrame(rows, infer_schema_length=None).write_csv)
     return ended.height - whole.height
@@ -79,22 +79,31 @@ def parameter(values: pl.Series, space: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         values: the searched values, at least one, none null.
-        space: the parameter in the search space; empty for a component of a simplex.
+        space: the parameter in the search space, the whole simplex for one of its weights; or empty.
     """
     row: dict[str, Any] = {"name": _bare(values.name), "log": False, "ordered": False}
     if values.dtype == pl.String:
         items = dict(enumerate(values.unique().sort()))
         return row | {"type": "categorical", "default": items[0]} | {f"item_{i}": x for i, x in items.items()}
-    low = min(*values, space.get("low", values[0]))
-    high = max(*values, space.get("high", values[0]))
+    simplex = space.get("type") == "simplex"
+    low = min(*values, 0.0 if simplex else space.get("low", values[0]))
+    high = max(*values, 1.0 if simplex else space.get("high", values[0]))
     log = low > 0 and (space.get("type") == "log_uniform" or bool(space.get("log")))
-    kind = {
-        "type": "integer" if values.dtype.is_integer() else "float",
-        "distribution": "uniform",
-        "log": log,
+    row |= {"lower": low, "upper": high, "default": values[0], "log": log, "distribution": "uniform"}
+    if values.dtype.is_integer():
+        return row | {"type": "integer"}
+    # DeepCAVE rounds bounds to 13 places, and then misses a value that is one of them.
+    return row | {
+        "type": "float",
+        "lower": math.floor(low * 1e12) / 1e12,
+        "upper": math.ceil(high * 1e12) / 1e12,
     }
-    return row | kind | {"lower": low, "upper": high, "default": values[0]}
 
 
 def _bare(column: str) -> str:
     return column.removeprefix(PARAMETER)
+
+
+def _of(space: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = space.get(name) or space.get(name.rpartition("_")[0]) or {}
+    return found

@@ -137,13 +137,14 @@ def local_folder(root: str | Path) -> Path:
     Raises:
         StoreError: it is an address of an object store.
     """
-    files = files_at(root)
-    if not isinstance(files, LocalFiles):
+    match = _ADDRESS.fullmatch(str(root))
+    if match and match[1] != "file":
+        store = f"{match[1]}://{match[2].partition('?')[0]}"
         raise StoreError(
-            f"{files} is an object store, but trials need a folder of a file system for their checkpoints: "
-            f"run with a folder as --out, then `sweep merge FOLDER --out {files}`"
+            f"{store} is an object store, but trials need a folder of a file system for their checkpoints: "
+            f"run with a folder as --out, then `sweep merge FOLDER --out {store}`"
         )
-    return files.folder.absolute()
+    return Path("/" + match[2] if match else root).absolute()
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

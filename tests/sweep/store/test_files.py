@@ -23,7 +23,7 @@ def files(request, tmp_path):
 
 
 def test_put_open_list_delete(files):
-    """What is put can be read and is listed with its size, until it is deleted; deleting twice is no error."""
+    """What is put can be read and is listed with its size until it is deleted, which may be twice."""
     assert files.list("a") == {}
     files.put("a/two", lambda file: file.write(b"22"))
     files.put("a/one", lambda file: file.write(b"old"))
@@ -115,6 +115,6 @@ def test_refusal_of_the_file_system_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"^cannot write .*/file/a/b: "):
         write_atomically(tmp_path / "file" / "a" / "b", lambda file: file.write(b""))
+    (tmp_path / "x" / "a").mkdir(parents=True)
     with pytest.raises(StoreError, match=r"^cannot delete .*/a: "):
-        (tmp_path / "x" / "a").mkdir(parents=True)
         LocalFiles(tmp_path / "x").delete("a")
