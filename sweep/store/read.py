@@ -64,8 +64,8 @@ class Store:
     """The tables of one results folder; each call looks at the files anew, so a sweep may still be running.
 
     Row order has no meaning. Every method that gives a table raises StoreError, naming the file, if one is
-    damaged or of a newer schema. A frame has the rows that were there at the call, also if the files are
-    compacted before it is collected.
+    damaged or of a newer schema. A frame has the rows that were there at the call, and perhaps newer ones if
+    the files were compacted before it is collected.
 
     Rows with one key count once. Such rows arise if a trial resumed from a checkpoint reports an epoch again,
     and then differ in wall times alone, or while files are being compacted; a compacted file's is taken.
