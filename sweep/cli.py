@@ -12,6 +12,7 @@ import typer
 from mopoe.errors import ConfigError, DataError, MopoeError
 from mopoe.functions import also_import_from
 from sweep.data_commands import app as data_app
+from sweep.store_commands import app as store_app
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -156,6 +157,9 @@ def show_config(file: File, override: Overrides = None) -> None:
     fixed = TrialConfig.from_dict(spec.fixed).to_dict()
     plain["fixed"] = {name: value for name, value in fixed.items() if name not in spec.search_space}
     print(yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=110), end="")  # noqa: T201 - the command's answer
+
+
+app.registered_commands += store_app.registered_commands
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from sweep.outcome import Ended, Standing, objective_values
 from sweep.recorder import Recorder
 from sweep.searcher import OptunaSearcher, PastTrial
 from sweep.spec import SweepSpec
+from sweep.store.files import local_folder
 from sweep.store.read import Store
 from sweep.store.schema import OBJECTIVE
 from sweep.store.write import StoreWriter
@@ -49,7 +50,7 @@ def run_sweep(
         StoreError: the folder holds another sweep.
         DataError: the data set cannot be built.
     """
-    root = root.absolute()
+    root = local_folder(root)
     open_folder(root, spec, spec.spec_hash)
     say(f"data set {spec.data.name!r} and its classifiers")
     _, classifiers = materials(spec)

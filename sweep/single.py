@@ -17,6 +17,7 @@ from sweep.errors import StoreError
 from sweep.manifest import enter, open_folder
 from sweep.outcome import end_record
 from sweep.spec import SweepSpec
+from sweep.store.files import local_folder
 from sweep.store.read import Store
 from sweep.store.records import TrialRecord
 from sweep.store.write import StoreWriter
@@ -54,6 +55,7 @@ def run_single(
         StoreError: the folder holds something else, or there is nothing to resume.
         DivergedError: the loss stopped being a finite number; the trial is recorded as failed.
     """
+    root = local_folder(root)
     spec_hash = trials_hash(spec)
     known = open_folder(root, spec, spec_hash) is not None
     trial_id = f"{config.config_id}-s{config.seed}"

@@ -89,6 +89,7 @@ ANALYSIS = [m for m in modules("sweep") if below(m, "sweep.store", "sweep.analys
                 "sweep.spec",
                 "sweep.space",
                 "sweep.outcome",
+                "sweep.verify",
                 "search_spaces",
             ],
             ("torch", "ray"),

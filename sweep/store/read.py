@@ -1,31 +1,42 @@
 """The reading side of a store: lazy Polars frames over whatever files are there now."""
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from polars.io.plugins import register_io_source
 
 from sweep.errors import StoreError
+from sweep.store.files import Files, files_at
 from sweep.store.records import Manifest, newer_schema
 from sweep.store.schema import KEYS, SCHEMA_VERSION, TABLES, schema_version
 
 MANIFEST = "sweep.json"
 
+_T = TypeVar("_T")
 
-def open_store(path: str | Path) -> "Store":
-    """Return the store of a results folder.
+COMPACT = "/compact-"
+"""What the names of compacted files have after the table; readers take rows of theirs first."""
+
+PATIENCE = 20
+"""How often reading begins anew because a file was compacted away meanwhile."""
+
+
+def open_store(root: str | Path | Files) -> "Store":
+    """Return the store of a results folder, or of an address such as s3://BUCKET/FOLDER.
 
     Raises:
         StoreError: the folder is missing or holds no readable `sweep.json`.
     """
-    path = Path(path)
-    if not path.is_dir():
-        raise StoreError(f"there is no results folder {path}")
-    if not (path / MANIFEST).is_file():
-        raise StoreError(f"{path} is no results folder: it holds no {MANIFEST}")
-    store = Store(path)
+    store = Store(root)
+    if MANIFEST not in store.files.list():
+        if store.files.exists():
+            raise StoreError(f"{store.files} is no results folder: it holds no {MANIFEST}")
+        raise StoreError(f"there is no results folder {store.files}")
     _ = store.manifest
     return store
 
@@ -36,8 +47,14 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         StoreError: the file is missing, damaged or of a newer schema.
     """
+    return _manifest(files_at(path.parent), path.name)
+
+
+def _manifest(files: Files, name: str) -> Manifest:
+    path = f"{files}/{name}"
     try:
-        text = path.read_text(encoding="utf-8")
+        with files.open(name) as file:
+            text = file.read().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"cannot read {path}: {error}") from error
     return Manifest.from_json(text, path)
@@ -47,26 +64,29 @@ class Store:
     """The tables of one results folder; each call looks at the files anew, so a sweep may still be running.
 
     Row order has no meaning. Every method that gives a table raises StoreError, naming the file, if one is
-    damaged or of a newer schema.
+    damaged or of a newer schema. A frame has the rows that were there at the call, and perhaps newer ones if
+    the files were compacted before it is collected.
+
+    Rows with one key count once. Such rows arise if a trial resumed from a checkpoint reports an epoch again,
+    and then differ in wall times alone, or while files are being compacted; a compacted file's is taken.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: str | Path | Files) -> None:
         """Take the results folder, which may be empty."""
-        self.root = root
+        self.files = files_at(root)
+
+    def __repr__(self) -> str:
+        """Return the folder and the tables there are."""
+        return f"<store {self.files}: {', '.join(f'.{name}()' for name in TABLES)}>"
 
     @cached_property
     def manifest(self) -> Manifest:
         """What holds for the whole sweep."""
-        return read_manifest(self.root / MANIFEST)
+        return _manifest(self.files, MANIFEST)
 
     def trials(self) -> pl.LazyFrame:
         """Return one row per trial and attempt: its final record, or `running` before there is one."""
-        final = (pl.col("status") != "running").alias("_final")
-        return (
-            self._scan("trials")
-            .sort(final, "ended_at", nulls_last=False)
-            .unique(subset=list(KEYS["trials"]), keep="last", maintain_order=True)
-        )
+        return self.table("trials")
 
     def latest_trials(self) -> pl.LazyFrame:
         """Return one row per trial, sorted by name: that of its last attempt."""
@@ -75,44 +95,115 @@ class Store:
 
     def epochs(self) -> pl.LazyFrame:
         """Return one row per trial, attempt and epoch."""
-        return self._distinct("epochs")
+        return self.table("epochs")
 
     def subset_metrics(self) -> pl.LazyFrame:
         """Return one row per trial, attempt, epoch, split, subset and metric."""
-        return self._distinct("subset_metrics")
+        return self.table("subset_metrics")
 
     def pair_coherence(self) -> pl.LazyFrame:
         """Return one row per trial, attempt, epoch, split, source subset and target."""
-        return self._distinct("pair_coherence")
+        return self.table("pair_coherence")
 
     def samples(self) -> pl.LazyFrame:
         """Return one row per trial, attempt, epoch, kind, source subset and target."""
-        return self._distinct("samples")
+        return self.table("samples")
 
-    def _distinct(self, table: str) -> pl.LazyFrame:
-        """Return a table without the rows that a trial resumed from a checkpoint reported twice."""
-        return self._scan(table).unique(subset=list(KEYS[table]), keep="any")
+    def table(self, name: str) -> pl.LazyFrame:
+        """Return a table by name."""
+        if name not in TABLES:
+            raise StoreError(f"there is no table {name!r}; there are: {', '.join(TABLES)}")
+        schemas = _insisting(lambda: self.schemas(self.names(name)))
+        columns = _all_columns(TABLES[name], list(schemas.values()))
 
-    def _scan(self, table: str) -> pl.LazyFrame:
-        """Return all rows of a table's files, each with the columns of all; absent ones are null."""
-        files = sorted(p for p in (self.root / table).glob("*.parquet") if not p.name.startswith("."))
+        def collect(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> pl.DataFrame:
+            nonlocal schemas
+            try:
+                rows = self.rows(name, schemas, columns).select(wanted or list(columns))
+                rows = rows if predicate is None else rows.filter(predicate)
+                return (rows if n_rows is None else rows.head(n_rows)).collect()
+            except FileNotFoundError:
+                schemas = self.schemas(self.names(name))
+                raise
+
+        def read(
+            wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
+        ) -> Iterator[pl.DataFrame]:
+            yield _insisting(lambda: collect(wanted, predicate, n_rows))
+
+        return distinct(name, register_io_source(read, schema=columns))
+
+    def names(self, table: str) -> list[str]:
+        """Return the names of a table's files: compacted ones by age, then the others."""
+        found = self._list(table)
+        # A listing during a compaction may miss the merged files and the new one: look until none is new.
+        while not _compacted(later := self._list(table)) <= _compacted(found):
+            found = later
+        return sorted(found, key=lambda name: (COMPACT not in name, name))
+
+    def schemas(self, names: Sequence[str]) -> dict[str, pa.Schema]:
+        """Return the schema in each file's footer; FileNotFoundError if one is gone."""
+        return {name: _read_schema(self.files, name) for name in names}
+
+    def rows(
+        self,
+        table: str,
+        schemas: Mapping[str, pa.Schema],
+        columns: Mapping[str, pl.DataType] | None = None,
+    ) -> pl.LazyFrame:
+        """Return all rows of some files, in order, each with the columns of all; absent ones are null."""
+        columns = columns or _all_columns(TABLES[table], list(schemas.values()))
         # One scan per distinct set of columns, not per file: a sweep's files have few sets.
-        groups: dict[pa.Schema, list[Path]] = {}
-        for path in files:
-            groups.setdefault(_read_schema(path).remove_metadata(), []).append(path)
-        columns = _all_columns(TABLES[table], list(groups))
-        empty = pl.DataFrame(schema=columns).lazy()
-        return pl.concat([empty, *(_conform(schema, paths, columns) for schema, paths in groups.items())])
+        groups: dict[pa.Schema, list[str]] = {}
+        for name, schema in schemas.items():
+            groups.setdefault(schema.remove_metadata(), []).append(name)
+        frames = [
+            _conform(self.files.scan(names, schema), schema, columns, TABLES[table].names)
+            for schema, names in groups.items()
+        ]
+        return pl.concat([pl.DataFrame(schema=columns).lazy(), *frames])
+
+    def _list(self, table: str) -> list[str]:
+        return [name for name in self.files.list(table) if name.endswith(".parquet")]
 
 
-def _read_schema(path: Path) -> pa.Schema:
+def distinct(table: str, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the rows of a table without those that share the key of an earlier one.
+
+    Of a trial's records the final one is kept, of several the last.
+    """
+    if table == "trials":
+        final = (pl.col("status") != "running").alias("_final")
+        by = [final, pl.col("ended_at"), pl.col("started_at")]
+        rows = rows.sort(by, descending=True, nulls_last=True, maintain_order=True)
+    return rows.unique(subset=list(KEYS[table]), keep="first")
+
+
+def _insisting(read: Callable[[], _T]) -> _T:
+    """Return what `read` returns, called again if a file was compacted away between listing and reading."""
+    for _ in range(PATIENCE):
+        try:
+            return read()
+        except FileNotFoundError as error:
+            gone = error
+    raise StoreError(f"a file vanishes again and again while it is read: {gone}")
+
+
+def _compacted(names: Sequence[str]) -> set[str]:
+    return {name for name in names if COMPACT in name}
+
+
+def _read_schema(files: Files, name: str) -> pa.Schema:
     """Return the schema in a file's footer."""
     try:
-        schema = pq.read_schema(path)
+        with files.open(name) as file:
+            schema = pq.read_schema(file)
+    except FileNotFoundError:
+        raise
     except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{path} is damaged or no Parquet file: {error}") from error
-    if (found := schema_version(schema)) > SCHEMA_VERSION:
-        raise StoreError(newer_schema(path, found))
+        raise StoreError(f"{files}/{name} is damaged or no Parquet file: {error}") from error
+    if (version := schema_version(schema)) > SCHEMA_VERSION:
+        raise StoreError(newer_schema(f"{files}/{name}", version))
     return schema
 
 
@@ -142,13 +233,19 @@ def _types(schema: pa.Schema) -> dict[str, pl.DataType]:
     return dict(frame.schema)
 
 
-def _conform(schema: pa.Schema, files: list[Path], columns: dict[str, pl.DataType]) -> pl.LazyFrame:
+def _conform(
+    rows: pl.LazyFrame, schema: pa.Schema, columns: Mapping[str, pl.DataType], fixed: Sequence[str]
+) -> pl.LazyFrame:
     """Return the rows of files of one schema, in the wanted columns and types."""
     found = _types(schema)
 
     def column(name: str, kind: pl.DataType) -> pl.Expr:
         if name not in found:
             return pl.lit(None, dtype=kind).alias(name)
+        if name not in fixed and _wider(kind, found[name]) != kind:
+            raise StoreError(
+                f"{name} was {kind} and has become {found[name]} meanwhile; ask for the table again"
+            )
         return pl.col(name) if found[name] == kind else pl.col(name).cast(kind)
 
-    return pl.scan_parquet(files, glob=False).select(column(n, k) for n, k in columns.items())
+    return rows.select(column(n, k) for n, k in columns.items())

@@ -110,7 +110,7 @@ class Manifest:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, path: Path) -> Self:
+    def from_json(cls, text: str, path: Path | str) -> Self:
         """Build a manifest from the text of `sweep.json`; `path` is where it came from, for messages.
 
         Raises:
@@ -130,7 +130,7 @@ class Manifest:
             raise StoreError(f"{path} is damaged: {error}") from error
 
 
-def newer_schema(path: Path, found: int) -> str:
+def newer_schema(path: Path | str, found: int) -> str:
     """Return the sentence about a file that a newer release wrote."""
     return (
         f"{path} has schema version {found}, but this release reads versions up to {SCHEMA_VERSION}: "

@@ -10,8 +10,8 @@ import pyarrow as pa
 from mopoe.records import EpochReport
 from sweep.errors import StoreError
 from sweep.store import tables
-from sweep.store.files import write_atomically, write_parquet
-from sweep.store.read import MANIFEST, read_manifest
+from sweep.store.files import Files, files_at, local_folder
+from sweep.store.read import MANIFEST, Store
 from sweep.store.records import Manifest, TrialRecord
 from sweep.store.schema import table_name
 
@@ -21,9 +21,14 @@ _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 class StoreWriter:
     """Writes the files of one sweep's results folder; any number of processes may do so at once."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: str | Path | Files) -> None:
         """Take the results folder; it is made with the first file."""
-        self.root = root
+        self.files = files_at(root)
+
+    @property
+    def root(self) -> Path:
+        """Return the folder, for files of other libraries; StoreError if it is an object store."""
+        return local_folder(str(self.files))
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write `sweep.json`, replacing that of the same sweep.
@@ -31,14 +36,14 @@ class StoreWriter:
         Raises:
             StoreError: the folder holds another sweep, or cannot be written.
         """
-        path = self.root / MANIFEST
-        if path.exists() and (found := read_manifest(path)).sweep_id != manifest.sweep_id:
+        known = MANIFEST in self.files.list()
+        if known and (found := Store(self.files).manifest).sweep_id != manifest.sweep_id:
             raise StoreError(
-                f"{self.root} holds the results of another sweep, {found.name!r} ({found.sweep_id}): "
+                f"{self.files} holds the results of another sweep, {found.name!r} ({found.sweep_id}): "
                 "choose another folder"
             )
         text = manifest.to_json().encode()
-        write_atomically(path, lambda file: file.write(text))
+        self.files.put(MANIFEST, lambda file: file.write(text))
 
     def write_trial(self, record: TrialRecord) -> None:
         """Add where a trial stands; a `running` record and the final one are both kept.
@@ -72,4 +77,4 @@ class StoreWriter:
             )
         # The random part keeps a restarted or forgotten process from ever replacing another's file.
         name = f"{trial_id}-{attempt}-{what}-{uuid4().hex[:8]}.parquet"
-        write_parquet(self.root / table_name(table.schema) / name, table)
+        self.files.put_table(f"{table_name(table.schema)}/{name}", table)

@@ -3,12 +3,14 @@
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
 
+from mopoe.config import TrialConfig
 from mopoe.records import EpochReport, Evaluation, PairCoherence, Picture, SubsetMetric
 from mopoe.subsets import subset_masks, subset_members
 from sweep.errors import SpecError
@@ -179,6 +181,50 @@ def write_made_up_sweep(root: Path, modalities: int = 3) -> Path:
 def made_up_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the results folder of the made-up sweep; read it only."""
     return write_made_up_sweep(tmp_path_factory.mktemp("results") / "digits")
+
+
+def write_sound_sweep(root: Path, sweep_id: str = "run-1", first: int = 0) -> Path:
+    """Write a small sweep that keeps every promise: two completed trials, one failed, one running.
+
+    Args:
+        root: the folder.
+        sweep_id: tells this run from others of the same sweep.
+        first: number of its first trial, from which the settings follow.
+    """
+    names = ("m0", "m1")
+    writer = StoreWriter(root)
+    writer.write_manifest(replace(manifest(names), sweep_id=sweep_id))
+    end = START + timedelta(seconds=40)
+    for number in range(first, first + 4):
+        config = TrialConfig(beta=0.5 + number, latent_dim=16 + number, epochs=2, seed=number)
+        record = trial_record(
+            f"t{number:04}",
+            config_id=config.config_id,
+            seed=config.seed,
+            epochs_max=2,
+            config_json=config.to_json(),
+            parameters={"beta": config.beta, "latent_dim": config.latent_dim, "unimodal_elbos": "true"},
+            started_at=START + timedelta(seconds=number),
+        )
+        writer.write_trial(record)
+        found = evaluation(names, 0.4 + 0.1 * (number - first), -1500.0 - number)
+        reports = [epoch_report(e, names, config.beta, found if e == 2 else None) for e in (1, 2)]
+        if number - first < 2:
+            for report in reports:
+                writer.write_reports(record.trial_id, 0, [report], names)
+            ended = {"status": "completed", "epochs": 2, "seconds": 40.0}
+            ended |= {"objectives": found.objectives, "stderr": found.stderr}
+            writer.write_trial(replace(record, ended_at=end, **ended))
+        elif number - first == 2:
+            writer.write_reports(record.trial_id, 0, reports[:1], names)
+            writer.write_trial(replace(record, status="failed", error="it diverged", epochs=1, ended_at=end))
+    return root
+
+
+@pytest.fixture(scope="session")
+def make_sweep() -> Callable[..., Path]:
+    """Give the maker of a small sound sweep."""
+    return write_sound_sweep
 
 
 @pytest.fixture(scope="session")

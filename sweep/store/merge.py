@@ -1,0 +1,79 @@
+"""Puts several runs of one sweep into one results folder."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import PurePosixPath
+from uuid import uuid4
+
+from sweep.errors import StoreError
+from sweep.store.compact import merged_rows, parts, put_merged
+from sweep.store.files import Files
+from sweep.store.read import Store
+from sweep.store.schema import TABLES
+from sweep.store.write import StoreWriter
+
+CHECKPOINTS = "checkpoints"
+"""Where a results folder has the weights of trials."""
+
+
+def merge_runs(runs: Sequence[Store], out: Files) -> dict[str, str]:
+    """Write all trials of some runs, with their rows and checkpoints, into an empty folder.
+
+    The manifest is the first run's with an id of its own. It is written last, so that a folder in which the
+    work was cut off is no results folder.
+
+    Returns:
+        New name by "FOLDER: TRIAL" of the trials that were renamed because an earlier run has their name.
+
+    Raises:
+        StoreError: the runs are not of one sweep, one is given twice, or the folder holds files.
+    """
+    first = runs[0].manifest
+    for i, run in enumerate(runs):
+        if run.manifest.spec_hash != first.spec_hash:
+            raise StoreError(
+                f"{run.files} holds another sweep than {runs[0].files}: only runs of one are merged"
+            )
+        if run.manifest.sweep_id in [other.manifest.sweep_id for other in runs[:i]]:
+            raise StoreError(f"{run.files} holds a run that is given already ({run.manifest.sweep_id})")
+    if out.list() or any(out.list(table) for table in (*TABLES, CHECKPOINTS)):
+        raise StoreError(f"{out} holds files already; choose an empty folder with --out")
+    taken: set[str] = set()
+    renamed: dict[str, str] = {}
+    for run in runs:
+        ids = sorted(run.latest_trials().collect()["trial_id"])
+        names = new_names(ids, taken)
+        taken |= {names.get(trial, trial) for trial in ids}
+        renamed |= {f"{run.files}: {trial}": name for trial, name in names.items()}
+        for table in TABLES:
+            for part in parts(run.files.list(table), run.names(table)):
+                put_merged(out, table, merged_rows(run, table, part, names))
+        for name in run.files.list(CHECKPOINTS):
+            with run.files.open(name) as file:
+                out.put(_renamed(name, names), partial(shutil.copyfileobj, file))
+    StoreWriter(out).write_manifest(replace(first, sweep_id=uuid4().hex[:12]))
+    return renamed
+
+
+def new_names(trials: Sequence[str], taken: set[str]) -> dict[str, str]:
+    """Return a free name for each trial whose name is taken.
+
+    >>> new_names(["t0000", "t0001"], {"t0001", "t0001.2"})
+    {'t0001': 't0001.3'}
+    """
+    found: dict[str, str] = {}
+    for trial in trials:
+        if trial in taken:
+            used = {*taken, *trials, *found.values()}
+            found[trial] = next(n for k in range(2, len(used) + 3) if (n := f"{trial}.{k}") not in used)
+    return found
+
+
+def _renamed(checkpoint: str, names: Mapping[str, str]) -> str:
+    path = PurePosixPath(checkpoint)
+    # A single trial's checkpoints carry the attempt at the end.
+    trial, dash, attempt = path.stem.rpartition("-")
+    stem = names.get(path.stem) or (names.get(trial, trial) + dash + attempt)
+    return str(path.with_stem(stem))

@@ -1,0 +1,170 @@
+"""Checks a results folder against what is promised about it. Repairs nothing.
+
+A rule is what is wrong with the rows that break it, and the expression that is true for them. Null is not
+measured and NaN measured and not a number: neither breaks a range.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import get_args
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mopoe.config import TrialConfig
+from mopoe.subsets import subset_masks
+from sweep.analysis.fronts import front_mask
+from sweep.analysis.points import points, usable_trials
+from sweep.errors import StoreError
+from sweep.store.merge import CHECKPOINTS
+from sweep.store.read import Store, distinct
+from sweep.store.records import Manifest, Status
+from sweep.store.schema import KEYS, OBJECTIVE, PARAMETER, RECONSTRUCTION, STDERR, TABLES
+
+_Rule = tuple[str, pl.Expr]
+
+
+def problems(store: Store) -> Iterator[str]:
+    """Give one sentence per thing that is wrong with a results folder; nothing if it is sound.
+
+    Raises:
+        StoreError: the manifest is damaged or of a newer schema, or the file system refuses.
+    """
+    modalities = len(store.manifest.modalities)
+    frames: dict[str, pl.DataFrame] = {}
+    for table in TABLES:
+        wrong = {name: list(_file_problems(store, name, table)) for name in store.names(table)}
+        yield from (f"{store.files}/{name} {what}" for name, found in wrong.items() for what in found)
+        sound = store.schemas([name for name, found in wrong.items() if not found])
+        frames[table] = distinct(table, store.rows(table, sound)).collect()
+    trials = frames["trials"]
+    owners = trials.select("trial_id", "attempt", pl.col("epochs_max").alias("_budget"), _known=True)
+    for table, frame in frames.items():
+        rows = frame.join(owners, on=["trial_id", "attempt"], how="left", nulls_equal=True)
+        yield from _broken(table, rows, row_rules(rows, 2**modalities - 1))
+    yield from _broken("trials", trials, trial_rules(trials, store.manifest))
+    yield from _config_problems(trials)
+    masks = len(subset_masks(modalities))
+    yield from _gaps("subset_metrics", frames, ["subset_mask"], masks)
+    yield from _gaps("pair_coherence", frames, ["source_mask", "target"], masks * modalities)
+    yield from _checkpoint_problems(store, trials)
+
+
+def trial_rules(trials: pl.DataFrame, manifest: Manifest) -> list[_Rule]:
+    """Return what no trial may be."""
+    status, done, known = pl.col("status"), pl.col("status") == "completed", get_args(Status)
+    objectives = [OBJECTIVE + o.name for o in manifest.objectives]
+    finite = [pl.col(n).is_finite().fill_null(False) for n in objectives if n in trials.columns]
+    unmeasured = ~pl.all_horizontal(finite) if len(finite) == len(objectives) else pl.lit(True)
+    return [
+        (f"have a status other than {', '.join(known)}", ~status.is_in(known).fill_null(False)),
+        ("completed without finite objectives", done & unmeasured),
+        ("completed short of epochs_max", done & (pl.col("epochs") != pl.col("epochs_max"))),
+        (
+            "run although they ended, or ended at no time",
+            (status == "running") == pl.col("ended_at").is_not_null(),
+        ),
+        ("ended before they started", pl.col("ended_at") < pl.col("started_at")),
+    ]
+
+
+def row_rules(rows: pl.DataFrame, full: int) -> list[_Rule]:
+    """Return what no row of any table may be.
+
+    Args:
+        rows: the table, with `_known` where its trial is in the trials table, and that trial's `_budget`.
+        full: the mask of all modalities.
+    """
+    share = pl.col("metric").str.starts_with("coherence") if "metric" in rows.columns else pl.lit(True)
+    rules = [("belong to no attempt in the trials table", pl.col("_known").is_null())]
+    for name in rows.columns:
+        if name in ("epoch", "epochs"):
+            rules.append((f"have {name} outside 0 to epochs_max", _outside(name, 0, pl.col("_budget"))))
+        elif name.endswith("_mask"):
+            rules.append((f"have a {name} outside 0 to {full}", _outside(name, 0, full)))
+        elif name == "value":
+            rules.append(("have a coherence outside 0 to 1", share & _outside(name, 0, 1)))
+        elif name == "chance" or (name.startswith(OBJECTIVE) and name.endswith("coherence")):
+            rules.append((f"have a {name} outside 0 to 1", _outside(name, 0, 1)))
+        elif name in ("stderr", "n") or name.startswith(STDERR) or name.endswith("seconds"):
+            rules.append((f"have a {name} below 0", pl.col(name) < 0))
+    return rules
+
+
+def _file_problems(store: Store, name: str, table: str) -> Iterator[str]:
+    """Give what is wrong with one file, after reading all of it."""
+    try:
+        store.schemas([name])
+        with store.files.open(name) as file:
+            schema = pq.read_table(file).schema
+    except (StoreError, pa.ArrowException, OSError) as error:
+        yield f"cannot be read: {error}"
+        return
+    if (schema.metadata or {}).get(b"schema_name") != table.encode():
+        yield f"does not say that it belongs to {table}"
+    yield from (f"has no column {key}" for key in KEYS[table] if key not in schema.names)
+    for column in schema:
+        wanted = TABLES[table].field(column.name).type if column.name in TABLES[table].names else None
+        if wanted is None and not column.name.startswith((PARAMETER, OBJECTIVE, STDERR, RECONSTRUCTION)):
+            yield f"has an unknown column {column.name}"
+        if wanted not in (None, column.type):
+            yield f"has {column.name} as {column.type}, but must have it as {wanted}"
+
+
+def _outside(name: str, low: int, high: int | pl.Expr) -> pl.Expr:
+    return ~pl.col(name).is_between(low, high) & pl.col(name).cast(pl.Float64).is_not_nan()
+
+
+def _broken(table: str, rows: pl.DataFrame, rules: Sequence[_Rule]) -> Iterator[str]:
+    """Give a sentence for each rule that some rows break, with the key of the first."""
+    key = list(KEYS[table])
+    lacking = ("lack part of their key", pl.any_horizontal(pl.col(key).is_null()))
+    every = dict([lacking, ("share their key", pl.struct(key).is_duplicated()), *rules])
+    counts = rows.select(breaks.sum().alias(what) for what, breaks in every.items()).row(0, named=True)
+    for what, count in counts.items():
+        if count:
+            first = rows.filter(every[what]).sort(key).row(0, named=True)
+            yield f"{table}: {count} rows {what}; the first: {_named(first, key)}"
+
+
+def _config_problems(trials: pl.DataFrame) -> Iterator[str]:
+    for row in trials.sort(KEYS["trials"]).iter_rows(named=True):
+        where = f"trials: {_named(row, KEYS['trials'])}"
+        try:
+            settings = json.loads(row["config_json"])
+            config = TrialConfig.from_dict(settings)
+        except (ValueError, TypeError, AttributeError) as error:  # a ConfigError is a ValueError
+            yield f"{where} has a config_json of no trial: {error}"
+            continue
+        # Of the stored text, not of `config`: that has the defaults of settings which came later.
+        text = json.dumps({**settings, "seed": 0}, sort_keys=True)
+        config_id = hashlib.sha256(text.encode()).hexdigest()[:12]
+        right = {"config_id": config_id, "seed": config.seed, "epochs_max": config.epochs}
+        for name in [name for name, value in right.items() if row[name] != value]:
+            yield f"{where} has {name} {row[name]}, but config_json says {right[name]}"
+
+
+def _gaps(table: str, frames: Mapping[str, pl.DataFrame], of: Sequence[str], number: int) -> Iterator[str]:
+    """Give the evaluations that lack a subset, or a pair of subset and target."""
+    evaluation = ["trial_id", "attempt", "epoch", "split"]
+    counts = frames[table].group_by(evaluation).agg(pl.struct(of).n_unique().alias("found"))
+    for row in counts.filter(pl.col("found") != number).sort(evaluation).iter_rows(named=True):
+        yield f"{table}: {_named(row, evaluation)} has {row['found']} of {number} {' and '.join(of)}"
+
+
+def _checkpoint_problems(store: Store, trials: pl.DataFrame) -> Iterator[str]:
+    """Give the trials of the front without weights, in a folder that keeps any."""
+    kept = {PurePosixPath(name).stem for name in store.files.list(CHECKPOINTS)}
+    kept |= {name.rpartition("-")[0] for name in kept}  # a single trial's carry the attempt at the end
+    last = trials.sort("attempt").unique("trial_id", keep="last", maintain_order=True)
+    found = points(usable_trials(last, store.manifest.objectives), store.manifest.objectives)
+    for trial, on_front in zip(found.trial_ids, front_mask(found), strict=True):
+        if kept and on_front and trial not in kept:
+            yield f"{CHECKPOINTS}: trial_id {trial} is on the front, but its weights are not kept"
+
+
+def _named(row: Mapping[str, object], key: Sequence[str]) -> str:
+    return ", ".join(f"{name} {row[name]}" for name in key)

@@ -1,0 +1,92 @@
+"""What `sweep compact`, `verify`, `merge` and `export` print, and their exit status."""
+
+import sys
+
+import pytest
+
+from sweep.cli import main
+
+
+@pytest.fixture
+def sweep(monkeypatch, capsys):
+    """Run a command in this process; return its exit status, output and error output."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        found = capsys.readouterr()
+        return int(stop.value.code or 0), found.out, found.err
+
+    return run
+
+
+def test_compact_says_how_many_files_became_one(sweep, tmp_path, make_sweep):
+    """A line per table that has files."""
+    status, out, _ = sweep("compact", make_sweep(tmp_path))
+    assert status == 0
+    assert "trials               7 files -> 1\nepochs               5 files -> 1\n" in out
+
+
+def test_verify_of_a_sound_folder_is_one_sentence(sweep, tmp_path, make_sweep):
+    """Exit status 0."""
+    assert sweep("verify", make_sweep(tmp_path)) == (0, f"{tmp_path} is sound\n", "")
+
+
+def test_verify_prints_problems_and_exits_with_1(sweep, tmp_path, make_sweep):
+    """One line per problem on the standard output."""
+    make_sweep(tmp_path)
+    (tmp_path / "epochs" / "x.parquet").write_bytes(b"PAR1")
+    status, out, err = sweep("verify", tmp_path)
+    assert (status, err) == (1, "")
+    assert out.startswith(f"{tmp_path}/epochs/x.parquet cannot be read: ")
+    assert len(out.splitlines()) == 1
+
+
+def test_merge_says_what_was_renamed(sweep, tmp_path, make_sweep):
+    """New names, trials that are the same config and seed, and the total."""
+    make_sweep(tmp_path / "a", "run-a")
+    make_sweep(tmp_path / "b", "run-b", first=2)
+    status, out, _ = sweep("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c")
+    assert status == 0
+    assert out.splitlines() == [
+        f"{tmp_path}/b: t0002 is named t0002.2 there",
+        f"{tmp_path}/b: t0003 is named t0003.2 there",
+        "4 trials share config and seed with another: they are no replicates of it",
+        f"{tmp_path}/c holds 8 trials",
+    ]
+    assert sweep("verify", tmp_path / "c")[0] == 0
+
+
+def test_export_names_what_it_wrote(sweep, tmp_path, make_sweep):
+    """A line per CSV file, and one for DeepCAVE."""
+    make_sweep(tmp_path / "x")
+    out, run = tmp_path / "csv", tmp_path / "run"
+    status, printed, _ = sweep("export", tmp_path / "x", "--csv", out, "--deepcave", run)
+    assert status == 0
+    assert printed.splitlines()[0] == f"{out}/trials.csv"
+    assert (
+        printed.splitlines()[-1] == f"{run}: a run for DeepCAVE, without 0 ended trials that lack a parameter"
+    )
+    assert sorted(path.name for path in run.iterdir()) == ["configspace.csv", "trials.csv"]
+
+
+def test_export_to_nowhere_is_said(sweep, tmp_path, make_sweep):
+    """Without --csv and --deepcave there is nothing to do."""
+    status, _, err = sweep("export", make_sweep(tmp_path))
+    assert status == 2
+    assert err == "sweep: nothing to export to; give --csv FOLDER, --deepcave FOLDER or both\n"
+
+
+@pytest.mark.parametrize("command", ["run", "trial"])
+def test_trials_do_not_run_into_an_object_store(sweep, tmp_path, monkeypatch, sweep_file, command):
+    """An address as --out is refused in one sentence, before anything is made or asked on the network."""
+    monkeypatch.chdir(tmp_path)
+    status, _, err = sweep(command, sweep_file, "--out", "s3://bucket/x")
+    assert status == 2
+    assert (
+        err.strip()
+        .splitlines()[-1]
+        .startswith("sweep: s3://bucket/x is an object store, but trials need a folder")
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]

@@ -1,0 +1,280 @@
+"""Each promise broken alone is one line; a folder that keeps them all gives none."""
+
+import hashlib
+import json
+import shutil
+from datetime import timedelta
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sweep.store.compact import compact
+from sweep.store.read import Store
+from sweep.verify import problems
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory, make_sweep):
+    """A sound folder with one file per table."""
+    made = make_sweep(tmp_path_factory.mktemp("sound") / "x")
+    compact(Store(made))
+    return made
+
+
+@pytest.fixture
+def root(sound, tmp_path):
+    """A copy of the sound folder, to be spoilt."""
+    return shutil.copytree(sound, tmp_path / "x")
+
+
+def spoil(root, table, where, **values):
+    """Replace values in the rows that fit, in the one file of a table."""
+    (path,) = (root / table).glob("*.parquet")
+    found = pq.read_table(path)
+    frame = pl.from_arrow(found).with_columns(
+        pl.when(where).then(value).otherwise(pl.col(name)).alias(name) for name, value in values.items()
+    )
+    pq.write_table(frame.to_arrow().cast(found.schema), path)
+
+
+def test_sound_folders_have_no_problems(tmp_path, make_sweep):
+    """Before and after a compaction nothing is wrong."""
+    store = Store(make_sweep(tmp_path))
+    assert list(problems(store)) == []
+    compact(store)
+    assert list(problems(store)) == []
+
+
+T0 = pl.col("trial_id") == "t0000"
+T1 = pl.col("trial_id") == "t0001"
+KEY = "trial_id t0000, attempt 0"
+FULL = (pl.col("epoch") == 2) & T0
+
+
+@pytest.mark.parametrize(
+    ("table", "where", "values", "line"),
+    [
+        (
+            "trials",
+            T0,
+            {"status": pl.lit("done")},
+            "trials: 1 rows have a status other than running, completed, stopped, failed, infeasible; ",
+        ),
+        (
+            "trials",
+            T0 | T1,
+            {"epochs": pl.lit(1)},
+            f"trials: 2 rows completed short of epochs_max; the first: {KEY}",
+        ),
+        (
+            "trials",
+            T0,
+            {"epochs": pl.lit(3)},
+            f"trials: 1 rows have epochs outside 0 to epochs_max; the first: {KEY}",
+        ),
+        (
+            "trials",
+            T0,
+            {"o_log_likelihood": pl.lit(float("nan"))},
+            f"trials: 1 rows completed without finite objectives; the first: {KEY}",
+        ),
+        (
+            "trials",
+            T0,
+            {"o_log_likelihood": pl.lit(None)},
+            f"trials: 1 rows completed without finite objectives; the first: {KEY}",
+        ),
+        (
+            "trials",
+            T0,
+            {"o_conditional_coherence": pl.lit(1.01)},
+            f"trials: 1 rows have a o_conditional_coherence outside 0 to 1; the first: {KEY}",
+        ),
+        (
+            "trials",
+            T0,
+            {"ended_at": pl.lit(None)},
+            f"trials: 1 rows run although they ended, or ended at no time; the first: {KEY}",
+        ),
+        (
+            "trials",
+            T0,
+            {"ended_at": pl.col("started_at") - timedelta(seconds=1)},
+            f"trials: 1 rows ended before they started; the first: {KEY}",
+        ),
+        (
+            "trials",
+            T0,
+            {"se_log_likelihood": pl.lit(-0.1)},
+            f"trials: 1 rows have a se_log_likelihood below 0; the first: {KEY}",
+        ),
+        (
+            "trials",
+            T0,
+            {"seed": pl.lit(7)},
+            f"trials: {KEY} has seed 7, but config_json says 0",
+        ),
+        (
+            "trials",
+            T0,
+            {"config_id": pl.lit("c")},
+            f"trials: {KEY} has config_id c, but config_json says ",
+        ),
+        (
+            "trials",
+            T0,
+            {"config_json": pl.lit('{"betta": 1}')},
+            f"trials: {KEY} has a config_json of no trial: 'betta' is not a setting of a trial",
+        ),
+        (
+            "trials",
+            T0,
+            {"config_json": pl.lit("[")},
+            f"trials: {KEY} has a config_json of no trial: Expecting value",
+        ),
+        (
+            "epochs",
+            FULL,
+            {"trial_id": pl.lit("t9")},
+            "epochs: 1 rows belong to no attempt in the trials table; the first: trial_id t9, attempt 0",
+        ),
+        (
+            "epochs",
+            FULL,
+            {"epoch": pl.lit(3)},
+            f"epochs: 1 rows have epoch outside 0 to epochs_max; the first: {KEY}, epoch 3",
+        ),
+        (
+            "epochs",
+            FULL,
+            {"seconds": pl.lit(-1.0)},
+            f"epochs: 1 rows have a seconds below 0; the first: {KEY}, epoch 2",
+        ),
+        (
+            "epochs",
+            FULL,
+            {"trial_id": pl.lit(None)},
+            "epochs: 1 rows lack part of their key; the first: trial_id None, attempt 0, epoch 2",
+        ),
+        (
+            "subset_metrics",
+            T0 & (pl.col("subset_mask") == 3),
+            {"subset_mask": pl.lit(4)},
+            f"subset_metrics: 1 rows have a subset_mask outside 0 to 3; the first: {KEY}, epoch 2, ",
+        ),
+        (
+            "subset_metrics",
+            T0 & (pl.col("subset_mask") == 3),
+            {"stderr": pl.lit(-1.0)},
+            f"subset_metrics: 1 rows have a stderr below 0; the first: {KEY}, epoch 2, ",
+        ),
+        (
+            "subset_metrics",
+            T0 & (pl.col("subset_mask") == 3),
+            {"metric": pl.lit("coherence_all")},
+            f"subset_metrics: 1 rows have a coherence outside 0 to 1; the first: {KEY}, epoch 2, ",
+        ),
+        (
+            "subset_metrics",
+            T0 & (pl.col("subset_mask") == 3),
+            {"subset_mask": pl.lit(1), "metric": pl.lit("x")},
+            f"subset_metrics: {KEY}, epoch 2, split validation has 2 of 3 subset_mask",
+        ),
+        (
+            "pair_coherence",
+            T0 & (pl.col("source_mask") == 3) & (pl.col("target") == "m0"),
+            {"target": pl.lit("m1")},
+            f"pair_coherence: {KEY}, epoch 2, split validation has 5 of 6 source_mask and target",
+        ),
+        (
+            "pair_coherence",
+            T0 & (pl.col("source_mask") == 1) & (pl.col("target") == "m0"),
+            {"value": pl.lit(-0.5)},
+            f"pair_coherence: 1 rows have a coherence outside 0 to 1; the first: {KEY}, epoch 2, ",
+        ),
+        (
+            "pair_coherence",
+            T0 & (pl.col("source_mask") == 1) & (pl.col("target") == "m0"),
+            {"chance": pl.lit(2.0)},
+            f"pair_coherence: 1 rows have a chance outside 0 to 1; the first: {KEY}, epoch 2, ",
+        ),
+    ],
+)
+def test_one_broken_promise_is_one_line(root, table, where, values, line):
+    """The line names the table, the promise and the first row that breaks it."""
+    spoil(root, table, where, **values)
+    found = list(problems(Store(root)))
+    assert any(problem.startswith(line) for problem in found), found
+    assert len(found) <= 3  # a row that becomes another one leaves a gap too
+
+
+def test_not_a_number_breaks_no_range(root):
+    """A metric that was measured and is NaN, or was not measured, is allowed."""
+    spoil(root, "pair_coherence", T0, value=pl.lit(float("nan")), stderr=pl.lit(None))
+    assert list(problems(Store(root))) == []
+
+
+def test_files_that_are_not_of_the_schema_are_named(root):
+    """A damaged file, a foreign one, a newer one, wrong types and unknown columns; the others are checked."""
+    (good,) = (root / "epochs").glob("*.parquet")
+    table = pq.read_table(good)
+    (root / "epochs" / "a.parquet").write_bytes(good.read_bytes()[:-9])
+    pq.write_table(pa.table({"colour": ["red"]}), root / "epochs" / "b.parquet")
+    newer = table.replace_schema_metadata(table.schema.metadata | {b"schema_version": b"9"})
+    pq.write_table(newer, root / "epochs" / "c.parquet")
+    narrow = table.set_column(table.schema.get_field_index("loss"), "loss", table["loss"].cast(pa.float32()))
+    pq.write_table(narrow, root / "epochs" / "d.parquet")
+    spoil_me = root / "epochs" / "e.parquet"
+    middle = bytearray(good.read_bytes())
+    middle[40:400] = bytes(360)  # the footer is whole, the data are not
+    spoil_me.write_bytes(middle)
+    found = list(problems(Store(root)))
+    starts = [
+        f"{root}/epochs/a.parquet cannot be read: {root}/epochs/a.parquet is damaged or no Parquet file: ",
+        f"{root}/epochs/b.parquet does not say that it belongs to epochs",
+        f"{root}/epochs/b.parquet has no column trial_id",
+        f"{root}/epochs/b.parquet has no column attempt",
+        f"{root}/epochs/b.parquet has no column epoch",
+        f"{root}/epochs/b.parquet has an unknown column colour",
+        f"{root}/epochs/c.parquet cannot be read: {root}/epochs/c.parquet has schema version 9, but ",
+        f"{root}/epochs/d.parquet has loss as float, but must have it as double",
+        f"{root}/epochs/e.parquet cannot be read: ",
+    ]
+    assert len(found) == len(starts), found
+    assert all(line.startswith(start) for line, start in zip(found, starts, strict=True)), found
+
+
+def test_weights_of_the_front_are_asked_for_where_any_are_kept(root):
+    """With no checkpoints none is missed; with one, those of the other trials on the front are."""
+    assert list(problems(Store(root))) == []
+    (root / "checkpoints").mkdir()
+    (root / "checkpoints" / "t0001.safetensors").write_bytes(b"")
+    line = "checkpoints: trial_id t0000 is on the front, but its weights are not kept"
+    assert list(problems(Store(root))) == [line]
+    (root / "checkpoints" / "t0000-0.safetensors").write_bytes(b"")  # as `sweep trial` names it
+    assert list(problems(Store(root))) == []
+
+
+def test_settings_that_came_later_do_not_change_an_old_trials_id(root):
+    """A config written before some setting existed keeps the id it had then."""
+    trials = Store(root).trials().collect()
+    old = {k: v for k, v in json.loads(trials.filter(T0)["config_json"][0]).items() if k != "unimodal_elbos"}
+    text = json.dumps(old, sort_keys=True)
+    config_id = hashlib.sha256(json.dumps(old | {"seed": 0}, sort_keys=True).encode()).hexdigest()[:12]
+    spoil(root, "trials", T0, config_json=pl.lit(text), config_id=pl.lit(config_id))
+    assert list(problems(Store(root))) == []
+
+
+def test_measured_rows_alone_belong_to_nobody(root):
+    """Without the trials table every row of the others is an orphan."""
+    shutil.rmtree(root / "trials")
+    found = list(problems(Store(root)))
+    assert [line.partition(":")[0] for line in found] == [
+        "epochs",
+        "subset_metrics",
+        "pair_coherence",
+        "samples",
+    ]
+    assert "5 rows belong to no attempt in the trials table" in found[0]
