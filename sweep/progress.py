@@ -49,8 +49,8 @@ class SweepProgress:
         line = standing_line(standing, now - self._began)
         if self._live is not None:
             self._live.update(Text(line), refresh=True)
-        elif standing.done + standing.failed != self._printed:
-            self._printed = standing.done + standing.failed
+        elif standing.ended != self._printed:
+            self._printed = standing.ended
             self._console.print(Text(line), highlight=False, soft_wrap=True)
 
 
@@ -65,6 +65,11 @@ def standing_line(standing: Standing, elapsed: float) -> str:
     parts = [
         f"{standing.done} of {standing.total} trials done",
         f"{standing.running} running",
+        *(
+            f"{n} {what}"
+            for n, what in ((standing.stopped, "stopped"), (standing.infeasible, "infeasible"))
+            if n
+        ),
         f"{standing.failed} failed",
         f"front {standing.front_size}",
         f"hypervolume {number(standing.hypervolume)}",

@@ -89,6 +89,10 @@ class Store:
         """Return one row per trial, attempt, epoch, kind, source subset and target."""
         return self._distinct("samples")
 
+    def events(self) -> pl.LazyFrame:
+        """Return one row per decision of the scheduler, or whatever else happened to a trial."""
+        return self._distinct("events")
+
     def _distinct(self, table: str) -> pl.LazyFrame:
         """Return a table without the rows that a trial resumed from a checkpoint reported twice."""
         return self._scan(table).unique(subset=list(KEYS[table]), keep="any")

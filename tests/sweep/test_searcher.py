@@ -5,9 +5,12 @@ import math
 import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
+from ray.tune.utils import flatten_dict
 
-from sweep.searcher import OptunaSearcher, PastTrial, make_sampler, trial_name
-from sweep.space import Int, LogUniform, Simplex, Space
+from sweep.samplers import make_sampler
+from sweep.searcher import OptunaSearcher, PastTrial, trial_name
+from sweep.parameters import Int, LogUniform, Simplex
+from sweep.space import Space
 
 OBJECTIVES = ("conditional_coherence", "log_likelihood")
 SPACE = Space(
@@ -16,18 +19,27 @@ SPACE = Space(
         "latent_dim": Int(low=8, high=64),
         "subset_weights": Simplex(over="size"),
     },
-    3,
+    ("m0", "m1", "m2"),
 )
 
 
-def searcher(n_trials=5, sampler="random", seed=0, past=()):
-    """Return a searcher over three parameters and two objectives."""
-    return OptunaSearcher(SPACE, OBJECTIVES, sampler=sampler, seed=seed, n_trials=n_trials, past=past)
+def searcher(n_trials=5, sampler="random", seed=0, space=SPACE, **more):
+    """Return a searcher over three parameters and two objectives, for trials of three epochs."""
+    return OptunaSearcher(
+        space, OBJECTIVES, sampler=sampler, seed=seed, n_trials=n_trials, epochs_max=lambda s: 3, **more
+    )
 
 
-def result(coherence, likelihood):
-    """Return a last report as Ray hands it on."""
-    return {"epoch": 3, "objectives": {"conditional_coherence": coherence, "log_likelihood": likelihood}}
+def result(coherence, likelihood, **more):
+    """Return a last report as Ray hands it on: with flat keys."""
+    measured = {"conditional_coherence": coherence, "log_likelihood": likelihood}
+    return flatten_dict({"epoch": 3, "objectives": measured, **more})
+
+
+def past_trial(trial_id, asked, status, *values):
+    """Return a trial of an earlier run."""
+    measured = dict(zip(OBJECTIVES, values, strict=False))
+    return PastTrial(trial_id=trial_id, suggestion=asked["suggestion"], status=status, measured=measured)
 
 
 def test_suggestions_are_numbered_and_end():
@@ -42,7 +54,7 @@ def test_suggestions_are_numbered_and_end():
         assert math.isclose(sum(settings["subset_weights"]), 1.0)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "qmc"])
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "nsga3", "random", "qmc"])
 def test_a_seed_fixes_the_suggestions(sampler):
     """Two searchers with one seed agree trial by trial; another seed differs."""
 
@@ -61,7 +73,7 @@ def test_finite_objectives_complete_a_trial():
     """The values are told in the order of the objectives, whatever the order of the report."""
     s = searcher()
     s.suggest("a")
-    s.on_trial_complete("a", {"objectives": {"log_likelihood": -5.0, "conditional_coherence": 0.5}})
+    s.on_trial_complete("a", result(0.5, -5.0))
     assert s.study.trials[0].state == TrialState.COMPLETE
     assert s.study.trials[0].values == [0.5, -5.0]
 
@@ -74,7 +86,8 @@ def test_finite_objectives_complete_a_trial():
         {"failure": "lost"},
         result(math.nan, -5.0),
         result(0.5, math.inf),
-        {"objectives": {"log_likelihood": 1}},
+        {"epoch": 3, "objectives/log_likelihood": 1.0},
+        {"epoch": 1},
     ],
 )
 def test_anything_else_fails_a_trial(last):
@@ -98,9 +111,9 @@ def test_past_trials_are_known_and_cut_off_ones_come_first():
     first = searcher(n_trials=3)
     asked = [first.suggest(str(i)) for i in range(3)]
     past = [
-        PastTrial(trial_id="t0000", suggestion=asked[0]["suggestion"], values=(0.4, -6.0), finished=True),
-        PastTrial(trial_id="t0001", suggestion=asked[1]["suggestion"], values=None, finished=False),
-        PastTrial(trial_id="t0002", suggestion=asked[2]["suggestion"], values=None, finished=True),
+        past_trial("t0000", asked[0], "completed", 0.4, -6.0),
+        past_trial("t0001", asked[1], "running"),
+        past_trial("t0002", asked[2], "failed"),
     ]
     second = searcher(n_trials=4, past=past)
     again, new, end = (second.suggest(x) for x in "abc")

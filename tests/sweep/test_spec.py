@@ -14,8 +14,10 @@ import search_spaces
 from mopoe.config import EvaluationConfig, TrialConfig
 from mopoe.errors import ConfigError
 from sweep.errors import SpecError
-from sweep.space import Choice, Int, LogUniform, Simplex, Space, Uniform
-from sweep.spec import DataSpec, ResourcesSpec, SweepSpec, load_spec, trial_config_for
+from sweep.parameters import Choice, Int, LogUniform, Simplex, Uniform
+from sweep.space import Space
+from sweep.spec import SweepSpec, load_spec, trial_config_for
+from sweep.spec_parts import DataSpec, ResourcesSpec
 
 
 def test_a_full_file(load):
@@ -160,7 +162,7 @@ def test_trial_config_is_the_constants_and_the_settings(load):
         "batch_size": 128,
         **{f"subset_weights.{i}": 1.0 for i in range(4)},
     }
-    config = spec.trial_config(Space(spec.search_space, spec.n_modalities).settings(suggestion))
+    config = spec.trial_config(Space(spec.search_space, spec.modalities).settings(suggestion))
     assert config == TrialConfig(
         beta=2.5,
         lr=0.002,

@@ -16,6 +16,7 @@ from spec_texts import (
     KINDS,
     MAPPING,
     OBJECTIVES,
+    SAMPLERS,
     SETTINGS,
     TOP,
     WEIGHTS,
@@ -40,12 +41,12 @@ MISTAKES = [
     (
         "    low: 1e-3",
         "    low: 1e-3\n    hihg: 1",
-        ":15: search_space.lr: unknown key 'hihg'; did you mean 'high'? possible: low, high, type",
+        ":15: search_space.lr: unknown key 'hihg'; did you mean 'high'? possible: when, low, high, type",
     ),
     (
         "over: size",
         "over: size, low: 1",
-        ":18: search_space.subset_weights: unknown key 'low'; possible: type, over",
+        ":18: search_space.subset_weights: unknown key 'low'; possible: when, type, over",
     ),
     (
         "  epochs: 5",
@@ -177,8 +178,8 @@ MISTAKES = [
     ("gpu: 0.25", "gpu: .inf", f":25: resources: gpu is inf, {GPU}"),
     ("concurrent: 4", "concurrent: 0", ":25: resources: concurrent is 0, but must be at least 1"),
     # names that do not exist
-    ("nsga2", "nsga", ":5: sampler is 'nsga'; did you mean 'nsga2'? possible: tpe, random, nsga2, qmc"),
-    ("nsga2", "3", ":5: sampler is 3; possible: tpe, random, nsga2, qmc"),
+    ("nsga2", "nsg2", f":5: sampler is 'nsg2'; did you mean 'nsga2'? possible: {SAMPLERS}"),
+    ("nsga2", "3", f":5: sampler is 3; possible: {SAMPLERS}"),
     (
         "joint_coherence]",
         "joint_cohernce]",
@@ -201,7 +202,7 @@ MISTAKES = [
     (
         "over: size",
         "over: sizes",
-        ":18: search_space.subset_weights: over is 'sizes'; did you mean 'size'? possible: size, subset",
+        ":18: search_space.subset_weights: over is 'sizes'; did you mean 'size'? possible: size, subset, a list of subsets",
     ),
     (
         "  split: test",
