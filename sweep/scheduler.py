@@ -108,7 +108,7 @@ class HalvingScheduler(FIFOScheduler):
         self._decided.add((trial_id, epoch))
         keep = 2 if self._spec.type == "median" else self._spec.eta
         found = decide(trial_id, recorded, [True] * len(vector), keep)
-        share = f"{found.ahead} of {found.compared_to} others are ahead and the best 1/{keep} goes on"
+        share = f"{found.ahead} of {found.compared_to} others ahead, the best 1/{keep} go on"
         self._on_decision(
             RungDecision(
                 trial_id=trial_id,

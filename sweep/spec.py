@@ -144,15 +144,22 @@ class SweepSpec(StrictModel):
             least = f"but trials have {self.epochs_max} epochs and a rung must lie below"
             raise problem(f"grace is {s.grace}, {least}", "scheduler", "grace")
         if s.brackets > len(found):
-            some = f"the only rung is at epoch {found[0]}" if len(found) == 1 else f"the rungs are {found}"
+            some = (
+                f"the only rung is at epoch {found[0]}"
+                if len(found) == 1
+                else f"the rungs are at epochs {', '.join(map(str, found))}"
+            )
             raise problem(f"brackets is {s.brackets}, but {some}", "scheduler", "brackets")
 
     def _check_grid(self) -> None:
         """Refuse a grid that is endless, too large to shuffle or smaller than the number of trials."""
         if self.space.conditional:
             raise problem("sampler is 'grid', but a grid has no parameter with `when`", "sampler")
-        with problems_at("search_space"):
-            size = math.prod(map(len, self.space.grid().values()))
+        for name, parameter in self.search_space.items():
+            if not isinstance(parameter, Choice | Int):
+                kind = f"type is {parameter.type!r}, but a grid needs int or choice"
+                raise problem(kind, "search_space", name, "type")
+        size = math.prod(map(len, self.space.grid().values()))
         if self.trials > size:
             raise problem(f"trials is {self.trials}, but the grid has {size} points", "trials")
         if size > MAX_GRID:

@@ -93,7 +93,9 @@ class SchedulerSpec(StrictModel):
     def _check(self) -> Self:
         if self.objective is not None and self.type in ("none", "halving"):
             compares = "stops no trial" if self.type == "none" else "compares all objectives"
-            raise problem(f"objective is {self.objective!r}, but {self.type} {compares}; leave it out")
+            raise problem(
+                f"objective is {self.objective!r}, but {self.type} {compares}; leave it out", "objective"
+            )
         return self
 
     def rungs(self, budget: int, bracket: int = 0) -> tuple[int, ...]:

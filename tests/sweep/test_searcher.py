@@ -7,9 +7,9 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 from ray.tune.utils import flatten_dict
 
+from sweep.parameters import Int, LogUniform, Simplex
 from sweep.samplers import make_sampler
 from sweep.searcher import OptunaSearcher, PastTrial, trial_name
-from sweep.parameters import Int, LogUniform, Simplex
 from sweep.space import Space
 
 OBJECTIVES = ("conditional_coherence", "log_likelihood")

@@ -199,7 +199,9 @@ def test_columns_are_flat(space):
 
 def test_a_searched_setting_that_is_none_has_no_cell():
     """A single trial may leave out the weights that a sweep searches, to set a method or a path instead."""
-    space = Space({"subset_weights": Simplex(over="size"), "mixture_path": Uniform(low=-1, high=1)}, NAMES[:3])
+    space = Space(
+        {"subset_weights": Simplex(over="size"), "mixture_path": Uniform(low=-1, high=1)}, NAMES[:3]
+    )
     assert space.columns(TrialConfig(mixture_path=0.5).to_dict()) == {"mixture_path": 0.5}
     assert space.columns(TrialConfig(method="poe").to_dict()) == {}
 

@@ -202,12 +202,155 @@ MISTAKES = [
     (
         "over: size",
         "over: sizes",
-        ":18: search_space.subset_weights: over is 'sizes'; did you mean 'size'? possible: size, subset, a list of subsets",
+        (
+            ":18: search_space.subset_weights: over is 'sizes'; did you mean 'size'? "
+            "possible: size, subset, a list of subsets"
+        ),
     ),
     (
         "  split: test",
         "  split: tst",
         ":24: evaluation: split is tst, but must be one of train, validation, test",
+    ),
+    # subsets by label
+    (
+        "over: size",
+        "over: [m0, m9+m1]",
+        (
+            ":18: search_space.subset_weights: there is no subset 'm9+m1'; did you mean 'm0+m1'? "
+            "modalities: m0, m1, m2, m3, m4"
+        ),
+    ),
+    (
+        "over: size",
+        "over: [m0+m1, m1+m0]",
+        ":18: search_space.subset_weights: subset 'm1+m0' is there twice; keep one",
+    ),
+    (
+        "over: size",
+        "over: [m0]",
+        (
+            ":18: search_space.subset_weights: over has fewer than two subsets, which leaves nothing to "
+            "search; add another"
+        ),
+    ),
+    (
+        "over: size",
+        "over: [m0, 3]",
+        ":18: search_space.subset_weights.over: entry 2 is 3, but must be a subset such as m0+m1",
+    ),
+    # early stopping
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {typ: halving}",
+        (
+            ":4: scheduler: unknown key 'typ'; did you mean 'type'? "
+            "possible: type, grace, eta, brackets, objective"
+        ),
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {type: halvin}",
+        ":4: scheduler: type is 'halvin'; did you mean 'halving'? possible: none, halving, asha, median",
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {type: halving, grace: 5}",
+        ":4: scheduler: grace is 5, but trials have 5 epochs and a rung must lie below",
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {type: halving, eta: 1}",
+        ":4: scheduler: eta is 1, but must be at least 2",
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {type: halving, brackets: 2}",
+        ":4: scheduler: brackets is 2, but the only rung is at epoch 2",
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {type: halving, grace: 1, brackets: 3}",
+        ":4: scheduler: brackets is 3, but the rungs are at epochs 1, 3",
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {type: asha}",
+        (":4: scheduler: key 'objective' is missing; asha compares one of: log_likelihood, joint_coherence"),
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {type: median, objective: conditional_coherence}",
+        (
+            ":4: scheduler: objective is 'conditional_coherence'; did you mean 'joint_coherence'? "
+            "possible: log_likelihood, joint_coherence"
+        ),
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {type: halving, objective: log_likelihood}",
+        (":4: scheduler: objective is 'log_likelihood', but halving compares all objectives; leave it out"),
+    ),
+    # constraints
+    (
+        "trials: 14",
+        "trials: 14\nconstraints: {parameter: '<= 1'}",
+        (
+            ":4: constraints: unknown key 'parameter'; did you mean 'parameters'? "
+            "possible: conditional_coherence, joint_coherence, log_likelihood, parameters, seconds"
+        ),
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nconstraints: {seconds: '< 5'}",
+        ':4: constraints: seconds is \'< 5\', but must be a limit such as "<= 20e6" or ">= 0.1"',
+    ),
+    ("trials: 14", "trials: 14\nconstraints: {seconds: 5}", f":4: constraints: seconds is 5, {WORD}"),
+    # parameters under others
+    (
+        "type: choice, values: [64, 128]",
+        "type: choice, values: [64, 128], when: {method: moe}",
+        (
+            ":17: search_space.batch_size.when: when needs a choice that stands above batch_size; "
+            "possible: none"
+        ),
+    ),
+    (
+        "{type: simplex, over: size}",
+        "{type: simplex, over: size, when: {batch_size: 32}}",
+        ":18: search_space.subset_weights.when: batch_size is 32; possible: 64, 128",
+    ),
+    (
+        "  batch_size: {type: choice, values: [64, 128]}",
+        "  method: {type: choice, values: [mopoe, moe]}",
+        (
+            ":17: search_space.method.values: subset_weights is given, but method moe fixes the subsets' "
+            "weights; leave one out"
+        ),
+    ),
+    # known points and grids
+    (
+        "trials: 14",
+        "trials: 14\nstart_with: [{beta: 1}, {bta: 1}]",
+        (
+            ":4: start_with.1: unknown key 'bta'; did you mean 'beta'? "
+            "possible: beta, lr, latent_dim, batch_size, subset_weights"
+        ),
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nstart_with: [{beta: 9}]",
+        ":4: start_with: beta is 9.0, but must be between 0.25 and 8.0",
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nstart_with: [{latent_dim: 2}]",
+        ":4: start_with: latent_dim is 2, but must be between 8 and 64",
+    ),
+    (
+        "sampler: nsga2",
+        "sampler: grid",
+        ":11: search_space.beta: type is 'log_uniform', but a grid needs int or choice",
     ),
     # empty or repeated
     ("[log_likelihood, joint_coherence]", "[]", ":6: objectives is an empty list, but must be non-empty"),
