@@ -268,6 +268,74 @@ def test_a_known_point_outside_the_space_is_refused(settings, message):
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("beta", 9.0, "beta is 9.0, but must be between 0.25 and 8.0"),
+        ("lr", 0.0, "lr is 0.0, but must be between 0.001 and 0.004"),
+        ("latent_dim", None, "latent_dim is None, but must be between 8 and 64"),
+        ("epochs", 3, "epochs is 3, but must be between 2 and 11 in steps of 3"),
+    ],
+)
+def test_a_known_number_outside_its_range_is_refused(space, name, value, message):
+    """Optuna would draw another value in its place without a word that is heard."""
+    with pytest.raises(ConfigError) as caught:
+        space.suggestion(space.complete({name: value}))
+    assert str(caught.value) == message
+
+
+SOME = Space({"subset_weights": Simplex(over=("m2+m0", "m1"))}, NAMES[:3])
+
+
+def test_weights_over_some_subsets_leave_the_others_at_zero():
+    """Two labels are one axis; the setting has all seven numbers, its cells only the two."""
+    assert list(SOME.distributions()) == ["subset_weights.0"]
+    settings = SOME.settings({"subset_weights.0": 0.25})
+    assert settings == {"subset_weights": (0, 0.25, 0, 0, 0.75, 0, 0)}
+    assert SOME.suggestion(settings) == {"subset_weights.0": 0.25}
+    assert SOME.columns(settings) == {"subset_weights_5": 0.75, "subset_weights_2": 0.25}
+    assert SOME.complete({}) == {"subset_weights": (0, 0.5, 0, 0, 0.5, 0, 0)}
+
+
+def test_weight_on_another_subset_is_no_point_of_the_space():
+    """The message names the subsets that are searched."""
+    with pytest.raises(ConfigError) as caught:
+        SOME.suggestion({"subset_weights": (0.5, 0.5, 0, 0, 0, 0, 0)})
+    assert str(caught.value) == "subset_weights has weight on other subsets than m2+m0, m1"
+
+
+def test_what_does_not_exist_has_no_cell_and_no_suggestion():
+    """Conditions may follow one another; the settings below a missing one are missing too."""
+    space = Space(
+        {
+            "method": Choice(values=("mopoe", "poe")),
+            "unimodal_elbos": Choice(values=(True, False), when={"method": "poe"}),
+            "beta": Uniform(low=0, high=1, when={"unimodal_elbos": False}),
+        },
+        NAMES,
+    )
+    assert space.conditional
+    assert not SOME.conditional
+    all_set = {"method": "poe", "unimodal_elbos": False, "beta": 0.5}
+    assert space.suggestion(all_set) == {"method": "poe", "unimodal_elbos": "false", "beta": 0.5}
+    for settings in ({"method": "mopoe"}, {"method": "poe", "unimodal_elbos": True}):
+        assert space.settings(space.suggestion(all_set | settings)) == settings
+        assert space.columns(all_set | settings).keys() == settings.keys()
+    assert space.complete({}) == {"method": "mopoe"}
+    assert space.complete({"unimodal_elbos": False}) == {"method": "mopoe", "unimodal_elbos": False}
+
+
+def test_a_grid_needs_finitely_many_values():
+    """Choices and whole numbers have them, ranges of numbers do not."""
+    space = Space({"latent_dim": PARAMETERS["epochs"], "channels": PARAMETERS["channels"]}, NAMES)
+    assert {k: list(v) for k, v in space.grid().items()} == {
+        "latent_dim": [2, 5, 8, 11],
+        "channels": ["[16, 32, 64]", "[32, 64, 128]"],
+    }
+    with pytest.raises(ConfigError, match=r"^beta is log_uniform, but a grid needs int or choice$"):
+        Space(PARAMETERS, NAMES).grid()
+
+
+@pytest.mark.parametrize(
     ("parameter", "value"),
     [
         (Uniform(low=1, high=4), 2.5),
