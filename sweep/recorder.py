@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,9 +10,8 @@ from ray.tune import Callback
 
 from sweep.analysis.fronts import front_mask, hypervolume
 from sweep.outcome import Ended, Standing, completed_points, end_record, start_record
-from sweep.scheduler import RungDecision, decision_event
 from sweep.spec import SweepSpec, trial_config_for
-from sweep.store.records import TrialRecord
+from sweep.store.records import EventRecord, TrialRecord
 from sweep.store.write import StoreWriter
 from sweep.trainable import checkpoint_path
 
@@ -68,10 +67,10 @@ class Recorder(Callback):
             running.last |= result
             self._on_change(self.standing())
 
-    def on_decision(self, decision: RungDecision) -> None:
+    def on_decision(self, decision: EventRecord) -> None:
         """Record what was decided at a rung; a trial that is stopped keeps the reason for its end."""
         running = next(r for r in self._running.values() if r.record.trial_id == decision.trial_id)
-        self._writer.write_event(decision_event(decision, running.record.attempt, datetime.now(UTC)))
+        self._writer.write_event(replace(decision, attempt=running.record.attempt))
         if decision.decision == "stop":
             running.last["stopped"] = decision.reason
 

@@ -2,8 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -17,32 +16,6 @@ from sweep.store.records import EventRecord
 from sweep.store.schema import OBJECTIVE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RungDecision:
-    """What was decided about a trial at a rung, and from what."""
-
-    trial_id: str
-    """The trial."""
-    epoch: int
-    """The rung, in epochs."""
-    bracket: int
-    """The trial's bracket, from 0."""
-    rung: int
-    """Counts the rungs of the bracket, from 0."""
-    decision: Decision
-    """Whether the trial goes on."""
-    reason: str
-    """The decision for people."""
-    rank: int
-    """Rank of the trial's front at the rung; 0 is not dominated."""
-    ahead: int
-    """Trials at the rung that came before it."""
-    compared_to: int
-    """Trials at the rung, itself not counted."""
-    objectives: Mapping[str, float]
-    """What was compared, by objective."""
-
-
 class HalvingScheduler(FIFOScheduler):
     """Decides about every trial once at each of its rungs, when it comes there; all objectives are maximised.
 
@@ -53,7 +26,7 @@ class HalvingScheduler(FIFOScheduler):
         objectives: the sweep's objectives.
         seed: fixes the brackets.
         epochs_max: gives the full budget of what Ray calls a trial's config.
-        on_decision: called with every decision.
+        on_decision: called with every decision, which is about the first attempt unless changed there.
         recorded: objectives of earlier runs by trial and epoch.
     """
 
@@ -64,7 +37,7 @@ class HalvingScheduler(FIFOScheduler):
         *,
         seed: int,
         epochs_max: Callable[[dict[str, Any]], int],
-        on_decision: Callable[[RungDecision], None],
+        on_decision: Callable[[EventRecord], None],
         recorded: Mapping[str, Mapping[int, Vector]] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Ray's has no annotations
@@ -110,14 +83,16 @@ class HalvingScheduler(FIFOScheduler):
         found = decide(trial_id, recorded, [True] * len(vector), keep)
         share = f"{found.ahead} of {found.compared_to} others ahead, the best 1/{keep} go on"
         self._on_decision(
-            RungDecision(
+            EventRecord(
                 trial_id=trial_id,
                 epoch=epoch,
+                kind="rung",
+                at=datetime.now(UTC),
                 bracket=bracket,
                 rung=rungs.index(epoch),
                 decision=found.decision,
                 reason=f"epoch {epoch}: {share if np.isfinite(vector).all() else 'not a finite number'}",
-                rank=found.rank,
+                front_rank=found.rank,
                 ahead=found.ahead,
                 compared_to=found.compared_to,
                 objectives=dict(zip(self._objectives, vector, strict=True)),
@@ -128,25 +103,6 @@ class HalvingScheduler(FIFOScheduler):
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: a sweep goes on from its tables, never from a pickled scheduler."""
         return {}
-
-
-def decision_event(decision: RungDecision, attempt: int, now: datetime) -> EventRecord:
-    """Return a decision as a row of the events table."""
-    return EventRecord(
-        trial_id=decision.trial_id,
-        attempt=attempt,
-        epoch=decision.epoch,
-        kind="rung",
-        at=now,
-        bracket=decision.bracket,
-        rung=decision.rung,
-        decision=decision.decision,
-        reason=decision.reason,
-        front_rank=decision.rank,
-        ahead=decision.ahead,
-        compared_to=decision.compared_to,
-        objectives=decision.objectives,
-    )
 
 
 def recorded_vectors(store: Store, objectives: Sequence[str]) -> dict[str, dict[int, Vector]]:

@@ -144,12 +144,8 @@ class SweepSpec(StrictModel):
             least = f"but trials have {self.epochs_max} epochs and a rung must lie below"
             raise problem(f"grace is {s.grace}, {least}", "scheduler", "grace")
         if s.brackets > len(found):
-            some = (
-                f"the only rung is at epoch {found[0]}"
-                if len(found) == 1
-                else f"the rungs are at epochs {', '.join(map(str, found))}"
-            )
-            raise problem(f"brackets is {s.brackets}, but {some}", "scheduler", "brackets")
+            epochs = ", ".join(map(str, found))
+            raise problem(f"brackets is {s.brackets}, but rungs are at: {epochs}", "scheduler", "brackets")
 
     def _check_grid(self) -> None:
         """Refuse a grid that is endless, too large to shuffle or smaller than the number of trials."""
@@ -207,7 +203,11 @@ class SweepSpec(StrictModel):
 
     def plain(self) -> dict[str, Any]:
         """Return the file's keys with every default filled in, fit for JSON and for `model_validate`."""
-        return self.model_dump(mode="json")
+        plain = self.model_dump(mode="json")
+        for parameter in plain["search_space"].values():
+            if parameter["when"] is None:
+                del parameter["when"]
+        return plain
 
     @property
     def spec_hash(self) -> str:
@@ -227,10 +227,6 @@ class SweepSpec(StrictModel):
         }
         plain = {k: v for k, v in self.plain().items() if not (k in later and v == later[k])}
         content = {k: v for k, v in plain.items() if k not in ("name", "trials", "resources")}
-        content["search_space"] = {
-            name: {k: v for k, v in parameter.items() if k != "when" or v}
-            for name, parameter in plain["search_space"].items()
-        }
         constants = TrialConfig.from_dict(self.fixed).to_dict()
         content["fixed"] = {k: v for k, v in constants.items() if k not in self.search_space}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from datetime import UTC, datetime
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +14,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.utils import flatten_dict
 
 from sweep.parameters import Uniform
-from sweep.scheduler import HalvingScheduler, decision_event, recorded_vectors
+from sweep.scheduler import HalvingScheduler, recorded_vectors
 from sweep.searcher import OptunaSearcher
 from sweep.space import Space
 from sweep.spec_parts import SchedulerSpec
@@ -65,7 +65,7 @@ def test_a_dominated_newcomer_stops_and_the_decision_says_why():
     assert report(s, "c", 2, 0.6, -4.0) == TrialScheduler.CONTINUE
     last = decisions[1]
     assert (last.trial_id, last.epoch, last.bracket, last.rung) == ("b", 2, 0, 0)
-    assert (last.decision, last.rank, last.ahead, last.compared_to) == ("stop", 1, 1, 1)
+    assert (last.decision, last.front_rank, last.ahead, last.compared_to) == ("stop", 1, 1, 1)
     assert last.reason == "epoch 2: 1 of 1 others ahead, the best 1/3 go on"
     assert last.objectives == {"conditional_coherence": 0.4, "log_likelihood": -6.0}
     assert report(s, "a", 6, 0.5, -5.0) == TrialScheduler.CONTINUE
@@ -160,7 +160,7 @@ def test_a_decision_becomes_an_event(tmp_path):
     s, decisions = scheduler()
     report(s, "t0", 2, 0.5, -5.0)
     writer = StoreWriter(tmp_path)
-    writer.write_event(decision_event(decisions[0], 1, datetime(2026, 1, 2, tzinfo=UTC)))
+    writer.write_event(replace(decisions[0], attempt=1))
     (row,) = Store(tmp_path).events().collect().to_dicts()
     assert (row["trial_id"], row["attempt"], row["epoch"], row["kind"]) == ("t0", 1, 2, "rung")
     assert (row["decision"], row["front_rank"], row["ahead"], row["compared_to"]) == ("continue", 0, 0, 0)

@@ -266,12 +266,12 @@ MISTAKES = [
     (
         "trials: 14",
         "trials: 14\nscheduler: {type: halving, brackets: 2}",
-        ":4: scheduler: brackets is 2, but the only rung is at epoch 2",
+        ":4: scheduler: brackets is 2, but rungs are at: 2",
     ),
     (
         "trials: 14",
         "trials: 14\nscheduler: {type: halving, grace: 1, brackets: 3}",
-        ":4: scheduler: brackets is 3, but the rungs are at epochs 1, 3",
+        ":4: scheduler: brackets is 3, but rungs are at: 1, 3",
     ),
     (
         "trials: 14",
