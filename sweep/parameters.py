@@ -149,15 +149,18 @@ class Simplex(_Parameter):
     over: Annotated[str | tuple[str, ...], BeforeValidator(_over)]
     """What has a weight: every subset size, every subset, or these subsets by label, all others none."""
 
+    def length(self, modalities: Sequence[str]) -> int:
+        """Return how many numbers the setting has: M or 2^M - 1."""
+        return len(modalities) if self.over == "size" else 2 ** len(modalities) - 1
+
     def places(self, modalities: Sequence[str]) -> tuple[int, ...]:
-        """Return which of a setting's numbers are searched: M, 2^M - 1, or some of the 2^M - 1.
+        """Return which of the setting's numbers are searched, in order: all, or those of the labels.
 
         Raises:
             ConfigError: a label names no subset, or one that is there already.
         """
         if isinstance(self.over, str):
-            n = len(modalities)
-            return tuple(range(n if self.over == "size" else 2**n - 1))
+            return tuple(range(self.length(modalities)))
         found = tuple(subset_position(label, modalities) for label in self.over)
         for i, place in enumerate(found):
             if place in found[:i]:
@@ -166,8 +169,7 @@ class Simplex(_Parameter):
 
     def weights(self, searched: Sequence[float], modalities: Sequence[str]) -> tuple[float, ...]:
         """Return the setting with these weights in its searched places and 0 in the others."""
-        n = len(modalities)
-        found = [0.0] * (n if self.over == "size" else 2**n - 1)
+        found = [0.0] * self.length(modalities)
         for place, weight in zip(self.places(modalities), searched, strict=True):
             found[place] = weight
         return tuple(found)

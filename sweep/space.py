@@ -149,10 +149,10 @@ class Space:
                 case Choice():
                     found[name] = parameter.encode(value)
                 case Simplex():
-                    places = parameter.places(self.modalities) if value else ()
-                    # A single trial's weights may have another number than those searched.
-                    places = places if value and max(places) < len(value) else tuple(range(len(value or ())))
-                    found |= {f"{name}_{i + 1}": float(value[i]) for i in places}
+                    weights = value or ()  # of a single trial also none, or as many as are not searched
+                    searched = len(weights) == parameter.length(self.modalities)
+                    places = parameter.places(self.modalities) if searched else range(len(weights))
+                    found |= {f"{name}_{i + 1}": float(weights[i]) for i in places}
                 case _ if value is not None:
                     found[name] = value
         return found
@@ -160,7 +160,7 @@ class Space:
     def _searched(self, name: str, parameter: Simplex, value: Any) -> list[float]:
         """Return the searched ones of a setting's weights, or say what does not fit."""
         places = parameter.places(self.modalities)
-        n = len(parameter.weights([0.0] * len(places), self.modalities))
+        n = parameter.length(self.modalities)
         if value is None or len(value) != n:
             raise ConfigError(f"{name} is {value!r}, but must have {n} numbers here")
         if any(weight for i, weight in enumerate(value) if i not in places):

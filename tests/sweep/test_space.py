@@ -293,6 +293,11 @@ def test_weights_over_some_subsets_leave_the_others_at_zero():
     assert settings == {"subset_weights": (0, 0.25, 0, 0, 0.75, 0, 0)}
     assert SOME.suggestion(settings) == {"subset_weights.0": 0.25}
     assert SOME.columns(settings) == {"subset_weights_5": 0.75, "subset_weights_2": 0.25}
+    assert SOME.columns({"subset_weights": (0.5, 0.25, 0.25)}).keys() == {
+        f"subset_weights_{i}" for i in (1, 2, 3)
+    }
+    by_size = Space({"subset_weights": Simplex(over="size")}, NAMES[:3])
+    assert len(by_size.columns({"subset_weights": (1 / 7,) * 7})) == 7
     assert SOME.complete({}) == {"subset_weights": (0, 0.5, 0, 0, 0.5, 0, 0)}
 
 
