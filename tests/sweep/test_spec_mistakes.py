@@ -421,6 +421,12 @@ def test_a_mistake_is_one_sentence_with_its_line(refusal, old, new, message):
     assert refusal(FULL.replace(old, new)) == f"x.yaml{message}"
 
 
+MORE = """\
+scheduler: {type: halving}
+constraints: {seconds: '<= 60'}
+start_with: [{beta: 1}, {subset_weights: [m0]}]
+warm_start: [elsewhere]
+"""
 WORDS = [
     "name",
     "data",
@@ -440,6 +446,13 @@ WORDS = [
     "resources",
     "gpu",
     "reference_point",
+    "sampler",
+    "scheduler",
+    "constraints",
+    "start_with",
+    "warm_start",
+    "when",
+    "batch_size",
     "x",
 ]
 KEYS = st.sampled_from([*WORDS, 3, None, True])
@@ -449,6 +462,7 @@ SCALARS = (
     | st.integers(-3, 70)
     | st.floats()
     | st.sampled_from(["auto", "int", "digits", "simplex", "choice", "size", "log_likelihood", ""])
+    | st.sampled_from(["halving", "asha", "grid", "m0", "m0+m9", "<= 5", "batch_size", 64])
     | st.dates()
 )
 VALUES = st.recursive(
@@ -462,7 +476,7 @@ VALUES = st.recursive(
 @given(keys=st.lists(KEYS, min_size=1, max_size=3), value=VALUES)
 def test_any_value_anywhere_is_a_spec_or_a_spec_error(tmp_path_factory, keys, value):
     """No replaced value makes the loader fail in another way, and what it accepts survives storing."""
-    content = yaml.safe_load(FULL)
+    content = yaml.safe_load(FULL.replace("over: size", "over: [m0, m1], when: {batch_size: 64}") + MORE)
     place = content
     for key in keys[:-1]:
         place = place[key] if isinstance(place.get(key), dict) else place
