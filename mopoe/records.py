@@ -79,6 +79,8 @@ class Evaluation:
     """Generated images; empty unless asked for."""
     seconds: float
     """Wall time of the evaluation."""
+    n_parameters: int | None = None
+    """Trained parameters of the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

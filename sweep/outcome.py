@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from sweep.analysis.points import Points
+from sweep.constraints import Limit
 from sweep.spec import SweepSpec
 from sweep.store.records import Status, TrialRecord
+
+_FLAT = "objectives/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,10 @@ class Standing:
     """Trials that run now."""
     failed: int
     """Trials that failed."""
+    stopped: int = 0
+    """Trials that the scheduler stopped early."""
+    infeasible: int = 0
+    """Trials of full budget that miss a constraint."""
     front_size: int
     """Trials on the front."""
     hypervolume: float
@@ -47,6 +54,11 @@ class Standing:
     epochs_here: int
     """Epochs trained by this run."""
 
+    @property
+    def ended(self) -> int:
+        """Return the trials in a final state."""
+        return self.done + self.failed + self.stopped + self.infeasible
+
 
 def objective_values(result: Mapping[str, Any] | None, objectives: Sequence[str]) -> tuple[float, ...] | None:
     """Return the objectives of a trial's last report in order, or None unless all are finite numbers.
@@ -54,9 +66,47 @@ def objective_values(result: Mapping[str, Any] | None, objectives: Sequence[str]
     >>> objective_values({"epoch": 3, "objectives": {"a": 0.5, "b": 2}}, ["b", "a"])
     (2.0, 0.5)
     """
-    measured = (result or {}).get("objectives") or {}
-    values = tuple(float(measured.get(name, math.nan)) for name in objectives)
+    measured = measured_values(result or {})
+    values = tuple(measured.get(name, math.nan) for name in objectives)
     return values if all(map(math.isfinite, values)) else None
+
+
+def measured_values(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return all that a report measured, by the names that constraints use.
+
+    Ray hands reports to searchers and schedulers with flat keys, `objectives/log_likelihood`.
+
+    >>> measured_values({"objectives/a": 2, "n_parameters": 10, "time_total_s": 1.5})
+    {'a': 2.0, 'parameters': 10.0, 'seconds': 1.5}
+    """
+    found = dict(result.get("objectives") or {})
+    found |= {k.removeprefix(_FLAT): v for k, v in result.items() if k.startswith(_FLAT)}
+    found |= {"parameters": result.get("n_parameters"), "seconds": result.get("time_total_s")}
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def judge(
+    last: Mapping[str, Any], epochs_max: int, objectives: Sequence[str], limits: Sequence[Limit] = ()
+) -> tuple[Status, str | None]:
+    """Return how a trial ended that reported this last, and why if it did not complete.
+
+    It completed if it reached its full budget with finite objectives within all limits. What the scheduler
+    stopped, for the reason under `stopped`, did not fail if its objectives were finite up to then.
+    """
+    epochs = int(last.get("epoch", 0))
+    if last.get("failure") is not None:
+        return "failed", str(last["failure"])
+    measured = measured_values(last)
+    bad = [name for name in objectives if not math.isfinite(measured.get(name, math.nan))]
+    stopped = last.get("stopped")
+    if epochs < epochs_max and not stopped:
+        return "failed", f"it ended after {epochs} of {epochs_max} epochs without saying why"
+    if bad:
+        return "failed", f"{', '.join(bad)} is not a finite number"
+    if epochs < epochs_max:
+        return "stopped", str(stopped)
+    missed = [limit.sentence(measured) for limit in limits if limit.excess(measured) > 0]
+    return ("infeasible", "; ".join(missed)) if missed else ("completed", None)
 
 
 def completed_points(ended: Sequence[Ended], objectives: tuple[str, ...]) -> Points:
@@ -89,29 +139,25 @@ def start_record(spec: SweepSpec, suggested: Mapping[str, Any], now: datetime) -
 
 
 def end_record(
-    started: TrialRecord, last: Mapping[str, Any], objectives: tuple[str, ...], now: datetime
+    started: TrialRecord,
+    last: Mapping[str, Any],
+    objectives: tuple[str, ...],
+    now: datetime,
+    limits: Sequence[Limit] = (),
 ) -> TrialRecord:
-    """Return the final record of a trial from the last that it reported.
-
-    It completed if it reached its full budget with finite objectives; otherwise it failed, with the reason.
-    """
-    epochs = int(last.get("epoch", 0))
-    error = last.get("failure")
-    if error is None and epochs < started.epochs_max:
-        error = f"it ended after {epochs} of {started.epochs_max} epochs without saying why"
-    if error is None and objective_values(last, objectives) is None:
-        measured = last.get("objectives") or {}
-        bad = [name for name in objectives if not math.isfinite(measured.get(name, math.nan))]
-        error = f"{', '.join(bad)} is not a finite number"
+    """Return the final record of a trial from the last that it reported; `judge` says how it ended."""
+    status, reason = judge(last, started.epochs_max, objectives, limits)
     return replace(
         started,
-        status="completed" if error is None else "failed",
-        error=error,
-        epochs=epochs,
+        status=status,
+        error=None if status == "stopped" else reason,
+        stop_reason=reason if status == "stopped" else None,
+        epochs=int(last.get("epoch", 0)),
         ended_at=now,
         seconds=(now - started.started_at).total_seconds(),
         device=last.get("device"),
         host=last.get("host"),
+        n_parameters=last.get("n_parameters"),
         objectives=dict(last.get("objectives") or {}),
         stderr=dict(last.get("stderr") or {}),
     )

@@ -49,8 +49,8 @@ class SweepProgress:
         line = standing_line(standing, now - self._began)
         if self._live is not None:
             self._live.update(Text(line), refresh=True)
-        elif standing.done + standing.failed != self._printed:
-            self._printed = standing.done + standing.failed
+        elif standing.ended != self._printed:
+            self._printed = standing.ended
             self._console.print(Text(line), highlight=False, soft_wrap=True)
 
 
@@ -60,11 +60,16 @@ def standing_line(standing: Standing, elapsed: float) -> str:
     >>> s = Standing(total=14, done=6, running=2, failed=1, front_size=3, hypervolume=812.4,
     ...              epochs_left=30, epochs_here=60)
     >>> standing_line(s, 120.0)
-    '6 of 14 trials done · 2 running · 1 failed · front 3 · hypervolume 812 · about 1 min left'
+    '6 of 14 trials done · 2 running · 1 failed · front 3 · hypervolume 812 · about 60 s left'
     """
     parts = [
         f"{standing.done} of {standing.total} trials done",
         f"{standing.running} running",
+        *(
+            f"{n} {what}"
+            for n, what in ((standing.stopped, "stopped"), (standing.infeasible, "infeasible"))
+            if n
+        ),
         f"{standing.failed} failed",
         f"front {standing.front_size}",
         f"hypervolume {number(standing.hypervolume)}",

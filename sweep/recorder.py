@@ -1,7 +1,8 @@
 """The driver's side of the record: writes the trials table as Ray Tune's callbacks report what happens."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from ray.tune import Callback
 from sweep.analysis.fronts import front_mask, hypervolume
 from sweep.outcome import Ended, Standing, completed_points, end_record, start_record
 from sweep.spec import SweepSpec, trial_config_for
-from sweep.store.records import TrialRecord
+from sweep.store.records import EventRecord, TrialRecord
 from sweep.store.write import StoreWriter
 from sweep.trainable import checkpoint_path
 
@@ -66,6 +67,13 @@ class Recorder(Callback):
             running.last |= result
             self._on_change(self.standing())
 
+    def on_decision(self, decision: EventRecord) -> None:
+        """Record what was decided at a rung; a trial that is stopped keeps the reason for its end."""
+        running = next(r for r in self._running.values() if r.record.trial_id == decision.trial_id)
+        self._writer.write_event(replace(decision, attempt=running.record.attempt))
+        if decision.decision == "stop":
+            running.last["stopped"] = decision.reason
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record how a trial ended that returned by itself."""
         running = self._running.pop(trial.trial_id)
@@ -84,13 +92,16 @@ class Recorder(Callback):
     def standing(self) -> Standing:
         """Return how the sweep stands."""
         found = completed_points(self._ended, self._spec.objectives)
+        ended = Counter(trial.status for trial in self._ended)
         gone = len(self._ended) * self._epochs_each
         gone += sum(running.last.get("epoch", 0) for running in self._running.values())
         return Standing(
             total=self._spec.trials,
             done=len(found.trial_ids),
             running=len(self._running),
-            failed=sum(trial.status == "failed" for trial in self._ended),
+            failed=ended["failed"],
+            stopped=ended["stopped"],
+            infeasible=ended["infeasible"],
             front_size=int(front_mask(found).sum()),
             hypervolume=hypervolume(found, self._spec.reference_point),
             epochs_left=max(0, self._spec.trials * self._epochs_each - gone),
@@ -99,7 +110,7 @@ class Recorder(Callback):
 
     def _close(self, running: _Running, failure: dict[str, str]) -> None:
         last = running.last | failure
-        record = end_record(running.record, last, self._spec.objectives, datetime.now(UTC))
+        record = end_record(running.record, last, self._spec.objectives, datetime.now(UTC), self._spec.limits)
         self._writer.write_trial(record)
         self._ended.append(
             Ended(trial_id=record.trial_id, status=record.status, objectives=record.objectives)

@@ -11,15 +11,17 @@ import ray
 from ray import tune
 
 from sweep.manifest import enter, open_folder
-from sweep.outcome import Ended, Standing, objective_values
+from sweep.outcome import Ended, Standing
 from sweep.recorder import Recorder
+from sweep.scheduler import HalvingScheduler, recorded_vectors
 from sweep.searcher import OptunaSearcher, PastTrial
+from sweep.space import Suggestion
 from sweep.spec import SweepSpec
 from sweep.store.files import local_folder
 from sweep.store.read import Store
-from sweep.store.schema import OBJECTIVE
 from sweep.store.write import StoreWriter
 from sweep.trainable import WorkerPlan, make_trainable, materials
+from sweep.warm_start import past_measured, warm_trials
 
 MAX_FAILURES = 2
 """How often a trial whose worker was lost is started again, from its last checkpoint."""
@@ -56,40 +58,39 @@ def run_sweep(
     _, classifiers = materials(spec)
     enter(root, spec, spec.spec_hash, classifiers.accuracy)
     store = Store(root)
-    past = past_trials(store, spec.objectives)
+    past = past_trials(store)
     ended = [p for p in past if p.finished]
     if len(ended) >= spec.trials:
         say(f"{root} holds all {spec.trials} trials already")
         return store
     if past:
         say(f"{root} holds {len(ended)} of {spec.trials} trials already")
+    warm: list[PastTrial] = []
+    for folder in spec.warm_start:
+        found, sentence = warm_trials(Path(folder), spec)
+        warm += found
+        say(sentence)
     say("starting Ray" if address == "local" else f"joining the Ray cluster at {address!r}")
     _start_ray(address)
     try:
-        _fit(spec, root, past, on_change)
+        _fit(spec, root, past, warm, on_change)
     finally:
         ray.shutdown()
         shutil.rmtree(root / ".ray", ignore_errors=True)
     return store
 
 
-def past_trials(store: Store, objectives: tuple[str, ...]) -> list[PastTrial]:
+def past_trials(store: Store) -> list[PastTrial]:
     """Return the trials of earlier runs, in the order in which they were suggested."""
-    found = []
-    for row in store.latest_trials().sort("trial_id").collect().iter_rows(named=True):
-        measured = {
-            name: row[OBJECTIVE + name] for name in objectives if row.get(OBJECTIVE + name) is not None
-        }
-        values = objective_values({"objectives": measured}, objectives)
-        found.append(
-            PastTrial(
-                trial_id=row["trial_id"],
-                suggestion=json.loads(row["suggestion_json"]),
-                values=values if row["status"] == "completed" else None,
-                finished=row["status"] != "running",
-            )
+    return [
+        PastTrial(
+            trial_id=row["trial_id"],
+            suggestion=json.loads(row["suggestion_json"]),
+            status=row["status"],
+            measured=past_measured(row),
         )
-    return found
+        for row in store.latest_trials().sort("trial_id").collect().iter_rows(named=True)
+    ]
 
 
 def ended_trials(past: list[PastTrial], objectives: tuple[str, ...]) -> list[Ended]:
@@ -97,8 +98,8 @@ def ended_trials(past: list[PastTrial], objectives: tuple[str, ...]) -> list[End
     return [
         Ended(
             trial_id=trial.trial_id,
-            status="failed" if trial.values is None else "completed",
-            objectives=dict(zip(objectives, trial.values or (), strict=False)),
+            status=trial.status,
+            objectives={name: trial.measured[name] for name in objectives if name in trial.measured},
         )
         for trial in past
         if trial.finished
@@ -127,20 +128,43 @@ def _fit(
     spec: SweepSpec,
     root: Path,
     past: list[PastTrial],
+    warm: list[PastTrial],
     on_change: Callable[[Standing], None],
 ) -> None:
     has_gpu = ray.cluster_resources().get("GPU", 0) > 0
     cpu = spec.resources.cpu
     gpu = (1.0 if has_gpu else 0.0) if spec.resources.gpu == "auto" else float(spec.resources.gpu)
     plan = WorkerPlan(root=str(root), spec=spec.plain(), threads=max(1, int(cpu)), use_gpu=gpu > 0)
+
+    def epochs_max(suggestion: Suggestion) -> int:
+        return spec.trial_config(spec.space.settings(suggestion)).epochs
+
     searcher = OptunaSearcher(
-        spec.space, spec.objectives, sampler=spec.sampler, seed=spec.seed, n_trials=spec.trials, past=past
+        spec.space,
+        spec.objectives,
+        sampler=spec.sampler,
+        seed=spec.seed,
+        n_trials=spec.trials,
+        epochs_max=epochs_max,
+        limits=spec.limits,
+        start_with=spec.known_points,
+        past=past,
+        warm=warm,
     )
     recorder = Recorder(spec, StoreWriter(root), ended_trials(past, spec.objectives), on_change)
+    scheduler = HalvingScheduler(
+        spec.scheduler,
+        spec.objectives,
+        seed=spec.seed,
+        epochs_max=lambda suggested: epochs_max(suggested["suggestion"]),
+        on_decision=recorder.on_decision,
+        recorded=recorded_vectors(Store(root), spec.objectives) if spec.rungs else {},
+    )
     tuner = tune.Tuner(
         tune.with_resources(make_trainable(plan), {"cpu": cpu, "gpu": gpu}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=spec.resources.concurrent or slots(ray.cluster_resources(), cpu, gpu),
             reuse_actors=True,
@@ -154,8 +178,7 @@ def _fit(
         ),
     )
     tuner.fit()
-    standing = recorder.standing()
-    if standing.done + standing.failed < spec.trials:
+    if recorder.standing().ended < spec.trials:
         # Tune takes Ctrl-C for itself and returns as if it had finished.
         raise KeyboardInterrupt
 

@@ -1,41 +1,49 @@
 """Optuna's ask and tell behind Ray Tune's public `Searcher` interface.
 
 The study lives in the driver's memory and has one writer. Every trial ends in a final state there: COMPLETE
-with finite objectives, FAIL otherwise (Ray's own OptunaSearch leaves a trial with a NaN objective RUNNING for
-ever, and its sampler then avoids that place for ever).
+with finite objectives at full budget, PRUNED if it was stopped early, FAIL otherwise. (Ray's own OptunaSearch
+leaves a trial with a NaN objective RUNNING for ever, and its sampler then avoids that place for ever; and it
+tells a stopped trial as COMPLETE.)
 """
 
-import warnings
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
-from sweep.outcome import objective_values
-from sweep.space import Space
+from sweep.constraints import Limit
+from sweep.outcome import judge, measured_values
+from sweep.samplers import known_points, make_sampler
+from sweep.space import Space, Suggestion
+from sweep.store.records import Status
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
     from optuna.study import Study
-
-Suggestion = Mapping[str, float | int | str]
+    from optuna.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastTrial:
-    """A trial of an earlier run of the same sweep."""
+    """A trial of an earlier run of the same sweep, or of another sweep."""
 
     trial_id: str
     """The trial."""
     suggestion: Suggestion
     """The sampler's parameters."""
-    values: tuple[float, ...] | None
-    """Its objectives, in order; None if it failed or never ended."""
-    finished: bool
-    """False if it was cut off and is to be run again."""
+    status: Status
+    """How it ended; running if it was cut off and is to be run again."""
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """What it measured last: objectives, and whatever constraints are about."""
+
+    @property
+    def finished(self) -> bool:
+        """Return whether it is in a final state."""
+        return self.status != "running"
 
 
 class OptunaSearcher(Searcher):
@@ -46,10 +54,15 @@ class OptunaSearcher(Searcher):
     Args:
         space: the search space.
         objectives: names of the objectives, in order.
-        sampler: tpe, random, nsga2 or qmc.
-        seed: fixes the sampler's draws.
+        sampler: tpe, gp, nsga2, nsga3, random, qmc or grid.
+        seed: fixes the sampler's draws, for trials one at a time; with several at a time their order of
+            finishing matters too.
         n_trials: trials of the sweep in all, those of earlier runs included.
+        epochs_max: gives the full budget of a suggestion.
+        limits: the constraints.
+        start_with: suggestions that come first.
         past: trials of earlier runs; those that never ended are suggested again first.
+        warm: trials of other sweeps, to learn from only.
     """
 
     def __init__(
@@ -60,20 +73,30 @@ class OptunaSearcher(Searcher):
         sampler: str,
         seed: int,
         n_trials: int,
+        epochs_max: Callable[[Suggestion], int],
+        limits: Sequence[Limit] = (),
+        start_with: Sequence[Suggestion] = (),
         past: Sequence[PastTrial] = (),
+        warm: Sequence[PastTrial] = (),
     ) -> None:
         super().__init__()
         self._space = space
         self._objectives = tuple(objectives)
         self._distributions = space.distributions()
-        self._study = _study(make_sampler(sampler, seed, n_trials), len(objectives))
-        self._open: dict[str, int] = {}
+        made = make_sampler(sampler, seed, n_trials, conditional=space.conditional)
+        self._study = _study(made, len(objectives))
+        self._epochs_max = epochs_max
+        self._limits = tuple(limits)
+        self._open: dict[str, Trial] = {}
         self._again = deque(trial.trial_id for trial in past if not trial.finished)
         self._n_asked = sum(trial.finished for trial in past)
         self._next_number = len(past)
         self._n_trials = n_trials
-        for trial in past:
+        for trial in (*warm, *past):
             self._add(trial)
+        known = known_points(space, sampler, seed, list(start_with), n_trials)
+        for suggestion in known[len(past) :]:
+            self._study.enqueue_trial(dict(suggestion))
 
     @property
     def study(self) -> "Study":
@@ -85,8 +108,7 @@ class OptunaSearcher(Searcher):
         if self._n_asked >= self._n_trials:
             return Searcher.FINISHED
         self._n_asked += 1
-        asked = self._study.ask(self._distributions)
-        self._open[trial_id] = asked.number
+        self._open[trial_id] = asked = self._ask()
         if self._again:
             name = self._again.popleft()
         else:
@@ -100,17 +122,26 @@ class OptunaSearcher(Searcher):
         result: dict[str, Any] | None = None,
         error: bool = False,  # noqa: FBT001, FBT002 - Ray's interface
     ) -> None:
-        """Tell the study how a trial ended; a missing or non-finite objective is a failure."""
+        """Tell the study how a trial ended; one that ended before its full budget was stopped early."""
         from optuna.trial import TrialState
 
-        number = self._open.pop(trial_id, None)
-        if number is None:
+        trial = self._open.pop(trial_id, None)
+        if trial is None:
             return
-        values = None if error else objective_values(result, self._objectives)
-        if values is None:
-            self._study.tell(number, state=TrialState.FAIL)
+        last = dict(result or {}) | {"stopped": "before its full budget"}
+        status, _ = judge(last, self._epochs_max(trial.params), self._objectives, self._limits)
+        measured = measured_values(last)
+        values = [measured[name] for name in self._objectives if name in measured]
+        if error or status == "failed":
+            self._study.tell(trial, state=TrialState.FAIL)
+        elif status == "stopped":
+            trial.set_user_attr("epoch", last["epoch"])
+            trial.set_user_attr("values", values)
+            self._study.tell(trial, state=TrialState.PRUNED)
         else:
-            self._study.tell(number, values)
+            for name, excess in self._excess(measured).items():
+                trial.set_constraint(name, excess)
+            self._study.tell(trial, values)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Ignore results before the last one: they are of a smaller budget."""
@@ -122,20 +153,36 @@ class OptunaSearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Read nothing; see `save`."""
 
+    def _ask(self) -> "Trial":
+        if not self._space.conditional:
+            return self._study.ask(self._distributions)
+        trial = self._study.ask()
+        self._space.draw(lambda axis: _suggest(trial, axis, self._distributions[axis]))
+        return trial
+
     def _add(self, trial: PastTrial) -> None:
         from optuna.trial import TrialState, create_trial
 
         if not trial.finished:
             self._study.enqueue_trial(dict(trial.suggestion))
             return
+        states = {"stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+        state = states.get(trial.status, TrialState.COMPLETE)
+        done = state == TrialState.COMPLETE
+        values = [trial.measured[name] for name in self._objectives if name in trial.measured]
         self._study.add_trial(
             create_trial(
                 params=dict(trial.suggestion),
-                distributions=self._distributions,
-                values=None if trial.values is None else list(trial.values),
-                state=TrialState.FAIL if trial.values is None else TrialState.COMPLETE,
+                distributions={axis: self._distributions[axis] for axis in trial.suggestion},
+                values=values if done else None,
+                state=state,
+                constraints=self._excess(trial.measured) if done else {},
+                user_attrs={} if done else {"values": values},
             )
         )
+
+    def _excess(self, measured: Mapping[str, float]) -> dict[str, float]:
+        return {limit.name: limit.excess(measured) for limit in self._limits}
 
 
 def trial_name(number: int) -> str:
@@ -147,30 +194,22 @@ def trial_name(number: int) -> str:
     return f"t{number:04}"
 
 
-def make_sampler(name: str, seed: int, n_trials: int) -> "BaseSampler":
-    """Return Optuna's sampler of that name, seeded.
+def _suggest(trial: "Trial", axis: str, kind: "BaseDistribution") -> float | int | str:
+    """Return Optuna's value for an axis that exists under what was suggested before."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    TPE draws its first trials at random: ten by default, but no more than a third of a short sweep.
-    """
-    from optuna.exceptions import ExperimentalWarning
-    from optuna.samplers import NSGAIISampler, QMCSampler, RandomSampler, TPESampler
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        match name:
-            case "tpe":
-                return TPESampler(seed=seed, n_startup_trials=max(1, min(10, n_trials // 3)))
-            case "random":
-                return RandomSampler(seed=seed)
-            case "nsga2":
-                return NSGAIISampler(seed=seed)
-            case "qmc":
-                return QMCSampler(seed=seed)
-    raise ValueError(f"no sampler is named {name!r}")
+    match kind:
+        case FloatDistribution():
+            return trial.suggest_float(axis, kind.low, kind.high, log=kind.log)
+        case IntDistribution():
+            return trial.suggest_int(axis, kind.low, kind.high, step=kind.step, log=kind.log)
+        case CategoricalDistribution():
+            return trial.suggest_categorical(axis, kind.choices)  # type: ignore[return-value] # numbers and words
+    raise TypeError(kind)
 
 
 def _study(sampler: "BaseSampler", n_objectives: int) -> "Study":
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna.create_study(sampler=sampler, directions=["maximize"] * n_objectives)

@@ -1,191 +1,58 @@
-"""The search space of a sweep: what one parameter can be, and how all of them become Optuna's distributions.
+"""All searched parameters together, translated to and from Optuna's flat suggestions.
 
-A simplex of n weights has no distribution of its own in Optuna. It becomes n - 1 numbers of the unit interval
-by stick breaking, so chosen that uniform numbers give the uniform distribution on the simplex.
+A simplex of n weights has no distribution of its own in Optuna; `sweep.simplex` says how it becomes n - 1
+numbers. A parameter with `when` exists only under those values of others; elsewhere it is no part of a
+suggestion, its cells are null, and the trial takes the default of `TrialConfig`.
 """
 
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from typing import TYPE_CHECKING, Any
 
 from mopoe.errors import ConfigError
+from sweep.parameters import Choice, Int, LogUniform, Parameter, Simplex, Uniform, as_tuple, middle
+from sweep.simplex import cube_from_simplex, simplex_from_cube
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-
-def problem(sentence: str, *at: str | int) -> PydanticCustomError:
-    """Return the error to raise in a validator: a sentence, and its key's path below the validated value."""
-    return PydanticCustomError("sweep", "{sentence}", {"sentence": sentence, "at": at})
-
-
-@contextmanager
-def problems_at(*at: str | int) -> Iterator[None]:
-    """Turn a ConfigError inside into a `problem` at this path."""
-    try:
-        yield
-    except ConfigError as error:
-        raise problem(str(error), *at) from None
-
-
-def as_tuple(value: Any) -> Any:
-    """Return a list, and the lists in it, as tuples; anything else as it is."""
-    return tuple(map(as_tuple, value)) if isinstance(value, list) else value
-
-
-class StrictModel(BaseModel):
-    """A mapping of the YAML file: no unknown keys, no conversions such as "3" to 3, no infinities."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class _Range(StrictModel):
-    low: float
-    """The smallest value."""
-    high: float
-    """The largest value."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_range(self.low, self.high)
-        return self
-
-
-class Uniform(_Range):
-    """A number between two bounds, all equally likely."""
-
-    type: Literal["uniform"] = "uniform"
-    """The kind of parameter."""
-
-
-class LogUniform(_Range):
-    """A number between two bounds above 0, all of whose logarithms are equally likely."""
-
-    type: Literal["log_uniform"] = "log_uniform"
-    """The kind of parameter."""
-
-    @model_validator(mode="after")
-    def _check_log(self) -> Self:
-        if self.low <= 0:
-            raise problem(f"low is {self.low}, but must be above 0 for log_uniform", "low")
-        return self
-
-
-class Int(StrictModel):
-    """A whole number between two bounds, both included."""
-
-    type: Literal["int"] = "int"
-    """The kind of parameter."""
-    low: int
-    """The smallest value."""
-    high: int
-    """The largest value; low plus a multiple of step."""
-    log: bool = False
-    """Whether the logarithms are equally likely rather than the values."""
-    step: int = Field(1, ge=1)
-    """Distance between neighbouring values; 1 with log."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.log and self.low < 1:
-            raise problem(f"low is {self.low}, but must be at least 1 with log: true", "low")
-        if self.log and self.step > 1:
-            raise problem(f"step is {self.step}, but must be 1 with log: true", "step")
-        _check_range(self.low, self.high)
-        if beyond := (self.high - self.low) % self.step:
-            near = f"{self.high - beyond} and {self.high - beyond + self.step}"
-            raise problem(
-                f"high is {self.high}, but must be low plus a multiple of step; near: {near}", "high"
-            )
-        return self
-
-
-class Choice(StrictModel):
-    """One of some values, all equally likely."""
-
-    type: Literal["choice"] = "choice"
-    """The kind of parameter."""
-    values: Annotated[tuple[Any, ...], BeforeValidator(as_tuple), Field(min_length=1)]
-    """The values, no two of them equal."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for i, value in enumerate(self.values):
-            if value in self.values[:i]:
-                raise problem(f"values has {value!r} twice; keep one", "values")
-        return self
-
-    def encode(self, value: Any) -> Any:
-        """Return a value as Optuna and a table can keep it: as JSON text if one is no number or word."""
-        value = next((known for known in self.values if known == as_tuple(value)), value)
-        as_text = any(v is None or isinstance(v, bool | tuple | list) for v in (value, *self.values))
-        return json.dumps(value) if as_text else value
-
-
-class Simplex(StrictModel):
-    """Weights of at least 0 that sum to one, all such weights equally likely."""
-
-    type: Literal["simplex"] = "simplex"
-    """The kind of parameter."""
-    over: Literal["size", "subset"]
-    """Whether there is one weight per subset size or one per subset."""
-
-    def size(self, n_modalities: int) -> int:
-        """Return how many weights there are: M or 2^M - 1."""
-        return n_modalities if self.over == "size" else 2**n_modalities - 1
-
-
-Parameter = Annotated[Uniform | LogUniform | Int | Choice | Simplex, Field(discriminator="type")]
-"""What may stand under one name of `search_space`."""
-
-FITTING = {
-    float: ("uniform", "log_uniform", "choice"),
-    int: ("int", "choice"),
-    "subset_weights": ("simplex", "choice"),
-    "mixture_path": ("uniform", "choice"),
-}
-"""The types of parameter by the type of a setting's default, or by name if it is None; others: choice."""
-
-
-def middle(parameter: Parameter, n_modalities: int) -> Any:
-    """Return the default point of a parameter.
-
-    The geometric mean of the bounds for log scales, their mean otherwise (rounded to the grid of an int),
-    the first choice, equal weights.
-    """
-    match parameter:
-        case Uniform(low=low, high=high):
-            return low + (high - low) / 2
-        case LogUniform(low=low, high=high):
-            return math.sqrt(low) * math.sqrt(high)
-        case Int(low=low, high=high, log=True):
-            return round(math.sqrt(low * high))
-        case Int(low=low, high=high, step=step):
-            return low + (high - low) // (2 * step) * step
-        case Choice(values=values):
-            return values[0]
-        case Simplex():
-            n = parameter.size(n_modalities)
-            return (1 / n,) * n
+Suggestion = Mapping[str, float | int | str]
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """The searched parameters together, translated to and from Optuna's flat suggestions."""
+    """The searched parameters together, those under `when` after the ones they depend on."""
 
     parameters: Mapping[str, Parameter]
     """The searched parameters by name of the `TrialConfig` field."""
-    n_modalities: int
-    """Number of modalities M of the data set."""
+    modalities: tuple[str, ...]
+    """Names of the data set's M modalities."""
+
+    @property
+    def conditional(self) -> bool:
+        """Return whether some parameter exists only under values of others."""
+        return any(parameter.when for parameter in self.parameters.values())
+
+    def active(self, settings: Mapping[str, Any]) -> dict[str, Parameter]:
+        """Return the parameters that exist under these settings, by name."""
+        found: dict[str, Parameter] = {}
+        for name, parameter in self.parameters.items():
+            when = parameter.when or {}
+            if all(p in found and as_tuple(settings.get(p)) == as_tuple(v) for p, v in when.items()):
+                found[name] = parameter
+        return found
+
+    def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return these settings and, for every other parameter that then exists, its `middle`."""
+        settings = {name: middle(p, self.modalities) for name, p in self.parameters.items()} | dict(given)
+        active = self.active(settings)
+        return {n: v for n, v in settings.items() if n in active or n in given or n not in self.parameters}
 
     def distributions(self) -> dict[str, "BaseDistribution"]:
-        """Return Optuna's distribution by name; n weights are n - 1 numbers `subset_weights.0`, ..."""
+        """Return Optuna's distribution by axis.
+
+        An axis has its parameter's name, but n weights are n - 1 numbers `subset_weights.0`, ...
+        """
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         found: dict[str, BaseDistribution] = {}
@@ -203,28 +70,51 @@ class Space:
                     found |= {axis: FloatDistribution(0.0, 1.0) for axis in self._axes(name, parameter)}
         return found
 
-    def settings(self, suggestion: Mapping[str, float | int | str]) -> dict[str, Any]:
-        """Return the `TrialConfig` values of a suggestion of Optuna."""
-        found: dict[str, Any] = {}
+    def grid(self) -> dict[str, Sequence[float | int | str]]:
+        """Return all values of each axis by name.
+
+        Raises:
+            ConfigError: a parameter has endlessly many.
+        """
+        found: dict[str, Sequence[float | int | str]] = {}
         for name, parameter in self.parameters.items():
             match parameter:
                 case Choice(values=values):
-                    found[name] = {parameter.encode(value): value for value in values}[suggestion[name]]
-                case Simplex():
-                    cube = [float(suggestion[axis]) for axis in self._axes(name, parameter)]
-                    found[name] = simplex_from_cube(cube)
+                    found[name] = [parameter.encode(value) for value in values]
+                case Int(low=low, high=high, step=step):
+                    found[name] = range(low, high + 1, step)
                 case _:
-                    found[name] = suggestion[name]
+                    raise ConfigError(f"{name} is {parameter.type}, but a grid needs int or choice")
+        return found
+
+    def settings(self, suggestion: Suggestion) -> dict[str, Any]:
+        """Return the `TrialConfig` values of a suggestion of Optuna."""
+        return self.draw(suggestion.__getitem__)
+
+    def draw(self, value_of: Callable[[str], float | int | str]) -> dict[str, Any]:
+        """Return the `TrialConfig` values for a value per axis, asked for only where the axis exists."""
+        found: dict[str, Any] = {}
+        for name, parameter in self.parameters.items():
+            if name not in self.active(found):
+                continue
+            match parameter:
+                case Choice(values=values):
+                    found[name] = {parameter.encode(value): value for value in values}[value_of(name)]
+                case Simplex():
+                    cube = [float(value_of(axis)) for axis in self._axes(name, parameter)]
+                    found[name] = parameter.weights(simplex_from_cube(cube), self.modalities)
+                case _:
+                    found[name] = value_of(name)
         return found
 
     def suggestion(self, settings: Mapping[str, Any]) -> dict[str, float | int | str]:
         """Return the suggestion that has these settings, for points known beforehand: inverse of `settings`.
 
         Raises:
-            ConfigError: a parameter is absent, is none of the choices, or has another number of weights.
+            ConfigError: a parameter is absent, or its value is none of the space's.
         """
         found: dict[str, float | int | str] = {}
-        for name, parameter in self.parameters.items():
+        for name, parameter in self.active(settings).items():
             if name not in settings:
                 raise ConfigError(f"{name} is absent, but the search space has: {', '.join(self.parameters)}")
             value = settings[name]
@@ -235,10 +125,17 @@ class Space:
                         raise ConfigError(f"{name} is {value!r}, but must be one of: {known}")
                     found[name] = parameter.encode(value)
                 case Simplex():
-                    n = parameter.size(self.n_modalities)
-                    if value is None or len(value) != n:
-                        raise ConfigError(f"{name} is {value!r}, but must have {n} numbers here")
-                    found |= zip(self._axes(name, parameter), cube_from_simplex(value), strict=True)
+                    cube = cube_from_simplex(self._searched(name, parameter, value))
+                    found |= zip(self._axes(name, parameter), cube, strict=True)
+                case Int(low=low, high=high, step=step) if (
+                    value is None or not low <= value <= high or (value - low) % step
+                ):
+                    steps = f" in steps of {step}" if step > 1 else ""
+                    raise ConfigError(f"{name} is {value}, but must be between {low} and {high}{steps}")
+                case Uniform(low=low, high=high) | LogUniform(low=low, high=high) if (
+                    value is None or not low <= value <= high
+                ):
+                    raise ConfigError(f"{name} is {value}, but must be between {low} and {high}")
                 case _:
                     found[name] = value
         return found
@@ -246,54 +143,29 @@ class Space:
     def columns(self, settings: Mapping[str, Any]) -> dict[str, float | int | str]:
         """Return the searched settings as table cells, but not None; weights are `subset_weights_1`, ..."""
         found: dict[str, float | int | str] = {}
-        for name, parameter in self.parameters.items():
+        for name, parameter in self.active(settings).items():
+            value = settings[name]
             match parameter:
                 case Choice():
-                    found[name] = parameter.encode(settings[name])
+                    found[name] = parameter.encode(value)
                 case Simplex():
-                    found |= {f"{name}_{i}": float(w) for i, w in enumerate(settings[name] or (), start=1)}
-                case _ if settings[name] is not None:
-                    found[name] = settings[name]
+                    weights = value or ()  # of a single trial also none, or as many as are not searched
+                    searched = len(weights) == parameter.length(self.modalities)
+                    places = parameter.places(self.modalities) if searched else range(len(weights))
+                    found |= {f"{name}_{i + 1}": float(weights[i]) for i in places}
+                case _ if value is not None:
+                    found[name] = value
         return found
 
+    def _searched(self, name: str, parameter: Simplex, value: Any) -> list[float]:
+        """Return the searched ones of a setting's weights, or say what does not fit."""
+        places = parameter.places(self.modalities)
+        n = parameter.length(self.modalities)
+        if value is None or len(value) != n:
+            raise ConfigError(f"{name} is {value!r}, but must have {n} numbers here")
+        if any(weight for i, weight in enumerate(value) if i not in places):
+            raise ConfigError(f"{name} has weight on other subsets than {', '.join(parameter.over)}")
+        return [float(value[i]) for i in places]
+
     def _axes(self, name: str, parameter: Simplex) -> list[str]:
-        return [f"{name}.{i}" for i in range(parameter.size(self.n_modalities) - 1)]
-
-
-def simplex_from_cube(u: Sequence[float]) -> tuple[float, ...]:
-    """Return the n weights that n - 1 numbers of [0, 1] stand for; uniform numbers give uniform weights.
-
-    A stick of length 1 is broken n - 1 times: where k weights are to be had, the first takes the share
-    1 - u^(1/(k-1)) of what is left.
-
-    >>> simplex_from_cube([0.25, 0.5])
-    (0.5, 0.25, 0.25)
-    """
-    weights = []
-    rest = 1.0
-    for remaining, x in zip(range(len(u), 0, -1), u, strict=True):
-        kept = x ** (1 / remaining)
-        weights.append(rest * (1 - kept))
-        rest *= kept
-    return (*weights, rest)
-
-
-def cube_from_simplex(w: Sequence[float]) -> tuple[float, ...]:
-    """Return the n - 1 numbers of [0, 1] that stand for n weights: the inverse of `simplex_from_cube`.
-
-    Where nothing of the stick is left every number stands for the same weights, and 0.5 is returned.
-
-    >>> cube_from_simplex([0.5, 0.25, 0.25])
-    (0.25, 0.5)
-    """
-    rests = [math.fsum(w[i:]) for i in range(len(w))]
-    return tuple(
-        (rests[i] / rests[i - 1]) ** (len(w) - i) if rests[i - 1] > 0 else 0.5 for i in range(1, len(w))
-    )
-
-
-def _check_range(low: float, high: float) -> None:
-    if low > high:
-        raise problem(f"low is {low}, but must be below high ({high}); swap them?", "low")
-    if low == high:
-        raise problem(f"low and high are both {low}, but must differ; put a constant under `fixed`", "low")
+        return [f"{name}.{i}" for i in range(len(parameter.places(self.modalities)) - 1)]

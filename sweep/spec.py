@@ -1,116 +1,40 @@
-"""The YAML file of a sweep as a validated object, and every mistake in it as one sentence with its line."""
+"""The YAML file of a sweep as a validated object."""
 
 import hashlib
 import json
-import re
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from mopoe.config import EvaluationConfig, TrialConfig
-from mopoe.data import entry, modalities
 from mopoe.errors import ConfigError
-from mopoe.records import OBJECTIVES
 from mopoe.subsets import mixture_weights
-from search_spaces import Document, did_you_mean, find, load_yaml, show, split_assignment, unknown_key
+from search_spaces import Document, find, load_yaml, split_assignment, unknown_key
+from sweep.constraints import Limit, limit
 from sweep.errors import SpecError
-from sweep.space import FITTING, Choice, Parameter, Simplex, Space, StrictModel, middle, problem, problems_at
+from sweep.parameters import Choice, Int, Parameter, StrictModel, middle, problem, problems_at
+from sweep.sentences import SETTINGS, sentence
+from sweep.space import Space, Suggestion
+from sweep.spec_parts import (
+    DataSpec,
+    ResourcesSpec,
+    SchedulerSpec,
+    check_constraints,
+    check_fixed,
+    check_objectives,
+    check_search_space,
+    check_start_with,
+    fill_evaluation,
+    setting,
+)
 
-_SETTINGS = {f.name: f.default for f in fields(TrialConfig)}
-
-
-class DataSpec(StrictModel, extra="allow"):
-    """The data set; its options stand beside its name, those not given at their defaults."""
-
-    name: str
-    """Name of the data set in the registry."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or not isinstance(given.get("name"), str):
-            return given
-        with problems_at("name"):
-            found = entry(given["name"])
-        required = {name: 0 if name in found.numbers else "" for name in found.required}
-        values = _like(given, {"name": "", **required, **found.options})
-        for name, what in found.required.items():
-            if name not in given:
-                raise problem(f"key {name!r} is missing; {what}", name)
-        with problems_at("name"):
-            modalities(**values)
-        return values
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Return the data set's options by name, for its `load(**options)`."""
-        return dict(self.model_extra or {})
-
-
-def _gpu(value: Any) -> Any:
-    good = type(value) in (int, float) and (0 <= value <= 1 or (value > 1 and value % 1 == 0))
-    if value != "auto" and not good:
-        raise problem(f"gpu is {show(value)}, but must be auto, a share between 0 and 1, or a whole number")
-    return value
-
-
-class ResourcesSpec(StrictModel):
-    """What one trial takes of the machine."""
-
-    cpu: float = Field(1.0, gt=0)
-    """CPU cores per trial; shares are allowed."""
-    gpu: Annotated[Literal["auto"] | float, BeforeValidator(_gpu)] = "auto"
-    """GPUs per trial: a share of one, a whole number, or auto to let the sweep decide."""
-    concurrent: int | None = Field(None, ge=1)
-    """Trials at the same time; null for as many as fit."""
-
-
-def _objectives(names: tuple[str, ...]) -> tuple[str, ...]:
-    for i, name in enumerate(names):
-        if name not in OBJECTIVES:
-            raise problem(f"unknown objective {name!r}; {did_you_mean(name, OBJECTIVES)}", i)
-        if name in names[:i]:
-            raise problem(f"{name!r} is there twice; keep one", i)
-    return names
-
-
-def _search_space(space: Mapping[str, Parameter]) -> Mapping[str, Parameter]:
-    """Return the space with choices in their setting's type, or say which bound or value is impossible."""
-    found: dict[str, Parameter] = {}
-    for name, parameter in space.items():
-        if name not in _SETTINGS:
-            raise problem(unknown_key(name, _SETTINGS), name)
-        fitting = FITTING.get(name) or FITTING.get(type(_SETTINGS[name]), ("choice",))
-        if parameter.type not in fitting:
-            kinds = " or ".join(fitting)
-            raise problem(f"type is {parameter.type!r}, but {name} needs {kinds}", name, "type")
-        found[name] = parameter
-        if isinstance(parameter, Choice):
-            values = [_setting(name, value, name, "values", i) for i, value in enumerate(parameter.values)]
-            found[name] = Choice(values=tuple(values))
-        elif not isinstance(parameter, Simplex):
-            for bound in ("low", "high"):
-                _setting(name, getattr(parameter, bound), name, bound)
-    return found
-
-
-def _fixed(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: _setting(name, value, name) for name, value in values.items()}
-
-
-def _evaluation(given: Any) -> Any:
-    if not isinstance(given, dict):
-        return given
-    values = _like(given, {f.name: f.default for f in fields(EvaluationConfig)})
-    for name, value in values.items():
-        with problems_at(name):
-            EvaluationConfig(**{name: value})
-    return EvaluationConfig(**values)
+MAX_GRID = 10**6
+"""Points of the largest grid: their order is drawn at once."""
 
 
 class SweepSpec(StrictModel):
@@ -124,21 +48,33 @@ class SweepSpec(StrictModel):
     """Number of trials."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the sampler."""
-    sampler: Literal["tpe", "random", "nsga2", "qmc"] = "tpe"
+    sampler: Literal["tpe", "gp", "nsga2", "nsga3", "random", "qmc", "grid"] = "tpe"
     """How the next trial is chosen."""
-    objectives: Annotated[tuple[str, ...], Field(strict=False, min_length=1), AfterValidator(_objectives)] = (
+    objectives: Annotated[
+        tuple[str, ...], Field(strict=False, min_length=1), AfterValidator(check_objectives)
+    ] = (
         "conditional_coherence",
         "log_likelihood",
     )
     """The quantities to maximise."""
     reference_point: Mapping[str, float]
     """One number per objective: the corner that fronts are measured from; what is below it does not count."""
-    search_space: Annotated[Mapping[str, Parameter], Field(min_length=1), AfterValidator(_search_space)]
+    search_space: Annotated[Mapping[str, Parameter], Field(min_length=1), AfterValidator(check_search_space)]
     """The searched parameters by name of the `TrialConfig` field."""
-    fixed: Annotated[Mapping[str, Any], AfterValidator(_fixed)] = Field(default_factory=dict)
+    fixed: Annotated[Mapping[str, Any], AfterValidator(check_fixed)] = Field(default_factory=dict)
     """Settings held constant, by name of the `TrialConfig` field."""
-    evaluation: Annotated[EvaluationConfig, BeforeValidator(_evaluation)] = EvaluationConfig()
+    evaluation: Annotated[EvaluationConfig, BeforeValidator(fill_evaluation)] = EvaluationConfig()
     """What is measured on held-out data."""
+    scheduler: SchedulerSpec = SchedulerSpec()
+    """Which trials are stopped early; none unless said so: only full budgets make an honest front."""
+    constraints: Annotated[Mapping[str, str], AfterValidator(check_constraints)] = Field(default_factory=dict)
+    """Limits on measured quantities; a trial that misses one is infeasible and not on the front."""
+    start_with: Annotated[
+        tuple[Mapping[str, Any], ...], Field(strict=False), AfterValidator(check_start_with)
+    ] = ()
+    """Points to try first; what one leaves out is at the middle of its range."""
+    warm_start: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Results folders of earlier sweeps, whose trials the sampler learns from."""
     resources: ResourcesSpec = ResourcesSpec()
     """What one trial takes of the machine."""
 
@@ -160,6 +96,9 @@ class SweepSpec(StrictModel):
             with problems_at("search_space", "subset_weights", "values", i):
                 mixture_weights(weights, self.n_modalities)
         self._check_together()
+        self._check_scheduler()
+        if self.sampler == "grid":
+            self._check_grid()
         return self
 
     def _check_together(self) -> None:
@@ -167,18 +106,65 @@ class SweepSpec(StrictModel):
         settings = dict(self.fixed)
         with problems_at("fixed"):
             TrialConfig.from_dict(settings)
+        above: list[str] = []
         for name, parameter in self.search_space.items():
-            settings[name] = middle(parameter, self.n_modalities)
-            values = parameter.values if isinstance(parameter, Choice) else (settings[name],)
-            for i, value in enumerate(values):
-                at = ("values", i) if isinstance(parameter, Choice) else ()
-                with problems_at("search_space", name, *at):
-                    TrialConfig.from_dict({**settings, name: value})
+            settings[name] = middle(parameter, self.modalities)
+            above.append(name)
+            self._check_values(name, {n: settings[n] for n in (*self.fixed, *above)})
+        for name in above:
+            self._check_values(name, settings)
+
+    def _check_values(self, name: str, settings: Mapping[str, Any]) -> None:
+        """Refuse a value of a parameter that contradicts the settings, where the parameter exists."""
+        parameter = self.search_space[name]
+        values = parameter.values if isinstance(parameter, Choice) else (settings[name],)
+        for i, value in enumerate(values):
+            at = ("values", i) if isinstance(parameter, Choice) else ()
+            found = {**settings, name: value, **self._needed(name)}
+            active = self.space.active(found)
+            with problems_at("search_space", name, *at):
+                TrialConfig.from_dict({n: v for n, v in found.items() if n in active or n in self.fixed})
+
+    def _needed(self, name: str) -> dict[str, Any]:
+        """Return the settings under which a parameter exists."""
+        when = dict(self.search_space[name].when or {})
+        for other in list(when):
+            when |= self._needed(other)
+        return when
+
+    def _check_scheduler(self) -> None:
+        """Refuse a scheduler that could not stop any trial."""
+        s = self.scheduler
+        with problems_at("scheduler", "objective"):
+            s.compared(self.objectives)
+        if s.type == "none":
+            return
+        found = self.rungs
+        if not found:
+            least = f"but trials have {self.epochs_max} epochs and a rung must lie below"
+            raise problem(f"grace is {s.grace}, {least}", "scheduler", "grace")
+        if s.brackets > len(found):
+            epochs = ", ".join(map(str, found))
+            raise problem(f"brackets is {s.brackets}, but rungs are at: {epochs}", "scheduler", "brackets")
+
+    def _check_grid(self) -> None:
+        """Refuse a grid that is endless, too large to shuffle or smaller than the number of trials."""
+        if self.space.conditional:
+            raise problem("sampler is 'grid', but a grid has no parameter with `when`", "sampler")
+        for name, parameter in self.search_space.items():
+            if not isinstance(parameter, Choice | Int):
+                kind = f"type is {parameter.type!r}, but a grid needs int or choice"
+                raise problem(kind, "search_space", name, "type")
+        size = math.prod(map(len, self.space.grid().values()))
+        if self.trials > size:
+            raise problem(f"trials is {self.trials}, but the grid has {size} points", "trials")
+        if size > MAX_GRID:
+            raise problem(f"the grid has {size} points, but may have {MAX_GRID} at most", "search_space")
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """Return the names of the data set's modalities, in the order of the bits of a subset mask."""
-        return tuple(modality.name for modality in modalities(self.data.name, **self.data.options))
+        return self.data.modalities
 
     @property
     def n_modalities(self) -> int:
@@ -188,11 +174,40 @@ class SweepSpec(StrictModel):
     @property
     def space(self) -> Space:
         """Return the search space, translated for Optuna."""
-        return Space(self.search_space, self.n_modalities)
+        return Space(self.search_space, self.modalities)
+
+    @property
+    def epochs_max(self) -> int:
+        """Return the full budget of the longest trial, in epochs."""
+        match self.search_space.get("epochs"):
+            case Int(high=high):
+                return high
+            case Choice(values=values):
+                return int(max(values))
+        return int(self.fixed.get("epochs", SETTINGS["epochs"]))
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Return the epochs at which the scheduler compares trials, those of all brackets together."""
+        return self.scheduler.rungs(self.epochs_max)
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """Return the constraints."""
+        return tuple(limit(name, text) for name, text in self.constraints.items())
+
+    @property
+    def known_points(self) -> list[Suggestion]:
+        """Return the suggestions of `start_with`."""
+        return [self.space.suggestion(self.space.complete(point)) for point in self.start_with]
 
     def plain(self) -> dict[str, Any]:
         """Return the file's keys with every default filled in, fit for JSON and for `model_validate`."""
-        return self.model_dump(mode="json")
+        plain = self.model_dump(mode="json")
+        for parameter in plain["search_space"].values():
+            if parameter["when"] is None:
+                del parameter["when"]
+        return plain
 
     @property
     def spec_hash(self) -> str:
@@ -201,9 +216,17 @@ class SweepSpec(StrictModel):
         Left out are `name` (a label), `trials` (more may follow) and `resources` (no number depends on them).
         In it are what a trial's numbers depend on (data, constants with the defaults of `TrialConfig`,
         evaluation), what the sequence of trials depends on (search space, sampler, seed, objectives), and the
-        reference point, so that a folder has one measure of progress.
+        reference point, so that a folder has one measure of progress. Keys that came later count only where
+        they are used, so that a folder of before is still known.
         """
-        content = {k: v for k, v in self.plain().items() if k not in ("name", "trials", "resources")}
+        later = {
+            "scheduler": SchedulerSpec().model_dump(),
+            "constraints": {},
+            "start_with": [],
+            "warm_start": [],
+        }
+        plain = {k: v for k, v in self.plain().items() if not (k in later and v == later[k])}
+        content = {k: v for k, v in plain.items() if k not in ("name", "trials", "resources")}
         constants = TrialConfig.from_dict(self.fixed).to_dict()
         content["fixed"] = {k: v for k, v in constants.items() if k not in self.search_space}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
@@ -232,7 +255,12 @@ def load_spec(path: str | Path, overrides: Mapping[str, str] | Sequence[str] = (
     except ValidationError as error:
         # An unknown key is often the cause of a missing one, so it comes first.
         found = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
-        raise SpecError("\n".join(_sentence(e, document) for e in found[:3])) from None
+        sections: dict[str, type[BaseModel]] = {
+            "": SweepSpec,
+            "resources": ResourcesSpec,
+            "scheduler": SchedulerSpec,
+        }
+        raise SpecError("\n".join(sentence(e, document, sections) for e in found[:3])) from None
 
 
 def trial_config_for(spec: SweepSpec, assignments: Sequence[str]) -> TrialConfig:
@@ -243,86 +271,15 @@ def trial_config_for(spec: SweepSpec, assignments: Sequence[str]) -> TrialConfig
     Raises:
         SpecError: an assignment is malformed, names no setting or has an impossible value.
     """
-    settings = {name: middle(parameter, spec.n_modalities) for name, parameter in spec.search_space.items()}
+    given: dict[str, Any] = {}
     for text in assignments:
         try:
             name, value = split_assignment(text)
-            settings[name] = _setting(name, value)
-            mixture_weights(settings.get("subset_weights"), spec.n_modalities)
+            given[name] = setting(name, value, spec.modalities)
+            mixture_weights(given.get("subset_weights"), spec.n_modalities)
         except (ConfigError, PydanticCustomError) as error:
             raise SpecError(f"{text!r}: {error}") from None
     try:
-        return spec.trial_config(settings)
+        return spec.trial_config(spec.space.complete(given))
     except ConfigError as error:
         raise SpecError(str(error)) from None
-
-
-def _like(values: Mapping[Any, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the defaults with these values above them, each of its default's type."""
-    for name, value in values.items():
-        if name not in defaults:
-            raise problem(unknown_key(name, defaults), name)
-        if type(value) is not type(defaults[name]):
-            must = _MUST["int_type" if isinstance(defaults[name], int) else "string_type"]
-            raise problem(f"{name} is {show(value)}, but must be {must}", name)
-    return {**defaults, **values}
-
-
-def _setting(name: str, value: Any, *at: str | int) -> Any:
-    """Return a value in its setting's type, or say at this path that it is impossible."""
-    if name not in _SETTINGS:
-        raise problem(unknown_key(name, _SETTINGS), *at)
-    with problems_at(*at):
-        return getattr(TrialConfig.from_dict({name: value}), name)
-
-
-_MUST = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "string_type": "a word (a number or date in quotes)",
-    "bool_type": "true or false",
-    "tuple_type": "a list",
-    "dict_type": "a mapping of keys to values",
-    "dataclass_exact_type": "a mapping of keys to values",
-    "model_type": "a mapping of keys to values",
-    "model_attributes_type": "a mapping such as {{type: uniform, low: 1, high: 2}}; constants go to `fixed`",
-    "too_short": "non-empty",
-    "greater_than": "above {gt}",
-    "greater_than_equal": "at least {ge}",
-    "less_than": "below {lt}",
-    "string_pattern_mismatch": "made of letters, digits, '.', '_' and '-', as it names a folder",
-}
-_PARAMETERS = {kind.model_fields["type"].default: kind for kind in get_args(get_args(Parameter)[0])}
-
-
-def _sentence(error: ErrorDetails, document: Document) -> str:
-    """Return what pydantic found as one sentence that starts with the place in the file."""
-    kind, loc, found, details = error["type"], error["loc"], error["input"], error.get("ctx", {})
-    siblings: Any = (ResourcesSpec if loc[:1] == ("resources",) else SweepSpec).model_fields
-    at = loc
-    if loc[-1:] == ("[key]",):  # pydantic's mark for a key that is no word
-        kind, at = "invalid_key", loc[:-1]
-        siblings = OBJECTIVES if loc[0] == "reference_point" else _SETTINGS
-    elif loc[:1] == ("search_space",) and len(loc) > 2:  # pydantic puts the type of parameter after its name
-        siblings, at = _PARAMETERS[loc[2]].model_fields, loc[:2] + loc[3:]
-    match kind:
-        case "sweep":
-            at, text = at + details["at"], details["sentence"]
-        case "extra_forbidden" | "invalid_key":
-            text = unknown_key(at[-1], siblings)
-        case "missing":
-            text = f"key {at[-1]!r} is missing"
-        case "union_tag_not_found":
-            at, text = (*at, "type"), f"key 'type' is missing; possible: {', '.join(_PARAMETERS)}"
-        case "literal_error" | "union_tag_invalid":
-            if kind == "union_tag_invalid":
-                at, found = (*at, "type"), found["type"]
-            possible = re.findall("'(.*?)'", details.get("expected") or details["expected_tags"])
-            text = f"{at[-1]} is {show(found)}; {did_you_mean(found, possible)}"
-        case _:
-            must = _MUST.get(kind, "of another form").format(**details)
-            key = f"entry {at[-1] + 1}" if isinstance(at[-1], int) else at[-1]
-            text = f"{key} is {show(found)}, but must be {must}"
-    holder = ".".join(map(str, at[:-1]))
-    return ": ".join(filter(None, (document.where(at), holder, text)))

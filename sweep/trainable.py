@@ -129,7 +129,9 @@ def run_trial(
     from mopoe.training import train
 
     data, classifiers = materials(spec)
-    evaluator = Evaluator(data, classifiers, spec.evaluation, epochs=config.epochs, device=device)
+    evaluator = Evaluator(
+        data, classifiers, spec.evaluation, epochs=config.epochs, also=spec.rungs, device=device
+    )
     finished = checkpoint.exists() and read_progress(checkpoint).epoch >= config.epochs
     model = train(config, data, on_report, evaluate=evaluator, checkpoint=checkpoint, device=device)
     return evaluator.measure(model, pictures=False) if finished else None
@@ -172,6 +174,7 @@ def report_to_ray(epoch: int, evaluation: Evaluation | None) -> dict[str, Any]:
     if evaluation is not None:
         found["objectives"] = dict(evaluation.objectives)
         found["stderr"] = dict(evaluation.stderr)
+        found["n_parameters"] = evaluation.n_parameters
     return found
 
 

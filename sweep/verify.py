@@ -4,7 +4,6 @@ A rule is what is wrong with the rows that break it, and the expression that is 
 measured and NaN measured and not a number: neither breaks a range.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -139,10 +138,7 @@ def _config_problems(trials: pl.DataFrame) -> Iterator[str]:
         except (ValueError, TypeError, AttributeError) as error:  # a ConfigError is a ValueError
             yield f"{where} has a config_json of no trial: {error}"
             continue
-        # Of the stored text, not of `config`: that has the defaults of settings which came later.
-        text = json.dumps({**settings, "seed": 0}, sort_keys=True)
-        config_id = hashlib.sha256(text.encode()).hexdigest()[:12]
-        right = {"config_id": config_id, "seed": config.seed, "epochs_max": config.epochs}
+        right = {"config_id": config.config_id, "seed": config.seed, "epochs_max": config.epochs}
         for name in [name for name, value in right.items() if row[name] != value]:
             yield f"{where} has {name} {row[name]}, but config_json says {right[name]}"
 

@@ -39,10 +39,11 @@ reference_point: {conditional_coherence: 0.1, log_likelihood: -9000}
 search_space: {beta: {type: uniform, low: 1, high: 2}}
 """
 SETTINGS = ", ".join(f.name for f in fields(TrialConfig))
+SAMPLERS = "tpe, gp, nsga2, nsga3, random, qmc, grid"
 KINDS = "uniform, log_uniform, int, choice, simplex"
 TOP = (
     "name, data, trials, seed, sampler, objectives, reference_point, search_space, fixed, "
-    "evaluation, resources"
+    "evaluation, scheduler, constraints, start_with, warm_start, resources"
 )
 EVALUATION = (
     "split, every, coherence_samples, joint_samples, likelihood_samples, importance_samples, pictures, seed"

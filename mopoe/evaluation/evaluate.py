@@ -5,6 +5,7 @@ Axes: B batch, M modality (target), N held-out sample, S subset (source).
 
 import math
 import time
+from collections.abc import Collection
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ class Evaluator:
         classifiers: its classifiers.
         config: what to measure, when, and on how much.
         epochs: epochs of the trial; the last one is always due.
+        also: further epochs that are due.
         device: where the model lives.
     """
 
@@ -40,6 +42,7 @@ class Evaluator:
         config: EvaluationConfig,
         *,
         epochs: int,
+        also: Collection[int] = (),
         device: torch.device | str = "cpu",
     ) -> None:
         self.data = data
@@ -47,11 +50,12 @@ class Evaluator:
         self.classifiers = classifiers.to(self.device)
         self.config = config
         self.epochs = epochs
+        self.also = also
 
     def __call__(self, model: MoPoE, epoch: int) -> Evaluation | None:
         """Return the measurements, or None if the epoch is not due."""
         last = epoch >= self.epochs
-        due = last or (self.config.every > 0 and epoch % self.config.every == 0)
+        due = last or epoch in self.also or (self.config.every > 0 and epoch % self.config.every == 0)
         return self.measure(model, pictures=last) if due else None
 
     def measure(self, model: MoPoE, *, pictures: bool) -> Evaluation:
@@ -90,6 +94,7 @@ class Evaluator:
             pair_coherence=_pairs(model, conditional, float(torch.bincount(labels).max()) / len(labels)),
             pictures=shown,
             seconds=time.perf_counter() - started,
+            n_parameters=sum(p.numel() for p in model.parameters()),
         )
 
 

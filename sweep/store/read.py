@@ -109,6 +109,10 @@ class Store:
         """Return one row per trial, attempt, epoch, kind, source subset and target."""
         return self.table("samples")
 
+    def events(self) -> pl.LazyFrame:
+        """Return one row per decision of the scheduler, or whatever else happened to a trial."""
+        return self.table("events")
+
     def table(self, name: str) -> pl.LazyFrame:
         """Return a table by name."""
         if name not in TABLES:

@@ -31,7 +31,7 @@ class TrialRecord:
     stop_reason: str | None = None
     """Why it was stopped before its full budget."""
     error: str | None = None
-    """What went wrong, if it failed."""
+    """What went wrong, if it failed or is infeasible."""
     epochs: int
     """Budget reached, in epochs."""
     epochs_max: int
@@ -42,6 +42,8 @@ class TrialRecord:
     """When it ended, with a time zone; None while it runs."""
     seconds: float | None = None
     """Wall time of the attempt."""
+    n_parameters: int | None = None
+    """Trained parameters of the model."""
     device: str | None = None
     """The device trained on."""
     host: str | None = None
@@ -59,9 +61,44 @@ class TrialRecord:
 
     def __post_init__(self) -> None:
         """Reject a time without a zone: it could not be stored as UTC."""
-        for name, time in (("started_at", self.started_at), ("ended_at", self.ended_at)):
-            if time is not None and time.tzinfo is None:
-                raise ValueError(f"{name} is {time}, but must have a time zone")
+        _check_zone("started_at", self.started_at)
+        _check_zone("ended_at", self.ended_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecord:
+    """One row of the events table: something that happened to a trial at a time."""
+
+    trial_id: str
+    """The trial."""
+    attempt: int = 0
+    """Counts the starts of the trial, from 0."""
+    epoch: int
+    """Epochs finished when it happened."""
+    kind: str
+    """What happened; `rung` is a decision of the scheduler."""
+    at: datetime
+    """When it happened, with a time zone."""
+    bracket: int | None = None
+    """The bracket of the trial, from 0."""
+    rung: int | None = None
+    """Counts the rungs of the bracket, from 0."""
+    decision: Literal["continue", "stop"] | None = None
+    """What was decided."""
+    reason: str | None = None
+    """The decision for people."""
+    front_rank: int | None = None
+    """Rank of the trial's front at the rung; 0 is not dominated."""
+    ahead: int | None = None
+    """Trials at the rung that came before it."""
+    compared_to: int | None = None
+    """Trials at the rung, itself not counted."""
+    objectives: Mapping[str, float] = field(default_factory=dict)
+    """What the decision rests on, by objective."""
+
+    def __post_init__(self) -> None:
+        """Reject a time without a zone: it could not be stored as UTC."""
+        _check_zone("at", self.at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +165,11 @@ class Manifest:
             raise StoreError(f"{path} is damaged: it has no {error.args[0]!r}") from error
         except (ValueError, TypeError) as error:
             raise StoreError(f"{path} is damaged: {error}") from error
+
+
+def _check_zone(name: str, time: datetime | None) -> None:
+    if time is not None and time.tzinfo is None:
+        raise ValueError(f"{name} is {time}, but must have a time zone")
 
 
 def newer_schema(path: Path | str, found: int) -> str:

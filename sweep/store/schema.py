@@ -54,12 +54,13 @@ TRIALS = _schema(
     field("seed", pa.int64(), "Fixes initialisation, data order and noise."),
     field("status", pa.string(), "One of running, completed, stopped, failed, infeasible."),
     field("stop_reason", pa.string(), "Why the trial was stopped before its full budget."),
-    field("error", pa.string(), "What went wrong, if the trial failed."),
+    field("error", pa.string(), "What went wrong, if the trial failed or is infeasible."),
     field("epochs", pa.int32(), "Budget reached.", "epochs"),
     field("epochs_max", pa.int32(), "Full budget.", "epochs"),
     field("started_at", pa.timestamp("us", tz="UTC"), "When the attempt began."),
     field("ended_at", pa.timestamp("us", tz="UTC"), "When the attempt ended; null while it runs."),
     field("seconds", pa.float64(), "Wall time of the attempt.", "s"),
+    field("n_parameters", pa.int64(), "Trained parameters of the model.", "parameters"),
     field("device", pa.string(), "The device trained on."),
     field("host", pa.string(), "The machine trained on."),
     field("config_json", pa.string(), "All settings of the trial, as JSON."),
@@ -115,12 +116,28 @@ SAMPLES = _schema(
     field("labels", pa.list_(pa.int32()), "True (input) or predicted classes, left to right."),
 )
 
+EVENTS = _schema(
+    "events",
+    *_EPOCH,
+    field("kind", pa.string(), "What happened, for instance rung: a decision of the scheduler."),
+    field("at", pa.timestamp("us", tz="UTC"), "When it happened."),
+    field("bracket", pa.int32(), "The bracket of the trial, from 0; later brackets have later first rungs."),
+    field("rung", pa.int32(), "Counts the rungs of the bracket, from 0."),
+    field("decision", pa.string(), "One of continue, stop."),
+    field("reason", pa.string(), "The decision for people."),
+    field("front_rank", pa.int32(), "Rank of the trial's front at the rung; 0 is not dominated."),
+    field("ahead", pa.int32(), "Trials at the rung that came before it.", "trials"),
+    field("compared_to", pa.int32(), "Trials at the rung, itself not counted.", "trials"),
+    field("objectives_json", pa.string(), "What the decision rests on: value by objective, as JSON."),
+)
+
 TABLES: Mapping[str, pa.Schema] = {
     "trials": TRIALS,
     "epochs": EPOCHS,
     "subset_metrics": SUBSET_METRICS,
     "pair_coherence": PAIR_COHERENCE,
     "samples": SAMPLES,
+    "events": EVENTS,
 }
 """Schema by table name, which is also the name of the table's folder."""
 
@@ -130,6 +147,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "subset_metrics": ("trial_id", "attempt", "epoch", "split", "subset_mask", "metric"),
     "pair_coherence": ("trial_id", "attempt", "epoch", "split", "source_mask", "target"),
     "samples": ("trial_id", "attempt", "epoch", "kind", "source_mask", "target"),
+    "events": ("trial_id", "attempt", "epoch", "kind", "at"),
 }
 """The columns that name a row, by table; no two rows of a read table agree in all of them."""
 

@@ -1,14 +1,16 @@
 """Arrow tables from the records of training: pure functions, one per table of the store."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
 from mopoe.records import EpochReport, Evaluation
 from mopoe.subsets import subset_label
-from sweep.store.records import TrialRecord
+from sweep.store.records import EventRecord, TrialRecord
 from sweep.store.schema import (
     EPOCHS,
+    EVENTS,
     OBJECTIVE,
     PAIR_COHERENCE,
     PARAMETER,
@@ -126,6 +128,12 @@ def sample_table(
         for picture in evaluation.pictures
     ]
     return _table(rows, SAMPLES)
+
+
+def event_table(event: EventRecord) -> pa.Table:
+    """Return one row of the events table."""
+    row: _Row = {name: getattr(event, name) for name in EVENTS.names if name != "objectives_json"}
+    return _table([row | {"objectives_json": json.dumps(dict(event.objectives))}], EVENTS)
 
 
 def _evaluations(

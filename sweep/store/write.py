@@ -12,7 +12,7 @@ from sweep.errors import StoreError
 from sweep.store import tables
 from sweep.store.files import Files, files_at, local_folder
 from sweep.store.read import MANIFEST, Store
-from sweep.store.records import Manifest, TrialRecord
+from sweep.store.records import EventRecord, Manifest, TrialRecord
 from sweep.store.schema import table_name
 
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -52,6 +52,14 @@ class StoreWriter:
             StoreError: the trial's name does not suit a file, or the folder cannot be written.
         """
         self._add(tables.trial_table(record), record.trial_id, record.attempt, record.status)
+
+    def write_event(self, event: EventRecord) -> None:
+        """Add something that happened to a trial.
+
+        Raises:
+            StoreError: the trial's name does not suit a file, or the folder cannot be written.
+        """
+        self._add(tables.event_table(event), event.trial_id, event.attempt, event.kind)
 
     def write_reports(
         self, trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]

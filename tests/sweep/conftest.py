@@ -15,7 +15,7 @@ from mopoe.records import EpochReport, Evaluation, PairCoherence, Picture, Subse
 from mopoe.subsets import subset_masks, subset_members
 from sweep.errors import SpecError
 from sweep.spec import load_spec
-from sweep.store.records import Manifest, Objective, TrialRecord
+from sweep.store.records import EventRecord, Manifest, Objective, TrialRecord
 from sweep.store.write import StoreWriter
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -168,6 +168,16 @@ def write_made_up_sweep(root: Path, modalities: int = 3) -> Path:
         )
     writer.write_reports("t08", 0, [epoch_report(1, names, 20.0)], names)
     failure = {"status": "failed", "error": "the loss is nan at step 5", "epochs": 1, "ended_at": end}
+    decision = {
+        "decision": "stop",
+        "reason": "rung 5: last of 3",
+        "front_rank": 1,
+        "ahead": 2,
+        "compared_to": 2,
+    }
+    writer.write_event(
+        EventRecord(trial_id="t09", epoch=5, kind="rung", at=end, rung=0, bracket=0, **decision)
+    )
     stop = {"status": "stopped", "stop_reason": "rung 5: last of 3", "epochs": 5, "ended_at": end}
     for trial, beta, outcome in (("t08", 20.0, failure), ("t09", 3.0, stop), ("t10", 2.0, {})):
         parameters = {"beta": beta, "latent_dim": 16, "prior_expert": "full"}

@@ -5,8 +5,18 @@ import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from ray.tune.utils import flatten_dict
 
-from sweep.outcome import Ended, completed_points, end_record, objective_values, start_record
+from sweep.constraints import limit
+from sweep.outcome import (
+    Ended,
+    Standing,
+    completed_points,
+    end_record,
+    measured_values,
+    objective_values,
+    start_record,
+)
 from sweep.spec import load_spec
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
@@ -66,6 +76,47 @@ def test_everything_else_fails_with_its_reason(started, report, reason):
     """A failed trial says why in one line."""
     ended = end_record(started, report, OBJECTIVES, START)
     assert (ended.status, ended.error) == ("failed", reason)
+
+
+@pytest.mark.parametrize(
+    ("report", "status", "reason"),
+    [
+        (last(epoch=1, stopped="epoch 1: last"), "stopped", "epoch 1: last"),
+        (
+            last(epoch=1, stopped="x", coherence=math.nan),
+            "failed",
+            "conditional_coherence is not a finite number",
+        ),
+        (last(stopped="too late"), "completed", None),
+        (last(n_parameters=101), "infeasible", "parameters is 101, but must be at most 100"),
+        (last(epoch=1, stopped="x", n_parameters=101), "stopped", "x"),
+        (last(n_parameters=100, failure="lost"), "failed", "lost"),
+    ],
+)
+def test_stopped_and_infeasible_trials_say_why(started, report, status, reason):
+    """A reason to stop is no error; a constraint counts at full budget only; a failure above all."""
+    limits = (limit("parameters", "<= 100"),)
+    report = {"n_parameters": 100} | report
+    ended = end_record(started, report, OBJECTIVES, START, limits)
+    assert ended.status == status
+    assert (ended.stop_reason if status == "stopped" else ended.error) == reason
+    assert (ended.error if status == "stopped" else ended.stop_reason) is None
+    assert ended.n_parameters == report["n_parameters"]
+    assert ended.objectives["log_likelihood"] == -7000.0
+
+
+def test_a_standing_counts_every_final_state():
+    """The runner knows by this sum whether trials are left."""
+    counts = {"done": 1, "failed": 2, "stopped": 4, "infeasible": 8, "running": 3}
+    rest = {"front_size": 1, "hypervolume": 0.0, "epochs_left": 0, "epochs_here": 0}
+    assert Standing(total=18, **counts, **rest).ended == 15
+
+
+def test_flat_reports_mean_the_same():
+    """Ray hands reports to the searcher with flat keys, to callbacks as they were made."""
+    report = last(n_parameters=5, time_total_s=1.5)
+    assert measured_values(flatten_dict(report)) == measured_values(report)
+    assert objective_values(flatten_dict(report), OBJECTIVES) == (0.4, -7000.0)
 
 
 def test_objective_values_are_all_or_nothing():

@@ -31,6 +31,13 @@ def test_the_line_says_it_all():
     )
 
 
+def test_stopped_and_infeasible_trials_are_told_where_there_are_some():
+    """They are no failures, and are counted beside them."""
+    assert standing_line(standing(stopped=2, infeasible=1), 0.0).startswith(
+        "6 of 14 trials done · 2 running · 2 stopped · 1 infeasible · 1 failed · front 3 · "
+    )
+
+
 @pytest.mark.parametrize("changes", [{"epochs_here": 0}, {"epochs_left": 0}])
 def test_no_time_left_is_said_without_a_pace_or_without_work(changes):
     """Before the first epoch and after the last there is nothing to tell."""

@@ -100,6 +100,34 @@ def test_running_again_runs_only_what_is_missing(finished):
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
+def test_a_sweep_that_stops_early_and_its_continuation(tmp_path, tiny_sweep):
+    """Stopped trials keep their rung's values, only full budgets make the front, and rungs outlive a run."""
+    path, root = tmp_path / "x.yaml", tmp_path / "r"
+    extra = "scheduler: {type: halving, grace: 1, eta: 3}\nconstraints: {parameters: '<= 1'}\n"
+    path.write_text(tiny_sweep + extra)
+    _, standings = run(path, root, "trials=2")
+    store = open_store(root)
+    first = store.events().sort("at").collect()
+    assert first["compared_to"].to_list() == [0, 1]
+    run(path, root, "trials=4")
+    events = store.events().sort("at").collect()
+    assert events["compared_to"].to_list() == [0, 1, 2, 3]
+    assert set(events["epoch"]) == {1}
+    trials = store.latest_trials().collect()
+    stopped = events.filter(decision="stop")
+    assert sorted(trials.filter(status="stopped")["trial_id"]) == sorted(stopped["trial_id"])
+    for row in trials.filter(status="stopped").iter_rows(named=True):
+        (event,) = stopped.filter(trial_id=row["trial_id"]).to_dicts()
+        assert (row["epochs"], row["error"], row["stop_reason"]) == (1, None, event["reason"])
+        values = {name: row["o_" + name] for name in ("conditional_coherence", "log_likelihood")}
+        assert json.loads(event["objectives_json"]) == values
+    full = trials.filter(pl.col("status") != "stopped")
+    assert set(full["status"]) == {"infeasible"}
+    assert all(e.startswith("parameters is ") for e in full["error"])
+    assert (standings[-1].ended, standings[-1].done, standings[-1].front_size) == (2, 0, 0)
+    assert not list((root / "checkpoints").iterdir())
+
+
 def test_a_killed_sweep_goes_on(tmp_path, sweep_file):
     """SIGKILL in mid sweep loses no finished trial; the next run ends with the full number, none twice."""
     root = tmp_path / "r"
@@ -146,17 +174,17 @@ def test_past_trials_carry_what_the_study_needs(finished):
     _, root, _, _ = finished
     store = open_store(root)
     spec = load_spec(finished[0])
-    past = past_trials(store, spec.objectives)
+    past = past_trials(store)
     rows = {r["trial_id"]: r for r in store.latest_trials().collect().iter_rows(named=True)}
     assert [p.trial_id for p in past] == sorted(rows)
     for trial in past:
         row = rows[trial.trial_id]
         assert trial.finished
         assert dict(trial.suggestion) == json.loads(row["suggestion_json"])
+        assert trial.status == row["status"]
         if row["status"] == "completed":
-            assert trial.values == (row["o_conditional_coherence"], row["o_log_likelihood"])
-        else:
-            assert trial.values is None
+            assert trial.measured["log_likelihood"] == row["o_log_likelihood"]
+            assert trial.measured["parameters"] == row["n_parameters"] > 1000
     ended = {e.trial_id: e.status for e in ended_trials(past, spec.objectives)}
     assert ended == {trial_id: row["status"] for trial_id, row in rows.items()}
 

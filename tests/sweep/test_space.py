@@ -13,17 +13,16 @@ from scipy import stats
 from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from mopoe.subsets import check_simplex
-from sweep.space import (
+from sweep.parameters import (
     Choice,
     Int,
     LogUniform,
     Simplex,
-    Space,
     Uniform,
-    cube_from_simplex,
     middle,
-    simplex_from_cube,
 )
+from sweep.simplex import cube_from_simplex, simplex_from_cube
+from sweep.space import Space
 
 PARAMETERS = {
     "beta": LogUniform(low=0.25, high=8),
@@ -35,13 +34,14 @@ PARAMETERS = {
     "channels": Choice(values=((16, 32, 64), (32, 64, 128))),
     "subset_weights": Simplex(over="size"),
 }
+NAMES = ("m0", "m1", "m2", "m3", "m4")
 UNIT = st.floats(0, 1)
 
 
 @pytest.fixture
 def space():
     """Return a space of three modalities with every type of parameter."""
-    return Space(PARAMETERS, 3)
+    return Space(PARAMETERS, NAMES[:3])
 
 
 @given(st.lists(UNIT, max_size=30))
@@ -131,8 +131,8 @@ def test_distributions_have_the_bounds_of_the_file(space):
         "subset_weights.0": uniform(0, 1),
         "subset_weights.1": uniform(0, 1),
     }
-    assert len(Space({"subset_weights": Simplex(over="subset")}, 5).distributions()) == 30
-    assert Space({"subset_weights": Simplex(over="size")}, 1).distributions() == {}
+    assert len(Space({"subset_weights": Simplex(over="subset")}, NAMES).distributions()) == 30
+    assert Space({"subset_weights": Simplex(over="size")}, NAMES[:1]).distributions() == {}
 
 
 def test_what_optuna_suggests_is_a_trial_within_the_bounds_and_comes_back(space):
@@ -199,14 +199,16 @@ def test_columns_are_flat(space):
 
 def test_a_searched_setting_that_is_none_has_no_cell():
     """A single trial may leave out the weights that a sweep searches, to set a method or a path instead."""
-    space = Space({"subset_weights": Simplex(over="size"), "mixture_path": Uniform(low=-1, high=1)}, 3)
+    space = Space(
+        {"subset_weights": Simplex(over="size"), "mixture_path": Uniform(low=-1, high=1)}, NAMES[:3]
+    )
     assert space.columns(TrialConfig(mixture_path=0.5).to_dict()) == {"mixture_path": 0.5}
     assert space.columns(TrialConfig(method="poe").to_dict()) == {}
 
 
 def test_weights_may_be_one_of_some_lists():
     """A choice among lists and none is kept as JSON text, and equal lists are the same choice."""
-    space = Space({"subset_weights": Choice(values=(None, (1.0, 0.0), (0.5, 0.5)))}, 2)
+    space = Space({"subset_weights": Choice(values=(None, (1.0, 0.0), (0.5, 0.5)))}, NAMES[:2])
     choices = space.distributions()["subset_weights"].choices
     assert choices == ("null", "[1.0, 0.0]", "[0.5, 0.5]")
     assert [space.settings({"subset_weights": c})["subset_weights"] for c in choices] == [
@@ -226,7 +228,7 @@ def test_methods_and_mixtures_are_searched_as_words_and_numbers():
             "unimodal_elbos": Choice(values=(True, False)),
             "mixture_path": Uniform(low=-1, high=1),
         },
-        5,
+        NAMES,
     )
     kinds = space.distributions()
     assert kinds["method"].choices == ("mopoe", "poe")
@@ -236,7 +238,7 @@ def test_methods_and_mixtures_are_searched_as_words_and_numbers():
     settings = {"method": "mopoe", "unimodal_elbos": False, "mixture_path": 0.5}
     assert space.settings(suggestion) == settings
     assert space.suggestion(settings) == space.columns(settings) == suggestion
-    mixed = Space({"mixture_path": Choice(values=(None, 0.5))}, 5)
+    mixed = Space({"mixture_path": Choice(values=(None, 0.5))}, NAMES)
     assert mixed.distributions()["mixture_path"].choices == ("null", "0.5")
     assert mixed.settings({"mixture_path": "0.5"}) == {"mixture_path": 0.5}
     assert mixed.suggestion({"mixture_path": 0.5}) == mixed.columns({"mixture_path": 0.5})
@@ -259,10 +261,83 @@ def test_methods_and_mixtures_are_searched_as_words_and_numbers():
 )
 def test_a_known_point_outside_the_space_is_refused(settings, message):
     """The message says what is possible."""
-    space = Space({name: PARAMETERS[name] for name in ("batch_size", "subset_weights")}, 3)
+    space = Space({name: PARAMETERS[name] for name in ("batch_size", "subset_weights")}, NAMES[:3])
     with pytest.raises(ConfigError) as caught:
         space.suggestion(settings)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("beta", 9.0, "beta is 9.0, but must be between 0.25 and 8.0"),
+        ("lr", 0.0, "lr is 0.0, but must be between 0.001 and 0.004"),
+        ("latent_dim", None, "latent_dim is None, but must be between 8 and 64"),
+        ("epochs", 3, "epochs is 3, but must be between 2 and 11 in steps of 3"),
+    ],
+)
+def test_a_known_number_outside_its_range_is_refused(space, name, value, message):
+    """Optuna would draw another value in its place without a word that is heard."""
+    with pytest.raises(ConfigError) as caught:
+        space.suggestion(space.complete({name: value}))
+    assert str(caught.value) == message
+
+
+SOME = Space({"subset_weights": Simplex(over=("m2+m0", "m1"))}, NAMES[:3])
+
+
+def test_weights_over_some_subsets_leave_the_others_at_zero():
+    """Two labels are one axis; the setting has all seven numbers, its cells only the two."""
+    assert list(SOME.distributions()) == ["subset_weights.0"]
+    settings = SOME.settings({"subset_weights.0": 0.25})
+    assert settings == {"subset_weights": (0, 0.25, 0, 0, 0.75, 0, 0)}
+    assert SOME.suggestion(settings) == {"subset_weights.0": 0.25}
+    assert SOME.columns(settings) == {"subset_weights_5": 0.75, "subset_weights_2": 0.25}
+    assert SOME.columns({"subset_weights": (0.5, 0.25, 0.25)}).keys() == {
+        f"subset_weights_{i}" for i in (1, 2, 3)
+    }
+    by_size = Space({"subset_weights": Simplex(over="size")}, NAMES[:3])
+    assert len(by_size.columns({"subset_weights": (1 / 7,) * 7})) == 7
+    assert SOME.complete({}) == {"subset_weights": (0, 0.5, 0, 0, 0.5, 0, 0)}
+
+
+def test_weight_on_another_subset_is_no_point_of_the_space():
+    """The message names the subsets that are searched."""
+    with pytest.raises(ConfigError) as caught:
+        SOME.suggestion({"subset_weights": (0.5, 0.5, 0, 0, 0, 0, 0)})
+    assert str(caught.value) == "subset_weights has weight on other subsets than m2+m0, m1"
+
+
+def test_what_does_not_exist_has_no_cell_and_no_suggestion():
+    """Conditions may follow one another; the settings below a missing one are missing too."""
+    space = Space(
+        {
+            "method": Choice(values=("mopoe", "poe")),
+            "unimodal_elbos": Choice(values=(True, False), when={"method": "poe"}),
+            "beta": Uniform(low=0, high=1, when={"unimodal_elbos": False}),
+        },
+        NAMES,
+    )
+    assert space.conditional
+    assert not SOME.conditional
+    all_set = {"method": "poe", "unimodal_elbos": False, "beta": 0.5}
+    assert space.suggestion(all_set) == {"method": "poe", "unimodal_elbos": "false", "beta": 0.5}
+    for settings in ({"method": "mopoe"}, {"method": "poe", "unimodal_elbos": True}):
+        assert space.settings(space.suggestion(all_set | settings)) == settings
+        assert space.columns(all_set | settings).keys() == settings.keys()
+    assert space.complete({}) == {"method": "mopoe"}
+    assert space.complete({"unimodal_elbos": False}) == {"method": "mopoe", "unimodal_elbos": False}
+
+
+def test_a_grid_needs_finitely_many_values():
+    """Choices and whole numbers have them, ranges of numbers do not."""
+    space = Space({"latent_dim": PARAMETERS["epochs"], "channels": PARAMETERS["channels"]}, NAMES)
+    assert {k: list(v) for k, v in space.grid().items()} == {
+        "latent_dim": [2, 5, 8, 11],
+        "channels": ["[16, 32, 64]", "[32, 64, 128]"],
+    }
+    with pytest.raises(ConfigError, match=r"^beta is log_uniform, but a grid needs int or choice$"):
+        Space(PARAMETERS, NAMES).grid()
 
 
 @pytest.mark.parametrize(
@@ -281,7 +356,7 @@ def test_a_known_point_outside_the_space_is_refused(settings, message):
 )
 def test_middle_of_a_parameter(parameter, value):
     """The geometric mean on log scales, the mean elsewhere, the first choice, equal weights."""
-    found = middle(parameter, 3)
+    found = middle(parameter, NAMES[:3])
     assert found == pytest.approx(value) if isinstance(value, float) else found == value
     assert type(found) is type(value)
 

@@ -14,8 +14,10 @@ import search_spaces
 from mopoe.config import EvaluationConfig, TrialConfig
 from mopoe.errors import ConfigError
 from sweep.errors import SpecError
-from sweep.space import Choice, Int, LogUniform, Simplex, Space, Uniform
-from sweep.spec import DataSpec, ResourcesSpec, SweepSpec, load_spec, trial_config_for
+from sweep.parameters import Choice, Int, LogUniform, Simplex, Uniform
+from sweep.space import Space
+from sweep.spec import SweepSpec, load_spec, trial_config_for
+from sweep.spec_parts import DataSpec, ResourcesSpec
 
 
 def test_a_full_file(load):
@@ -114,6 +116,8 @@ def test_a_shipped_file_is_found_by_name(tmp_path, monkeypatch):
         FULL + "# the end\n",
         FULL.replace("split: test", "split: test\n  pictures: 8"),
         FULL.replace("epochs: 5", "epochs: 5\n  prior_expert: full"),
+        FULL + "scheduler: {type: none}\nconstraints: {}\nstart_with: []\nwarm_start: []\n",
+        FULL.replace("over: size", "over: size, when: null"),
     ],
 )
 def test_the_hash_ignores_what_decides_no_result(load, other):
@@ -134,6 +138,10 @@ def test_the_hash_ignores_what_decides_no_result(load, other):
         ("over: size", "over: subset"),
         ("epochs: 5", "epochs: 6"),
         ("split: test", "split: validation"),
+        ("seed: 3", "seed: 3\nscheduler: {type: halving}"),
+        ("seed: 3", "seed: 3\nconstraints: {seconds: '<= 60'}"),
+        ("seed: 3", "seed: 3\nstart_with: [{beta: 1}]"),
+        ("over: size", "over: size, when: {batch_size: 64}"),
     ],
 )
 def test_the_hash_sees_what_decides_a_result(load, old, new):
@@ -160,7 +168,7 @@ def test_trial_config_is_the_constants_and_the_settings(load):
         "batch_size": 128,
         **{f"subset_weights.{i}": 1.0 for i in range(4)},
     }
-    config = spec.trial_config(Space(spec.search_space, spec.n_modalities).settings(suggestion))
+    config = spec.trial_config(Space(spec.search_space, spec.modalities).settings(suggestion))
     assert config == TrialConfig(
         beta=2.5,
         lr=0.002,
@@ -343,6 +351,106 @@ def test_a_contradicting_assignment_is_refused(load):
         "subset_weights is given, but method poe fixes the subsets' weights; leave one out"
     )
     assert trial_config_for(load(FULL), ["method=poe", "subset_weights=null"]).method == "poe"
+
+
+CONDITIONAL = """\
+name: x
+data: {name: digits}
+trials: 3
+reference_point: {conditional_coherence: 0.1, log_likelihood: -9000}
+search_space:
+  method: {type: choice, values: [mopoe, moe, poe]}
+  subset_weights: {type: simplex, over: [m1+m0, m0], when: {method: mopoe}}
+  unimodal_elbos: {type: choice, values: [true, false], when: {method: poe}}
+"""
+
+
+def test_a_parameter_may_exist_only_under_a_value_of_another(load):
+    """Weights belong to one method; under the others the setting is left at its default."""
+    spec = load(CONDITIONAL)
+    assert trial_config_for(spec, []).subset_weights[:6] == (0.5, 0, 0, 0, 0, 0.5)
+    assert trial_config_for(spec, ["method=moe"]) == TrialConfig(method="moe")
+    assert trial_config_for(spec, ["method=poe"]).unimodal_elbos is True
+    assert SweepSpec.model_validate(json.loads(json.dumps(spec.plain()))) == spec
+
+
+def test_known_points_are_filled_in_from_the_middle(load):
+    """What a point leaves out is at the middle; what does not exist there is left out."""
+    text = CONDITIONAL.replace("over: [m1+m0, m0]", "over: size")
+    points = "[{method: poe}, {subset_weights: [1, 0, 0, 0, 0]}]"
+    spec = load(text + f"start_with: {points}\n")
+    assert spec.known_points == [
+        {"method": "poe", "unimodal_elbos": "true"},
+        {"method": "mopoe", **{f"subset_weights.{i}": 0.0 if i == 0 else 0.5 for i in range(4)}},
+    ]
+    assert load(text).known_points == []
+
+
+def test_a_known_point_may_not_set_what_does_not_exist_there(refusal):
+    """The message says when the parameter exists."""
+    assert refusal(CONDITIONAL + "start_with: [{method: moe, unimodal_elbos: true}]\n") == (
+        "x.yaml:9: start_with.0: unimodal_elbos exists only when method: poe; leave it out"
+    )
+
+
+def test_constants_and_choices_may_be_weights_by_label(load, refusal):
+    """A mapping of labels, or a list of them for equal weights, becomes 2^M - 1 numbers."""
+
+    def fixed(text):
+        return load(SHORT + f"fixed: {{subset_weights: {text}}}\n").fixed["subset_weights"]
+
+    places = {0: 0.2, 5: 0.8}
+    assert fixed("{m0: 0.2, m1+m0: 0.8}") == tuple(places.get(i, 0.0) for i in range(31))
+    assert fixed("[m4, m0+m1+m2+m3+m4]") == tuple({4: 0.5, 30: 0.5}.get(i, 0.0) for i in range(31))
+    assert refusal(SHORT + "fixed: {subset_weights: {m0: 0.2, m9: 0.8}}\n") == (
+        "x.yaml:6: fixed: there is no subset 'm9'; did you mean 'm4'? modalities: m0, m1, m2, m3, m4"
+    )
+    assert refusal(SHORT + "fixed: {subset_weights: {m0: 0.2, m1: 0.7}}\n") == (
+        "x.yaml:6: fixed: subset_weights sums to 0.9, but must sum to 1"
+    )
+    weights = "{subset_weights: {type: choice, values: [null, [m0, m1], {m0: 1}]}}"
+    values = load(SHORT.replace("{beta: {type: uniform, low: 1, high: 2}}", weights)).search_space
+    assert [v and v[:3] for v in values["subset_weights"].values] == [None, (0.5, 0.5, 0.0), (1.0, 0.0, 0.0)]
+
+
+def test_rungs_lie_below_the_longest_budget(load):
+    """They are grace times powers of eta; a searched number of epochs counts with its largest value."""
+    halving = "scheduler: {type: halving}\n"
+    assert load(SHORT + halving).rungs == (2, 6, 18, 54, 162)
+    assert load(SHORT + halving + "fixed: {epochs: 18}\n").rungs == (2, 6)
+    searched = SHORT.replace("{beta: ", "{epochs: {type: int, low: 2, high: 7}, beta: ")
+    assert load(searched + halving).rungs == (2, 6)
+    assert load(
+        searched.replace("{type: int, low: 2, high: 7}", "{type: choice, values: [9, 3]}") + halving
+    ).rungs == (
+        2,
+        6,
+    )
+    assert load(SHORT).rungs == ()
+
+
+def test_a_grid_has_enough_points_and_not_too_many(load, refusal):
+    """More trials than points would repeat some; a grid of millions could not be shuffled."""
+    grid = "sampler: grid\nsearch_space: {batch_size: {type: choice, values: [64, 128]}, latent_dim: "
+    text = SHORT.replace("search_space: {beta: {type: uniform, low: 1, high: 2}}", grid)
+    assert load(text + "{type: int, low: 8, high: 9}}\n").sampler == "grid"
+    assert refusal(text + "{type: choice, values: [8]}}\n") == (
+        "x.yaml:3: trials is 3, but the grid has 2 points"
+    )
+    assert refusal(text + "{type: int, low: 1, high: 1000000}}\n") == (
+        "x.yaml:6: the grid has 2000000 points, but may have 1000000 at most"
+    )
+    when = "{type: int, low: 8, high: 9, when: {batch_size: 64}}}\n"
+    assert refusal(text + when) == "x.yaml:5: sampler is 'grid', but a grid has no parameter with `when`"
+
+
+def test_constraints_are_limits(load):
+    """Each text becomes a limit on a measured quantity."""
+    limits = load(SHORT + "constraints: {parameters: '<= 20e6', joint_coherence: '>= 0.1'}\n").limits
+    assert [(x.name, x.at_most, x.bound) for x in limits] == [
+        ("parameters", True, 20e6),
+        ("joint_coherence", False, 0.1),
+    ]
 
 
 def test_an_empty_search_space_is_refused(refusal):

@@ -16,6 +16,7 @@ from spec_texts import (
     KINDS,
     MAPPING,
     OBJECTIVES,
+    SAMPLERS,
     SETTINGS,
     TOP,
     WEIGHTS,
@@ -41,12 +42,12 @@ MISTAKES = [
     (
         "    low: 1e-3",
         "    low: 1e-3\n    hihg: 1",
-        ":15: search_space.lr: unknown key 'hihg'; did you mean 'high'? possible: low, high, type",
+        ":15: search_space.lr: unknown key 'hihg'; did you mean 'high'? possible: when, low, high, type",
     ),
     (
         "over: size",
         "over: size, low: 1",
-        ":18: search_space.subset_weights: unknown key 'low'; possible: type, over",
+        ":18: search_space.subset_weights: unknown key 'low'; possible: when, type, over",
     ),
     (
         "  epochs: 5",
@@ -178,8 +179,8 @@ MISTAKES = [
     ("gpu: 0.25", "gpu: .inf", f":25: resources: gpu is inf, {GPU}"),
     ("concurrent: 4", "concurrent: 0", ":25: resources: concurrent is 0, but must be at least 1"),
     # names that do not exist
-    ("nsga2", "nsga", ":5: sampler is 'nsga'; did you mean 'nsga2'? possible: tpe, random, nsga2, qmc"),
-    ("nsga2", "3", ":5: sampler is 3; possible: tpe, random, nsga2, qmc"),
+    ("nsga2", "nsg2", f":5: sampler is 'nsg2'; did you mean 'nsga2'? possible: {SAMPLERS}"),
+    ("nsga2", "3", f":5: sampler is 3; possible: {SAMPLERS}"),
     (
         "joint_coherence]",
         "joint_cohernce]",
@@ -205,12 +206,155 @@ MISTAKES = [
     (
         "over: size",
         "over: sizes",
-        ":18: search_space.subset_weights: over is 'sizes'; did you mean 'size'? possible: size, subset",
+        (
+            ":18: search_space.subset_weights: over is 'sizes'; did you mean 'size'? "
+            "possible: size, subset, a list of subsets"
+        ),
     ),
     (
         "  split: test",
         "  split: tst",
         ":24: evaluation: split is tst, but must be one of train, validation, test",
+    ),
+    # subsets by label
+    (
+        "over: size",
+        "over: [m0, m9+m1]",
+        (
+            ":18: search_space.subset_weights: there is no subset 'm9+m1'; did you mean 'm0+m1'? "
+            "modalities: m0, m1, m2, m3, m4"
+        ),
+    ),
+    (
+        "over: size",
+        "over: [m0+m1, m1+m0]",
+        ":18: search_space.subset_weights: subset 'm1+m0' is there twice; keep one",
+    ),
+    (
+        "over: size",
+        "over: [m0]",
+        (
+            ":18: search_space.subset_weights: over has fewer than two subsets, which leaves nothing to "
+            "search; add another"
+        ),
+    ),
+    (
+        "over: size",
+        "over: [m0, 3]",
+        ":18: search_space.subset_weights.over: entry 2 is 3, but must be a subset such as m0+m1",
+    ),
+    # early stopping
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {typ: halving}",
+        (
+            ":4: scheduler: unknown key 'typ'; did you mean 'type'? "
+            "possible: type, grace, eta, brackets, objective"
+        ),
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {type: halvin}",
+        ":4: scheduler: type is 'halvin'; did you mean 'halving'? possible: none, halving, asha, median",
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {type: halving, grace: 5}",
+        ":4: scheduler: grace is 5, but trials have 5 epochs and a rung must lie below",
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {type: halving, eta: 1}",
+        ":4: scheduler: eta is 1, but must be at least 2",
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {type: halving, brackets: 2}",
+        ":4: scheduler: brackets is 2, but rungs are at: 2",
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {type: halving, grace: 1, brackets: 3}",
+        ":4: scheduler: brackets is 3, but rungs are at: 1, 3",
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {type: asha}",
+        (":4: scheduler: key 'objective' is missing; asha compares one of: log_likelihood, joint_coherence"),
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {type: median, objective: conditional_coherence}",
+        (
+            ":4: scheduler: objective is 'conditional_coherence'; did you mean 'joint_coherence'? "
+            "possible: log_likelihood, joint_coherence"
+        ),
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nscheduler: {type: halving, objective: log_likelihood}",
+        (":4: scheduler: objective is 'log_likelihood', but halving compares all objectives; leave it out"),
+    ),
+    # constraints
+    (
+        "trials: 14",
+        "trials: 14\nconstraints: {parameter: '<= 1'}",
+        (
+            ":4: constraints: unknown key 'parameter'; did you mean 'parameters'? "
+            "possible: conditional_coherence, joint_coherence, log_likelihood, parameters, seconds"
+        ),
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nconstraints: {seconds: '< 5'}",
+        ':4: constraints: seconds is \'< 5\', but must be a limit such as "<= 20e6" or ">= 0.1"',
+    ),
+    ("trials: 14", "trials: 14\nconstraints: {seconds: 5}", f":4: constraints: seconds is 5, {WORD}"),
+    # parameters under others
+    (
+        "type: choice, values: [64, 128]",
+        "type: choice, values: [64, 128], when: {method: moe}",
+        (
+            ":17: search_space.batch_size.when: when needs a choice that stands above batch_size; "
+            "possible: none"
+        ),
+    ),
+    (
+        "{type: simplex, over: size}",
+        "{type: simplex, over: size, when: {batch_size: 32}}",
+        ":18: search_space.subset_weights.when: batch_size is 32; possible: 64, 128",
+    ),
+    (
+        "  batch_size: {type: choice, values: [64, 128]}",
+        "  method: {type: choice, values: [mopoe, moe]}",
+        (
+            ":17: search_space.method.values: subset_weights is given, but method moe fixes the subsets' "
+            "weights; leave one out"
+        ),
+    ),
+    # known points and grids
+    (
+        "trials: 14",
+        "trials: 14\nstart_with: [{beta: 1}, {bta: 1}]",
+        (
+            ":4: start_with.1: unknown key 'bta'; did you mean 'beta'? "
+            "possible: beta, lr, latent_dim, batch_size, subset_weights"
+        ),
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nstart_with: [{beta: 9}]",
+        ":4: start_with: beta is 9.0, but must be between 0.25 and 8.0",
+    ),
+    (
+        "trials: 14",
+        "trials: 14\nstart_with: [{latent_dim: 2}]",
+        ":4: start_with: latent_dim is 2, but must be between 8 and 64",
+    ),
+    (
+        "sampler: nsga2",
+        "sampler: grid",
+        ":11: search_space.beta: type is 'log_uniform', but a grid needs int or choice",
     ),
     # empty or repeated
     ("[log_likelihood, joint_coherence]", "[]", ":6: objectives is an empty list, but must be non-empty"),
@@ -281,6 +425,12 @@ def test_a_mistake_is_one_sentence_with_its_line(refusal, old, new, message):
     assert refusal(FULL.replace(old, new)) == f"x.yaml{message}"
 
 
+MORE = """\
+scheduler: {type: halving}
+constraints: {seconds: '<= 60'}
+start_with: [{beta: 1}, {subset_weights: [m0]}]
+warm_start: [elsewhere]
+"""
 WORDS = [
     "name",
     "data",
@@ -300,6 +450,13 @@ WORDS = [
     "resources",
     "gpu",
     "reference_point",
+    "sampler",
+    "scheduler",
+    "constraints",
+    "start_with",
+    "warm_start",
+    "when",
+    "batch_size",
     "x",
 ]
 KEYS = st.sampled_from([*WORDS, 3, None, True])
@@ -309,6 +466,7 @@ SCALARS = (
     | st.integers(-3, 70)
     | st.floats()
     | st.sampled_from(["auto", "int", "digits", "simplex", "choice", "size", "log_likelihood", ""])
+    | st.sampled_from(["halving", "asha", "grid", "m0", "m0+m9", "<= 5", "batch_size", 64])
     | st.dates()
 )
 VALUES = st.recursive(
@@ -322,7 +480,7 @@ VALUES = st.recursive(
 @given(keys=st.lists(KEYS, min_size=1, max_size=3), value=VALUES)
 def test_any_value_anywhere_is_a_spec_or_a_spec_error(tmp_path_factory, keys, value):
     """No replaced value makes the loader fail in another way, and what it accepts survives storing."""
-    content = yaml.safe_load(FULL)
+    content = yaml.safe_load(FULL.replace("over: size", "over: [m0, m1], when: {batch_size: 64}") + MORE)
     place = content
     for key in keys[:-1]:
         place = place[key] if isinstance(place.get(key), dict) else place

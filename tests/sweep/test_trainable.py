@@ -38,10 +38,10 @@ def test_flushing_nothing_writes_nothing(tmp_path):
 
 
 def test_ray_gets_few_numbers(make_evaluation):
-    """An epoch without evaluation sends its number; with one, the objectives and their errors too."""
+    """An epoch without evaluation sends its number; with one, what searcher and scheduler need."""
     assert report_to_ray(4, None) == {"epoch": 4}
     found = report_to_ray(4, make_evaluation(NAMES, 0.5, -100.0))
-    assert set(found) == {"epoch", "objectives", "stderr"}
+    assert set(found) == {"epoch", "objectives", "stderr", "n_parameters"}
 
 
 @pytest.mark.parametrize(

@@ -48,12 +48,13 @@ def test_targets_outside_a_subset() -> None:
     assert found[-1] == [False] * 5
 
 
-def test_every_subset_and_pair_has_its_records(measured: Evaluation) -> None:
+def test_every_subset_and_pair_has_its_records(measured: Evaluation, case: Any) -> None:
     """31 subsets with three metrics, but `coherence` for the full set; 31 x 5 pairs."""
     found = {(m.subset_mask, m.metric) for m in measured.subset_metrics}
     expected = {(mask, metric) for mask in range(1, 32) for metric in ("kl", "coherence", "coherence_all")}
     assert found == expected - {(31, "coherence")}
     assert len(measured.subset_metrics) == 92
+    assert measured.n_parameters == sum(p.numel() for p in case.model.parameters())
     pairs = [(p.source_mask, p.target) for p in measured.pair_coherence]
     assert len(pairs) == 155
     assert set(pairs) == {(mask, f"m{m}") for mask in range(1, 32) for m in range(5)}
@@ -129,10 +130,22 @@ def test_the_split_is_the_one_asked_for(case: Any) -> None:
     assert found.pictures == ()
 
 
-@pytest.mark.parametrize(("every", "due"), [(0, [5]), (1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])
-def test_due_epochs(case: Any, monkeypatch: pytest.MonkeyPatch, every: int, due: list[int]) -> None:
-    """Every so many epochs, and always after the last, which alone has pictures."""
-    evaluator = Evaluator(case.data, case.classifiers, EvaluationConfig(every=every), epochs=5)
+@pytest.mark.parametrize(
+    ("every", "also", "due"),
+    [
+        (0, (), [5]),
+        (1, (), [1, 2, 3, 4, 5]),
+        (2, (), [2, 4, 5]),
+        (9, (), [5]),
+        (0, (1, 3, 9), [1, 3, 5]),
+        (2, (1, 2), [1, 2, 4, 5]),
+    ],
+)
+def test_due_epochs(
+    case: Any, monkeypatch: pytest.MonkeyPatch, every: int, also: tuple[int, ...], due: list[int]
+) -> None:
+    """Every so many epochs, at those asked for, and after the last, which alone has pictures."""
+    evaluator = Evaluator(case.data, case.classifiers, EvaluationConfig(every=every), epochs=5, also=also)
     asked: list[bool] = []
     monkeypatch.setattr(evaluator, "measure", lambda _, *, pictures: asked.append(pictures) or "measured")
     found = [epoch for epoch in range(1, 6) if evaluator(case.model, epoch) is not None]

@@ -44,10 +44,10 @@ def test_reports_without_evaluation_touch_one_table(tmp_path, make_report):
 
 
 def test_reports_with_evaluation_reach_every_table(tmp_path, make_report, make_evaluation):
-    """An evaluated epoch gives one file in each table but trials."""
+    """An evaluated epoch gives one file in each table but trials and events."""
     report = make_report(1, NAMES, found=make_evaluation(NAMES, 0.5, -20.0))
     StoreWriter(tmp_path).write_reports("t00", 0, [report], NAMES)
-    assert {p.parent.name for p in tmp_path.rglob("*.parquet")} == set(TABLES) - {"trials"}
+    assert {p.parent.name for p in tmp_path.rglob("*.parquet")} == set(TABLES) - {"trials", "events"}
 
 
 def test_another_sweeps_folder_is_left_alone(tmp_path, make_manifest):
