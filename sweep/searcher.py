@@ -165,7 +165,7 @@ def make_sampler(name: str, seed: int, n_trials: int) -> "BaseSampler":
             case "nsga2":
                 return NSGAIISampler(seed=seed)
             case "qmc":
-                return QMCSampler(seed=seed)
+                return QMCSampler(scramble=True, seed=seed)
     raise ValueError(f"no sampler is named {name!r}")
 
 

@@ -19,7 +19,11 @@ from mopoe.records import OBJECTIVES
 from mopoe.subsets import mixture_weights
 from search_spaces import Document, did_you_mean, find, load_yaml, show, split_assignment, unknown_key
 from sweep.errors import SpecError
+from sweep.sections import FaultsSpec, ReplicatesSpec, ResourcesSpec
 from sweep.space import FITTING, Choice, Parameter, Simplex, Space, StrictModel, middle, problem, problems_at
+
+FREE = ("name", "trials", "resources", "replicates", "faults", "keep")
+"""Keys that may change between two runs of one sweep: no trial's numbers depend on them."""
 
 _SETTINGS = {f.name: f.default for f in fields(TrialConfig)}
 
@@ -47,24 +51,6 @@ class DataSpec(StrictModel, extra="allow"):
     def options(self) -> dict[str, Any]:
         """Return the data set's options by name, for its `load(**options)`."""
         return dict(self.model_extra or {})
-
-
-def _gpu(value: Any) -> Any:
-    good = type(value) in (int, float) and (0 <= value <= 1 or (value > 1 and value % 1 == 0))
-    if value != "auto" and not good:
-        raise problem(f"gpu is {show(value)}, but must be auto, a share between 0 and 1, or a whole number")
-    return value
-
-
-class ResourcesSpec(StrictModel):
-    """What one trial takes of the machine."""
-
-    cpu: float = Field(1.0, gt=0)
-    """CPU cores per trial; shares are allowed."""
-    gpu: Annotated[Literal["auto"] | float, BeforeValidator(_gpu)] = "auto"
-    """GPUs per trial: a share of one, a whole number, or auto to let the sweep decide."""
-    concurrent: int | None = Field(None, ge=1)
-    """Trials at the same time; null for as many as fit."""
 
 
 def _objectives(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -118,7 +104,7 @@ class SweepSpec(StrictModel):
     data: DataSpec
     """The data set and its options."""
     trials: int = Field(ge=1)
-    """Number of trials."""
+    """Number of configs that are suggested; each is a trial, or one per seed."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the sampler."""
     sampler: Literal["tpe", "random", "nsga2", "qmc"] = "tpe"
@@ -138,6 +124,12 @@ class SweepSpec(StrictModel):
     """What is measured on held-out data."""
     resources: ResourcesSpec = ResourcesSpec()
     """What one trial takes of the machine."""
+    replicates: ReplicatesSpec = ReplicatesSpec()
+    """Which configs are trained with several seeds."""
+    faults: FaultsSpec = FaultsSpec()
+    """What a trial may do wrong before it is given up."""
+    keep: Literal["front", "all", "none"] = "front"
+    """Whose weights stay: those of configs on the front, of every completed trial, or of none."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -195,12 +187,12 @@ class SweepSpec(StrictModel):
     def spec_hash(self) -> str:
         """Return a short hash of what decides a sweep's results: equal hashes may share a results folder.
 
-        Left out are `name` (a label), `trials` (more may follow) and `resources` (no number depends on them).
+        Left out are the keys of `FREE`: a label, how many trials there are, and how they are run.
         In it are what a trial's numbers depend on (data, constants with the defaults of `TrialConfig`,
         evaluation), what the sequence of trials depends on (search space, sampler, seed, objectives), and the
         reference point, so that a folder has one measure of progress.
         """
-        content = {k: v for k, v in self.plain().items() if k not in ("name", "trials", "resources")}
+        content = {k: v for k, v in self.plain().items() if k not in FREE}
         constants = TrialConfig.from_dict(self.fixed).to_dict()
         content["fixed"] = {k: v for k, v in constants.items() if k not in self.search_space}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
@@ -222,7 +214,16 @@ def load_spec(path: str | Path, overrides: Mapping[str, str] | Sequence[str] = (
     if isinstance(overrides, Mapping):
         overrides = [f"{key}={value}" for key, value in overrides.items()]
     try:
-        document = reduce(Document.override, overrides, load_yaml(find(path)))
+        document = load_yaml(find(path))
+    except ConfigError as error:
+        raise SpecError(str(error)) from None
+    return spec_of(document, overrides)
+
+
+def spec_of(document: Document, overrides: Sequence[str]) -> SweepSpec:
+    """Return the sweep that a document describes; SpecError as for `load_spec`."""
+    try:
+        document = reduce(Document.override, overrides, document)
         return SweepSpec.model_validate(document.data)
     except ConfigError as error:
         raise SpecError(str(error)) from None
@@ -290,13 +291,18 @@ _MUST = {
     "less_than": "below {lt}",
     "string_pattern_mismatch": "made of letters, digits, '.', '_' and '-', as it names a folder",
 }
+_SECTIONS: dict[str | int, type[StrictModel]] = {
+    "resources": ResourcesSpec,
+    "replicates": ReplicatesSpec,
+    "faults": FaultsSpec,
+}
 _PARAMETERS = {kind.model_fields["type"].default: kind for kind in get_args(get_args(Parameter)[0])}
 
 
 def _sentence(error: ErrorDetails, document: Document) -> str:
     """Return what pydantic found as one sentence that starts with the place in the file."""
     kind, loc, found, details = error["type"], error["loc"], error["input"], error.get("ctx", {})
-    siblings: Any = (ResourcesSpec if loc[:1] == ("resources",) else SweepSpec).model_fields
+    siblings: Any = _SECTIONS.get(loc[0] if loc else "", SweepSpec).model_fields
     at = loc
     if loc[-1:] == ("[key]",):  # pydantic's mark for a key that is no word
         kind, at = "invalid_key", loc[:-1]

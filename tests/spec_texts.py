@@ -42,7 +42,7 @@ SETTINGS = ", ".join(f.name for f in fields(TrialConfig))
 KINDS = "uniform, log_uniform, int, choice, simplex"
 TOP = (
     "name, data, trials, seed, sampler, objectives, reference_point, search_space, fixed, "
-    "evaluation, resources"
+    "evaluation, resources, replicates, faults, keep"
 )
 EVALUATION = (
     "split, every, coherence_samples, joint_samples, likelihood_samples, importance_samples, pictures, seed"

@@ -1,6 +1,8 @@
 """Whole sweeps on a local Ray: what ends in the store, whatever happens on the way."""
 
+import contextlib
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import polars as pl
 import pytest
 
 from sweep.outcome import Standing
-from sweep.runner import ended_trials, past_trials, run_sweep, slots
+from sweep.runner import past_trials, run_sweep
 from sweep.spec import load_spec
 from sweep.store.read import open_store
 
@@ -100,26 +102,58 @@ def test_running_again_runs_only_what_is_missing(finished):
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
+def check_killed_and_resumed(root, sweep_file, moments, trials):
+    """Run a sweep, kill its driver at these moments in seconds, and go on to the end."""
+    command = [sys.executable, "-c", "from sweep.cli import main; main()"]
+    options = ["-o", f"trials={trials}", "-o", "fixed.epochs=4"]
+    arguments = ["run", str(sweep_file), "--out", str(root), *options]
+    ended = {}
+    for moment in moments:
+        driver = subprocess.Popen(
+            [*command, *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not (root / "sweep.json").exists():
+            time.sleep(0.1)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            driver.wait(moment)
+        driver.kill()
+        driver.wait()
+        arguments = ["resume", str(root)]
+        now = {row["trial_id"]: row for row in open_store(root).trials().collect().iter_rows(named=True)}
+        # What had ended is there still, unchanged: its time of end as well.
+        assert ended.items() <= now.items()
+        ended = {name: row for name, row in now.items() if row["status"] != "running"}
+    done = subprocess.run([*command, "resume", root], capture_output=True, text=True, check=True)
+    assert f"{root} holds " in done.stdout
+    store = open_store(root)
+    found = store.trials().collect()
+    assert sorted(found["trial_id"]) == [f"t{i:04}" for i in range(trials)]
+    assert set(found["status"]) == {"completed"}
+    assert ended.items() <= {row["trial_id"]: row for row in found.iter_rows(named=True)}.items()
+    epochs = store.epochs().collect()
+    assert epochs.height == epochs.unique(["trial_id", "epoch"]).height == 4 * trials
+    assert len(list((root / "trials").glob("*-completed-*"))) == trials
+    assert found["config_id"].n_unique() == trials
+    return ended
+
+
 def test_a_killed_sweep_goes_on(tmp_path, sweep_file):
     """SIGKILL in mid sweep loses no finished trial; the next run ends with the full number, none twice."""
-    root = tmp_path / "r"
-    command = [sys.executable, "-c", "from sweep.cli import main; main()"]
-    arguments = ["run", str(sweep_file), "--out", str(root), "-o", "fixed.epochs=6"]
-    first = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(root.glob("trials/*-completed-*.parquet")):
-        time.sleep(0.1)
-    first.kill()
-    first.wait()
-    done = open_store(root).latest_trials().filter(pl.col("status") == "completed").collect()
-    assert 1 <= done.height < 3
-    said, _ = run(sweep_file, root, "fixed.epochs=6")
-    assert f"{root} holds {done.height} of 3 trials already" in said
-    trials = open_store(root).trials().collect().sort("trial_id")
-    assert trials["trial_id"].to_list() == ["t0000", "t0001", "t0002"]
-    assert trials["status"].to_list() == ["completed"] * 3
-    again = trials.filter(pl.col("trial_id").is_in(done["trial_id"].to_list()))
-    assert again["ended_at"].to_list() == done.sort("trial_id")["ended_at"].to_list()
+    check_killed_and_resumed(tmp_path / "r", sweep_file, [12.0], 4)
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_twenty_times_goes_on(tmp_path, sweep_file):
+    """At random moments, from the start of Ray on: nothing is lost, run twice or written twice."""
+    rng = random.Random(0)
+    ended = check_killed_and_resumed(
+        tmp_path / "r", sweep_file, [rng.uniform(1, 25) for _ in range(20)], trials=40
+    )
+    assert len(ended) >= 10
 
 
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path, sweep_file):
@@ -134,7 +168,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path, sweep_file):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"To go on: sweep run {sweep_file} --out {root} -o trials=50" in err
+    assert f"To go on: sweep resume {root}" in err
     assert "Traceback" not in err
     trials = open_store(root).latest_trials().collect()
     assert 1 <= trials.filter(status="completed").height < 50
@@ -142,35 +176,15 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path, sweep_file):
 
 
 def test_past_trials_carry_what_the_study_needs(finished):
-    """Suggestions come back as asked; failed trials have no values."""
-    _, root, _, _ = finished
-    store = open_store(root)
-    spec = load_spec(finished[0])
-    past = past_trials(store, spec.objectives)
-    rows = {r["trial_id"]: r for r in store.latest_trials().collect().iter_rows(named=True)}
-    assert [p.trial_id for p in past] == sorted(rows)
-    for trial in past:
+    """Suggestions come back as asked, by config; every trial that ended has its status and objectives."""
+    path, root, _, _ = finished
+    past = past_trials(open_store(root), load_spec(path).objectives)
+    rows = {r["trial_id"]: r for r in open_store(root).latest_trials().collect().iter_rows(named=True)}
+    assert [trial.trial_id for trial in past.ended] == sorted(rows) == sorted(past.suggestions)
+    assert past.cut_off == ()
+    for trial in past.ended:
         row = rows[trial.trial_id]
-        assert trial.finished
-        assert dict(trial.suggestion) == json.loads(row["suggestion_json"])
-        if row["status"] == "completed":
-            assert trial.values == (row["o_conditional_coherence"], row["o_log_likelihood"])
-        else:
-            assert trial.values is None
-    ended = {e.trial_id: e.status for e in ended_trials(past, spec.objectives)}
-    assert ended == {trial_id: row["status"] for trial_id, row in rows.items()}
-
-
-@pytest.mark.parametrize(
-    ("resources", "cpu", "gpu", "expected"),
-    [
-        ({"CPU": 2.0}, 1, 0, 2),
-        ({"CPU": 2.0}, 0.5, 0, 4),
-        ({"CPU": 16.0, "GPU": 2.0}, 1, 0.25, 8),
-        ({"CPU": 1.0}, 4, 0, 1),
-        ({"CPU": 4.0}, 1, 1, 1),
-    ],
-)
-def test_slots(resources, cpu, gpu, expected):
-    """As many trials as the scarcest resource allows, and one even if none fits yet."""
-    assert slots(resources, cpu, gpu) == expected
+        assert trial.status == row["status"]
+        assert past.suggestions[trial.trial_id] == json.loads(row["suggestion_json"])
+        measured = [row["o_conditional_coherence"], row["o_log_likelihood"]]
+        assert list(trial.objectives.values()) == [m for m in measured if m is not None]
