@@ -1,13 +1,14 @@
 # The project's verbs; README and CI use these and nothing else.
 #   make demo        a sweep over real digits, its report, and the front as a table (minutes on two cores)
-#   make test        the whole test suite
+#   make test        the test suite, without what takes minutes
+#   make test-slow   the rest: sweeps killed twenty times, workers killed at random
 #   make lint        format, lint and types
 #   make bench       what we claim, measured here
 PYTHON ?= python3.11
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test test-slow lint bench clean
 
 setup: .venv/.installed
 
@@ -22,7 +23,10 @@ demo: setup
 	$(BIN)/sweep report results/digits
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
 
 lint: setup
 	$(BIN)/ruff format --check .

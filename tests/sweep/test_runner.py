@@ -9,9 +9,13 @@ import sys
 import time
 
 import moocore
+import optuna
 import polars as pl
 import pytest
 
+from sweep.cli import app
+from sweep.dashboards import open_storage
+from sweep.manifest import stored_spec
 from sweep.outcome import Standing
 from sweep.runner import past_trials, run_sweep
 from sweep.spec import load_spec
@@ -20,10 +24,10 @@ from sweep.store.read import open_store
 pytestmark = pytest.mark.ray
 
 
-def run(path, root, *overrides):
+def run(path, root, *overrides, **options):
     """Run a sweep; return what it said and how it stood."""
     said, standings = [], []
-    run_sweep(load_spec(path, overrides), root, say=said.append, on_change=standings.append)
+    run_sweep(load_spec(path, overrides), root, say=said.append, on_change=standings.append, **options)
     return said, standings
 
 
@@ -37,7 +41,7 @@ def finished(tmp_path_factory, tiny_sweep):
         text.replace("search_space:", "search_space:\n  lr: {type: choice, values: [0.001, 1.0e+30]}")
     )
     root = folder / "results"
-    said, standings = run(path, root)
+    said, standings = run(path, root, optuna_storage=str(folder / "study.log"))
     return path, root, said, standings
 
 
@@ -80,6 +84,19 @@ def test_the_last_standing_is_that_of_the_tables(finished):
     assert last.epochs_left == 0
 
 
+def test_the_study_is_told_what_the_tables_say(finished):
+    """Each completed trial is COMPLETE with its objectives, in the study on disk too; the others are FAIL."""
+    _, root, _, _ = finished
+    storage = open_storage(str(root.parent / "study.log"))
+    (name,) = optuna.get_all_study_names(storage)
+    told = {t.user_attrs["trial_id"]: t for t in optuna.load_study(study_name=name, storage=storage).trials}
+    for row in open_store(root).latest_trials().collect().iter_rows(named=True):
+        completed = row["status"] == "completed"
+        measured = [row["o_conditional_coherence"], row["o_log_likelihood"]]
+        assert told[row["trial_id"]].state.name == ("COMPLETE" if completed else "FAIL")
+        assert told[row["trial_id"]].values == (measured if completed else None)
+
+
 def test_weights_are_kept_for_the_front_only(finished):
     """One checkpoint for each trial on the front, and nothing of Ray's is left in the folder."""
     _, root, _, standings = finished
@@ -88,27 +105,35 @@ def test_weights_are_kept_for_the_front_only(finished):
     assert not (root / ".ray").exists()
 
 
-def test_running_again_runs_only_what_is_missing(finished):
-    """The same file again does nothing; with more trials only the new ones run, under new names."""
+def test_running_again_runs_only_what_is_missing(finished, monkeypatch, capsys):
+    """The same file again does nothing; `sweep extend` runs new trials only, under new names."""
     path, root, _, _ = finished
     before = {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")}
+    configs = set(open_store(root).trials().collect()["config_id"])
     said, standings = run(path, root)
     assert said[-1] == f"{root} holds all 5 trials already"
     assert standings == []
-    said, standings = run(path, root, "trials=6")
-    assert f"{root} holds 5 of 6 trials already" in said
+    monkeypatch.setattr("sys.argv", ["sweep", "extend", str(root), "--trials", "1"])
+    app(standalone_mode=False)
+    assert f"{root} holds 5 of 6 trials already" in capsys.readouterr().out
     trials = open_store(root).trials().collect()
     assert sorted(trials["trial_id"]) == [f"t{i:04}" for i in range(6)]
+    assert len(set(trials["config_id"]) - configs) == 1
     assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert stored_spec(root).trials == 6
 
 
 def check_killed_and_resumed(root, sweep_file, moments, trials):
-    """Run a sweep, kill its driver at these moments in seconds, and go on to the end."""
+    """Run a sweep, kill its driver at these moments, and go on to the end; return what had ended by then.
+
+    A moment is whether to wait for one more trial to complete, and then how many seconds more.
+    """
     command = [sys.executable, "-c", "from sweep.cli import main; main()"]
     options = ["-o", f"trials={trials}", "-o", "fixed.epochs=4"]
     arguments = ["run", str(sweep_file), "--out", str(root), *options]
     ended = {}
-    for moment in moments:
+    for progress, seconds in moments:
+        before = len(list(root.glob("trials/*-completed-*")))
         driver = subprocess.Popen(
             [*command, *arguments],
             stdout=subprocess.DEVNULL,
@@ -118,8 +143,12 @@ def check_killed_and_resumed(root, sweep_file, moments, trials):
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not (root / "sweep.json").exists():
             time.sleep(0.1)
+        while progress and driver.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+            if len(list(root.glob("trials/*-completed-*"))) > before:
+                break
         with contextlib.suppress(subprocess.TimeoutExpired):
-            driver.wait(moment)
+            driver.wait(seconds)
         driver.kill()
         driver.wait()
         arguments = ["resume", str(root)]
@@ -128,7 +157,7 @@ def check_killed_and_resumed(root, sweep_file, moments, trials):
         assert ended.items() <= now.items()
         ended = {name: row for name, row in now.items() if row["status"] != "running"}
     done = subprocess.run([*command, "resume", root], capture_output=True, text=True, check=True)
-    assert f"{root} holds " in done.stdout
+    assert not ended or f"{root} holds {len(ended)} of {trials} trials already" in done.stdout
     store = open_store(root)
     found = store.trials().collect()
     assert sorted(found["trial_id"]) == [f"t{i:04}" for i in range(trials)]
@@ -143,17 +172,15 @@ def check_killed_and_resumed(root, sweep_file, moments, trials):
 
 def test_a_killed_sweep_goes_on(tmp_path, sweep_file):
     """SIGKILL in mid sweep loses no finished trial; the next run ends with the full number, none twice."""
-    check_killed_and_resumed(tmp_path / "r", sweep_file, [12.0], 4)
+    assert check_killed_and_resumed(tmp_path / "r", sweep_file, [(True, 0.5)], trials=3)
 
 
 @pytest.mark.slow
 def test_a_sweep_killed_twenty_times_goes_on(tmp_path, sweep_file):
     """At random moments, from the start of Ray on: nothing is lost, run twice or written twice."""
     rng = random.Random(0)
-    ended = check_killed_and_resumed(
-        tmp_path / "r", sweep_file, [rng.uniform(1, 25) for _ in range(20)], trials=40
-    )
-    assert len(ended) >= 10
+    moments = [(rng.random() < 0.7, rng.uniform(0, 10)) for _ in range(20)]
+    assert len(check_killed_and_resumed(tmp_path / "r", sweep_file, moments, trials=40)) >= 10
 
 
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path, sweep_file):
