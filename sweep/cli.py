@@ -57,7 +57,7 @@ def trial(
     screen = console()
     options = [*repeated("--set", set_), *repeated("-o", override), "--out", str(root), "--resume"]
     again = shlex.join(["sweep", "trial", file, *options])
-    with TrialProgress(screen, config.epochs) as progress, interrupted(again):
+    with TrialProgress(screen, config.epochs) as progress, interrupted(again, root):
         record = run_single(
             spec, config, root, resume=resume, device=_device(device), on_report=progress.update
         )

@@ -79,14 +79,10 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
         sizes = (f"{cost.parameters:,}", f"{cost.memory / 2**20:,.0f} MiB")
         table.add_row(label, *settings, *sizes, *map(_time, times))
     at_once = spec.resources.slots(os.cpu_count() or 1, torch.cuda.device_count())
-    rule = spec.replicates
-    trials = spec.trials * (1 if rule.when == "front" else rule.seeds)
+    seeds, later = spec.replicates.seeds, spec.replicates.when == "front"
+    trials = spec.trials * (1 if later else seeds)
     total = math.ceil(trials / at_once) * sum(seconds) / len(seconds)
-    more = (
-        f", then {rule.seeds - 1} for each config on the front"
-        if rule.when == "front" and rule.seeds > 1
-        else ""
-    )
+    more = f", then {seeds - 1} for each config on the front" if later and seeds > 1 else ""
     console.print(table)
     console.print(
         f"\n{trials} trials{more}, {at_once} at once on this machine ({device}): about {duration(total)}",

@@ -60,7 +60,7 @@ def standing_line(standing: Standing, elapsed: float) -> str:
     >>> s = Standing(total=14, done=6, running=2, failed=1, front_size=3, hypervolume=812.4,
     ...              epochs_left=30, epochs_here=60)
     >>> standing_line(s, 120.0)
-    '6 of 14 trials done · 2 running · 1 failed · front 3 · hypervolume 812 · about 1 min left'
+    '6 of 14 trials done · 2 running · 1 failed · front 3 · hypervolume 812 · about 60 s left'
     """
     parts = [
         f"{standing.done} of {standing.total} trials done",

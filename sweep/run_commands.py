@@ -116,7 +116,7 @@ def _run(
     more = (("--address", address if address != "local" else None), ("--optuna-storage", optuna_storage))
     options = [word for option, value in more if value for word in (option, value)]
     again = ["sweep", "resume", str(root), *options, *(["--tensorboard"] if tensorboard else [])]
-    with SweepProgress(screen) as progress, interrupted(shlex.join(again)):
+    with SweepProgress(screen) as progress, interrupted(shlex.join(again), root):
         store = run_sweep(
             spec,
             root,
@@ -133,12 +133,14 @@ def _run(
 
 
 @contextmanager
-def interrupted(command: str) -> Iterator[None]:
-    """Turn Ctrl-C into a sentence that says how to go on, and exit status 130."""
+def interrupted(command: str, folder: Path) -> Iterator[None]:
+    """Turn Ctrl-C into a sentence that says how to go on with a results folder, and exit status 130."""
     try:
         yield
     except KeyboardInterrupt:
-        print(f"\nsweep: interrupted; what was finished is kept. To go on: {command}", file=sys.stderr)  # noqa: T201 - the message
+        begun = f"; what was finished is kept. To go on: {command}"
+        text = begun if (folder / "sweep.json").exists() else f" before {folder} was begun"
+        print(f"\nsweep: interrupted{text}", file=sys.stderr)  # noqa: T201 - the message
         sys.exit(130)
 
 

@@ -109,6 +109,7 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
     began = time.monotonic()
 
     def attempt() -> None:
+        reset_clock()
         config = suggested_config(spec, suggested)
 
         def on_report(report: EpochReport) -> bool:
@@ -116,8 +117,7 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
             if log is not None:
                 write_epoch(log, report)
             tune.report({**where, **report_to_ray(report.epoch, report.evaluation)})
-            if dog is not None:
-                dog.reset()
+            reset_clock()
             if minutes and report.epoch < config.epochs and time.monotonic() - began > 60 * minutes:
                 ran = f"{report.epoch} of {config.epochs} epochs"
                 raise TrialTimeError(f"it took longer than faults.trial_minutes ({minutes:g}) for {ran}")
@@ -127,7 +127,7 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
         if measured is not None:
             tune.report({**where, **report_to_ray(config.epochs, measured)})
 
-    with watched(watch_path(root, name), minutes and 60 * minutes) as dog:
+    with watched(watch_path(root, name), minutes and 60 * minutes) as reset_clock:
         failure = failure_of(attempt, spec.faults.max_failures, clean_up=reports.flush)
     if log is not None:
         log.close()

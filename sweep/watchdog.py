@@ -2,39 +2,27 @@
 
 import faulthandler
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TextIO
-
-
-class Watchdog:
-    """Ends this process if it is not reset for some time; the place it hung at is then in a file.
-
-    The clock is that of `faulthandler`, which needs no interpreter: it works while foreign code holds the
-    interpreter's lock.
-    """
-
-    def __init__(self, note: TextIO, seconds: float) -> None:
-        self._note = note
-        self._seconds = seconds
-        self.reset()
-
-    def reset(self) -> None:
-        """Start the clock anew."""
-        faulthandler.dump_traceback_later(self._seconds, exit=True, file=self._note)
 
 
 @contextmanager
-def watched(note: Path, seconds: float | None) -> Iterator[Watchdog | None]:
-    """Watch what is done inside, unless there is no limit; `note` is the file, and gone if nothing hung."""
+def watched(note: Path, seconds: float | None) -> Iterator[Callable[[], None]]:
+    """Give the function that starts the clock anew; without a limit it does nothing.
+
+    If it is not called for so long, this process ends, and where it stood is in the file `note`, which
+    otherwise is gone afterwards. The clock is that of `faulthandler`, which needs no interpreter: it runs
+    on while foreign code holds the interpreter's lock.
+    """
     if seconds is None:
-        yield None
+        yield lambda: None
         return
     note.parent.mkdir(parents=True, exist_ok=True)
     with note.open("w", encoding="utf-8") as file:
         try:
-            yield Watchdog(file, seconds)
+            yield partial(faulthandler.dump_traceback_later, seconds, exit=True, file=file)
         finally:
             faulthandler.cancel_dump_traceback_later()
             note.unlink(missing_ok=True)

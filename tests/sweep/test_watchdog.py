@@ -17,10 +17,11 @@ def forward():
     time.sleep(60)
 
 def run_suggestion():
-    with watched(Path(sys.argv[1]), 0.4) as dog:
-        time.sleep(0.2)
-        dog.reset()
-        time.sleep(0.3)
+    with watched(Path(sys.argv[1]), 1.0) as reset_clock:
+        reset_clock()
+        time.sleep(0.6)
+        reset_clock()
+        time.sleep(0.6)
         print("alive", flush=True)
         forward()
 
@@ -45,9 +46,11 @@ def test_a_hang_ends_the_process_and_is_named(tmp_path):
 def test_what_ends_in_time_leaves_nothing(tmp_path):
     """The clock is off afterwards, after an error too, and without a limit there is none."""
     note = tmp_path / "checkpoints" / "note"
-    with watched(note, 0.2):
+    with watched(note, 0.2) as reset_clock:
+        reset_clock()
         assert note.exists()
     assert not note.exists()
-    with watched(note, None) as dog:
-        assert dog is None
+    with watched(note, None) as reset_clock:
+        reset_clock()
+        assert not note.exists()
     time.sleep(0.3)
