@@ -1,6 +1,7 @@
 # The project's verbs; README and CI use these and nothing else.
 #   make demo        a sweep over real digits, its report, and the front as a table (minutes on two cores)
-#   make test        the whole test suite
+#   make test        the test suite, without what takes minutes
+#   make test-slow   the rest: sweeps killed twenty times, workers killed at random
 #   make lint        format, lint and types
 #   make bench       what we claim, measured here
 #   make compare     our values beside those of multivae 1.0.3, which gets an environment of its own
@@ -10,7 +11,7 @@ BIN := .venv/bin
 PEER := .venv-multivae/bin/python
 SHELL := /bin/bash
 
-.PHONY: setup demo test lint bench compare compare-cost clean
+.PHONY: setup demo test test-slow lint bench compare compare-cost clean
 
 setup: .venv/.installed
 
@@ -25,7 +26,10 @@ demo: setup
 	$(BIN)/sweep report results/digits
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -6,7 +6,8 @@ MopoeError                 the root: its message is one sentence for the user
 ├── CheckpointError        a checkpoint is missing, damaged or of another model
 ├── DivergedError          the loss or a gradient is no longer a finite number
 ├── SpecError              (sweep.errors) the YAML file is wrong
-└── StoreError             (sweep.errors) a results folder is missing, damaged or another sweep's
+├── StoreError             (sweep.errors) a results folder is missing, damaged or another sweep's
+└── TrialTimeError         (sweep.errors) a trial took longer than its sweep allows
 """
 
 

@@ -2,20 +2,26 @@
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mopoe.errors import ConfigError, DataError, MopoeError
 from mopoe.functions import also_import_from
 from sweep.data_commands import app as data_app
+from sweep.run_commands import (
+    File,
+    Folder,
+    Overrides,
+    console,
+    extend,
+    interrupted,
+    repeated,
+    resume,
+    run,
+)
 from sweep.store_commands import app as store_app
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 app = typer.Typer(
     name="sweep",
@@ -26,44 +32,8 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
-File = Annotated[
-    str, typer.Argument(help="A sweep's YAML file, or the name of a shipped one.", metavar="FILE")
-]
-Folder = Annotated[Path, typer.Argument(help="A results folder.", metavar="DIR")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--override", "-o", help="Replace a value of the file, as in trials=30 (repeatable)."),
-]
-
-
-@app.command()
-def run(
-    file: File,
-    out: Annotated[Path | None, typer.Option(help="Results folder [default: results/NAME].")] = None,
-    address: Annotated[
-        str,
-        typer.Option(
-            help="'local' for this machine, 'auto' for the Ray cluster it is part of, or an address."
-        ),
-    ] = "local",
-    override: Overrides = None,
-) -> None:
-    """Run a sweep; on the folder of an earlier run, what is left of it."""
-    from sweep.spec import load_spec
-
-    spec = load_spec(file, override or ())
-    root = out or Path("results") / spec.name
-    from sweep.progress import SweepProgress
-    from sweep.report.summary import print_front
-    from sweep.runner import run_sweep
-
-    console = _console()
-    again = shlex.join(["sweep", "run", file, "--out", str(root), *_repeated("-o", override)])
-    with SweepProgress(console) as progress, _interrupted(again):
-        store = run_sweep(spec, root, address=address, say=progress.say, on_change=progress.update)
-    console.print()
-    print_front(store, console)
-    console.print(f"\ntables: {root}\nnext:   sweep report {root}", highlight=False, soft_wrap=True)
+for _command in (run, resume, extend):
+    app.command()(_command)
 
 
 @app.command()
@@ -86,22 +56,22 @@ def trial(
     from sweep.progress import TrialProgress
     from sweep.single import run_single
 
-    console = _console()
-    options = [*_repeated("--set", set_), *_repeated("-o", override), "--out", str(root), "--resume"]
+    screen = console()
+    options = [*repeated("--set", set_), *repeated("-o", override), "--out", str(root), "--resume"]
     again = shlex.join(["sweep", "trial", file, *options])
-    with TrialProgress(console, config.epochs) as progress, _interrupted(again):
+    with TrialProgress(screen, config.epochs) as progress, interrupted(again, root):
         record = run_single(
             spec, config, root, resume=resume, device=_device(device), on_report=progress.update
         )
     for name, value in record.objectives.items():
         mark = "" if name in spec.objectives else "  (not an objective of this sweep)"
-        console.print(f"{name:<24}{value:>12.4f} ± {record.stderr[name]:.4f}{mark}", highlight=False)
-    console.print(
+        screen.print(f"{name:<24}{value:>12.4f} ± {record.stderr[name]:.4f}{mark}", highlight=False)
+    screen.print(
         f"\ntrial {record.trial_id}, attempt {record.attempt}; tables: {root}",
         highlight=False,
         soft_wrap=True,
     )
-    console.print(f"next: sweep samples {root} --trial {record.trial_id}", highlight=False, soft_wrap=True)
+    screen.print(f"next: sweep samples {root} --trial {record.trial_id}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -115,10 +85,10 @@ def report(
     from sweep.store.read import open_store
 
     store = open_store(folder)
-    console = _console()
-    print_front(store, console)
+    screen = console()
+    print_front(store, screen)
     page = write_report(store, out or folder / "report")
-    console.print(f"\nreport: {page}", highlight=False, soft_wrap=True)
+    screen.print(f"\nreport: {page}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -170,27 +140,6 @@ def main() -> None:
     except MopoeError as error:
         print(f"sweep: {error}", file=sys.stderr)  # noqa: T201 - the message
         sys.exit(2)
-
-
-@contextmanager
-def _interrupted(command: str) -> Iterator[None]:
-    """Turn Ctrl-C into a sentence that says how to go on, and exit status 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"\nsweep: interrupted; what was finished is kept. To go on: {command}", file=sys.stderr)  # noqa: T201 - the message
-        sys.exit(130)
-
-
-def _repeated(option: str, values: list[str] | None) -> list[str]:
-    return [word for value in values or () for word in (option, value)]
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    # A file or a pipe has no width of its own: wide enough for a table with many settings.
-    return Console(width=None if sys.stdout.isatty() else 160)
 
 
 def _device(name: str) -> str:

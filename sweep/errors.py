@@ -1,4 +1,4 @@
-"""The two branches that `sweep` adds to the error tree of `mopoe.errors`."""
+"""The three branches that `sweep` adds to the error tree of `mopoe.errors`."""
 
 from mopoe.errors import MopoeError
 
@@ -9,3 +9,7 @@ class SpecError(MopoeError):
 
 class StoreError(MopoeError):
     """A results folder is missing, damaged, of a newer schema, or belongs to another sweep."""
+
+
+class TrialTimeError(MopoeError):
+    """A trial took longer than its sweep allows."""

@@ -1,23 +1,46 @@
 """Makes the manifest of a results folder, and decides whether a folder may be written to."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
 
+from search_spaces import load_yaml
 from sweep.errors import StoreError
-from sweep.spec import SweepSpec
-from sweep.store.read import MANIFEST, read_manifest
+from sweep.spec import FREE, SweepSpec, spec_of
+from sweep.store.read import MANIFEST, open_store, read_manifest
 from sweep.store.records import Manifest, Objective
 from sweep.store.write import StoreWriter
 
 PACKAGES = ("mopoe-sweep", "ray", "optuna", "torch", "torchvision", "pyarrow", "polars", "moocore", "numpy")
 
+FIXED = ("data", "objectives", "search_space")
+"""Keys that no option allows to change: earlier trials would have no place in the sweep."""
 
-def open_folder(root: Path, spec: SweepSpec, spec_hash: str) -> Manifest | None:
+
+def stored_spec(root: Path, overrides: Sequence[str] = ()) -> SweepSpec:
+    """Return the sweep that a results folder holds, as its last run had it, with overrides.
+
+    Raises:
+        StoreError: the folder is no results folder.
+        SpecError: an override is wrong, or `sweep.json` was written by a release with other settings.
+    """
+    open_store(root)
+    document = load_yaml(root / MANIFEST)
+    return spec_of(replace(document, data=document.data["spec"]), overrides)
+
+
+def open_folder(root: Path, spec: SweepSpec, spec_hash: str, allowed: Sequence[str] = ()) -> Manifest | None:
     """Return the manifest of a folder that already holds this sweep, or None if it is new.
+
+    Args:
+        root: the folder.
+        spec: the sweep.
+        spec_hash: what makes it the same sweep.
+        allowed: keys that may differ from those of the folder all the same, such as `evaluation.every`.
 
     Raises:
         StoreError: the folder holds another sweep, other files, or is a file.
@@ -32,32 +55,51 @@ def open_folder(root: Path, spec: SweepSpec, spec_hash: str) -> Manifest | None:
             )
         return None
     found = read_manifest(root / MANIFEST)
-    if found.spec_hash != spec_hash:
-        raise StoreError(
-            f"{root} holds the results of another sweep: {difference(found.spec, spec.plain())}; "
-            "choose another folder with --out"
-        )
+    if found.spec_hash == spec_hash:
+        return found
+    changed = differences(found.spec, spec.plain())
+    refused = [key for key in changed if _head(key) in FIXED or not _covers(allowed, key)]
+    way_out = ""
+    if refused:
+        words = _words(refused[0], *changed[refused[0]])
+        if _head(refused[0]) not in FIXED:
+            way_out = f", or go on here with --allow-changed {refused[0]}"
+    elif found.spec_hash.startswith("t") != spec_hash.startswith("t"):
+        words = "a sweep and single trials do not share a folder"
+    else:  # or only defaults that an earlier release did not know
+        return found
+    raise StoreError(
+        f"{root} holds the results of another sweep: {words}; choose another folder with --out{way_out}"
+    )
+
+
+def differences(was: Mapping[str, object], now: Mapping[str, object]) -> dict[str, tuple[object, object]]:
+    """Return what differs between two specs and may not, as (there, here) by key; one level is opened.
+
+    >>> differences({"seed": 0, "data": {"name": "digits"}}, {"seed": 1, "data": {"name": "digits"}})
+    {'seed': (0, 1)}
+    """
+    found: dict[str, tuple[object, object]] = {}
+    for key in [k for k in dict.fromkeys((*was, *now)) if k not in FREE and was.get(k) != now.get(k)]:
+        old, new = was.get(key, "absent"), now.get(key, "absent")
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            pairs = {k: (old.get(k, "absent"), new.get(k, "absent")) for k in dict.fromkeys((*old, *new))}
+            found |= {f"{key}.{k}": pair for k, pair in pairs.items() if pair[0] != pair[1]}
+        else:
+            found[key] = (old, new)
     return found
 
 
-def difference(was: Mapping[str, object], now: Mapping[str, object]) -> str:
-    """Return the first difference between two specs as words.
+def _head(key: str) -> str:
+    return key.partition(".")[0]
 
-    >>> difference({"seed": 0, "data": {"name": "digits"}}, {"seed": 1, "data": {"name": "digits"}})
-    'seed was 0 there and is 1 here'
-    """
-    ignored = ("name", "trials", "resources")
-    for key in [*was, *(k for k in now if k not in was)]:
-        old, new = was.get(key), now.get(key)
-        if key in ignored or old == new:
-            continue
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            inner = next(k for k in [*old, *new] if old.get(k) != new.get(k))
-            return (
-                f"{key}.{inner} was {old.get(inner, 'absent')} there and is {new.get(inner, 'absent')} here"
-            )
-        return f"{key} was {old} there and is {new} here"
-    return "a sweep and single trials do not share a folder"
+
+def _covers(allowed: Sequence[str], key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in allowed)
+
+
+def _words(key: str, old: object, new: object) -> str:
+    return f"{key} was {old} there and is {new} here"
 
 
 def new_manifest(spec: SweepSpec, spec_hash: str, classifier_accuracy: Mapping[str, float]) -> Manifest:
@@ -78,13 +120,31 @@ def new_manifest(spec: SweepSpec, spec_hash: str, classifier_accuracy: Mapping[s
     )
 
 
-def enter(root: Path, spec: SweepSpec, spec_hash: str, classifier_accuracy: Mapping[str, float]) -> Manifest:
-    """Return the folder's manifest, after writing one if the folder is new."""
-    found = open_folder(root, spec, spec_hash)
+def enter(
+    root: Path,
+    spec: SweepSpec,
+    spec_hash: str,
+    classifier_accuracy: Mapping[str, float],
+    allowed: Sequence[str] = (),
+) -> Manifest:
+    """Return the folder's manifest, after writing it if the folder is new or something changed that may."""
+    found = open_folder(root, spec, spec_hash, allowed)
     if found is None:
-        found = new_manifest(spec, spec_hash, classifier_accuracy)
-        StoreWriter(root).write_manifest(found)
-    return found
+        manifest = new_manifest(spec, spec_hash, classifier_accuracy)
+    else:
+        changed = differences(found.spec, spec.plain()) if found.spec_hash != spec_hash else {}
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        words = (f"{now}: {_words(key, old, new)}" for key, (old, new) in changed.items())
+        manifest = replace(
+            found,
+            spec=spec.plain(),
+            spec_hash=spec_hash,
+            reference_point=dict(spec.reference_point),
+            allowed_changes=(*found.allowed_changes, *words),
+        )
+    if manifest != found:
+        StoreWriter(root).write_manifest(manifest)
+    return manifest
 
 
 def git_revision() -> str | None:

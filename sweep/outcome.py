@@ -5,10 +5,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
+from mopoe.config import TrialConfig
 from sweep.analysis.points import Points
 from sweep.constraints import Limit
 from sweep.spec import SweepSpec
@@ -34,7 +36,7 @@ class Standing:
     """How a sweep stands, for people."""
 
     total: int
-    """Trials in all."""
+    """Trials in all, replicates included, by what is known now."""
     done: int
     """Trials that completed."""
     running: int
@@ -46,7 +48,7 @@ class Standing:
     infeasible: int = 0
     """Trials of full budget that miss a constraint."""
     front_size: int
-    """Trials on the front."""
+    """Configs on the front."""
     hypervolume: float
     """Volume between the front and the reference point."""
     epochs_left: int
@@ -109,21 +111,52 @@ def judge(
     return ("infeasible", "; ".join(missed)) if missed else ("completed", None)
 
 
+def replicate_name(config_name: str, replicate: int) -> str:
+    """Return the name of a config's trial: t0007 for its own seed, t0007-s1 for the next."""
+    return f"{config_name}-s{replicate}" if replicate else config_name
+
+
+def split_name(trial_id: str) -> tuple[str, int]:
+    """Return the config and the replicate of a trial: the inverse of `replicate_name`.
+
+    >>> split_name("t0007-s1"), split_name("t0007")
+    (('t0007', 1), ('t0007', 0))
+    """
+    config_name, _, replicate = trial_id.partition("-s")
+    return config_name, int(replicate or 0)
+
+
 def completed_points(ended: Sequence[Ended], objectives: tuple[str, ...]) -> Points:
-    """Return the completed trials in the space of the objectives, all maximised."""
-    done = [trial for trial in ended if trial.status == "completed"]
-    values = np.array([[trial.objectives[name] for name in objectives] for trial in done], dtype=np.float64)
+    """Return the configs with completed trials in the space of the objectives, all maximised.
+
+    A config's objectives are the means over its completed seeds.
+    """
+    configs: dict[str, list[Ended]] = {}
+    for trial in sorted(ended, key=lambda trial: split_name(trial.trial_id)):
+        if trial.status == "completed":
+            configs.setdefault(split_name(trial.trial_id)[0], []).append(trial)
+    means = [[fmean(t.objectives[name] for t in seeds) for name in objectives] for seeds in configs.values()]
     return Points(
-        trial_ids=tuple(trial.trial_id for trial in done),
-        values=values.reshape(-1, len(objectives)),
+        trial_ids=tuple(seeds[0].trial_id for seeds in configs.values()),
+        values=np.array(means, dtype=np.float64).reshape(-1, len(objectives)),
         names=objectives,
         maximize=(True,) * len(objectives),
     )
 
 
+def suggested_config(spec: SweepSpec, suggested: Mapping[str, Any]) -> TrialConfig:
+    """Return the settings of a suggested trial; its replicate is added to the seed.
+
+    Raises:
+        ConfigError: the suggestion is impossible.
+    """
+    config = spec.trial_config(spec.space.settings(suggested["suggestion"]))
+    return replace(config, seed=config.seed + split_name(suggested["trial_id"])[1])
+
+
 def start_record(spec: SweepSpec, suggested: Mapping[str, Any], now: datetime) -> TrialRecord:
     """Return the record of a suggested trial that starts now."""
-    config = spec.trial_config(spec.space.settings(suggested["suggestion"]))
+    config = suggested_config(spec, suggested)
     return TrialRecord(
         trial_id=suggested["trial_id"],
         config_id=config.config_id,

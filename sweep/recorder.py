@@ -4,16 +4,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 
+from sweep.agenda import trials_in_all
 from sweep.analysis.fronts import front_mask, hypervolume
-from sweep.outcome import Ended, Standing, completed_points, end_record, start_record
+from sweep.outcome import Ended, Standing, completed_points, end_record, split_name, start_record
 from sweep.spec import SweepSpec, trial_config_for
 from sweep.store.records import EventRecord, TrialRecord
 from sweep.store.write import StoreWriter
-from sweep.trainable import checkpoint_path
+from sweep.trainable import checkpoint_path, watch_path
+from sweep.watchdog import hung_at
 
 
 @dataclass(slots=True)
@@ -25,7 +28,7 @@ class _Running:
 
 
 class Recorder(Callback):
-    """Writes one row per trial, keeps the weights of the front, and tells how the sweep stands.
+    """Writes one row per trial, keeps the weights that are to stay, and tells how the sweep stands.
 
     Args:
         spec: the sweep.
@@ -83,7 +86,7 @@ class Recorder(Callback):
         """Record a trial whose worker was lost more often than allowed."""
         running = self._running.pop(trial.trial_id, None)
         if running is not None:
-            self._close(running, {"failure": "its worker process was lost (killed, or out of memory)"})
+            self._close(running, {"failure": lost_reason(self._writer.root, running.record.trial_id)})
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Ray pickles callbacks to restore them, and a sweep is never restored so."""
@@ -93,20 +96,31 @@ class Recorder(Callback):
         """Return how the sweep stands."""
         found = completed_points(self._ended, self._spec.objectives)
         ended = Counter(trial.status for trial in self._ended)
+        total = trials_in_all(self._spec, self._ended, self.running)
         gone = len(self._ended) * self._epochs_each
         gone += sum(running.last.get("epoch", 0) for running in self._running.values())
         return Standing(
-            total=self._spec.trials,
-            done=len(found.trial_ids),
+            total=total,
+            done=ended["completed"],
             running=len(self._running),
             failed=ended["failed"],
             stopped=ended["stopped"],
             infeasible=ended["infeasible"],
             front_size=int(front_mask(found).sum()),
             hypervolume=hypervolume(found, self._spec.reference_point),
-            epochs_left=max(0, self._spec.trials * self._epochs_each - gone),
+            epochs_left=max(0, total * self._epochs_each - gone),
             epochs_here=self._epochs_here,
         )
+
+    @property
+    def ended(self) -> Sequence[Ended]:
+        """The trials in their final state, those of earlier runs included."""
+        return tuple(self._ended)
+
+    @property
+    def running(self) -> Sequence[str]:
+        """The trials that run now."""
+        return tuple(running.record.trial_id for running in self._running.values())
 
     def _close(self, running: _Running, failure: dict[str, str]) -> None:
         last = running.last | failure
@@ -115,13 +129,32 @@ class Recorder(Callback):
         self._ended.append(
             Ended(trial_id=record.trial_id, status=record.status, objectives=record.objectives)
         )
-        self._drop_dominated_checkpoints()
+        self._drop_checkpoints()
         self._on_change(self.standing())
 
-    def _drop_dominated_checkpoints(self) -> None:
-        """Keep weights of the front only: a sweep of large models would fill a disk otherwise."""
-        found = completed_points(self._ended, self._spec.objectives)
-        kept = {name for name, keep in zip(found.trial_ids, front_mask(found), strict=True) if keep}
+    def _drop_checkpoints(self) -> None:
+        """Delete the weights of trials that ended, but for those to keep: large models would fill a disk."""
+        kept = kept_trials(self._spec, self._ended)
         for trial in self._ended:
             if trial.trial_id not in kept:
                 checkpoint_path(self._writer.root, trial.trial_id).unlink(missing_ok=True)
+
+
+def kept_trials(spec: SweepSpec, ended: Sequence[Ended]) -> set[str]:
+    """Return the trials whose weights stay: by `spec.keep` those of configs on the front, all, or none."""
+    if spec.keep == "none":
+        return set()
+    found = completed_points(ended, spec.objectives)
+    configs = zip(found.trial_ids, front_mask(found), strict=True)
+    kept = {split_name(trial_id)[0] for trial_id, on_front in configs if on_front or spec.keep == "all"}
+    return {t.trial_id for t in ended if t.status == "completed" and split_name(t.trial_id)[0] in kept}
+
+
+def lost_reason(root: Path, trial_id: str) -> str:
+    """Return why a trial's worker was lost, as far as it could say, and clear its note."""
+    note = watch_path(root, trial_id)
+    place = hung_at(note.read_text(encoding="utf-8", errors="replace")) if note.exists() else None
+    note.unlink(missing_ok=True)
+    if place:
+        return f"it hung: no epoch ended within faults.trial_minutes; it was at {place}"
+    return "its worker process was lost (killed, or out of memory)"

@@ -4,27 +4,29 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import ray
 from ray import tune
 
+from mopoe.errors import ConfigError
+from sweep.agenda import Next, next_trial, trials_in_all
+from sweep.dashboards import StudyMirror
 from sweep.manifest import enter, open_folder
-from sweep.outcome import Ended, Standing
+from sweep.outcome import Ended, Standing, objective_values, split_name
 from sweep.recorder import Recorder
+from sweep.replicating import Past, ReplicatingSearcher
 from sweep.scheduler import HalvingScheduler, recorded_vectors
-from sweep.searcher import OptunaSearcher, PastTrial
-from sweep.space import Suggestion
+from sweep.searcher import PastTrial
 from sweep.spec import SweepSpec
 from sweep.store.files import local_folder
 from sweep.store.read import Store
+from sweep.store.records import Status
 from sweep.store.write import StoreWriter
 from sweep.trainable import WorkerPlan, make_trainable, materials
 from sweep.warm_start import past_measured, warm_trials
-
-MAX_FAILURES = 2
-"""How often a trial whose worker was lost is started again, from its last checkpoint."""
 
 
 def run_sweep(
@@ -32,18 +34,24 @@ def run_sweep(
     root: Path,
     *,
     address: str = "local",
+    allowed: Sequence[str] = (),
+    optuna_storage: str | None = None,
+    tensorboard: bool = False,
     say: Callable[[str], None],
     on_change: Callable[[Standing], None],
 ) -> Store:
     """Run a sweep, or what is left of it, and return its store.
 
     The folder may hold an earlier run of the same sweep: finished trials are not run again, trials that were
-    cut off are continued, and `spec.trials` may have grown.
+    cut off are continued, and `spec.trials` or `spec.replicates` may have grown.
 
     Args:
         spec: the sweep.
         root: its results folder; shared by all machines if there are several.
         address: "local" starts Ray on this machine; "auto" or an address joins a cluster.
+        allowed: keys of the spec that may differ from the folder's although trials depend on them.
+        optuna_storage: a database URL or a file to copy the study to, for optuna-dashboard.
+        tensorboard: whether trials write their epochs for TensorBoard, too.
         say: called with a sentence when a phase begins.
         on_change: called with the standing whenever it changes.
 
@@ -51,59 +59,59 @@ def run_sweep(
         KeyboardInterrupt: Ctrl-C; what was finished is in the store, and the next call goes on.
         StoreError: the folder holds another sweep.
         DataError: the data set cannot be built.
+        ConfigError: tensorboardX is not installed.
     """
     root = local_folder(root)
-    open_folder(root, spec, spec.spec_hash)
+    if tensorboard and find_spec("tensorboardX") is None:
+        raise ConfigError("--tensorboard needs the package tensorboardX, which is not installed")
+    open_folder(root, spec, spec.spec_hash, allowed)
     say(f"data set {spec.data.name!r} and its classifiers")
     _, classifiers = materials(spec)
-    enter(root, spec, spec.spec_hash, classifiers.accuracy)
+    manifest = enter(root, spec, spec.spec_hash, classifiers.accuracy, allowed)
     store = Store(root)
-    past = past_trials(store)
-    ended = [p for p in past if p.finished]
-    if len(ended) >= spec.trials:
-        say(f"{root} holds all {spec.trials} trials already")
+    past = past_trials(store, spec.objectives)
+    n_ended = f"{len(past.ended)} of {trials_in_all(spec, past.ended, past.cut_off)}"
+    if next_trial(spec, past.ended, cut_off=past.cut_off) is Next.END:
+        say(f"{root} holds all {len(past.ended)} trials already")
         return store
-    if past:
-        say(f"{root} holds {len(ended)} of {spec.trials} trials already")
+    if past.suggestions:
+        say(f"{root} holds {n_ended} trials already")
     warm: list[PastTrial] = []
     for folder in spec.warm_start:
         found, sentence = warm_trials(Path(folder), spec)
         warm += found
         say(sentence)
+    mirror = (
+        StudyMirror(optuna_storage, f"{spec.name}-{manifest.sweep_id}", spec, say) if optuna_storage else None
+    )
     say("starting Ray" if address == "local" else f"joining the Ray cluster at {address!r}")
     _start_ray(address)
     try:
-        _fit(spec, root, past, warm, on_change)
+        searcher = ReplicatingSearcher(spec, past, mirror.add if mirror else lambda _: None, warm)
+        _fit(spec, root, searcher, past.ended, on_change, tensorboard=tensorboard)
     finally:
         ray.shutdown()
         shutil.rmtree(root / ".ray", ignore_errors=True)
     return store
 
 
-def past_trials(store: Store) -> list[PastTrial]:
-    """Return the trials of earlier runs, in the order in which they were suggested."""
-    return [
-        PastTrial(
-            trial_id=row["trial_id"],
-            suggestion=json.loads(row["suggestion_json"]),
-            status=row["status"],
-            measured=past_measured(row),
-        )
-        for row in store.latest_trials().sort("trial_id").collect().iter_rows(named=True)
-    ]
-
-
-def ended_trials(past: list[PastTrial], objectives: tuple[str, ...]) -> list[Ended]:
-    """Return the finished ones among the trials of earlier runs."""
-    return [
-        Ended(
-            trial_id=trial.trial_id,
-            status=trial.status,
-            objectives={name: trial.measured[name] for name in objectives if name in trial.measured},
-        )
-        for trial in past
-        if trial.finished
-    ]
+def past_trials(store: Store, objectives: tuple[str, ...]) -> Past:
+    """Return the trials of earlier runs, by name."""
+    ended: list[Ended] = []
+    cut_off: list[str] = []
+    suggestions = {}
+    for row in store.latest_trials().sort("trial_id").collect().iter_rows(named=True):
+        name: str = row["trial_id"]
+        status: Status = row["status"]
+        suggestions[split_name(name)[0]] = json.loads(row["suggestion_json"])
+        measured = past_measured(row)
+        if status == "running":
+            cut_off.append(name)
+        else:
+            whole = objective_values({"objectives": measured}, objectives) is not None
+            status = "failed" if status == "completed" and not whole else status
+            ended.append(Ended(trial_id=name, status=status, objectives=measured))
+    return Past(ended=tuple(ended), cut_off=tuple(cut_off), suggestions=suggestions)
 
 
 def _start_ray(address: str) -> None:
@@ -122,41 +130,30 @@ def _start_ray(address: str) -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
+    # A lost worker is in the trials table; its traceback says nothing about the trial.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
 def _fit(
     spec: SweepSpec,
     root: Path,
-    past: list[PastTrial],
-    warm: list[PastTrial],
+    searcher: ReplicatingSearcher,
+    ended: Sequence[Ended],
     on_change: Callable[[Standing], None],
+    *,
+    tensorboard: bool,
 ) -> None:
-    has_gpu = ray.cluster_resources().get("GPU", 0) > 0
-    cpu = spec.resources.cpu
-    gpu = (1.0 if has_gpu else 0.0) if spec.resources.gpu == "auto" else float(spec.resources.gpu)
-    plan = WorkerPlan(root=str(root), spec=spec.plain(), threads=max(1, int(cpu)), use_gpu=gpu > 0)
-
-    def epochs_max(suggestion: Suggestion) -> int:
-        return spec.trial_config(spec.space.settings(suggestion)).epochs
-
-    searcher = OptunaSearcher(
-        spec.space,
-        spec.objectives,
-        sampler=spec.sampler,
-        seed=spec.seed,
-        n_trials=spec.trials,
-        epochs_max=epochs_max,
-        limits=spec.limits,
-        start_with=spec.known_points,
-        past=past,
-        warm=warm,
+    cpu, there = spec.resources.cpu, ray.cluster_resources()
+    gpu = spec.resources.gpu_share(there.get("GPU", 0.0))
+    plan = WorkerPlan(
+        root=str(root), spec=spec.plain(), threads=max(1, int(cpu)), use_gpu=gpu > 0, tensorboard=tensorboard
     )
-    recorder = Recorder(spec, StoreWriter(root), ended_trials(past, spec.objectives), on_change)
+    recorder = Recorder(spec, StoreWriter(root), ended, on_change)
     scheduler = HalvingScheduler(
         spec.scheduler,
         spec.objectives,
         seed=spec.seed,
-        epochs_max=lambda suggested: epochs_max(suggested["suggestion"]),
+        epochs_max=lambda suggested: spec.budget(suggested["suggestion"]),
         on_decision=recorder.on_decision,
         recorded=recorded_vectors(Store(root), spec.objectives) if spec.rungs else {},
     )
@@ -166,28 +163,18 @@ def _fit(
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=-1,
-            max_concurrent_trials=spec.resources.concurrent or slots(ray.cluster_resources(), cpu, gpu),
+            max_concurrent_trials=spec.resources.slots(there.get("CPU", 0.0), there.get("GPU", 0.0)),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(root / ".ray"),
             callbacks=[recorder],
-            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+            failure_config=tune.FailureConfig(max_failures=spec.faults.max_failures),
             verbose=0,
         ),
     )
     tuner.fit()
-    if recorder.standing().ended < spec.trials:
+    if next_trial(spec, recorder.ended, recorder.running) is not Next.END:
         # Tune takes Ctrl-C for itself and returns as if it had finished.
         raise KeyboardInterrupt
-
-
-def slots(resources: dict[str, float], cpu: float, gpu: float) -> int:
-    """Return how many trials fit into a cluster at once, at least one.
-
-    >>> slots({"CPU": 8.0, "GPU": 2.0}, cpu=1, gpu=0.5)
-    4
-    """
-    fits = [resources.get(name, 0.0) / need for name, need in (("CPU", cpu), ("GPU", gpu)) if need > 0]
-    return max(1, int(min(fits) + 1e-9)) if fits else 1

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
     from optuna.study import Study
-    from optuna.trial import Trial
+    from optuna.trial import FrozenTrial, Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,8 @@ class OptunaSearcher(Searcher):
         self._space = space
         self._objectives = tuple(objectives)
         self._distributions = space.distributions()
-        made = make_sampler(sampler, seed, n_trials, conditional=space.conditional)
+        # A sampler that began anew would suggest the configs of the first run again.
+        made = make_sampler(sampler, seed + len(past), n_trials, conditional=space.conditional)
         self._study = _study(made, len(objectives))
         self._epochs_max = epochs_max
         self._limits = tuple(limits)
@@ -139,7 +140,7 @@ class OptunaSearcher(Searcher):
             trial.set_user_attr("values", values)
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
-            for name, excess in self._excess(measured).items():
+            for name, excess in excesses(self._limits, measured).items():
                 trial.set_constraint(name, excess)
             self._study.tell(trial, values)
 
@@ -161,28 +162,39 @@ class OptunaSearcher(Searcher):
         return trial
 
     def _add(self, trial: PastTrial) -> None:
-        from optuna.trial import TrialState, create_trial
-
-        if not trial.finished:
+        if trial.finished:
+            found = frozen_trial(trial, self._distributions, self._objectives, self._limits)
+            self._study.add_trial(found)
+        else:
             self._study.enqueue_trial(dict(trial.suggestion))
-            return
-        states = {"stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
-        state = states.get(trial.status, TrialState.COMPLETE)
-        done = state == TrialState.COMPLETE
-        values = [trial.measured[name] for name in self._objectives if name in trial.measured]
-        self._study.add_trial(
-            create_trial(
-                params=dict(trial.suggestion),
-                distributions={axis: self._distributions[axis] for axis in trial.suggestion},
-                values=values if done else None,
-                state=state,
-                constraints=self._excess(trial.measured) if done else {},
-                user_attrs={} if done else {"values": values},
-            )
-        )
 
-    def _excess(self, measured: Mapping[str, float]) -> dict[str, float]:
-        return {limit.name: limit.excess(measured) for limit in self._limits}
+
+def frozen_trial(
+    trial: PastTrial,
+    distributions: Mapping[str, "BaseDistribution"],
+    objectives: Sequence[str],
+    limits: Sequence[Limit],
+) -> "FrozenTrial":
+    """Return a trial in its final state as Optuna keeps it; one without full budget has its values aside."""
+    from optuna.trial import TrialState, create_trial
+
+    states = {"stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+    state = states.get(trial.status, TrialState.COMPLETE)
+    done = state == TrialState.COMPLETE
+    values = [trial.measured[name] for name in objectives if name in trial.measured]
+    return create_trial(
+        params=dict(trial.suggestion),
+        distributions={axis: distributions[axis] for axis in trial.suggestion},
+        values=values if done else None,
+        state=state,
+        constraints=excesses(limits, trial.measured) if done else {},
+        user_attrs={"trial_id": trial.trial_id} | ({} if done else {"values": values}),
+    )
+
+
+def excesses(limits: Sequence[Limit], measured: Mapping[str, float]) -> dict[str, float]:
+    """Return by how much each constraint is missed; at most 0 where it is kept."""
+    return {limit.name: limit.excess(measured) for limit in limits}
 
 
 def trial_name(number: int) -> str:

@@ -18,11 +18,11 @@ from search_spaces import Document, find, load_yaml, split_assignment, unknown_k
 from sweep.constraints import Limit, limit
 from sweep.errors import SpecError
 from sweep.parameters import Choice, Int, Parameter, StrictModel, middle, problem, problems_at
+from sweep.sections import FaultsSpec, ReplicatesSpec, ResourcesSpec
 from sweep.sentences import SETTINGS, sentence
 from sweep.space import Space, Suggestion
 from sweep.spec_parts import (
     DataSpec,
-    ResourcesSpec,
     SchedulerSpec,
     check_constraints,
     check_fixed,
@@ -33,6 +33,8 @@ from sweep.spec_parts import (
     setting,
 )
 
+FREE = ("name", "trials", "resources", "replicates", "faults", "keep")
+"""Keys that may change between two runs of one sweep: no trial's numbers depend on them."""
 MAX_GRID = 10**6
 """Points of the largest grid: their order is drawn at once."""
 
@@ -77,6 +79,12 @@ class SweepSpec(StrictModel):
     """Results folders of earlier sweeps, whose trials the sampler learns from."""
     resources: ResourcesSpec = ResourcesSpec()
     """What one trial takes of the machine."""
+    replicates: ReplicatesSpec = ReplicatesSpec()
+    """Which configs are trained with several seeds."""
+    faults: FaultsSpec = FaultsSpec()
+    """What a trial may do wrong before it is given up."""
+    keep: Literal["front", "all", "none"] = "front"
+    """Whose weights stay: those of configs on the front, of every completed trial, or of none."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -201,6 +209,10 @@ class SweepSpec(StrictModel):
         """Return the suggestions of `start_with`."""
         return [self.space.suggestion(self.space.complete(point)) for point in self.start_with]
 
+    def budget(self, suggestion: Suggestion) -> int:
+        """Return the full budget of a suggested trial, in epochs."""
+        return self.trial_config(self.space.settings(suggestion)).epochs
+
     def plain(self) -> dict[str, Any]:
         """Return the file's keys with every default filled in, fit for JSON and for `model_validate`."""
         plain = self.model_dump(mode="json")
@@ -213,7 +225,7 @@ class SweepSpec(StrictModel):
     def spec_hash(self) -> str:
         """Return a short hash of what decides a sweep's results: equal hashes may share a results folder.
 
-        Left out are `name` (a label), `trials` (more may follow) and `resources` (no number depends on them).
+        Left out are the keys of `FREE`: a label, how many trials there are, and how they are run.
         In it are what a trial's numbers depend on (data, constants with the defaults of `TrialConfig`,
         evaluation), what the sequence of trials depends on (search space, sampler, seed, objectives), and the
         reference point, so that a folder has one measure of progress. Keys that came later count only where
@@ -226,7 +238,7 @@ class SweepSpec(StrictModel):
             "warm_start": [],
         }
         plain = {k: v for k, v in self.plain().items() if not (k in later and v == later[k])}
-        content = {k: v for k, v in plain.items() if k not in ("name", "trials", "resources")}
+        content = {k: v for k, v in plain.items() if k not in FREE}
         constants = TrialConfig.from_dict(self.fixed).to_dict()
         content["fixed"] = {k: v for k, v in constants.items() if k not in self.search_space}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
@@ -248,7 +260,16 @@ def load_spec(path: str | Path, overrides: Mapping[str, str] | Sequence[str] = (
     if isinstance(overrides, Mapping):
         overrides = [f"{key}={value}" for key, value in overrides.items()]
     try:
-        document = reduce(Document.override, overrides, load_yaml(find(path)))
+        document = load_yaml(find(path))
+    except ConfigError as error:
+        raise SpecError(str(error)) from None
+    return spec_of(document, overrides)
+
+
+def spec_of(document: Document, overrides: Sequence[str]) -> SweepSpec:
+    """Return the sweep that a document describes; SpecError as for `load_spec`."""
+    try:
+        document = reduce(Document.override, overrides, document)
         return SweepSpec.model_validate(document.data)
     except ConfigError as error:
         raise SpecError(str(error)) from None
@@ -258,6 +279,8 @@ def load_spec(path: str | Path, overrides: Mapping[str, str] | Sequence[str] = (
         sections: dict[str, type[BaseModel]] = {
             "": SweepSpec,
             "resources": ResourcesSpec,
+            "replicates": ReplicatesSpec,
+            "faults": FaultsSpec,
             "scheduler": SchedulerSpec,
         }
         raise SpecError("\n".join(sentence(e, document, sections) for e in found[:3])) from None

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from mopoe.config import EvaluationConfig, TrialConfig
 from mopoe.data import entry, modalities
@@ -58,24 +58,6 @@ class DataSpec(StrictModel, extra="allow"):
     def modalities(self) -> tuple[str, ...]:
         """Return the names of the modalities, in the order of the bits of a subset mask."""
         return tuple(modality.name for modality in modalities(self.name, **self.options))
-
-
-def _gpu(value: Any) -> Any:
-    good = type(value) in (int, float) and (0 <= value <= 1 or (value > 1 and value % 1 == 0))
-    if value != "auto" and not good:
-        raise problem(f"gpu is {show(value)}, but must be auto, a share between 0 and 1, or a whole number")
-    return value
-
-
-class ResourcesSpec(StrictModel):
-    """What one trial takes of the machine."""
-
-    cpu: float = Field(1.0, gt=0)
-    """CPU cores per trial; shares are allowed."""
-    gpu: Annotated[Literal["auto"] | float, BeforeValidator(_gpu)] = "auto"
-    """GPUs per trial: a share of one, a whole number, or auto to let the sweep decide."""
-    concurrent: int | None = Field(None, ge=1)
-    """Trials at the same time; null for as many as fit."""
 
 
 class SchedulerSpec(StrictModel):

@@ -1,12 +1,14 @@
 """`mopoe.train` as a Ray Tune function trainable: runs in a worker, writes the wide tables itself.
 
-Ray carries only a few numbers per epoch. A trial that diverges or raises reports its reason and ends; only a
-lost worker is a failure in Ray's eyes, and then the trial goes on from its last checkpoint.
+Ray carries only a few numbers per epoch. A trial that diverges reports its reason and ends; one that raises
+goes on here from its last checkpoint until it has failed too often; only a lost worker fails in Ray's eyes.
 """
 
 import contextlib
 import functools
+import gc
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -19,8 +21,12 @@ from mopoe.data.registry import Option
 from mopoe.errors import DataError, MopoeError
 from mopoe.functions import also_import_from
 from mopoe.records import EpochReport, Evaluation
+from sweep.dashboards import write_epoch
+from sweep.errors import StoreError, TrialTimeError
+from sweep.outcome import suggested_config
 from sweep.spec import SweepSpec
 from sweep.store.write import StoreWriter
+from sweep.watchdog import watched
 
 if TYPE_CHECKING:
     from mopoe.data.container import MultimodalData
@@ -42,6 +48,8 @@ class WorkerPlan:
     """Threads of torch per trial."""
     use_gpu: bool
     """Whether trials have been given a GPU."""
+    tensorboard: bool = False
+    """Whether trials write their epochs for TensorBoard, too."""
     folder: str = field(default_factory=os.getcwd)
     """Where the sweep was started: relative paths begin, and modules of your own are found, there."""
 
@@ -92,23 +100,61 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
     spec = SweepSpec.model_validate(plan.spec)
     device = "cuda" if plan.use_gpu and torch.cuda.is_available() else "cpu"
     where = {"device": device_name(device), "host": socket.gethostname()}
-    root = Path(plan.root)
-    reports = ReportWriter(StoreWriter(root), suggested["trial_id"], 0, spec.modalities)
+    root, name = Path(plan.root), suggested["trial_id"]
+    reports = ReportWriter(StoreWriter(root), name, 0, spec.modalities)
+    log = None
+    if plan.tensorboard:
+        from tensorboardX import SummaryWriter
 
-    def on_report(report: EpochReport) -> bool:
-        written = reports.add(report)
-        tune.report({**where, **report_to_ray(report.epoch, report.evaluation)})
-        return written
+        log = SummaryWriter(str(root / "tensorboard" / name))
+    minutes = spec.faults.trial_minutes
+    began = time.monotonic()
 
-    try:
-        config = spec.trial_config(spec.space.settings(suggested["suggestion"]))
-        checkpoint = checkpoint_path(root, suggested["trial_id"])
-        measured = run_trial(spec, config, on_report, checkpoint=checkpoint, device=device)
+    def attempt() -> None:
+        reset_clock()
+        config = suggested_config(spec, suggested)
+
+        def on_report(report: EpochReport) -> bool:
+            written = reports.add(report)
+            if log is not None:
+                write_epoch(log, report)
+            tune.report({**where, **report_to_ray(report.epoch, report.evaluation)})
+            reset_clock()
+            if minutes and report.epoch < config.epochs and time.monotonic() - began > 60 * minutes:
+                ran = f"{report.epoch} of {config.epochs} epochs"
+                raise TrialTimeError(f"it took longer than faults.trial_minutes ({minutes:g}) for {ran}")
+            return written
+
+        measured = run_trial(spec, config, on_report, checkpoint=checkpoint_path(root, name), device=device)
         if measured is not None:
             tune.report({**where, **report_to_ray(config.epochs, measured)})
-    except Exception as error:  # noqa: BLE001 - whatever a user's network raises ends this trial, not the sweep
-        reports.flush()
-        tune.report({**where, "failure": failure_text(error)})
+
+    with watched(watch_path(root, name), minutes and 60 * minutes) as reset_clock:
+        failure = failure_of(attempt, spec.faults.max_failures, clean_up=reports.flush)
+    if log is not None:
+        log.close()
+    if failure is not None:
+        tune.report({**where, "failure": failure})
+
+
+def failure_of(attempt: Callable[[], None], max_failures: int, clean_up: Callable[[], None]) -> str | None:
+    """Call `attempt` until it succeeds or has failed too often; return the last reason, or None."""
+    import torch
+
+    for failures in range(max_failures + 1):
+        try:
+            attempt()
+        except Exception as error:  # noqa: BLE001 - whatever a user's network raises ends this trial, not the sweep
+            clean_up()
+            text, again = failure_text(error), failures < max_failures and may_pass(error)
+        else:
+            return None
+        if not again:
+            return text
+        # Outside of the handler, so that the error's frames hold no tensor any more.
+        gc.collect()
+        torch.cuda.empty_cache()
+    return None
 
 
 def run_trial(
@@ -178,7 +224,25 @@ def report_to_ray(epoch: int, evaluation: Evaluation | None) -> dict[str, Any]:
     return found
 
 
+def watch_path(root: Path, trial_id: str) -> Path:
+    """Return the file in which a worker that hung leaves where."""
+    return root / "checkpoints" / f".{trial_id}.watch"
+
+
+def may_pass(error: Exception) -> bool:
+    """Return whether a second try may do better; the same settings and data give the same numbers again."""
+    return isinstance(error, StoreError) or not isinstance(error, MopoeError)
+
+
 def failure_text(error: BaseException) -> str:
-    """Return the reason of a failure as one line."""
+    """Return the reason of a failure as one line.
+
+    >>> failure_text(RuntimeError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has ..."))
+    'out of memory (tried to allocate 2.50 GiB); lower batch_size, latent_dim or channels, or raise resources'
+    """
     text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or re.search(r"out of memory|can't allocate memory", text):
+        size = re.search(r"allocate (\d[\d.]* ?\w+)", text)
+        tried = f" (tried to allocate {size[1]})" if size else ""
+        return f"out of memory{tried}; lower batch_size, latent_dim or channels, or raise resources"
     return text if isinstance(error, MopoeError) and text else f"{type(error).__name__}: {text}"

@@ -43,7 +43,7 @@ SAMPLERS = "tpe, gp, nsga2, nsga3, random, qmc, grid"
 KINDS = "uniform, log_uniform, int, choice, simplex"
 TOP = (
     "name, data, trials, seed, sampler, objectives, reference_point, search_space, fixed, "
-    "evaluation, scheduler, constraints, start_with, warm_start, resources"
+    "evaluation, scheduler, constraints, start_with, warm_start, resources, replicates, faults, keep"
 )
 EVALUATION = (
     "split, every, coherence_samples, joint_samples, likelihood_samples, importance_samples, pictures, seed"

@@ -57,7 +57,8 @@ def by_config(usable: pl.DataFrame, objectives: Sequence[Objective]) -> pl.DataF
     ]
     replaced = {prefix + o.name for o in objectives for prefix in (OBJECTIVE, STDERR)}
     rest = [pl.col(c).first() for c in usable.columns if c not in replaced | {"config_id"}]
-    ordered = usable.sort("seed", "trial_id")
+    # A config that was suggested twice has the same numbers with the same seed.
+    ordered = usable.sort("seed", "trial_id").unique(["config_id", "seed"], keep="first", maintain_order=True)
     grouped = ordered.group_by("config_id", maintain_order=True)
     return grouped.agg(*rest, pl.len().alias("seeds"), *means, *errors)
 

@@ -141,6 +141,8 @@ class Manifest:
     """Revision of the source tree, where there was one."""
     classifier_accuracy: Mapping[str, float] = field(default_factory=dict)
     """Held-out accuracy of the classifier that judges coherence, by modality."""
+    allowed_changes: tuple[str, ...] = ()
+    """What was changed between two runs of the sweep although trials depend on it, as sentences."""
 
     def to_json(self) -> str:
         """Return the text of `sweep.json`."""
@@ -160,6 +162,8 @@ class Manifest:
                 raise StoreError(newer_schema(path, newest))
             found["objectives"] = tuple(Objective(**o) for o in found["objectives"])
             found["modalities"] = tuple(found["modalities"])
+            # Files of earlier releases have no such key.
+            found["allowed_changes"] = tuple(found.get("allowed_changes", ()))
             return cls(**{f.name: found[f.name] for f in fields(cls)})
         except KeyError as error:
             raise StoreError(f"{path} is damaged: it has no {error.args[0]!r}") from error

@@ -54,7 +54,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 def test_help_names_every_command(sweep):
     """A user without arguments sees what there is."""
     _, out, _ = sweep("--help")
-    for command in ("run", "trial", "report", "samples", "show-config"):
+    for command in ("run", "resume", "extend", "trial", "report", "samples", "show-config"):
         assert command in out
 
 
@@ -126,6 +126,10 @@ def test_show_config_fills_in_every_default_and_reads_back(sweep, sweep_file, tm
         (["trial", "{file}", "--resume", "--out", "{dir}/none"], "leave out --resume to start it"),
         (["trial", "{file}", "--out", "{file}"], "is a file, but results need a folder"),
         (["report", "{dir}/none"], "none"),
+        (["resume", "{dir}/none"], "there is no results folder"),
+        (["extend", "{dir}", "--trials", "2"], "is no results folder: it holds no sweep.json"),
+        (["resume", "{trained}"], "a sweep and single trials do not share a folder"),
+        (["resume", "{trained}", "-o", "trials=0"], "'trials=0': trials is 0, but must be at least 1"),
         (["report", "{dir}"], "sweep.json"),
         (["samples", "{dir}"], "sweep.json"),
         (["samples", "{trained}", "--trial", "t9"], "holds no checkpoint of trial 't9'; there are: "),

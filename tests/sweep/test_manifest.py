@@ -1,9 +1,11 @@
 """Whose a results folder is, and what its manifest says."""
 
+import json
+
 import pytest
 
-from sweep.errors import StoreError
-from sweep.manifest import PACKAGES, difference, enter, open_folder
+from sweep.errors import SpecError, StoreError
+from sweep.manifest import PACKAGES, differences, enter, open_folder, stored_spec
 from sweep.spec import load_spec
 
 
@@ -39,7 +41,7 @@ def test_another_sweep_is_refused_with_the_difference(tmp_path, sweep_file):
     assert str(caught.value) == (
         f"{root} holds the results of another sweep: "
         "evaluation.importance_samples was 31 there and is 62 here; "
-        "choose another folder with --out"
+        "choose another folder with --out, or go on here with --allow-changed evaluation.importance_samples"
     )
     assert (root / "sweep.json").read_bytes() == before
 
@@ -61,7 +63,69 @@ def test_foreign_folders_and_files_are_refused(tmp_path, sweep_file):
         open_folder(sweep_file, spec, spec.spec_hash)
 
 
-def test_difference_names_keys_that_came_or_went():
-    """A key on one side only counts as absent on the other."""
-    assert difference({"a": {"x": 1}}, {"a": {"x": 1, "y": 2}}) == "a.y was absent there and is 2 here"
-    assert difference({"trials": 1, "b": 1}, {"trials": 2, "b": 2}) == "b was 1 there and is 2 here"
+def test_differences_are_by_key_and_leave_out_what_may_change():
+    """A key on one side only is absent on the other; labels, numbers of trials and resources do not count."""
+    assert differences({"a": {"x": 1}}, {"a": {"x": 1, "y": 2}}) == {"a.y": ("absent", 2)}
+    assert differences({"trials": 1, "b": 1, "keep": "all"}, {"trials": 2, "b": 2}) == {"b": (1, 2)}
+
+
+@pytest.mark.parametrize("key", ["evaluation", "evaluation.importance_samples"])
+def test_an_allowed_change_goes_on_and_is_recorded(tmp_path, sweep_file, key):
+    """The key or its section allows it; the manifest has the new spec and a sentence on what changed."""
+    root = tmp_path / "r"
+    spec = load_spec(sweep_file)
+    first = enter(root, spec, spec.spec_hash, {"m0": 0.9})
+    other = load_spec(sweep_file, ["evaluation.importance_samples=62"])
+    found = enter(root, other, other.spec_hash, {}, [key])
+    assert (found.sweep_id, found.classifier_accuracy) == (first.sweep_id, {"m0": 0.9})
+    assert [c.partition(": ")[2] for c in found.allowed_changes] == [
+        "evaluation.importance_samples was 31 there and is 62 here"
+    ]
+    assert stored_spec(root) == other
+    assert enter(root, other, other.spec_hash, {}).allowed_changes == found.allowed_changes
+
+
+@pytest.mark.parametrize(
+    ("change", "allowed"),
+    [
+        ("evaluation.importance_samples=62", ["evaluation.importance"]),
+        ("evaluation.importance_samples=62", ["fixed"]),
+        ("data.seed=3", ["data"]),
+        ("search_space.beta.high=5", ["search_space.beta"]),
+    ],
+)
+def test_only_what_is_allowed_may_change_and_not_everything_is(tmp_path, sweep_file, change, allowed):
+    """Another key allows nothing; data, objectives and search space never change within a folder."""
+    spec = load_spec(sweep_file)
+    enter(tmp_path / "r", spec, spec.spec_hash, {})
+    other = load_spec(sweep_file, [change])
+    with pytest.raises(StoreError, match=r"was .* there and is .* here; choose another folder") as caught:
+        enter(tmp_path / "r", other, other.spec_hash, {}, allowed)
+    fixed = change.startswith(("data", "search_space"))
+    assert ("--allow-changed" in str(caught.value)) is not fixed
+
+
+def test_the_stored_spec_is_that_of_the_last_run(tmp_path, sweep_file):
+    """More trials are remembered, so that a sweep goes on from its folder alone; overrides count above."""
+    root = tmp_path / "r"
+    for overrides in ([], ["trials=9", "faults.max_failures=0"]):
+        spec = load_spec(sweep_file, overrides)
+        enter(root, spec, spec.spec_hash, {})
+    assert stored_spec(root) == spec
+    assert stored_spec(root, ["trials=11"]).trials == 11
+    with pytest.raises(SpecError, match=r"'trial=1': unknown key 'trial'; did you mean 'trials'\?"):
+        stored_spec(root, ["trial=1"])
+
+
+def test_a_folder_of_an_earlier_release_is_the_same_sweep(tmp_path, sweep_file):
+    """A spec without keys that have come since, and a hash that did not know them, differ in nothing."""
+    root = tmp_path / "r"
+    spec = load_spec(sweep_file)
+    enter(root, spec, spec.spec_hash, {})
+    plain = json.loads((root / "sweep.json").read_text())
+    for key in ("replicates", "faults", "keep"):
+        del plain["spec"][key]
+    del plain["allowed_changes"]
+    plain["spec_hash"] = "0123456789ab"
+    (root / "sweep.json").write_text(json.dumps(plain))
+    assert enter(root, spec, spec.spec_hash, {}).spec_hash == spec.spec_hash

@@ -85,7 +85,7 @@ def test_a_sweep_knows_options_and_modalities_of_the_users_function(own: str) ->
     """Defaults of the signature are filled in, the number of modalities is that of the options; one call."""
     spec = load_spec("own.yaml", ["data.size=3"])
     assert spec.modalities == ("m0", "m1", "m2")
-    assert spec.space.n_modalities == 3
+    assert spec.n_modalities == 3
     assert spec.plain()["data"] == {"name": f"{own}:load", "n": 40, "word": "a", "size": 3}
     assert sys.modules[own].calls == [(40, "a", 3)]
 
@@ -182,10 +182,8 @@ def test_an_entry_point_is_a_data_set_by_a_short_name(
     assert (spec.data.name, spec.modalities) == ("mine", ("m0", "m1"))
     assert run(monkeypatch, "data", "list") == 0
     assert (
-        "mine        its modalities are known once it is loaded\n"
-        "            n: required; a whole number\n"
-        "            word: a unless given\n"
-        "            size: 2 unless given\n"
+        "mine                  its modalities are known once it is loaded\n"
+        f"{'':22}n: required; a whole number\n{'':22}word: a unless given\n{'':22}size: 2 unless given\n"
     ) in capsys.readouterr().out
 
 
@@ -196,5 +194,8 @@ def test_an_entry_point_that_cannot_be_imported_spoils_no_list(
     install("nowhere_at_all:load")
     assert run(monkeypatch, "data", "list") == 0
     out = capsys.readouterr().out
-    assert "mine        data set 'mine' cannot be imported (ModuleNotFoundError: No module named" in out
-    assert "polymnist   m0" in out
+    assert (
+        "mine                  data set 'mine' cannot be imported (ModuleNotFoundError: No module named"
+        in out
+    )
+    assert "polymnist             m0" in out

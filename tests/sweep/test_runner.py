@@ -1,27 +1,33 @@
 """Whole sweeps on a local Ray: what ends in the store, whatever happens on the way."""
 
+import contextlib
 import json
+import random
 import signal
 import subprocess
 import sys
 import time
 
 import moocore
+import optuna
 import polars as pl
 import pytest
 
+from sweep.cli import app
+from sweep.dashboards import open_storage
+from sweep.manifest import stored_spec
 from sweep.outcome import Standing
-from sweep.runner import ended_trials, past_trials, run_sweep, slots
+from sweep.runner import past_trials, run_sweep
 from sweep.spec import load_spec
 from sweep.store.read import open_store
 
 pytestmark = pytest.mark.ray
 
 
-def run(path, root, *overrides):
+def run(path, root, *overrides, **options):
     """Run a sweep; return what it said and how it stood."""
     said, standings = [], []
-    run_sweep(load_spec(path, overrides), root, say=said.append, on_change=standings.append)
+    run_sweep(load_spec(path, overrides), root, say=said.append, on_change=standings.append, **options)
     return said, standings
 
 
@@ -35,7 +41,7 @@ def finished(tmp_path_factory, tiny_sweep):
         text.replace("search_space:", "search_space:\n  lr: {type: choice, values: [0.001, 1.0e+30]}")
     )
     root = folder / "results"
-    said, standings = run(path, root)
+    said, standings = run(path, root, optuna_storage=str(folder / "study.log"))
     return path, root, said, standings
 
 
@@ -78,6 +84,19 @@ def test_the_last_standing_is_that_of_the_tables(finished):
     assert last.epochs_left == 0
 
 
+def test_the_study_is_told_what_the_tables_say(finished):
+    """Each completed trial is COMPLETE with its objectives, in the study on disk too; the others are FAIL."""
+    _, root, _, _ = finished
+    storage = open_storage(str(root.parent / "study.log"))
+    (name,) = optuna.get_all_study_names(storage)
+    told = {t.user_attrs["trial_id"]: t for t in optuna.load_study(study_name=name, storage=storage).trials}
+    for row in open_store(root).latest_trials().collect().iter_rows(named=True):
+        completed = row["status"] == "completed"
+        measured = [row["o_conditional_coherence"], row["o_log_likelihood"]]
+        assert told[row["trial_id"]].state.name == ("COMPLETE" if completed else "FAIL")
+        assert told[row["trial_id"]].values == (measured if completed else None)
+
+
 def test_weights_are_kept_for_the_front_only(finished):
     """One checkpoint for each trial on the front, and nothing of Ray's is left in the folder."""
     _, root, _, standings = finished
@@ -86,18 +105,69 @@ def test_weights_are_kept_for_the_front_only(finished):
     assert not (root / ".ray").exists()
 
 
-def test_running_again_runs_only_what_is_missing(finished):
-    """The same file again does nothing; with more trials only the new ones run, under new names."""
+def test_running_again_runs_only_what_is_missing(finished, monkeypatch, capsys):
+    """The same file again does nothing; `sweep extend` runs new trials only, under new names."""
     path, root, _, _ = finished
     before = {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")}
+    configs = set(open_store(root).trials().collect()["config_id"])
     said, standings = run(path, root)
     assert said[-1] == f"{root} holds all 5 trials already"
     assert standings == []
-    said, standings = run(path, root, "trials=6")
-    assert f"{root} holds 5 of 6 trials already" in said
+    monkeypatch.setattr("sys.argv", ["sweep", "extend", str(root), "--trials", "1"])
+    app(standalone_mode=False)
+    assert f"{root} holds 5 of 6 trials already" in capsys.readouterr().out
     trials = open_store(root).trials().collect()
     assert sorted(trials["trial_id"]) == [f"t{i:04}" for i in range(6)]
+    assert len(set(trials["config_id"]) - configs) == 1
     assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert stored_spec(root).trials == 6
+
+
+def check_killed_and_resumed(root, sweep_file, moments, trials):
+    """Run a sweep, kill its driver at these moments, and go on to the end; return what had ended by then.
+
+    A moment is whether to wait for one more trial to complete, and then how many seconds more.
+    """
+    command = [sys.executable, "-c", "from sweep.cli import main; main()"]
+    options = ["-o", f"trials={trials}", "-o", "fixed.epochs=4"]
+    arguments = ["run", str(sweep_file), "--out", str(root), *options]
+    ended = {}
+    for progress, seconds in moments:
+        before = len(list(root.glob("trials/*-completed-*")))
+        driver = subprocess.Popen(
+            [*command, *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not (root / "sweep.json").exists():
+            time.sleep(0.1)
+        while progress and driver.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+            if len(list(root.glob("trials/*-completed-*"))) > before:
+                break
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            driver.wait(seconds)
+        driver.kill()
+        driver.wait()
+        arguments = ["resume", str(root)]
+        now = {row["trial_id"]: row for row in open_store(root).trials().collect().iter_rows(named=True)}
+        # What had ended is there still, unchanged: its time of end as well.
+        assert ended.items() <= now.items()
+        ended = {name: row for name, row in now.items() if row["status"] != "running"}
+    done = subprocess.run([*command, "resume", root], capture_output=True, text=True, check=True)
+    assert not ended or f"{root} holds {len(ended)} of {trials} trials already" in done.stdout
+    store = open_store(root)
+    found = store.trials().collect()
+    assert sorted(found["trial_id"]) == [f"t{i:04}" for i in range(trials)]
+    assert set(found["status"]) == {"completed"}
+    assert ended.items() <= {row["trial_id"]: row for row in found.iter_rows(named=True)}.items()
+    epochs = store.epochs().collect()
+    assert epochs.height == epochs.unique(["trial_id", "epoch"]).height == 4 * trials
+    assert len(list((root / "trials").glob("*-completed-*"))) == trials
+    assert found["config_id"].n_unique() == trials
+    return ended
 
 
 def test_a_sweep_that_stops_early_and_its_continuation(tmp_path, tiny_sweep):
@@ -130,24 +200,15 @@ def test_a_sweep_that_stops_early_and_its_continuation(tmp_path, tiny_sweep):
 
 def test_a_killed_sweep_goes_on(tmp_path, sweep_file):
     """SIGKILL in mid sweep loses no finished trial; the next run ends with the full number, none twice."""
-    root = tmp_path / "r"
-    command = [sys.executable, "-c", "from sweep.cli import main; main()"]
-    arguments = ["run", str(sweep_file), "--out", str(root), "-o", "fixed.epochs=6"]
-    first = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(root.glob("trials/*-completed-*.parquet")):
-        time.sleep(0.1)
-    first.kill()
-    first.wait()
-    done = open_store(root).latest_trials().filter(pl.col("status") == "completed").collect()
-    assert 1 <= done.height < 3
-    said, _ = run(sweep_file, root, "fixed.epochs=6")
-    assert f"{root} holds {done.height} of 3 trials already" in said
-    trials = open_store(root).trials().collect().sort("trial_id")
-    assert trials["trial_id"].to_list() == ["t0000", "t0001", "t0002"]
-    assert trials["status"].to_list() == ["completed"] * 3
-    again = trials.filter(pl.col("trial_id").is_in(done["trial_id"].to_list()))
-    assert again["ended_at"].to_list() == done.sort("trial_id")["ended_at"].to_list()
+    assert check_killed_and_resumed(tmp_path / "r", sweep_file, [(True, 0.5)], trials=3)
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_twenty_times_goes_on(tmp_path, sweep_file):
+    """At random moments, from the start of Ray on: nothing is lost, run twice or written twice."""
+    rng = random.Random(0)
+    moments = [(rng.random() < 0.7, rng.uniform(0, 10)) for _ in range(20)]
+    assert len(check_killed_and_resumed(tmp_path / "r", sweep_file, moments, trials=40)) >= 10
 
 
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path, sweep_file):
@@ -162,7 +223,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path, sweep_file):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"To go on: sweep run {sweep_file} --out {root} -o trials=50" in err
+    assert f"To go on: sweep resume {root}" in err
     assert "Traceback" not in err
     trials = open_store(root).latest_trials().collect()
     assert 1 <= trials.filter(status="completed").height < 50
@@ -170,35 +231,16 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path, sweep_file):
 
 
 def test_past_trials_carry_what_the_study_needs(finished):
-    """Suggestions come back as asked; failed trials have no values."""
-    _, root, _, _ = finished
-    store = open_store(root)
-    spec = load_spec(finished[0])
-    past = past_trials(store)
-    rows = {r["trial_id"]: r for r in store.latest_trials().collect().iter_rows(named=True)}
-    assert [p.trial_id for p in past] == sorted(rows)
-    for trial in past:
+    """Suggestions come back as asked, by config; every trial that ended has its status and measurements."""
+    path, root, _, _ = finished
+    past = past_trials(open_store(root), load_spec(path).objectives)
+    rows = {r["trial_id"]: r for r in open_store(root).latest_trials().collect().iter_rows(named=True)}
+    assert [trial.trial_id for trial in past.ended] == sorted(rows) == sorted(past.suggestions)
+    assert past.cut_off == ()
+    for trial in past.ended:
         row = rows[trial.trial_id]
-        assert trial.finished
-        assert dict(trial.suggestion) == json.loads(row["suggestion_json"])
         assert trial.status == row["status"]
+        assert past.suggestions[trial.trial_id] == json.loads(row["suggestion_json"])
         if row["status"] == "completed":
-            assert trial.measured["log_likelihood"] == row["o_log_likelihood"]
-            assert trial.measured["parameters"] == row["n_parameters"] > 1000
-    ended = {e.trial_id: e.status for e in ended_trials(past, spec.objectives)}
-    assert ended == {trial_id: row["status"] for trial_id, row in rows.items()}
-
-
-@pytest.mark.parametrize(
-    ("resources", "cpu", "gpu", "expected"),
-    [
-        ({"CPU": 2.0}, 1, 0, 2),
-        ({"CPU": 2.0}, 0.5, 0, 4),
-        ({"CPU": 16.0, "GPU": 2.0}, 1, 0.25, 8),
-        ({"CPU": 1.0}, 4, 0, 1),
-        ({"CPU": 4.0}, 1, 1, 1),
-    ],
-)
-def test_slots(resources, cpu, gpu, expected):
-    """As many trials as the scarcest resource allows, and one even if none fits yet."""
-    assert slots(resources, cpu, gpu) == expected
+            assert trial.objectives["log_likelihood"] == row["o_log_likelihood"]
+            assert trial.objectives["parameters"] == row["n_parameters"] > 1000

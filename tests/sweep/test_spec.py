@@ -15,9 +15,10 @@ from mopoe.config import EvaluationConfig, TrialConfig
 from mopoe.errors import ConfigError
 from sweep.errors import SpecError
 from sweep.parameters import Choice, Int, LogUniform, Simplex, Uniform
+from sweep.sections import ResourcesSpec
 from sweep.space import Space
 from sweep.spec import SweepSpec, load_spec, trial_config_for
-from sweep.spec_parts import DataSpec, ResourcesSpec
+from sweep.spec_parts import DataSpec
 
 
 def test_a_full_file(load):

@@ -1,6 +1,7 @@
 """The worker's side: when reports reach the disk, and what a failure says."""
 
 import pytest
+import torch
 
 from mopoe.errors import DivergedError
 from sweep.spec import load_spec
@@ -9,6 +10,7 @@ from sweep.store.write import StoreWriter
 from sweep.trainable import ReportWriter, WorkerPlan, failure_text, report_to_ray, run_suggestion
 
 NAMES = ("m0", "m1", "m2")
+LESS = "lower batch_size, latent_dim or channels, or raise resources"
 
 
 def test_reports_gather_until_it_is_time(make_report, make_manifest, tmp_path, monkeypatch):
@@ -51,8 +53,16 @@ def test_ray_gets_few_numbers(make_evaluation):
             DivergedError("the loss is not finite at step 3 (epoch 1)"),
             "the loss is not finite at step 3 (epoch 1)",
         ),
-        (RuntimeError("CUDA out of memory.\n  Tried"), "RuntimeError: CUDA out of memory. Tried"),
-        (MemoryError(), "MemoryError: "),
+        (RuntimeError("no such\n  layer"), "RuntimeError: no such layer"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total"),
+            f"out of memory (tried to allocate 2.50 GiB); {LESS}",
+        ),
+        (MemoryError(), f"out of memory; {LESS}"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 80 bytes."),
+            f"out of memory (tried to allocate 80 bytes); {LESS}",
+        ),
     ],
 )
 def test_a_failure_is_one_line(error, text):
@@ -64,9 +74,10 @@ def test_whatever_a_trial_raises_is_reported(sweep_file, tmp_path, monkeypatch):
     """An error of any kind reaches the driver as the trial's reason, and the worker lives on."""
 
     def broken(*arguments, **options):
+        tries.append(1)
         raise KeyError("no such layer")
 
-    sent = []
+    sent, tries = [], []
     monkeypatch.setattr("sweep.trainable.run_trial", broken)
     monkeypatch.setattr("ray.tune.report", sent.append)
     spec = load_spec(sweep_file)
@@ -75,6 +86,7 @@ def test_whatever_a_trial_raises_is_reported(sweep_file, tmp_path, monkeypatch):
     run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
     assert [report["failure"] for report in sent] == ["KeyError: 'no such layer'"]
     assert sent[0]["device"] == "cpu"
+    assert len(tries) == 1 + spec.faults.max_failures == 3
 
 
 def test_a_trial_that_was_finished_but_not_recorded_is_measured_again(sweep_file, tmp_path, monkeypatch):
