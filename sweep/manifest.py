@@ -60,7 +60,9 @@ def difference(was: Mapping[str, object], now: Mapping[str, object]) -> str:
     return "a sweep and single trials do not share a folder"
 
 
-def new_manifest(spec: SweepSpec, spec_hash: str, classifier_accuracy: Mapping[str, float]) -> Manifest:
+def new_manifest(
+    spec: SweepSpec, spec_hash: str, classifier_accuracy: Mapping[str, float], classifier_hash: str | None
+) -> Manifest:
     """Return the manifest of a sweep that begins now."""
     return Manifest(
         sweep_id=uuid4().hex[:12],
@@ -75,14 +77,21 @@ def new_manifest(spec: SweepSpec, spec_hash: str, classifier_accuracy: Mapping[s
         versions={name: version(name) for name in PACKAGES},
         git_revision=git_revision(),
         classifier_accuracy=dict(classifier_accuracy),
+        classifier_hash=classifier_hash,
     )
 
 
-def enter(root: Path, spec: SweepSpec, spec_hash: str, classifier_accuracy: Mapping[str, float]) -> Manifest:
+def enter(
+    root: Path,
+    spec: SweepSpec,
+    spec_hash: str,
+    classifier_accuracy: Mapping[str, float],
+    classifier_hash: str | None = None,
+) -> Manifest:
     """Return the folder's manifest, after writing one if the folder is new."""
     found = open_folder(root, spec, spec_hash)
     if found is None:
-        found = new_manifest(spec, spec_hash, classifier_accuracy)
+        found = new_manifest(spec, spec_hash, classifier_accuracy, classifier_hash)
         StoreWriter(root).write_manifest(found)
     return found
 

@@ -53,7 +53,7 @@ def run_sweep(
     open_folder(root, spec, spec.spec_hash)
     say(f"data set {spec.data.name!r} and its classifiers")
     _, classifiers = materials(spec)
-    enter(root, spec, spec.spec_hash, classifiers.accuracy)
+    enter(root, spec, spec.spec_hash, classifiers.accuracy, classifiers.hash)
     store = Store(root)
     past = past_trials(store, spec.objectives)
     ended = [p for p in past if p.finished]

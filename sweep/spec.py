@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from mopoe.config import EvaluationConfig, TrialConfig
+from mopoe.config import EvaluationConfig, Extra, RungConfig, TrialConfig
 from mopoe.data.registry import entry
 from mopoe.errors import ConfigError
 from mopoe.records import OBJECTIVES
@@ -103,11 +103,33 @@ def _fixed(values: Mapping[str, Any]) -> Mapping[str, Any]:
 def _evaluation(given: Any) -> Any:
     if not isinstance(given, dict):
         return given
-    values = _like(given, {f.name: f.default for f in fields(EvaluationConfig)})
-    for name, value in values.items():
-        with problems_at(name):
-            EvaluationConfig(**{name: value})
+    values = _amounts(given, EvaluationConfig)
+    if isinstance(values["at_rungs"], dict):
+        values["at_rungs"] = RungConfig(**_amounts(values["at_rungs"], RungConfig, "at_rungs"))
     return EvaluationConfig(**values)
+
+
+def _amounts(
+    given: Mapping[Any, Any], kind: type[EvaluationConfig] | type[RungConfig], *at: str
+) -> dict[str, Any]:
+    """Return a section of amounts with its defaults filled in, every value checked where it stands."""
+    defaults = {f.name: f.default for f in fields(kind)}
+    values = _like(given, {k: {} if isinstance(v, RungConfig) else v for k, v in defaults.items()}, *at)
+    for i, name in enumerate(values.get("extras", ())):
+        if name not in get_args(Extra):
+            raise problem(
+                f"unknown extra {show(name)}; {did_you_mean(str(name), get_args(Extra))}", "extras", i
+            )
+    for i, size in enumerate(values["subset_sizes"]):
+        if type(size) is not int or size < 1:
+            raise problem(
+                f"a size is {show(size)}, but must be a whole number of at least 1", *at, "subset_sizes", i
+            )
+    for name, value in values.items():
+        if name != "at_rungs":
+            with problems_at(*at, name):
+                kind(**{name: value})
+    return values
 
 
 class SweepSpec(StrictModel):
@@ -156,6 +178,18 @@ class SweepSpec(StrictModel):
         for i, weights in enumerate(searched.values if isinstance(searched, Choice) else ()):
             with problems_at("search_space", "subset_weights", "values", i):
                 mixture_weights(weights, self.n_modalities)
+        for at, sizes in (
+            ((), self.evaluation.subset_sizes),
+            (("at_rungs",), self.evaluation.at_rungs.subset_sizes),
+        ):
+            if sizes and not (max(sizes) <= self.n_modalities and min(sizes) < max(2, self.n_modalities)):
+                raise problem(
+                    f"subset_sizes is {list(sizes)}, but must hold sizes from 1 to {self.n_modalities}, "
+                    "one of them smaller, so that a target is left",
+                    "evaluation",
+                    *at,
+                    "subset_sizes",
+                )
         self._check_together()
         return self
 
@@ -254,15 +288,18 @@ def trial_config_for(spec: SweepSpec, assignments: Sequence[str]) -> TrialConfig
         raise SpecError(str(error)) from None
 
 
-def _like(values: Mapping[Any, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the defaults with these values above them, each of its default's type."""
+def _like(values: Mapping[Any, Any], defaults: Mapping[str, Any], *at: str) -> dict[str, Any]:
+    """Return the defaults with these values above them, each of its default's type; lists become tuples."""
+    found = dict(defaults)
     for name, value in values.items():
         if name not in defaults:
-            raise problem(unknown_key(name, defaults), name)
-        if type(value) is not type(defaults[name]):
-            must = _MUST["int_type" if isinstance(defaults[name], int) else "string_type"]
-            raise problem(f"{name} is {show(value)}, but must be {must}", name)
-    return {**defaults, **values}
+            raise problem(unknown_key(name, defaults), *at, name)
+        kind = type(defaults[name])
+        found[name] = tuple(value) if kind is tuple and isinstance(value, list) else value
+        if type(found[name]) is not kind:
+            must = {int: "int_type", str: "string_type", tuple: "tuple_type", dict: "dict_type"}[kind]
+            raise problem(f"{name} is {show(value)}, but must be {_MUST[must]}", *at, name)
+    return found
 
 
 def _setting(name: str, value: Any, *at: str | int) -> Any:

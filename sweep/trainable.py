@@ -130,7 +130,7 @@ def run_trial(
     evaluator = Evaluator(data, classifiers, spec.evaluation, epochs=config.epochs, device=device)
     finished = checkpoint.exists() and read_progress(checkpoint).epoch >= config.epochs
     model = train(config, data, on_report, evaluate=evaluator, checkpoint=checkpoint, device=device)
-    return evaluator.measure(model, pictures=False) if finished else None
+    return evaluator.measure(model, "objectives") if finished else None
 
 
 def materials(spec: SweepSpec) -> "tuple[MultimodalData, Classifiers]":

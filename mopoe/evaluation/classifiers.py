@@ -68,12 +68,12 @@ class Classifiers:
     networks: Mapping[str, nn.Module]
     """By modality name, in eval mode."""
     accuracy: Mapping[str, float]
-    """Share of correctly classified real test samples, by modality name: the ceiling of coherence."""
+    """Share of real test samples, or of their attributes, classified right, by modality name."""
     hash: str
     """Of the weights; coherence compares only under the same classifiers."""
 
-    def predict(self, name: str, x: Tensor) -> Tensor:
-        """Return the predicted class of each sample [B] of one modality.
+    def logits(self, name: str, x: Tensor) -> Tensor:
+        """Return the logits [B, classes or attributes] of samples of one modality.
 
         Raises:
             DataError: the network is in training mode, where dropout would make it guess.
@@ -82,7 +82,11 @@ class Classifiers:
         if network.training:
             raise DataError(f"the classifier of {name!r} is in training mode, but coherence needs eval mode")
         logits: Tensor = network(x)
-        return logits.argmax(1)
+        return logits
+
+    def predict(self, name: str, x: Tensor) -> Tensor:
+        """Return the predicted class of each sample [B] of one modality."""
+        return self.logits(name, x).argmax(1)
 
     def to(self, device: torch.device) -> "Classifiers":
         """Return the classifiers on the device."""
@@ -109,13 +113,25 @@ def load_classifiers(data: MultimodalData, config: ClassifierConfig | None = Non
 
 
 def accuracy(network: nn.Module, x: Tensor, labels: Tensor) -> float:
-    """Return the share of samples (uint8) that a network in eval mode classifies correctly."""
+    """Return the share of samples (uint8), or of attributes, that a network in eval mode classifies right."""
     with torch.inference_mode():
         hits = [
-            (network(to_unit(a)).argmax(1) == b).sum()
+            (decide(network(to_unit(a)), b) == b).sum()
             for a, b in zip(x.split(500), labels.split(500), strict=True)
         ]
-    return int(torch.stack(hits).sum()) / len(labels)
+    return int(torch.stack(hits).sum()) / labels.numel()
+
+
+def decide(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the predictions in the form of the labels: a class [B], or a row of attributes, each 0 or 1."""
+    return logits.argmax(1) if labels.dim() == 1 else (logits > 0).to(labels.dtype)
+
+
+def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross-entropy of labels, which are classes [B] or rows of attributes, each 0 or 1."""
+    if labels.dim() == 1:
+        return F.cross_entropy(logits, labels)
+    return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
 
 
 def train_classifier(split: Split, name: str, n_classes: int, config: ClassifierConfig) -> nn.Module:
@@ -130,7 +146,7 @@ def train_classifier(split: Split, name: str, n_classes: int, config: Classifier
         network.train()
         for _ in range(config.epochs):
             for index_B in torch.randperm(len(split)).split(config.batch_size):
-                loss = F.cross_entropy(network(to_unit(x[index_B])), labels[index_B])
+                loss = loss_of(network(to_unit(x[index_B])), labels[index_B])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -3,8 +3,9 @@
 Axes: B batch, M modality (target), N held-out sample, S subset (source).
 """
 
-import math
 import time
+from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,9 +13,10 @@ from torch import Tensor
 from mopoe.config import EvaluationConfig
 from mopoe.data.container import MultimodalData
 from mopoe.evaluation.classifiers import Classifiers
-from mopoe.evaluation.coherence import Conditional, conditional_coherence, joint_coherence
+from mopoe.evaluation.coherence import Conditional, Joint, conditional_coherence, joint_coherence
 from mopoe.evaluation.log_likelihood import joint_log_likelihood
 from mopoe.evaluation.pictures import draw_pictures
+from mopoe.evaluation.verdicts import standard_error
 from mopoe.model import MoPoE
 from mopoe.records import Evaluation, PairCoherence, SubsetMetric
 
@@ -52,44 +54,53 @@ class Evaluator:
         """Return the measurements, or None if the epoch is not due."""
         last = epoch >= self.epochs
         due = last or (self.config.every > 0 and epoch % self.config.every == 0)
-        return self.measure(model, pictures=last) if due else None
+        return self.measure(model, "all" if last else "rung") if due else None
 
-    def measure(self, model: MoPoE, *, pictures: bool) -> Evaluation:
-        """Return all measurements of a model, which is left in eval mode."""
+    def measure(self, model: MoPoE, what: Literal["rung", "objectives", "all"] = "all") -> Evaluation:
+        """Return the measurements of a model, which is left in eval mode.
+
+        Args:
+            model: the model.
+            what: at a rung the smaller amounts; all that the last epoch has; or that but pictures and extras.
+        """
         started = time.perf_counter()
-        c, split = self.config, self.data.split(self.config.split).complete()
+        c = self.config.for_rung() if what == "rung" else self.config
+        split = self.data.split(c.split).complete()
         model.eval()
         conditional = conditional_coherence(
-            model, split, self.classifiers, c.coherence_samples, c.seed, self.device
+            model, split, self.classifiers, c.coherence_samples, c.seed, self.device, c.subset_sizes
         )
-        joint = joint_coherence(model, self.classifiers, c.joint_samples, c.seed, self.device)
+        attributes = split.labels.dim() > 1
+        joint = joint_coherence(
+            model, self.classifiers, c.joint_samples, c.seed, self.device, attributes=attributes
+        )
         log_p_N = joint_log_likelihood(
             model, split, c.likelihood_samples, c.importance_samples, c.seed, self.device
         )
-        outside_SM = targets_outside(model.masks, len(model.names))
-        per_sample_N = conditional.correct_NSM.double()[:, outside_SM].mean(1)
+        outside_SM = targets_outside(conditional.masks, len(model.names))
         shown = (
             draw_pictures(model, split, self.classifiers, c.pictures, c.seed, self.device)
-            if pictures and c.pictures
+            if what == "all" and c.pictures
             else ()
         )
-        labels = split.labels[: len(conditional.correct_NSM)]
+        found = {
+            "conditional_coherence": conditional.verdicts.mean_over(outside_SM),
+            "joint_coherence": joint.plain(),
+            "log_likelihood": (float(log_p_N.mean()), standard_error(log_p_N)),
+        }
         return Evaluation(
             split=c.split,
-            objectives={
-                "conditional_coherence": float(per_sample_N.mean()),
-                "joint_coherence": joint,
-                "log_likelihood": float(log_p_N.mean()),
-            },
-            stderr={
-                "conditional_coherence": _stderr(per_sample_N),
-                "joint_coherence": math.sqrt(joint * (1 - joint) / c.joint_samples),
-                "log_likelihood": _stderr(log_p_N),
-            },
-            subset_metrics=_subset_metrics(model, conditional, outside_SM),
-            pair_coherence=_pairs(model, conditional, float(torch.bincount(labels).max()) / len(labels)),
+            objectives={name: value for name, (value, _) in found.items()},
+            stderr={name: error for name, (_, error) in found.items()},
+            subset_metrics=(
+                *_coherence_metrics(model.names, conditional, outside_SM),
+                *_joint_metrics(joint),
+                *_health_metrics(conditional),
+            ),
+            pair_coherence=_pairs(model, conditional),
             pictures=shown,
             seconds=time.perf_counter() - started,
+            classifiers=self.classifiers.hash,
         )
 
 
@@ -102,43 +113,69 @@ def targets_outside(masks: tuple[int, ...], n_modalities: int) -> Tensor:
     return torch.tensor([[not mask >> m & 1 for m in range(n_modalities)] for mask in masks])
 
 
-def _subset_metrics(model: MoPoE, found: Conditional, outside_SM: Tensor) -> tuple[SubsetMetric, ...]:
-    correct_NSM = found.correct_NSM.double()
-    metrics = []
-    for s, mask in enumerate(model.masks):
-        series = {"kl": found.kl_NS[:, s].double(), "coherence_all": correct_NSM[:, s].mean(1)}
-        if outside_SM[s].any():
-            series["coherence"] = correct_NSM[:, s, outside_SM[s]].mean(1)
-        for name, values_N in sorted(series.items()):
-            metrics.append(
-                SubsetMetric(
+def _coherence_metrics(
+    names: tuple[str, ...], found: Conditional, outside_SM: Tensor
+) -> Iterator[SubsetMetric]:
+    n = len(found.kl_NS)
+    for s, mask in enumerate(found.masks):
+        row_SM = torch.zeros_like(outside_SM)
+        row_SM[s] = True
+        for metric, chosen_SM in (("coherence", row_SM & outside_SM), ("coherence_all", row_SM)):
+            if chosen_SM.any():
+                value, stderr = found.verdicts.mean_over(chosen_SM)
+                yield SubsetMetric(subset_mask=mask, metric=metric, value=value, stderr=stderr, n=n)
+    if (balanced := found.verdicts.balanced()) is not None:
+        for mask, values, errors in zip(found.masks, *(part.tolist() for part in balanced), strict=True):
+            for name, value, stderr in zip(names, values, errors, strict=True):
+                yield SubsetMetric(
                     subset_mask=mask,
-                    metric=name,
-                    value=float(values_N.mean()),
-                    stderr=_stderr(values_N),
-                    n=len(values_N),
+                    metric="coherence_balanced",
+                    target=name,
+                    value=value,
+                    stderr=stderr,
+                    n=n,
                 )
-            )
-    return tuple(metrics)
 
 
-def _pairs(model: MoPoE, found: Conditional, chance: float) -> tuple[PairCoherence, ...]:
-    n = len(found.correct_NSM)
-    share_SM = found.coherence_SM().tolist()
+def _joint_metrics(found: Joint) -> Iterator[SubsetMetric]:
+    each = {"joint_coherence": found.plain(), "joint_coherence_balanced": found.balanced()}
+    for metric, estimate in each.items():
+        if estimate is not None:
+            value, stderr = estimate
+            n = len(found.agreed_N)
+            yield SubsetMetric(subset_mask=0, metric=metric, value=value, stderr=stderr, n=n)
+
+
+def _health_metrics(found: Conditional) -> Iterator[SubsetMetric]:
+    n, health = len(found.kl_NS), found.health
+    columns = {
+        "active_units": health.active_S,
+        "collapsed": health.collapsed_S(),
+        "idle_latents": health.idle_S,
+        "non_finite": health.non_finite_S,
+    }
+    for s, mask in enumerate(found.masks):
+        kl_N = found.kl_NS[:, s].double()
+        stderr = standard_error(kl_N)
+        yield SubsetMetric(subset_mask=mask, metric="kl", value=float(kl_N.mean()), stderr=stderr, n=n)
+        for metric, values_S in columns.items():
+            if metric != "collapsed" or mask.bit_count() == 1:
+                yield SubsetMetric(subset_mask=mask, metric=metric, value=float(values_S[s]), n=n)
+
+
+def _pairs(model: MoPoE, found: Conditional) -> tuple[PairCoherence, ...]:
+    verdicts = found.verdicts
+    value_SM, stderr_SM = (part.tolist() for part in verdicts.pairs())
     return tuple(
         PairCoherence(
             source_mask=mask,
             target=name,
-            value=share_SM[s][m],
-            stderr=math.sqrt(share_SM[s][m] * (1 - share_SM[s][m]) / n),
-            n=n,
-            chance=chance,
+            value=value_SM[s][m],
+            stderr=stderr_SM[s][m],
+            n=len(found.kl_NS),
+            chance=verdicts.chance,
+            measure=verdicts.measure,
         )
-        for s, mask in enumerate(model.masks)
+        for s, mask in enumerate(found.masks)
         for m, name in enumerate(model.names)
     )
-
-
-def _stderr(values_N: Tensor) -> float:
-    """Return the standard error of the mean; NaN for a single sample."""
-    return float(values_N.std()) / math.sqrt(len(values_N)) if len(values_N) > 1 else math.nan

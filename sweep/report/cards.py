@@ -237,6 +237,8 @@ def provenance_card(view: View) -> Card:
     if manifest.classifier_accuracy:
         accuracy = ", ".join(f"{m} {a:.3f}" for m, a in manifest.classifier_accuracy.items())
         finding += f" Held-out accuracy of the classifiers that judge coherence: {accuracy}."
+        if manifest.classifier_hash:
+            finding += f" Their weights have the hash {manifest.classifier_hash}."
     spec = escape(yaml.safe_dump(manifest.spec, sort_keys=False, allow_unicode=True))
     return Card(
         title="Provenance",

@@ -78,7 +78,7 @@ class Store:
         return self._distinct("epochs")
 
     def subset_metrics(self) -> pl.LazyFrame:
-        """Return one row per trial, attempt, epoch, split, subset and metric."""
+        """Return one row per trial, attempt, epoch, split, subset, metric and target."""
         return self._distinct("subset_metrics")
 
     def pair_coherence(self) -> pl.LazyFrame:

@@ -104,6 +104,8 @@ class Manifest:
     """Revision of the source tree, where there was one."""
     classifier_accuracy: Mapping[str, float] = field(default_factory=dict)
     """Held-out accuracy of the classifier that judges coherence, by modality."""
+    classifier_hash: str | None = None
+    """Of the weights of all of them; null in files of earlier releases."""
 
     def to_json(self) -> str:
         """Return the text of `sweep.json`."""
@@ -123,6 +125,7 @@ class Manifest:
                 raise StoreError(newer_schema(path, newest))
             found["objectives"] = tuple(Objective(**o) for o in found["objectives"])
             found["modalities"] = tuple(found["modalities"])
+            found.setdefault("classifier_hash", None)
             return cls(**{f.name: found[f.name] for f in fields(cls)})
         except KeyError as error:
             raise StoreError(f"{path} is damaged: it has no {error.args[0]!r}") from error
