@@ -79,7 +79,9 @@ def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, 1 thread, CPU seconds, median of {ROUNDS} rounds")
-    print(f"{'sweep':>10}{'epoch':>9}{'at a rung':>11}{'of an epoch':>13}{'at the end':>12}{'of the trial':>14}")
+    print(
+        f"{'sweep':>10}{'epoch':>9}{'at a rung':>11}{'of an epoch':>13}{'at the end':>12}{'of the trial':>14}"
+    )
     for name, n_train in SWEEPS.items():
         epoch, at_rung, at_end = measure(name, n_train)
         epochs = trial_config_for(load_spec(name), []).epochs

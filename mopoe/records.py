@@ -21,6 +21,12 @@ METRICS: Mapping[str, str] = {
     "active_units": "latents whose posterior mean has a variance over samples above 0.01 (Burda et al. 2016)",
     "idle_latents": "share of latents whose KL to the prior averages below 0.01 nats",
     "collapsed": "of single modalities: 1 if the KL of their posterior averages below 0.1 nats, else 0",
+    "ess": "effective sample size of the log-likelihood's weights, from 1 to its importance samples",
+    "representation": "extra: accuracy (or mean average precision) of logistic regression on latents",
+    "frechet": "extra, per target: Frechet distance in features of its classifier; subset 0 is the prior",
+    "log_likelihood": "extra: log p(X_A) of the subset A, nats",
+    "log_likelihood_conditional": "extra: log p(x_m | X_A) per target, of all others without one, nats",
+    "joint_coherence_mixture": "extra, of the prior: with a Gaussian mixture fitted to the latents instead",
     "non_finite": "share of posterior means and KLs that are not finite numbers",
 }
 """The metrics of subsets, with their meaning. Subset mask 0 observes nothing: the prior."""

@@ -15,13 +15,14 @@ from mopoe.data.container import Split
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.health import Health, HealthMeter, subset_posteriors
 from mopoe.evaluation.latents import conditional_latents, prior_latents
+from mopoe.evaluation.prior import FittedPrior
 from mopoe.evaluation.verdicts import (
     ClassVerdicts,
     Estimate,
     Verdicts,
     balanced_share,
     judge_attributes,
-    standard_error,
+    mean_estimate,
 )
 from mopoe.model import MoPoE
 
@@ -54,9 +55,9 @@ class Joint:
 
     def plain(self) -> Estimate:
         """Return the share of agreement, with its standard error over draws."""
-        share = float(self.agreed_N.double().mean())
         if self.predicted_MN is None:
-            return share, standard_error(self.agreed_N)
+            return mean_estimate(self.agreed_N)
+        share = float(self.agreed_N.double().mean())
         return share, math.sqrt(share * (1 - share) / len(self.agreed_N))
 
     def balanced(self) -> Estimate | None:
@@ -138,6 +139,7 @@ def joint_coherence(
     device: torch.device,
     *,
     attributes: bool = False,
+    prior: FittedPrior | None = None,
 ) -> Joint:
     """Return on which of n draws from the prior all modalities' classifiers agree.
 
@@ -149,11 +151,15 @@ def joint_coherence(
         device: where to compute.
         attributes: whether a sample has a row of attributes, each there above a probability of 1/2, instead
             of a class.
+        prior: what the shared latents are drawn from in place of the model's prior.
     """
     parts: list[Tensor] = []
     with torch.inference_mode():
         for start, stop in _chunks(n, ROWS):
-            means = model.means(*prior_latents(model, seed, "joint coherence", start, stop, device))
+            z_NZ, style_MNW = prior_latents(model, seed, "joint coherence", start, stop, device)
+            if prior is not None:
+                z_NZ = prior.sample(stop - start, seed, start=start)
+            means = model.means(z_NZ, style_MNW)
             logits_MBC = torch.stack([classifiers.logits(name, means[name]) for name in model.names])
             parts.append((logits_MBC > 0 if attributes else _classes(logits_MBC)).cpu())
     predicted = torch.cat(parts, 1)

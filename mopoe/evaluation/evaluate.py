@@ -14,9 +14,10 @@ from mopoe.config import EvaluationConfig
 from mopoe.data.container import MultimodalData
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import Conditional, Joint, conditional_coherence, joint_coherence
-from mopoe.evaluation.log_likelihood import joint_log_likelihood
+from mopoe.evaluation.extras import Materials, check_extras, extra_metrics, record
+from mopoe.evaluation.log_likelihood import log_likelihood
 from mopoe.evaluation.pictures import draw_pictures
-from mopoe.evaluation.verdicts import standard_error
+from mopoe.evaluation.verdicts import mean_estimate
 from mopoe.model import MoPoE
 from mopoe.records import Evaluation, PairCoherence, SubsetMetric
 
@@ -33,6 +34,9 @@ class Evaluator:
         config: what to measure, when, and on how much.
         epochs: epochs of the trial; the last one is always due.
         device: where the model lives.
+
+    Raises:
+        ConfigError: an extra cannot be measured with these classifiers.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Evaluator:
         epochs: int,
         device: torch.device | str = "cpu",
     ) -> None:
+        check_extras(config, classifiers)
         self.data = data
         self.device = torch.device(device)
         self.classifiers = classifiers.to(self.device)
@@ -74,7 +79,7 @@ class Evaluator:
         joint = joint_coherence(
             model, self.classifiers, c.joint_samples, c.seed, self.device, attributes=attributes
         )
-        log_p_N = joint_log_likelihood(
+        joint_p = log_likelihood(
             model, split, c.likelihood_samples, c.importance_samples, c.seed, self.device
         )
         outside_SM = targets_outside(conditional.masks, len(model.names))
@@ -83,10 +88,12 @@ class Evaluator:
             if what == "all" and c.pictures
             else ()
         )
+        materials = Materials(data=self.data, classifiers=self.classifiers, config=c, device=self.device)
+        extras = extra_metrics(model, materials) if what == "all" else ()
         found = {
             "conditional_coherence": conditional.verdicts.mean_over(outside_SM),
             "joint_coherence": joint.plain(),
-            "log_likelihood": (float(log_p_N.mean()), standard_error(log_p_N)),
+            "log_likelihood": mean_estimate(joint_p.log_p_N),
         }
         return Evaluation(
             split=c.split,
@@ -96,6 +103,8 @@ class Evaluator:
                 *_coherence_metrics(model.names, conditional, outside_SM),
                 *_joint_metrics(joint),
                 *_health_metrics(conditional),
+                record(model.masks[-1], "ess", mean_estimate(joint_p.ess_N), len(joint_p.ess_N)),
+                *extras,
             ),
             pair_coherence=_pairs(model, conditional),
             pictures=shown,
@@ -122,28 +131,18 @@ def _coherence_metrics(
         row_SM[s] = True
         for metric, chosen_SM in (("coherence", row_SM & outside_SM), ("coherence_all", row_SM)):
             if chosen_SM.any():
-                value, stderr = found.verdicts.mean_over(chosen_SM)
-                yield SubsetMetric(subset_mask=mask, metric=metric, value=value, stderr=stderr, n=n)
+                yield record(mask, metric, found.verdicts.mean_over(chosen_SM), n)
     if (balanced := found.verdicts.balanced()) is not None:
-        for mask, values, errors in zip(found.masks, *(part.tolist() for part in balanced), strict=True):
-            for name, value, stderr in zip(names, values, errors, strict=True):
-                yield SubsetMetric(
-                    subset_mask=mask,
-                    metric="coherence_balanced",
-                    target=name,
-                    value=value,
-                    stderr=stderr,
-                    n=n,
-                )
+        for mask, *columns in zip(found.masks, *(part.tolist() for part in balanced), strict=True):
+            for name, *estimate in zip(names, *columns, strict=True):
+                yield record(mask, "coherence_balanced", (estimate[0], estimate[1]), n, name)
 
 
 def _joint_metrics(found: Joint) -> Iterator[SubsetMetric]:
     each = {"joint_coherence": found.plain(), "joint_coherence_balanced": found.balanced()}
     for metric, estimate in each.items():
         if estimate is not None:
-            value, stderr = estimate
-            n = len(found.agreed_N)
-            yield SubsetMetric(subset_mask=0, metric=metric, value=value, stderr=stderr, n=n)
+            yield record(0, metric, estimate, len(found.agreed_N))
 
 
 def _health_metrics(found: Conditional) -> Iterator[SubsetMetric]:
@@ -155,12 +154,10 @@ def _health_metrics(found: Conditional) -> Iterator[SubsetMetric]:
         "non_finite": health.non_finite_S,
     }
     for s, mask in enumerate(found.masks):
-        kl_N = found.kl_NS[:, s].double()
-        stderr = standard_error(kl_N)
-        yield SubsetMetric(subset_mask=mask, metric="kl", value=float(kl_N.mean()), stderr=stderr, n=n)
+        yield record(mask, "kl", mean_estimate(found.kl_NS[:, s].double()), n)
         for metric, values_S in columns.items():
             if metric != "collapsed" or mask.bit_count() == 1:
-                yield SubsetMetric(subset_mask=mask, metric=metric, value=float(values_S[s]), n=n)
+                yield record(mask, metric, (float(values_S[s]), None), n)
 
 
 def _pairs(model: MoPoE, found: Conditional) -> tuple[PairCoherence, ...]:

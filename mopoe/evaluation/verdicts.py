@@ -47,8 +47,7 @@ class ClassVerdicts:
 
     def mean_over(self, chosen_SM: Tensor) -> Estimate:
         """Return the mean over chosen pairs, with its standard error over samples."""
-        per_sample_N = self.correct_NSM[:, chosen_SM].double().mean(1)
-        return float(per_sample_N.mean()), standard_error(per_sample_N)
+        return mean_estimate(self.correct_NSM[:, chosen_SM].double().mean(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +133,11 @@ def balanced_share(correct: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
         shares.append(mine.mean(0))
         variances.append(shares[-1] * (1 - shares[-1]) / len(mine))
     return torch.stack(shares).mean(0), torch.stack(variances).sum(0).sqrt() / len(shares)
+
+
+def mean_estimate(values_N: Tensor) -> Estimate:
+    """Return the mean with its standard error."""
+    return float(values_N.mean()), standard_error(values_N)
 
 
 def standard_error(values_N: Tensor) -> float:

@@ -8,13 +8,13 @@ from sweep.spec import load_spec
 
 
 def test_a_new_folder_gets_a_manifest(tmp_path, sweep_file):
-    """The manifest names objectives, modalities, versions and the classifiers' accuracy."""
+    """The manifest names objectives, modalities, versions, and the classifiers' accuracy and hash."""
     spec = load_spec(sweep_file)
-    found = enter(tmp_path / "r", spec, spec.spec_hash, {"m0": 0.9})
+    found = enter(tmp_path / "r", spec, spec.spec_hash, {"m0": 0.9}, "abc")
     assert [o.name for o in found.objectives] == list(spec.objectives)
     assert found.modalities == ("m0", "m1", "m2", "m3", "m4")
     assert set(found.versions) == set(PACKAGES)
-    assert found.classifier_accuracy == {"m0": 0.9}
+    assert (found.classifier_accuracy, found.classifier_hash) == ({"m0": 0.9}, "abc")
     assert found.reference_point == {"conditional_coherence": 0.0, "log_likelihood": -20000.0}
 
 

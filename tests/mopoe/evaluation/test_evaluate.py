@@ -59,7 +59,7 @@ def test_every_subset_and_pair_has_its_records(measured: Evaluation) -> None:
     expected = {(mask, metric, None) for mask in range(1, 32) for metric in plain} - {(31, "coherence", None)}
     expected |= {(mask, "coherence_balanced", f"m{m}") for mask in range(1, 32) for m in range(5)}
     expected |= {(1 << m, "collapsed", None) for m in range(5)}
-    expected |= {(0, "joint_coherence", None), (0, "joint_coherence_balanced", None)}
+    expected |= {(31, "ess", None), (0, "joint_coherence", None), (0, "joint_coherence_balanced", None)}
     assert set(found) == expected
     assert len(found) == len(expected)
     assert {metric for _, metric, _ in found} <= set(METRICS)
