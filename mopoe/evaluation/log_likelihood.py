@@ -98,33 +98,15 @@ def log_likelihood(
 
 
 def conditional_log_likelihood(
-    model: MoPoE,
-    split: Split,
-    n: int,
-    importance_samples: int,
-    seed: int,
-    device: torch.device,
-    *,
-    given: int,
-    proposal: Literal["mixture", "full"] = "mixture",
+    model: MoPoE, split: Split, n: int, importance_samples: int, seed: int, device: torch.device, given: int
 ) -> Conditional:
-    """Return the estimates of log p(X_rest | X_A) and of each log p(x_m | X_A), m not in A.
+    """Return the estimates of log p(X_rest | X_A) and of each log p(x_m | X_A), A being the mask `given`.
 
     Each is log p(X_A, X_target) - log p(X_A), the first term's proposals seeing A and the target, the
-    second's only A. Both terms lie below the truth in expectation, so the difference is off by less than the
-    worse of them, on either side. (Weighting p(X_target | z) over latents that saw A alone estimates the same
-    quantity, but hardly any latent serves its first term once the target has many elements.) The effective
-    sample size is that of the worse term.
-
-    Args:
-        model: the model.
-        split: held-out samples, complete ones.
-        n: how many of them.
-        importance_samples: K of each term.
-        seed: fixes the noise, which the terms share.
-        device: where to compute.
-        given: the mask of A, which leaves at least one modality over.
-        proposal: what each term's latents are drawn from.
+    second's only A; both have K latents and share the noise. Both terms lie below the truth in expectation,
+    so the difference is off by less than the worse of them, on either side. (Weighting p(X_target | z) over
+    latents that saw A alone estimates the same quantity, but hardly any latent serves its first term once the
+    target has many elements.) The effective sample size is that of the worse term.
 
     Raises:
         ConfigError: `given` is no subset of the modalities, or leaves none over.
@@ -134,9 +116,7 @@ def conditional_log_likelihood(
         raise ConfigError(f"given is {subset_label(given, model.names)}, which leaves no modality over")
 
     def of(mask: int) -> Estimate:
-        return log_likelihood(
-            model, split, n, importance_samples, seed, device, observed=mask, proposal=proposal
-        )
+        return log_likelihood(model, split, n, importance_samples, seed, device, observed=mask)
 
     marginal = of(given)
 
@@ -150,28 +130,18 @@ def conditional_log_likelihood(
 
 
 def legacy_log_likelihood(
-    model: MoPoE,
-    split: Split,
-    n: int,
-    seed: int,
-    device: torch.device,
-    *,
-    importance_samples: int = 12,
-    batch_size: int = 64,
-    proposal: Proposal = "full",
+    model: MoPoE, split: Split, n: int, seed: int, device: torch.device, *, k: int = 12, batch_size: int = 64
 ) -> Tensor:
     """Return log p(X) as the released MoPoE code computes it, to compare with published tables: float64 [n].
 
-    Its weights are laid out as (K, B) but read as (B, K), so that each number averages the weights of K
-    different samples and not one sample's: it is near the greatest of K likelihoods, far too high. A last
-    batch that is not full counts too (released: it is dropped).
+    Latents come from the full set's posterior. The weights are laid out as (K, B) but read as (B, K), so that
+    each number averages the weights of K different samples and not one sample's: it is near the greatest of K
+    likelihoods, far too high. A last batch that is not full counts too (released: it is dropped).
     """
     with torch.inference_mode():
-        log_w_NK = torch.cat(
-            list(_log_weights(model, split, n, importance_samples, seed, device, proposal=proposal))
-        )
+        log_w_NK = torch.cat(list(_log_weights(model, split, n, k, seed, device, proposal="full")))
         read = [log_w_BK.t().reshape(log_w_BK.shape) for log_w_BK in log_w_NK.split(batch_size)]
-        return (torch.logsumexp(torch.cat(read), 1) - math.log(importance_samples)).cpu()
+        return (torch.logsumexp(torch.cat(read), 1) - math.log(k)).cpu()
 
 
 def proposing(model: MoPoE, observed: int, proposal: Proposal) -> list[int]:

@@ -72,7 +72,7 @@ def precision_recall(
 def curve(
     real: NDArray[np.float64], generated: NDArray[np.float64], angles: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return precisions and recalls [T] of two histograms, at equally spaced angles (their eq. 7 and 8).
+    """Return precisions and recalls [T] of two histograms, at equally spaced angles.
 
     At the slope s, the angle's tangent, the precision is sum min(s real, generated), the recall that over s.
 

@@ -1,7 +1,7 @@
 """How linearly the classes can be read from the latents: logistic regression on each subset's posterior mean.
 
-As in the MoPoE paper (section 5): few training samples, held-out accuracy; for several attributes per sample
-the mean of their average precisions. Axes: A attribute, B batch, N sample, S subset, Z shared latent.
+As in the released MoPoE code: 500 training samples, held-out accuracy; for several attributes per sample the
+mean of their average precisions. Axes: A attribute, B batch, N sample, S subset, Z shared latent.
 """
 
 import numpy as np

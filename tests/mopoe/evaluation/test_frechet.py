@@ -112,15 +112,18 @@ def inception() -> dict[int, nn.Module]:
 def test_torchvisions_inception_is_read_as_it_is(
     inception: dict[int, nn.Module], tmp_path: Path, ending: str
 ) -> None:
-    """Its features of resized images in -1..1, grey ones as three equal colours, make its logits."""
-    network, path = inception[1000], tmp_path / f"weights.{ending}"
+    """Its features are those of resized images in -1..1, grey ones as three equal colours."""
+    network, path, inner = inception[1000], tmp_path / f"weights.{ending}", []
     (torch.save if ending == "pth" else save_file)(network.state_dict(), path)
     found = inception_features(path, CPU)
     x = torch.rand(1, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         features = found.of("any", x)
+        network.fc.register_forward_pre_hook(lambda _, args: inner.append(args[0]))
         large = 2 * F.interpolate(x.repeat(1, 3, 1, 1), (299, 299), mode="bilinear", align_corners=False) - 1
-        torch.testing.assert_close(network.fc(features), network(large))
+        network(large)
+    # Random weights shrink the numbers from layer to layer.
+    torch.testing.assert_close(features, inner[0], rtol=1e-3, atol=1e-4 * float(features.abs().max()))
     assert features.shape == (1, 2048)
     assert found.key.startswith("inception:")
 
