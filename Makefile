@@ -32,6 +32,7 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/initialisation.py
+	$(BIN)/python benchmarks/evaluation.py
 
 clean:
 	rm -rf .venv results

@@ -212,8 +212,8 @@ def _require(name: str, found: object, good: bool, must: str) -> None:  # noqa: 
 def _check_amounts(config: "EvaluationConfig | RungConfig") -> None:
     for name in _AMOUNTS:
         _require(name, getattr(config, name), getattr(config, name) >= 1, "at least 1")
-    sizes = config.subset_sizes
-    _require("subset_sizes", list(sizes), min(sizes, default=1) >= 1, "a list of whole numbers of at least 1")
+    good = all(_is(size, (int,)) and size >= 1 for size in config.subset_sizes)
+    _require("subset_sizes", list(config.subset_sizes), good, "a list of whole numbers of at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,7 +270,7 @@ class EvaluationConfig:
             _require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
         _require("split", self.split, self.split in get_args(Split), f"one of {', '.join(get_args(Split))}")
         possible = ", ".join(get_args(Extra))
-        good = set(self.extras) <= set(get_args(Extra))
+        good = all(name in get_args(Extra) for name in self.extras)
         _require("extras", list(self.extras), good, f"a list of some of {possible}")
 
     def for_rung(self) -> Self:

@@ -104,9 +104,8 @@ def _evaluation(given: Any) -> Any:
     if not isinstance(given, dict):
         return given
     values = _amounts(given, EvaluationConfig)
-    if isinstance(values["at_rungs"], dict):
-        values["at_rungs"] = RungConfig(**_amounts(values["at_rungs"], RungConfig, "at_rungs"))
-    return EvaluationConfig(**values)
+    at_rungs = RungConfig(**_amounts(values["at_rungs"], RungConfig, "at_rungs"))
+    return EvaluationConfig(**{**values, "at_rungs": at_rungs})
 
 
 def _amounts(
@@ -119,11 +118,6 @@ def _amounts(
         if name not in get_args(Extra):
             raise problem(
                 f"unknown extra {show(name)}; {did_you_mean(str(name), get_args(Extra))}", "extras", i
-            )
-    for i, size in enumerate(values["subset_sizes"]):
-        if type(size) is not int or size < 1:
-            raise problem(
-                f"a size is {show(size)}, but must be a whole number of at least 1", *at, "subset_sizes", i
             )
     for name, value in values.items():
         if name != "at_rungs":

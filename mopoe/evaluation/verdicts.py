@@ -131,7 +131,7 @@ def balanced_share(correct: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
     for label in labels_N.unique():
         mine = correct[labels_N == label].double()
         shares.append(mine.mean(0))
-        variances.append(shares[-1] * (1 - shares[-1]) / len(mine))
+        variances.append(shares[-1] * (1 - shares[-1]) / max(len(mine) - 1, 1))
     return torch.stack(shares).mean(0), torch.stack(variances).sum(0).sqrt() / len(shares)
 
 

@@ -139,7 +139,7 @@ def test_an_evaluation_has_amounts_for_rungs_and_extras_for_the_end(load):
         ),
         (
             "subset_sizes: [1, '2']",
-            ":24: evaluation.subset_sizes: a size is '2', but must be a whole number of at least 1",
+            ":24: evaluation: subset_sizes is [1, '2'], but must be a list of whole numbers of at least 1",
         ),
         (
             "at_rungs: {subset_sizes: [1, 6]}",

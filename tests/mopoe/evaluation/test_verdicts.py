@@ -24,7 +24,7 @@ def test_shares_by_hand() -> None:
     assert error.item() == pytest.approx(math.sqrt(0.7 * 0.3 / 10))
     value, error = found.balanced()
     assert value.item() == pytest.approx((1 + 0.5 + 0) / 3)
-    assert error.item() == pytest.approx(math.sqrt(0.5 * 0.5 / 2) / 3)
+    assert error.item() == pytest.approx(math.sqrt(0.5 * 0.5 / 1) / 3)
     assert (found.chance, found.measure) == (0.6, "accuracy")
 
 
