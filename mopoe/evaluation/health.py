@@ -47,19 +47,16 @@ class HealthMeter:
         """Take the posterior means of a batch and their KLs to the prior, by latent."""
         mu_SBZ, kl_SBZ = mu_SBZ.double(), kl_SBZ.double()
         if self._n == 0:
-            # Deviations from a first guess of the mean: their squares lose no digits.
-            self._guess_S1Z = mu_SBZ.mean(1, keepdim=True)
             self._sums_3SZ = mu_SBZ.new_zeros(3, len(mu_SBZ), mu_SBZ.shape[2])
             self._bad_S = mu_SBZ.new_zeros(len(mu_SBZ))
-        deviation_SBZ = mu_SBZ - self._guess_S1Z
-        self._sums_3SZ += torch.stack([deviation_SBZ, deviation_SBZ.square(), kl_SBZ]).sum(2)
+        self._sums_3SZ += torch.stack([mu_SBZ, mu_SBZ.square(), kl_SBZ]).sum(2)
         self._bad_S += (~(mu_SBZ.isfinite() & kl_SBZ.isfinite())).sum((1, 2))
         self._n += mu_SBZ.shape[1]
 
     def result(self) -> Health:
         """Return the health of all posteriors seen so far, on the CPU."""
-        deviation_SZ, square_SZ, kl_SZ = (self._sums_3SZ / self._n).cpu()
-        variance_SZ = square_SZ - deviation_SZ.square()
+        mu_SZ, square_SZ, kl_SZ = (self._sums_3SZ / self._n).cpu()
+        variance_SZ = square_SZ - mu_SZ.square()
         return Health(
             active_S=(variance_SZ > ACTIVE_VARIANCE).sum(1),
             idle_S=(kl_SZ < IDLE_KL).double().mean(1),

@@ -13,7 +13,10 @@ from torch.distributions import Normal, kl_divergence
 from mopoe.data.container import Split
 from mopoe.errors import DataError
 from mopoe.evaluation import coherence
+from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import conditional_coherence, joint_coherence
+from mopoe.likelihoods import Normal as NormalLikelihood
+from mopoe.model import MoPoE
 
 CPU = torch.device("cpu")
 ERRORS = (0.0, 0.1, 0.4, 1.0)
@@ -197,6 +200,26 @@ def test_fewer_subsets_are_measured_as_among_all(known: Callable[..., Any], size
     assert torch.equal(part.verdicts.correct_NSM, whole.verdicts.correct_NSM[:, index])
     assert torch.equal(part.kl_NS, whole.kl_NS[:, index])
     assert torch.equal(part.health.active_S, whole.health.active_S[index])
+
+
+def test_private_latents_stay_with_their_subset(
+    modality: Callable[..., Any], known: Callable[..., Any]
+) -> None:
+    """Decoders that paint a class by the private latent alone: fewer subsets see the same draws."""
+    split = known((0.0, 0.0, 0.0), n=40).data.validation
+
+    def paint(z: torch.Tensor) -> torch.Tensor:
+        return nn.functional.one_hot((z[:, 1] > 0).long() + 2 * (z[:, 0] > 9).long(), 4).float()
+
+    def encode(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(len(x), 2), torch.zeros(len(x), 2)
+
+    parts = {name: modality(encode, paint, NormalLikelihood(0.5)) for name in split.x}
+    model = MoPoE(parts, 1, style_dim=1)
+    judges = Classifiers(networks=dict.fromkeys(split.x, nn.Identity().eval()), accuracy={}, hash="identity")
+    whole, part = (conditional_coherence(model, split, judges, 40, 0, CPU, s) for s in ((), (2, 3)))
+    assert torch.equal(part.verdicts.correct_NSM, whole.verdicts.correct_NSM[:, 3:])
+    assert not torch.equal(part.verdicts.correct_NSM, whole.verdicts.correct_NSM[:, :4])
 
 
 def test_attributes_have_average_precision_and_agreement(known: Callable[..., Any]) -> None:

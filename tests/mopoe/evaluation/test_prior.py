@@ -80,7 +80,7 @@ def test_it_lifts_joint_coherence(known: Callable[..., Any]) -> None:
     assert float(apart.min()) > 0.5
     means = case.model.means(z)
     assert torch.equal(means["m0"], means["m1"])
-    assert joint_coherence(case.model, case.classifiers, 400, 0, torch.device("cpu")) == 1.0
+    assert joint_coherence(case.model, case.classifiers, 400, 0, torch.device("cpu")).plain() == (1.0, 0.0)
 
 
 def test_too_few_samples_are_refused(modality: Callable[..., Modality]) -> None:

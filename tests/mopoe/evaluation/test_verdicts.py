@@ -102,6 +102,14 @@ def test_the_bootstrap_is_as_wide_as_new_samples(monkeypatch: pytest.MonkeyPatch
     assert torch.equal(again.resampled_RSM, parts[0].resampled_RSM)
 
 
+def test_an_attribute_may_be_missing_from_a_resample() -> None:
+    """With one positive of twenty a third of the resamples has none; the others' mean stands in."""
+    labels = torch.zeros(20, 2, dtype=torch.int64)
+    labels[0, 0], labels[::2, 1] = 1, 1
+    found = judge_attributes(torch.randn(20, 1, 1, 2, generator=torch.Generator().manual_seed(0)), labels, 0)
+    assert found.resampled_RSM.isfinite().all()
+
+
 def test_a_score_that_is_no_number_counts_as_the_lowest() -> None:
     """A model that diverged cannot gain by it."""
     scores, labels = attributes()
