@@ -39,6 +39,7 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/initialisation.py
+	$(BIN)/python benchmarks/evaluation.py
 
 compare: .venv-multivae/.installed
 	$(PEER) benchmarks/peer/agreement.py

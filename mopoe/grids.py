@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mopoe.data.container import Split
-from mopoe.evaluation.latents import conditional_latents, prior_latents
+from mopoe.evaluation.latents import source_latents
 from mopoe.evaluation.pictures import as_images
 from mopoe.model import MoPoE
 from mopoe.vision import torchvision
@@ -22,14 +22,7 @@ def sample_grid(model: MoPoE, split: Split, source_mask: int, n: int, seed: int)
     model.eval()
     with torch.inference_mode():
         x = split.batch(slice(0, n), torch.device("cpu"))
-        if source_mask:
-            z_SBZ, style_MRW = conditional_latents(
-                model, model.encode(x), seed, "grid", 0, n, same_noise=True
-            )
-            s = model.masks.index(source_mask)
-            means = model.means(z_SBZ[s], None if style_MRW is None else style_MRW[:, s * n : (s + 1) * n])
-        else:
-            means = model.means(*prior_latents(model, seed, "grid", 0, n, torch.device("cpu")))
+        means = model.means(*source_latents(model, split, source_mask, seed, "grid", 0, n))
         rows = [as_images(part[name]) for part in (x, means) for name in model.names]
     height, width = (max(row.shape[axis] for row in rows) for axis in (2, 3))
     tiles = [_padded(row, height, width) for row in rows]

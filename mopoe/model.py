@@ -163,13 +163,6 @@ class MoPoE(nn.Module):
         sample_B = torch.arange(pick_SB.shape[1], device=pick_SB.device)
         return q.mu_MBZ[chosen_SB, sample_B], q.precision_MBZ[chosen_SB, sample_B]
 
-    def proposals(self, q: Encoded) -> tuple[Tensor, Tensor]:
-        """Return mean and precision [P, B, Z] of posteriors to propose latents from.
-
-        All products, or the single modalities' where products are of another kind.
-        """
-        return self.posteriors(q, slice(len(self.names)) if self.family is LAPLACE else slice(None))
-
     def weights_given(self, present_MB: Tensor) -> Tensor:
         """Return the mixture weights [S, B] where modalities are missing: of subsets with one that is there.
 

@@ -11,38 +11,63 @@ OBJECTIVES: Mapping[str, str] = {
 """The quantities a sweep can optimise, with their meaning. All are better when larger."""
 
 
+METRICS: Mapping[str, str] = {
+    "coherence": "mean over the targets outside the subset, as a pair's coherence",
+    "coherence_all": "mean over all targets, those that were observed included",
+    "coherence_balanced": "per target: mean over classes of the share of right samples within the class",
+    "joint_coherence": "of the prior: the objective of that name",
+    "joint_coherence_balanced": "of the prior: mean over classes of the agreement on draws of the class",
+    "kl": "KL of the subset's posterior to the prior, nats",
+    "active_units": "latents whose posterior mean has a variance over samples above 0.01 (Burda et al. 2016)",
+    "idle_latents": "share of latents whose KL to the prior averages below 0.01 nats",
+    "collapsed": "of single modalities: 1 if the KL of their posterior averages below 0.1 nats, else 0",
+    "ess": "effective sample size of the log-likelihood's weights, from 1 to its importance samples",
+    "representation": "extra: accuracy (or mean average precision) of logistic regression on latents",
+    "frechet": "extra, per target: Frechet distance in features of its classifier; subset 0 is the prior",
+    "log_likelihood": "extra: log p(X_A) of the subset A, nats",
+    "log_likelihood_conditional": "extra: log p(x_m | X_A) per target, of all others without one, nats",
+    "joint_coherence_mixture": "extra, of the prior: with a Gaussian mixture fitted to the latents instead",
+    "non_finite": "share of posterior means and KLs that are not finite numbers",
+}
+"""The metrics of subsets, with their meaning. Subset mask 0 observes nothing: the prior."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubsetMetric:
-    """One number about one subset of modalities."""
+    """One number about one subset of modalities, or about what it says of a target."""
 
     subset_mask: int
-    """The subset as bits: bit m is modality m."""
+    """The subset as bits: bit m is modality m; 0 for the prior."""
     metric: str
-    """What was measured: `coherence` (targets outside the subset), `coherence_all` or `kl`."""
+    """What was measured: a name of `METRICS`."""
+    target: str | None = None
+    """The generated modality, if the number is about one."""
     value: float
-    """The mean over samples (and targets)."""
-    stderr: float
-    """Standard error of the value over samples."""
+    """The mean over samples, or what the metric says."""
+    stderr: float | None = None
+    """Standard error of the value over samples, if there is one."""
     n: int
-    """Number of held-out samples."""
+    """Number of held-out samples or of draws."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairCoherence:
-    """How often the target generated from a source subset shows the right class."""
+    """How well the target generated from a source subset shows the right class, or the right attributes."""
 
     source_mask: int
     """The subset that was observed, as bits."""
     target: str
     """Name of the generated modality."""
     value: float
-    """Share of generated samples whose predicted label is the true one."""
+    """Share of generated samples whose predicted label is the true one; or mean average precision."""
     stderr: float
-    """Standard error of the share."""
+    """Standard error of the value."""
     n: int
     """Number of held-out samples."""
     chance: float
-    """The share that always guessing the most frequent class would reach."""
+    """What always guessing the most frequent class would reach; or, of attributes, random scores."""
+    measure: str = "accuracy"
+    """What the value is: `accuracy`, or `average_precision` where samples have attributes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +83,7 @@ class Picture:
     png: bytes
     """The strip as a PNG file."""
     labels: tuple[int, ...]
-    """True labels (`input`) or the classifier's predictions, left to right."""
+    """True labels (`input`) or the classifier's predictions, left to right; none for attributes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +97,17 @@ class Evaluation:
     stderr: Mapping[str, float]
     """Standard error by objective name, over held-out samples."""
     subset_metrics: tuple[SubsetMetric, ...]
-    """All metrics of all subsets."""
+    """All metrics of all measured subsets, and of the prior."""
     pair_coherence: tuple[PairCoherence, ...]
-    """All (source subset, target) pairs, targets inside the source included."""
+    """All measured (source subset, target) pairs, targets inside the source included."""
     pictures: tuple[Picture, ...]
     """Generated images; empty unless asked for."""
     seconds: float
     """Wall time of the evaluation."""
     n_parameters: int | None = None
     """Trained parameters of the model."""
+    classifiers: str | None = None
+    """Hash of the classifiers that judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -138,7 +138,7 @@ def measure(
     memory = torch.cuda.max_memory_allocated() if device == "cuda" else 16 * parameters + kept.size(model)
     some = {name: max(1, getattr(evaluation, name) // SHARE) for name in _SAMPLES}
     evaluator = Evaluator(data, classifiers, replace(evaluation, **some), epochs=1, device=device)
-    evaluation_seconds = evaluator.measure(model, pictures=False).seconds * SHARE
+    evaluation_seconds = evaluator.measure(model, "objectives").seconds * SHARE
     epoch_seconds = seconds[-1] * len(data.train) / n
     evaluations = math.ceil(config.epochs / evaluation.every) if evaluation.every else 1
     return Cost(

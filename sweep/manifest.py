@@ -102,7 +102,9 @@ def _words(key: str, old: object, new: object) -> str:
     return f"{key} was {old} there and is {new} here"
 
 
-def new_manifest(spec: SweepSpec, spec_hash: str, classifier_accuracy: Mapping[str, float]) -> Manifest:
+def new_manifest(
+    spec: SweepSpec, spec_hash: str, classifier_accuracy: Mapping[str, float], classifier_hash: str | None
+) -> Manifest:
     """Return the manifest of a sweep that begins now."""
     return Manifest(
         sweep_id=uuid4().hex[:12],
@@ -117,6 +119,7 @@ def new_manifest(spec: SweepSpec, spec_hash: str, classifier_accuracy: Mapping[s
         versions={name: version(name) for name in PACKAGES},
         git_revision=git_revision(),
         classifier_accuracy=dict(classifier_accuracy),
+        classifier_hash=classifier_hash,
     )
 
 
@@ -125,12 +128,13 @@ def enter(
     spec: SweepSpec,
     spec_hash: str,
     classifier_accuracy: Mapping[str, float],
+    classifier_hash: str | None = None,
     allowed: Sequence[str] = (),
 ) -> Manifest:
     """Return the folder's manifest, after writing it if the folder is new or something changed that may."""
     found = open_folder(root, spec, spec_hash, allowed)
     if found is None:
-        manifest = new_manifest(spec, spec_hash, classifier_accuracy)
+        manifest = new_manifest(spec, spec_hash, classifier_accuracy, classifier_hash)
     else:
         changed = differences(found.spec, spec.plain()) if found.spec_hash != spec_hash else {}
         now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -67,7 +67,7 @@ def run_sweep(
     open_folder(root, spec, spec.spec_hash, allowed)
     say(f"data set {spec.data.name!r} and its classifiers")
     _, classifiers = materials(spec)
-    manifest = enter(root, spec, spec.spec_hash, classifiers.accuracy, allowed)
+    manifest = enter(root, spec, spec.spec_hash, classifiers.accuracy, classifiers.hash, allowed)
     store = Store(root)
     past = past_trials(store, spec.objectives)
     n_ended = f"{len(past.ended)} of {trials_in_all(spec, past.ended, past.cut_off)}"

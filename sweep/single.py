@@ -67,7 +67,7 @@ def run_single(
     if resume and not checkpoint.exists():
         raise StoreError(f"{checkpoint} is missing, so that the trial cannot be resumed; leave out --resume")
     _, classifiers = materials(spec)
-    enter(root, spec, spec_hash, classifiers.accuracy)
+    enter(root, spec, spec_hash, classifiers.accuracy, classifiers.hash)
     writer = StoreWriter(root)
     record = _start(spec, config, trial_id, attempt)
     writer.write_trial(record)

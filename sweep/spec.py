@@ -103,6 +103,18 @@ class SweepSpec(StrictModel):
         for i, weights in enumerate(searched.values if isinstance(searched, Choice) else ()):
             with problems_at("search_space", "subset_weights", "values", i):
                 mixture_weights(weights, self.n_modalities)
+        for at, sizes in (
+            ((), self.evaluation.subset_sizes),
+            (("at_rungs",), self.evaluation.at_rungs.subset_sizes),
+        ):
+            if sizes and not (max(sizes) <= self.n_modalities and min(sizes) < max(2, self.n_modalities)):
+                raise problem(
+                    f"subset_sizes is {list(sizes)}, but must hold sizes from 1 to {self.n_modalities}, "
+                    "one of them smaller, so that a target is left",
+                    "evaluation",
+                    *at,
+                    "subset_sizes",
+                )
         self._check_together()
         self._check_scheduler()
         if self.sampler == "grid":

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationInfo, model_validator
 
-from mopoe.config import EvaluationConfig, TrialConfig
+from mopoe.config import EvaluationConfig, Extra, RungConfig, TrialConfig
 from mopoe.data import entry, modalities
 from mopoe.errors import ConfigError
 from mopoe.records import OBJECTIVES
@@ -199,14 +199,30 @@ def check_start_with(
 
 
 def fill_evaluation(given: Any) -> Any:
-    """Return the section `evaluation` as its dataclass."""
+    """Return the evaluation with its defaults, every value checked where it stands."""
     if not isinstance(given, dict):
         return given
-    values = _like(given, {f.name: f.default for f in fields(EvaluationConfig)})
+    values = _amounts(given, EvaluationConfig)
+    at_rungs = RungConfig(**_amounts(values["at_rungs"], RungConfig, "at_rungs"))
+    return EvaluationConfig(**{**values, "at_rungs": at_rungs})
+
+
+def _amounts(
+    given: Mapping[Any, Any], kind: type[EvaluationConfig] | type[RungConfig], *at: str
+) -> dict[str, Any]:
+    """Return a section of amounts with its defaults filled in, every value checked where it stands."""
+    defaults = {f.name: f.default for f in fields(kind)}
+    values = _like(given, {k: {} if isinstance(v, RungConfig) else v for k, v in defaults.items()}, *at)
+    for i, name in enumerate(values.get("extras", ())):
+        if name not in get_args(Extra):
+            raise problem(
+                f"unknown extra {show(name)}; {did_you_mean(str(name), get_args(Extra))}", "extras", i
+            )
     for name, value in values.items():
-        with problems_at(name):
-            EvaluationConfig(**{name: value})
-    return EvaluationConfig(**values)
+        if name != "at_rungs":
+            with problems_at(*at, name):
+                kind(**{name: value})
+    return values
 
 
 def setting(name: str, value: Any, modalities: Sequence[str], *at: str | int) -> Any:
@@ -226,12 +242,15 @@ def _modalities(info: ValidationInfo) -> tuple[str, ...]:
     return data.modalities if isinstance(data, DataSpec) else ()
 
 
-def _like(values: Mapping[Any, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the defaults with these values above them, each of its default's type."""
+def _like(values: Mapping[Any, Any], defaults: Mapping[str, Any], *at: str) -> dict[str, Any]:
+    """Return the defaults with these values above them, each of its default's type; lists become tuples."""
+    found = dict(defaults)
     for name, value in values.items():
         if name not in defaults:
-            raise problem(unknown_key(name, defaults), name)
-        if type(value) is not type(defaults[name]):
-            must = MUST["int_type" if isinstance(defaults[name], int) else "string_type"]
-            raise problem(f"{name} is {show(value)}, but must be {must}", name)
-    return {**defaults, **values}
+            raise problem(unknown_key(name, defaults), *at, name)
+        kind = type(defaults[name])
+        found[name] = tuple(value) if kind is tuple and isinstance(value, list) else value
+        if type(found[name]) is not kind:
+            must = {int: "int_type", str: "string_type", tuple: "tuple_type", dict: "dict_type"}[kind]
+            raise problem(f"{name} is {show(value)}, but must be {MUST[must]}", *at, name)
+    return found

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mopoe.config import TrialConfig
 from mopoe.data.registry import Option
-from mopoe.errors import DataError, MopoeError
+from mopoe.errors import MopoeError
 from mopoe.functions import also_import_from
 from mopoe.records import EpochReport, Evaluation
 from sweep.dashboards import write_epoch
@@ -180,7 +180,7 @@ def run_trial(
     )
     finished = checkpoint.exists() and read_progress(checkpoint).epoch >= config.epochs
     model = train(config, data, on_report, evaluate=evaluator, checkpoint=checkpoint, device=device)
-    return evaluator.measure(model, pictures=False) if finished else None
+    return evaluator.measure(model, "objectives") if finished else None
 
 
 def materials(spec: SweepSpec) -> "tuple[MultimodalData, Classifiers]":
@@ -194,11 +194,6 @@ def _materials(name: str, options: tuple[tuple[str, Option], ...]) -> "tuple[Mul
     from mopoe.evaluation.classifiers import load_classifiers
 
     data = load(name, **dict(options))
-    if data.train.labels.dim() > 1:
-        raise DataError(
-            f"data set {name!r} has {data.n_classes} attributes a sample, but a trial's evaluation needs one "
-            "class a sample; mopoe.train trains on it without evaluation"
-        )
     return data, load_classifiers(data)
 
 

@@ -21,7 +21,7 @@ from sweep.errors import StoreError
 from sweep.store.merge import CHECKPOINTS
 from sweep.store.read import Store, distinct
 from sweep.store.records import Manifest, Status
-from sweep.store.schema import KEYS, OBJECTIVE, PARAMETER, RECONSTRUCTION, STDERR, TABLES
+from sweep.store.schema import KEYS, NULLABLE, OBJECTIVE, PARAMETER, RECONSTRUCTION, STDERR, TABLES
 
 _Rule = tuple[str, pl.Expr]
 
@@ -46,9 +46,11 @@ def problems(store: Store) -> Iterator[str]:
         yield from _broken(table, rows, row_rules(rows, 2**modalities - 1))
     yield from _broken("trials", trials, trial_rules(trials, store.manifest))
     yield from _config_problems(trials)
-    masks = len(subset_masks(modalities))
-    yield from _gaps("subset_metrics", frames, ["subset_mask"], masks)
-    yield from _gaps("pair_coherence", frames, ["source_mask", "target"], masks * modalities)
+    if _all_subsets(store.manifest):
+        masks = len(subset_masks(modalities))
+        frames["subset_metrics"] = frames["subset_metrics"].filter(pl.col("subset_mask") > 0)
+        yield from _gaps("subset_metrics", frames, ["subset_mask"], masks)
+        yield from _gaps("pair_coherence", frames, ["source_mask", "target"], masks * modalities)
     yield from _checkpoint_problems(store, trials)
 
 
@@ -104,7 +106,9 @@ def _file_problems(store: Store, name: str, table: str) -> Iterator[str]:
         return
     if (schema.metadata or {}).get(b"schema_name") != table.encode():
         yield f"does not say that it belongs to {table}"
-    yield from (f"has no column {key}" for key in KEYS[table] if key not in schema.names)
+    yield from (
+        f"has no column {key}" for key in KEYS[table] if key not in (*schema.names, *NULLABLE.get(table, ()))
+    )
     for column in schema:
         wanted = TABLES[table].field(column.name).type if column.name in TABLES[table].names else None
         if wanted is None and not column.name.startswith((PARAMETER, OBJECTIVE, STDERR, RECONSTRUCTION)):
@@ -120,7 +124,8 @@ def _outside(name: str, low: int, high: int | pl.Expr) -> pl.Expr:
 def _broken(table: str, rows: pl.DataFrame, rules: Sequence[_Rule]) -> Iterator[str]:
     """Give a sentence for each rule that some rows break, with the key of the first."""
     key = list(KEYS[table])
-    lacking = ("lack part of their key", pl.any_horizontal(pl.col(key).is_null()))
+    needed = [name for name in key if name not in NULLABLE.get(table, ())]
+    lacking = ("lack part of their key", pl.any_horizontal(pl.col(needed).is_null()))
     every = dict([lacking, ("share their key", pl.struct(key).is_duplicated()), *rules])
     counts = rows.select(breaks.sum().alias(what) for what, breaks in every.items()).row(0, named=True)
     for what, count in counts.items():
@@ -141,6 +146,12 @@ def _config_problems(trials: pl.DataFrame) -> Iterator[str]:
         right = {"config_id": config.config_id, "seed": config.seed, "epochs_max": config.epochs}
         for name in [name for name, value in right.items() if row[name] != value]:
             yield f"{where} has {name} {row[name]}, but config_json says {right[name]}"
+
+
+def _all_subsets(manifest: Manifest) -> bool:
+    """Return whether every evaluation of the sweep, at rungs too, is of all subsets."""
+    evaluation = manifest.spec.get("evaluation", {})
+    return not evaluation.get("subset_sizes") and not evaluation.get("at_rungs", {}).get("subset_sizes")
 
 
 def _gaps(table: str, frames: Mapping[str, pl.DataFrame], of: Sequence[str], number: int) -> Iterator[str]:

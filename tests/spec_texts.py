@@ -46,8 +46,10 @@ TOP = (
     "evaluation, scheduler, constraints, start_with, warm_start, resources, replicates, faults, keep"
 )
 EVALUATION = (
-    "split, every, coherence_samples, joint_samples, likelihood_samples, importance_samples, pictures, seed"
+    "split, every, coherence_samples, joint_samples, likelihood_samples, importance_samples, subset_sizes, "
+    "at_rungs, extras, pictures, seed"
 )
+AT_RUNGS = "coherence_samples, joint_samples, likelihood_samples, importance_samples, subset_sizes"
 OBJECTIVES = "conditional_coherence, joint_coherence, log_likelihood"
 WHOLE = "but must be a whole number"
 WORD = "but must be a word (a number or date in quotes)"

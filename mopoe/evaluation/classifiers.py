@@ -103,12 +103,12 @@ class Classifiers:
     networks: Mapping[str, nn.Module]
     """By modality name, in eval mode."""
     accuracy: Mapping[str, float]
-    """Share of correctly classified real test samples, by modality name: the ceiling of coherence."""
+    """Share of real test samples, or of their attributes, classified right, by modality name."""
     hash: str
     """Of the weights; coherence compares only under the same classifiers."""
 
-    def predict(self, name: str, x: Tensor) -> Tensor:
-        """Return the predicted class of each sample [B] of one modality.
+    def logits(self, name: str, x: Tensor) -> Tensor:
+        """Return the logits [B, classes or attributes] of samples of one modality.
 
         Raises:
             DataError: the network is in training mode, where dropout would make it guess.
@@ -117,7 +117,11 @@ class Classifiers:
         if network.training:
             raise DataError(f"the classifier of {name!r} is in training mode, but coherence needs eval mode")
         logits: Tensor = network(x)
-        return logits.argmax(1)
+        return logits
+
+    def predict(self, name: str, x: Tensor) -> Tensor:
+        """Return the predicted class of each sample [B] of one modality."""
+        return self.logits(name, x).argmax(1)
 
     def to(self, device: torch.device) -> "Classifiers":
         """Return the classifiers on the device."""
@@ -142,14 +146,26 @@ def load_classifiers(data: MultimodalData, config: ClassifierConfig | None = Non
 
 
 def accuracy(network: nn.Module, split: Split, name: str) -> float:
-    """Return the share of samples of a split that a network in eval mode classifies correctly."""
+    """Return the share of samples of a split, or of attributes, that a network in eval mode gets right."""
     n = min(len(split), MOST)
     with torch.inference_mode():
-        hits = [
-            (network(to_unit(split.stored(name, slice(i, i + 500)))).argmax(1) == split.labels[i : i + 500])
-            for i in range(0, n, 500)
-        ]
-    return int(torch.cat(hits)[:n].sum()) / n
+        hits = []
+        for i in range(0, n, 500):
+            labels = split.labels[i : i + 500]
+            hits.append(decide(network(to_unit(split.stored(name, slice(i, i + 500)))), labels) == labels)
+    return float(torch.cat(hits)[:n].double().mean())
+
+
+def decide(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the predictions in the form of the labels: a class [B], or a row of attributes, each 0 or 1."""
+    return logits.argmax(1) if labels.dim() == 1 else (logits > 0).to(labels.dtype)
+
+
+def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross-entropy of labels, which are classes [B] or rows of attributes, each 0 or 1."""
+    if labels.dim() == 1:
+        return F.cross_entropy(logits, labels)
+    return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
 
 
 def train_classifier(
@@ -166,7 +182,7 @@ def train_classifier(
         network.train()
         for _ in range(config.epochs):
             for index_B in torch.randperm(len(split))[:n].split(config.batch_size):
-                loss = F.cross_entropy(network(to_unit(split.stored(name, index_B))), split.labels[index_B])
+                loss = loss_of(network(to_unit(split.stored(name, index_B))), split.labels[index_B])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

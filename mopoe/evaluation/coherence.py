@@ -1,10 +1,11 @@
 """Coherence: does a generated modality show what the observed ones show?
 
 One encoding pass serves all subsets; each sample's latents are drawn for all subsets and decoded together.
-Axes: B batch, M modality (target), S subset (source), Z latent.
+Axes: B batch, C class or attribute, M modality (target), N sample, R row, S subset (source), Z latent.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +13,18 @@ from torch import Tensor
 
 from mopoe.data.container import Split
 from mopoe.evaluation.classifiers import Classifiers
+from mopoe.evaluation.health import Health, HealthMeter, subset_posteriors
 from mopoe.evaluation.latents import conditional_latents, prior_latents
-from mopoe.model import Encoded, MoPoE
+from mopoe.evaluation.prior import FittedPrior
+from mopoe.evaluation.verdicts import (
+    ClassVerdicts,
+    Estimate,
+    Verdicts,
+    balanced_share,
+    judge_attributes,
+    mean_estimate,
+)
+from mopoe.model import MoPoE
 
 ROWS = 512
 """Latents decoded at a time: enough to keep a core busy, small enough for its caches."""
@@ -21,62 +32,146 @@ ROWS = 512
 
 @dataclass(frozen=True, slots=True)
 class Conditional:
-    """What the decoders made of every subset's posterior."""
+    """What the decoders made of subsets' posteriors."""
 
-    correct_NSM: Tensor
-    """Whether the target generated from the source shows the true class: bool [N, S, M]."""
+    masks: tuple[int, ...]
+    """The S observed subsets."""
+    verdicts: Verdicts
+    """What the classifiers say of every (source, target) pair."""
     kl_NS: Tensor
     """KL of every subset's posterior to the prior, in nats: [N, S]."""
+    health: Health
+    """Of the same posteriors."""
 
-    def coherence_SM(self) -> Tensor:
-        """Return the share of coherent samples for every (source, target) pair: float64 [S, M]."""
-        return self.correct_NSM.double().mean(0)
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """What the classifiers say of draws from the prior."""
+
+    agreed_N: Tensor
+    """Whether all modalities got one class; of attributes, the share that all modalities agree on."""
+    predicted_MN: Tensor | None
+    """The classes; None for attributes."""
+
+    def plain(self) -> Estimate:
+        """Return the share of agreement, with its standard error over draws."""
+        if self.predicted_MN is None:
+            return mean_estimate(self.agreed_N)
+        share = float(self.agreed_N.double().mean())
+        return share, math.sqrt(share * (1 - share) / len(self.agreed_N))
+
+    def balanced(self) -> Estimate | None:
+        """Return the mean over classes of the share of agreement among the draws that show the class.
+
+        A draw shows the class that one modality's classifier sees; the mean is over modalities too. The
+        standard error is that of one modality, as they share the draws.
+        """
+        if self.predicted_MN is None:
+            return None
+        each = [balanced_share(self.agreed_N, predicted_N) for predicted_N in self.predicted_MN]
+        share, error = torch.tensor(each, dtype=torch.float64).mean(0).tolist()
+        return share, error
 
 
 def conditional_coherence(
-    model: MoPoE, split: Split, classifiers: Classifiers, n: int, seed: int, device: torch.device
+    model: MoPoE,
+    split: Split,
+    classifiers: Classifiers,
+    n: int,
+    seed: int,
+    device: torch.device,
+    sizes: Sequence[int] = (),
 ) -> Conditional:
-    """Return the coherence of the first n samples of a split, for every (source subset, target) pair.
+    """Return what the first n samples of a split say of every (source subset, target) pair.
 
     One latent is drawn from each subset's posterior (a sample, not its mean), every modality is decoded, and
     the mean of its likelihood classified (Sutter et al. 2021, section 5).
+
+    Args:
+        model: the model.
+        split: held-out samples; labels [N], or a row of attributes each.
+        classifiers: of the same data set.
+        n: how many samples.
+        seed: fixes the noise; that of a subset does not depend on which others are measured.
+        device: where to compute.
+        sizes: sizes of the source subsets; none for all.
     """
-    correct: list[Tensor] = []
+    chosen = [s for s, mask in enumerate(model.masks) if not sizes or mask.bit_count() in sizes]
+    found: list[Tensor] = []
     kl: list[Tensor] = []
-    n_subsets = len(model.masks)
+    meter = HealthMeter()
+    n = min(n, len(split))
+    labels = split.labels[:n]
     with torch.inference_mode():
-        for start, stop in _chunks(min(n, len(split)), max(1, ROWS // n_subsets)):
+        for start, stop in _chunks(n, max(1, ROWS // len(chosen))):
             x = split.batch(slice(start, stop), device)
             q = model.encode(x)
+            mu_SBZ, kl_SBZ = (part[chosen] for part in subset_posteriors(model, q))
+            meter.add(mu_SBZ, kl_SBZ)
+            kl.append(kl_SBZ.sum(2).t().cpu())
             z_SBZ, style_MRW = conditional_latents(model, q, seed, "conditional coherence", start, stop)
-            labels_B = split.labels[start:stop].to(device)
-            means = model.means(z_SBZ.flatten(0, 1), style_MRW)
-            predicted = [classifiers.predict(name, means[name]).view(n_subsets, -1) for name in model.names]
-            correct.append((torch.stack(predicted, -1) == labels_B[:, None]).transpose(0, 1))
-            kl.append(subset_kl(model, q).t())
-    return Conditional(torch.cat(correct).cpu(), torch.cat(kl).cpu())
+            if style_MRW is not None:
+                style_MRW = style_MRW.unflatten(1, z_SBZ.shape[:2])[:, chosen].flatten(1, 2)
+            means = model.means(z_SBZ[chosen].flatten(0, 1), style_MRW)
+            logits = [classifiers.logits(name, means[name]) for name in model.names]
+            logits_BSMC = torch.stack(logits, 1).unflatten(0, (len(chosen), -1)).transpose(0, 1)
+            if labels.dim() == 1:
+                right = _classes(logits_BSMC) == labels[start:stop, None, None].to(device)
+                found.append(right.cpu())
+            else:
+                found.append(logits_BSMC.cpu())
+    all_found = torch.cat(found)
+    return Conditional(
+        masks=tuple(model.masks[s] for s in chosen),
+        verdicts=ClassVerdicts(all_found, labels)
+        if labels.dim() == 1
+        else judge_attributes(all_found, labels, seed),
+        kl_NS=torch.cat(kl),
+        health=meter.result(),
+    )
 
 
-def joint_coherence(model: MoPoE, classifiers: Classifiers, n: int, seed: int, device: torch.device) -> float:
-    """Return the share of n draws from the prior that all modalities' classifiers give the same label."""
-    agreed = 0
+def joint_coherence(
+    model: MoPoE,
+    classifiers: Classifiers,
+    n: int,
+    seed: int,
+    device: torch.device,
+    *,
+    attributes: bool = False,
+    prior: FittedPrior | None = None,
+) -> Joint:
+    """Return on which of n draws from the prior all modalities' classifiers agree.
+
+    Args:
+        model: the model.
+        classifiers: of the same data set.
+        n: how many draws.
+        seed: fixes them.
+        device: where to compute.
+        attributes: whether a sample has a row of attributes, each there above a probability of 1/2, instead
+            of a class.
+        prior: what the shared latents are drawn from in place of the model's prior.
+    """
+    parts: list[Tensor] = []
     with torch.inference_mode():
         for start, stop in _chunks(n, ROWS):
-            means = model.means(*prior_latents(model, seed, "joint coherence", start, stop, device))
-            labels_MB = torch.stack([classifiers.predict(name, means[name]) for name in model.names])
-            agreed += int((labels_MB == labels_MB[0]).all(0).sum())
-    return agreed / n
+            z_NZ, style_MNW = prior_latents(model, seed, "joint coherence", start, stop, device)
+            if prior is not None:
+                z_NZ = prior.sample(stop - start, seed, start=start)
+            means = model.means(z_NZ, style_MNW)
+            logits_MBC = torch.stack([classifiers.logits(name, means[name]) for name in model.names])
+            parts.append((logits_MBC > 0 if attributes else _classes(logits_MBC)).cpu())
+    predicted = torch.cat(parts, 1)
+    agreed = (predicted == predicted[0]).all(0)
+    return (
+        Joint(agreed.double().mean(1), None) if attributes else Joint(agreed & (predicted[0] >= 0), predicted)
+    )
 
 
-def subset_kl(model: MoPoE, q: Encoded) -> Tensor:
-    """Return the KL of every subset's posterior to the prior, in nats: [S, B].
-
-    For a mixture of experts it is the mean over the modalities, which bounds the mixture's from above.
-    """
-    if model.bound.mixture_of_experts:
-        kl_MB = model.family.kl_to_prior(q.mu_MBZ, q.precision_MBZ)
-        return model.members_SM @ kl_MB / model.members_SM.sum(1, keepdim=True)
-    return model.family.kl_to_prior(*model.posteriors(q))
+def _classes(logits: Tensor) -> Tensor:
+    """Return the class of the largest logit; -1, which is none, where one of them is not a number."""
+    return logits.argmax(-1).where(logits.isfinite().all(-1), -1)
 
 
 def _chunks(n: int, size: int) -> Iterator[tuple[int, int]]:

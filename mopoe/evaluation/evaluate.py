@@ -3,9 +3,9 @@
 Axes: B batch, M modality (target), N held-out sample, S subset (source).
 """
 
-import math
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,9 +13,11 @@ from torch import Tensor
 from mopoe.config import EvaluationConfig
 from mopoe.data.container import MultimodalData
 from mopoe.evaluation.classifiers import Classifiers
-from mopoe.evaluation.coherence import Conditional, conditional_coherence, joint_coherence
-from mopoe.evaluation.log_likelihood import joint_log_likelihood
+from mopoe.evaluation.coherence import Conditional, Joint, conditional_coherence, joint_coherence
+from mopoe.evaluation.extras import Materials, check_extras, extra_metrics, record
+from mopoe.evaluation.log_likelihood import log_likelihood
 from mopoe.evaluation.pictures import draw_pictures
+from mopoe.evaluation.verdicts import mean_estimate
 from mopoe.model import MoPoE
 from mopoe.records import Evaluation, PairCoherence, SubsetMetric
 
@@ -33,6 +35,9 @@ class Evaluator:
         epochs: epochs of the trial; the last one is always due.
         also: further epochs that are due.
         device: where the model lives.
+
+    Raises:
+        ConfigError: an extra cannot be measured with these classifiers.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Evaluator:
         also: Collection[int] = (),
         device: torch.device | str = "cpu",
     ) -> None:
+        check_extras(config, classifiers)
         self.data = data
         self.device = torch.device(device)
         self.classifiers = classifiers.to(self.device)
@@ -56,45 +62,58 @@ class Evaluator:
         """Return the measurements, or None if the epoch is not due."""
         last = epoch >= self.epochs
         due = last or epoch in self.also or (self.config.every > 0 and epoch % self.config.every == 0)
-        return self.measure(model, pictures=last) if due else None
+        return self.measure(model, "all" if last else "rung") if due else None
 
-    def measure(self, model: MoPoE, *, pictures: bool) -> Evaluation:
-        """Return all measurements of a model, which is left in eval mode."""
+    def measure(self, model: MoPoE, what: Literal["rung", "objectives", "all"] = "all") -> Evaluation:
+        """Return the measurements of a model, which is left in eval mode.
+
+        Args:
+            model: the model.
+            what: at a rung the smaller amounts; all that the last epoch has; or that but pictures and extras.
+        """
         started = time.perf_counter()
-        c, split = self.config, self.data.split(self.config.split).complete()
+        c = self.config.for_rung() if what == "rung" else self.config
+        split = self.data.split(c.split).complete()
         model.eval()
         conditional = conditional_coherence(
-            model, split, self.classifiers, c.coherence_samples, c.seed, self.device
+            model, split, self.classifiers, c.coherence_samples, c.seed, self.device, c.subset_sizes
         )
-        joint = joint_coherence(model, self.classifiers, c.joint_samples, c.seed, self.device)
-        log_p_N = joint_log_likelihood(
+        attributes = split.labels.dim() > 1
+        joint = joint_coherence(
+            model, self.classifiers, c.joint_samples, c.seed, self.device, attributes=attributes
+        )
+        joint_p = log_likelihood(
             model, split, c.likelihood_samples, c.importance_samples, c.seed, self.device
         )
-        outside_SM = targets_outside(model.masks, len(model.names))
-        per_sample_N = conditional.correct_NSM.double()[:, outside_SM].mean(1)
+        outside_SM = targets_outside(conditional.masks, len(model.names))
         shown = (
             draw_pictures(model, split, self.classifiers, c.pictures, c.seed, self.device)
-            if pictures and c.pictures
+            if what == "all" and c.pictures
             else ()
         )
-        labels = split.labels[: len(conditional.correct_NSM)]
+        materials = Materials(data=self.data, classifiers=self.classifiers, config=c, device=self.device)
+        extras = extra_metrics(model, materials) if what == "all" else ()
+        found = {
+            "conditional_coherence": conditional.verdicts.mean_over(outside_SM),
+            "joint_coherence": joint.plain(),
+            "log_likelihood": mean_estimate(joint_p.log_p_N),
+        }
         return Evaluation(
             split=c.split,
-            objectives={
-                "conditional_coherence": float(per_sample_N.mean()),
-                "joint_coherence": joint,
-                "log_likelihood": float(log_p_N.mean()),
-            },
-            stderr={
-                "conditional_coherence": _stderr(per_sample_N),
-                "joint_coherence": math.sqrt(joint * (1 - joint) / c.joint_samples),
-                "log_likelihood": _stderr(log_p_N),
-            },
-            subset_metrics=_subset_metrics(model, conditional, outside_SM),
-            pair_coherence=_pairs(model, conditional, float(torch.bincount(labels).max()) / len(labels)),
+            objectives={name: value for name, (value, _) in found.items()},
+            stderr={name: error for name, (_, error) in found.items()},
+            subset_metrics=(
+                *_coherence_metrics(model.names, conditional, outside_SM),
+                *_joint_metrics(joint),
+                *_health_metrics(conditional),
+                record(model.masks[-1], "ess", mean_estimate(joint_p.ess_N), len(joint_p.ess_N)),
+                *extras,
+            ),
+            pair_coherence=_pairs(model, conditional),
             pictures=shown,
             seconds=time.perf_counter() - started,
             n_parameters=sum(p.numel() for p in model.parameters()),
+            classifiers=self.classifiers.hash,
         )
 
 
@@ -107,43 +126,57 @@ def targets_outside(masks: tuple[int, ...], n_modalities: int) -> Tensor:
     return torch.tensor([[not mask >> m & 1 for m in range(n_modalities)] for mask in masks])
 
 
-def _subset_metrics(model: MoPoE, found: Conditional, outside_SM: Tensor) -> tuple[SubsetMetric, ...]:
-    correct_NSM = found.correct_NSM.double()
-    metrics = []
-    for s, mask in enumerate(model.masks):
-        series = {"kl": found.kl_NS[:, s].double(), "coherence_all": correct_NSM[:, s].mean(1)}
-        if outside_SM[s].any():
-            series["coherence"] = correct_NSM[:, s, outside_SM[s]].mean(1)
-        for name, values_N in sorted(series.items()):
-            metrics.append(
-                SubsetMetric(
-                    subset_mask=mask,
-                    metric=name,
-                    value=float(values_N.mean()),
-                    stderr=_stderr(values_N),
-                    n=len(values_N),
-                )
-            )
-    return tuple(metrics)
+def _coherence_metrics(
+    names: tuple[str, ...], found: Conditional, outside_SM: Tensor
+) -> Iterator[SubsetMetric]:
+    n = len(found.kl_NS)
+    for s, mask in enumerate(found.masks):
+        row_SM = torch.zeros_like(outside_SM)
+        row_SM[s] = True
+        for metric, chosen_SM in (("coherence", row_SM & outside_SM), ("coherence_all", row_SM)):
+            if chosen_SM.any():
+                yield record(mask, metric, found.verdicts.mean_over(chosen_SM), n)
+    if (balanced := found.verdicts.balanced()) is not None:
+        for mask, *columns in zip(found.masks, *(part.tolist() for part in balanced), strict=True):
+            for name, *estimate in zip(names, *columns, strict=True):
+                yield record(mask, "coherence_balanced", (estimate[0], estimate[1]), n, name)
 
 
-def _pairs(model: MoPoE, found: Conditional, chance: float) -> tuple[PairCoherence, ...]:
-    n = len(found.correct_NSM)
-    share_SM = found.coherence_SM().tolist()
+def _joint_metrics(found: Joint) -> Iterator[SubsetMetric]:
+    each = {"joint_coherence": found.plain(), "joint_coherence_balanced": found.balanced()}
+    for metric, estimate in each.items():
+        if estimate is not None:
+            yield record(0, metric, estimate, len(found.agreed_N))
+
+
+def _health_metrics(found: Conditional) -> Iterator[SubsetMetric]:
+    n, health = len(found.kl_NS), found.health
+    columns = {
+        "active_units": health.active_S,
+        "collapsed": health.collapsed_S(),
+        "idle_latents": health.idle_S,
+        "non_finite": health.non_finite_S,
+    }
+    for s, mask in enumerate(found.masks):
+        yield record(mask, "kl", mean_estimate(found.kl_NS[:, s].double()), n)
+        for metric, values_S in columns.items():
+            if metric != "collapsed" or mask.bit_count() == 1:
+                yield record(mask, metric, (float(values_S[s]), None), n)
+
+
+def _pairs(model: MoPoE, found: Conditional) -> tuple[PairCoherence, ...]:
+    verdicts = found.verdicts
+    value_SM, stderr_SM = (part.tolist() for part in verdicts.pairs())
     return tuple(
         PairCoherence(
             source_mask=mask,
             target=name,
-            value=share_SM[s][m],
-            stderr=math.sqrt(share_SM[s][m] * (1 - share_SM[s][m]) / n),
-            n=n,
-            chance=chance,
+            value=value_SM[s][m],
+            stderr=stderr_SM[s][m],
+            n=len(found.kl_NS),
+            chance=verdicts.chance,
+            measure=verdicts.measure,
         )
-        for s, mask in enumerate(model.masks)
+        for s, mask in enumerate(found.masks)
         for m, name in enumerate(model.names)
     )
-
-
-def _stderr(values_N: Tensor) -> float:
-    """Return the standard error of the mean; NaN for a single sample."""
-    return float(values_N.std()) / math.sqrt(len(values_N)) if len(values_N) > 1 else math.nan

@@ -8,6 +8,7 @@ and sample, subsets outermost, or a sample), S subset, W private latent, Z share
 import torch
 from torch import Tensor
 
+from mopoe.data.container import Split
 from mopoe.model import Encoded, MoPoE
 from mopoe.noise import sample_noise
 
@@ -48,6 +49,19 @@ def prior_latents(
     shape = (1, len(model.names), model.style_dim)
     style = sample_noise(seed, purpose + " style", start, stop, shape, device) if model.style_dim else None
     return z_BZ, _style(model, None if style is None else style.transpose(0, 1))
+
+
+def source_latents(
+    model: MoPoE, split: Split, source_mask: int, seed: int, purpose: str, start: int, stop: int
+) -> tuple[Tensor, Tensor | None]:
+    """Return latents [B, Z], and private ones if there are, of a subset's posterior; for 0 of the prior."""
+    device = model.members_SM.device
+    if not source_mask:
+        return prior_latents(model, seed, purpose, start, stop, device)
+    q = model.encode(split.batch(slice(start, stop), device))
+    z_SBZ, style_MRW = conditional_latents(model, q, seed, purpose, start, stop, same_noise=True)
+    s = model.masks.index(source_mask)
+    return z_SBZ[s], None if style_MRW is None else style_MRW.unflatten(1, z_SBZ.shape[:2])[:, s]
 
 
 def _style(model: MoPoE, noise_SBMW: Tensor | None) -> Tensor | None:

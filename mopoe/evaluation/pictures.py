@@ -30,11 +30,12 @@ def draw_pictures(
     model.eval()
     with torch.inference_mode():
         x = split.batch(slice(0, n), device)
-        labels = tuple(split.labels[:n].tolist())
+        labels = tuple(split.labels[:n].tolist()) if split.labels.dim() == 1 else ()
         strips = [
             Picture(kind="input", source_mask=0, target=name, png=strip(x[name]), labels=labels)
             for name in model.names
         ]
+        judges = classifiers if labels else None
         # The same noise for every source, so that strips differ by what was observed alone.
         q = model.encode(x)
         z_SBZ, style_MRW = conditional_latents(model, q, seed, "pictures", 0, n, same_noise=True)
@@ -42,20 +43,20 @@ def draw_pictures(
             mask = (1 << size) - 1
             s = model.masks.index(mask)
             style_MBW = None if style_MRW is None else style_MRW[:, s * n : (s + 1) * n]
-            strips += _decoded(model.means(z_SBZ[s], style_MBW), classifiers, "conditional", mask)
+            strips += _decoded(model.means(z_SBZ[s], style_MBW), judges, "conditional", mask)
         drawn = model.means(*prior_latents(model, seed, "pictures from the prior", 0, n, device))
-        strips += _decoded(drawn, classifiers, "joint", 0)
+        strips += _decoded(drawn, judges, "joint", 0)
     return tuple(strips)
 
 
-def _decoded(means: Mapping[str, Tensor], classifiers: Classifiers, kind: str, mask: int) -> list[Picture]:
+def _decoded(means: Mapping[str, Tensor], judges: Classifiers | None, kind: str, mask: int) -> list[Picture]:
     return [
         Picture(
             kind=kind,
             source_mask=mask,
             target=name,
             png=strip(mean),
-            labels=tuple(classifiers.predict(name, mean).tolist()),
+            labels=tuple(judges.predict(name, mean).tolist()) if judges else (),
         )
         for name, mean in means.items()
     ]

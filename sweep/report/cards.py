@@ -11,7 +11,9 @@ import polars as pl
 
 from mopoe.records import OBJECTIVES
 from sweep.analysis.breakdown import coherence_by_size
+from sweep.analysis.intervals import pair_interval
 from sweep.report import figures
+from sweep.report.measured import measured
 from sweep.report.pictures import sample_table
 from sweep.report.summary import front_rows, front_text
 from sweep.report.view import View
@@ -114,7 +116,8 @@ def pair_card(view: View) -> Card:
     hardest, easiest = by_target.row(0), by_target.row(-1)
     worst = unseen.row(0, named=True)
     finding = f"The weakest pair of {view.focus} is {worst['target']} from {worst['source_label']}"
-    finding += f" ({worst['value']:.2f})."
+    low, high = pair_interval(worst["value"], worst["stderr"], worst["n"], worst["measure"])
+    finding += f" ({worst['value']:.2f}, 95 % interval {low:.2f} to {high:.2f})."
     if easiest[1] - hardest[1] >= 0.01:
         finding += (
             f" On average over subsets, {hardest[0]} is the hardest to generate ({hardest[1]:.2f}) and "
@@ -122,6 +125,12 @@ def pair_card(view: View) -> Card:
         )
     finding += " Values in brackets: the target was itself observed."
     return Card(title=title, finding=finding, figure_html=figures.pair_figure(view, pairs))
+
+
+def measured_card(view: View) -> Card:
+    """Return the posterior's health, and the further measurements that there are, of the trial in focus."""
+    finding, table = measured(view)
+    return Card(title="Latents and further measurements", finding=finding, table=table)
 
 
 def curve_card(view: View) -> Card:
@@ -236,7 +245,8 @@ def provenance_card(view: View) -> Card:
     )
     if manifest.classifier_accuracy:
         accuracy = ", ".join(f"{m} {a:.3f}" for m, a in manifest.classifier_accuracy.items())
-        finding += f" Held-out accuracy of the classifiers that judge coherence: {accuracy}."
+        named = f" (weights {manifest.classifier_hash})" if manifest.classifier_hash else ""
+        finding += f" Held-out accuracy of the classifiers{named} that judge coherence: {accuracy}."
     spec = escape(yaml.safe_dump(manifest.spec, sort_keys=False, allow_unicode=True))
     return Card(
         title="Provenance",
@@ -251,6 +261,7 @@ CARDS: Sequence[Callable[[View], Card]] = (
     table_card,
     size_card,
     pair_card,
+    measured_card,
     sample_card,
     curve_card,
     setting_card,
@@ -263,8 +274,7 @@ CARDS: Sequence[Callable[[View], Card]] = (
 def _price_of_knee(view: View) -> str:
     """Return what the knee gives up against the best of each objective, or nothing if there is no knee."""
     found = view.tradeoff
-    knee = next((p.trial_id for p in found.picks if p.label == "knee"), None)
-    if knee is None:
+    if (knee := next((p.trial_id for p in found.picks if p.label == "knee"), None)) is None:
         return ""
     signs = [1.0 if up else -1.0 for up in found.points.maximize]
     gains = found.points.values * signs

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from mopoe.subsets import subset_label, subset_masks
+from sweep.analysis.intervals import pair_interval
 from sweep.report.theme import FAINT, FRONT, MUTED, axis, figure_html, layout
 from sweep.report.view import View
 from sweep.report.words import number, pick_labels, plain, searched_settings, setting_text, with_error
@@ -169,6 +170,12 @@ def pair_figure(view: View, pairs: pl.DataFrame) -> str:
     cells = {
         (s, t): (v, i) for s, t, v, i in pairs.select("source_mask", "target", "value", "in_source").rows()
     }
+    ends = {
+        (s, t): "{:.3f} to {:.3f}".format(*pair_interval(*rest))
+        for s, t, *rest in pairs.select(
+            "source_mask", "target", "value", "stderr", "n", "measure"
+        ).iter_rows()
+    }
     values = [[cells.get((mask, name), (None, False))[0] for name in names] for mask in masks]
 
     def text(mask: int, name: str) -> str:
@@ -182,7 +189,8 @@ def pair_figure(view: View, pairs: pl.DataFrame) -> str:
             y=[escape(subset_label(mask, names)) for mask in masks],
             text=[[text(mask, name) for name in names] for mask in masks],
             texttemplate="%{text}",
-            hovertemplate="%{x} from %{y}: %{z:.3f}<extra></extra>",
+            customdata=[[ends.get((mask, name), "") for name in names] for mask in masks],
+            hovertemplate="%{x} from %{y}: %{z:.3f}, 95 % interval %{customdata}<extra></extra>",
             colorscale="Cividis",
             zmin=0,
             zmax=1,

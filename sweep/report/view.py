@@ -35,6 +35,8 @@ class View:
     """The trial looked at in detail: the knee, else the first pick."""
     pairs: pl.DataFrame
     """Coherence of (source, target) pairs: the last evaluation of each trial."""
+    metrics: pl.DataFrame
+    """Metrics of subsets: the last evaluation of each picked trial."""
     curves: pl.DataFrame
     """Columns trial_id, epoch, loss, sorted; every epoch of a trial once."""
     samples: pl.DataFrame
@@ -61,6 +63,7 @@ def view(store: Store) -> View:
         ),
         focus=knee or (trials[0] if trials else None),
         pairs=last_evaluation(store.pair_coherence().collect()),
+        metrics=last_evaluation(store.subset_metrics().filter(pl.col("trial_id").is_in(trials)).collect()),
         # An epoch that a later attempt trained again is shown as that attempt had it.
         curves=curves.unique(["trial_id", "epoch"], keep="last", maintain_order=True)
         .drop("attempt")

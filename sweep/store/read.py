@@ -98,7 +98,7 @@ class Store:
         return self.table("epochs")
 
     def subset_metrics(self) -> pl.LazyFrame:
-        """Return one row per trial, attempt, epoch, split, subset and metric."""
+        """Return one row per trial, attempt, epoch, split, subset, metric and target."""
         return self.table("subset_metrics")
 
     def pair_coherence(self) -> pl.LazyFrame:

@@ -143,6 +143,8 @@ class Manifest:
     """Held-out accuracy of the classifier that judges coherence, by modality."""
     allowed_changes: tuple[str, ...] = ()
     """What was changed between two runs of the sweep although trials depend on it, as sentences."""
+    classifier_hash: str | None = None
+    """Of the weights of all of them; null in files of earlier releases."""
 
     def to_json(self) -> str:
         """Return the text of `sweep.json`."""
@@ -164,6 +166,7 @@ class Manifest:
             found["modalities"] = tuple(found["modalities"])
             # Files of earlier releases have no such key.
             found["allowed_changes"] = tuple(found.get("allowed_changes", ()))
+            found.setdefault("classifier_hash", None)
             return cls(**{f.name: found[f.name] for f in fields(cls)})
         except KeyError as error:
             raise StoreError(f"{path} is damaged: it has no {error.args[0]!r}") from error

@@ -39,9 +39,9 @@ _KEY = (
 _EPOCH = (*_KEY, field("epoch", pa.int32(), "Epochs finished, counted from 1.", "epochs"))
 _SPLIT = (*_EPOCH, field("split", pa.string(), "The split measured on: train, validation or test."))
 _VALUE = (
-    field("value", pa.float64(), "The mean over held-out samples."),
-    field("stderr", pa.float64(), "Standard error of the value over samples."),
-    field("n", pa.int32(), "Number of held-out samples.", "samples"),
+    field("value", pa.float64(), "The mean over held-out samples, or what the metric says."),
+    field("stderr", pa.float64(), "Standard error of the value; null if it has none."),
+    field("n", pa.int32(), "Number of held-out samples or of draws.", "samples"),
 )
 _SOURCE = field("source_mask", pa.int32(), "The observed subset of modalities as bits: bit m is modality m.")
 _TARGET = field("target", pa.string(), "Name of the generated modality.")
@@ -79,13 +79,17 @@ EPOCHS = _schema(
     field("lr", pa.float64(), "Learning rate of the epoch's last step."),
     field("grad_norm", pa.float64(), "Euclidean norm of the last step's gradient."),
     field("evaluation_seconds", pa.float64(), "Wall time of the evaluation; null without one.", "s"),
+    field("classifiers", pa.string(), "Hash of the classifiers that judged it; null without one."),
 )
 
 SUBSET_METRICS = _schema(
     "subset_metrics",
     *_SPLIT,
-    field("subset_mask", pa.int32(), "The subset of modalities as bits: bit m is modality m."),
-    field("metric", pa.string(), "What was measured, for instance coherence or kl."),
+    field(
+        "subset_mask", pa.int32(), "The subset of modalities as bits: bit m is modality m; 0 is the prior."
+    ),
+    field("metric", pa.string(), "What was measured: a name of mopoe.records.METRICS."),
+    field("target", pa.string(), "The generated modality; null for a number about none."),
     field("subset_label", pa.string(), "The subset for people, as in m0+m2."),
     field("subset_size", pa.int32(), "Number of modalities in the subset.", "modalities"),
     *_VALUE,
@@ -100,7 +104,8 @@ PAIR_COHERENCE = _schema(
     field("source_size", pa.int32(), "Number of observed modalities.", "modalities"),
     field("in_source", pa.bool_(), "Whether the target is itself observed."),
     *_VALUE,
-    field("chance", pa.float64(), "The share that always guessing the most frequent class reaches."),
+    field("chance", pa.float64(), "What always guessing the most frequent class, or random scores, reach."),
+    field("measure", pa.string(), "One of accuracy, average_precision (of attributes); null means accuracy."),
 )
 
 SAMPLES = _schema(
@@ -144,12 +149,15 @@ TABLES: Mapping[str, pa.Schema] = {
 KEYS: Mapping[str, tuple[str, ...]] = {
     "trials": ("trial_id", "attempt"),
     "epochs": ("trial_id", "attempt", "epoch"),
-    "subset_metrics": ("trial_id", "attempt", "epoch", "split", "subset_mask", "metric"),
+    "subset_metrics": ("trial_id", "attempt", "epoch", "split", "subset_mask", "metric", "target"),
     "pair_coherence": ("trial_id", "attempt", "epoch", "split", "source_mask", "target"),
     "samples": ("trial_id", "attempt", "epoch", "kind", "source_mask", "target"),
     "events": ("trial_id", "attempt", "epoch", "kind", "at"),
 }
 """The columns that name a row, by table; no two rows of a read table agree in all of them."""
+
+NULLABLE: Mapping[str, tuple[str, ...]] = {"subset_metrics": ("target",)}
+"""Key columns that may be null: a number may be about no target. Files of earlier releases lack them."""
 
 
 def table_name(schema: pa.Schema) -> str:

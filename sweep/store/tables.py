@@ -43,7 +43,7 @@ def epoch_table(
     trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
 ) -> pa.Table:
     """Return one row per epoch, with a column per modality and per evaluated objective."""
-    fixed = set(EPOCHS.names) - {"trial_id", "attempt", "evaluation_seconds"}
+    fixed = set(EPOCHS.names) - {"trial_id", "attempt", "evaluation_seconds", "classifiers"}
     rows: list[_Row] = []
     objectives: dict[str, None] = {}
     for report in reports:
@@ -51,6 +51,7 @@ def epoch_table(
         row |= {RECONSTRUCTION + m: report.reconstruction.get(m) for m in modalities}
         if report.evaluation is not None:
             row["evaluation_seconds"] = report.evaluation.seconds
+            row["classifiers"] = report.evaluation.classifiers
             row |= {OBJECTIVE + n: float(v) for n, v in report.evaluation.objectives.items()}
             objectives |= dict.fromkeys(report.evaluation.objectives)
         rows.append(row)
@@ -67,13 +68,14 @@ def epoch_table(
 def subset_table(
     trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
 ) -> pa.Table:
-    """Return one row per evaluated epoch, subset and metric."""
+    """Return one row per evaluated epoch, subset, metric and target."""
     rows: list[_Row] = [
         key
         | {
             "split": evaluation.split,
             "subset_mask": found.subset_mask,
             "metric": found.metric,
+            "target": found.target,
             "subset_label": subset_label(found.subset_mask, modalities),
             "subset_size": found.subset_mask.bit_count(),
             "value": found.value,
@@ -103,6 +105,7 @@ def pair_table(
             "stderr": pair.stderr,
             "n": pair.n,
             "chance": pair.chance,
+            "measure": pair.measure,
         }
         for key, evaluation in _evaluations(trial_id, attempt, reports)
         for pair in evaluation.pair_coherence

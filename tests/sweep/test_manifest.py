@@ -10,13 +10,13 @@ from sweep.spec import load_spec
 
 
 def test_a_new_folder_gets_a_manifest(tmp_path, sweep_file):
-    """The manifest names objectives, modalities, versions and the classifiers' accuracy."""
+    """The manifest names objectives, modalities, versions, and the classifiers' accuracy and hash."""
     spec = load_spec(sweep_file)
-    found = enter(tmp_path / "r", spec, spec.spec_hash, {"m0": 0.9})
+    found = enter(tmp_path / "r", spec, spec.spec_hash, {"m0": 0.9}, "abc")
     assert [o.name for o in found.objectives] == list(spec.objectives)
     assert found.modalities == ("m0", "m1", "m2", "m3", "m4")
     assert set(found.versions) == set(PACKAGES)
-    assert found.classifier_accuracy == {"m0": 0.9}
+    assert (found.classifier_accuracy, found.classifier_hash) == ({"m0": 0.9}, "abc")
     assert found.reference_point == {"conditional_coherence": 0.0, "log_likelihood": -20000.0}
 
 
@@ -76,7 +76,7 @@ def test_an_allowed_change_goes_on_and_is_recorded(tmp_path, sweep_file, key):
     spec = load_spec(sweep_file)
     first = enter(root, spec, spec.spec_hash, {"m0": 0.9})
     other = load_spec(sweep_file, ["evaluation.importance_samples=62"])
-    found = enter(root, other, other.spec_hash, {}, [key])
+    found = enter(root, other, other.spec_hash, {}, allowed=[key])
     assert (found.sweep_id, found.classifier_accuracy) == (first.sweep_id, {"m0": 0.9})
     assert [c.partition(": ")[2] for c in found.allowed_changes] == [
         "evaluation.importance_samples was 31 there and is 62 here"

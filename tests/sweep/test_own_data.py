@@ -138,19 +138,6 @@ def test_an_error_of_the_users_function_is_one_sentence_with_its_place(
     )
 
 
-def test_attributes_are_refused_by_a_trial_in_one_sentence(
-    own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A row of attributes per sample trains without evaluation only, for now."""
-    text = MODULE.replace("np.arange(n) % 2", "np.zeros((n, 4), int)")
-    (tmp_path / f"{own}.py").write_text(text, encoding="utf-8")
-    assert run(monkeypatch, "trial", "own.yaml") == 2
-    assert capsys.readouterr().err.endswith(
-        f"sweep: data set '{own}:load' has 4 attributes a sample, but a trial's evaluation needs one class a "
-        "sample; mopoe.train trains on it without evaluation\n"
-    )
-
-
 Install = Callable[[str], None]
 
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
-from spec_texts import EVALUATION, FULL, SETTINGS, SHORT, TOP, WEIGHTS
+from spec_texts import AT_RUNGS, EVALUATION, FULL, MAPPING, SETTINGS, SHORT, TOP, WEIGHTS, WHOLE
 
 import search_spaces
-from mopoe.config import EvaluationConfig, TrialConfig
+from mopoe.config import EvaluationConfig, RungConfig, TrialConfig
 from mopoe.errors import ConfigError
 from sweep.errors import SpecError
 from sweep.parameters import Choice, Int, LogUniform, Simplex, Uniform
@@ -97,6 +97,72 @@ def test_plain_is_json_and_gives_the_spec_back(load, text):
     assert SweepSpec.model_validate(json.loads(json.dumps(plain))) == spec
     assert plain["data"] == {"name": "digits", "seed": spec.data.options["seed"]}
     assert plain["evaluation"]["importance_samples"] == 62
+
+
+def test_an_evaluation_has_amounts_for_rungs_and_extras_for_the_end(load):
+    """What is not given has its default, and all of it survives storing."""
+    text = FULL.replace(
+        "split: test", "subset_sizes: [1, 4]\n  extras: [frechet]\n  at_rungs: {joint_samples: 9}"
+    )
+    spec = load(text)
+    assert spec.evaluation == EvaluationConfig(
+        coherence_samples=300,
+        subset_sizes=(1, 4),
+        extras=("frechet",),
+        at_rungs=RungConfig(joint_samples=9),
+    )
+    assert SweepSpec.model_validate(json.loads(json.dumps(spec.plain()))) == spec
+    changed = load(text, ["evaluation.at_rungs.importance_samples=4"]).evaluation.at_rungs
+    assert changed == RungConfig(joint_samples=9, importance_samples=4)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("at_rungs: 3", f":24: evaluation: at_rungs is 3, {MAPPING}"),
+        (
+            "at_rungs: {joint_sample: 3}",
+            (
+                ":24: evaluation.at_rungs: unknown key 'joint_sample'; did you mean 'joint_samples'? "
+                f"possible: {AT_RUNGS}"
+            ),
+        ),
+        ("at_rungs: {joint_samples: 2.5}", f":24: evaluation.at_rungs: joint_samples is 2.5, {WHOLE}"),
+        (
+            "at_rungs: {joint_samples: 0}",
+            ":24: evaluation.at_rungs: joint_samples is 0, but must be at least 1",
+        ),
+        ("extras: frechet", ":24: evaluation: extras is 'frechet', but must be a list"),
+        (
+            "extras: [representation, frechte]",
+            (
+                ":24: evaluation.extras: unknown extra 'frechte'; did you mean 'frechet'? "
+                "possible: representation, frechet, conditional_likelihood, mixture_prior"
+            ),
+        ),
+        (
+            "subset_sizes: [1, '2']",
+            ":24: evaluation: subset_sizes is [1, '2'], but must be a list of whole numbers of at least 1",
+        ),
+        (
+            "at_rungs: {subset_sizes: [1, 6]}",
+            (
+                ":24: evaluation.at_rungs: subset_sizes is [1, 6], but must hold sizes from 1 to 5, "
+                "one of them smaller, so that a target is left"
+            ),
+        ),
+        (
+            "subset_sizes: [5]",
+            (
+                ":24: evaluation: subset_sizes is [5], but must hold sizes from 1 to 5, "
+                "one of them smaller, so that a target is left"
+            ),
+        ),
+    ],
+)
+def test_an_impossible_evaluation_is_refused_where_it_stands(refusal, lines, message):
+    """Also within the amounts for rungs, and in lists."""
+    assert refusal(FULL.replace("split: test", lines)) == f"x.yaml{message}"
 
 
 def test_a_shipped_file_is_found_by_name(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Classifiers: they learn, they are cached, and they are what their accuracy and hash say."""
 
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -227,6 +228,35 @@ def test_an_epoch_of_many_pairings_is_cut(tiny_data: MultimodalData, monkeypatch
     assert measured == module.accuracy(cut, first, "grey")
     whole = train_classifier(tiny_data.train, tiny_data.modalities[0], 4, TINY)
     assert not torch.equal(cut.head.weight, whole.head.weight)
+
+
+def test_attributes_are_learned_one_by_one(
+    tiny_data: MultimodalData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Rows of 0 and 1 have the mean binary cross-entropy; the accuracy is the share of attributes right."""
+    logits, labels = torch.tensor([[2.0, -1.0], [0.5, 3.0]]), torch.tensor([[1, 1], [0, 1]])
+    terms = [torch.tensor(1.0 + math.exp(-x)).log() for x in (2.0, -1.0, -0.5, 3.0)]
+    assert float(module.loss_of(logits, labels)) == pytest.approx(float(sum(terms)) / 4)
+    assert module.decide(logits, labels).tolist() == [[1, 0], [1, 1]]
+    assert float(module.loss_of(logits, labels[:, 0])) == pytest.approx(
+        float(nn.functional.cross_entropy(logits, labels[:, 0]))
+    )
+    monkeypatch.setenv("MOPOE_CACHE", str(tmp_path))
+
+    def rows(split: Split) -> Split:
+        return replace(split, labels=torch.stack([split.labels % 2, (split.labels == 99).long()], 1))
+
+    data = replace(
+        tiny_data,
+        fingerprint="attributes",
+        n_classes=2,
+        **{name: rows(tiny_data.split(name)) for name in ("train", "validation", "test")},
+    )
+    found = load_classifiers(data, replace(TINY, epochs=3))
+    x = data.test.batch(slice(None), torch.device("cpu"))
+    for m in data.modalities:
+        right = (found.logits(m.name, x[m.name]) > 0) == data.test.labels.bool()
+        assert found.accuracy[m.name] == pytest.approx(float(right.double().mean()))
 
 
 def test_a_network_in_training_mode_is_an_error() -> None:

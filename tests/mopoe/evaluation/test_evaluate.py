@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from mopoe.config import EvaluationConfig
+from mopoe.config import EvaluationConfig, RungConfig
+from mopoe.data.container import Split
 from mopoe.evaluation.coherence import conditional_coherence, joint_coherence
 from mopoe.evaluation.evaluate import Evaluator, targets_outside
 from mopoe.evaluation.log_likelihood import joint_log_likelihood
-from mopoe.records import OBJECTIVES, Evaluation
+from mopoe.records import METRICS, OBJECTIVES, Evaluation
 from mopoe.subsets import subset_masks, subset_members
 
 CPU = torch.device("cpu")
@@ -30,14 +32,16 @@ def case(known: Callable[..., Any]) -> Any:
 @pytest.fixture(scope="module")
 def measured(case: Any) -> Evaluation:
     """Its evaluation on 300 validation samples."""
-    return Evaluator(case.data, case.classifiers, CONFIG, epochs=1).measure(case.model, pictures=False)
+    return Evaluator(case.data, case.classifiers, CONFIG, epochs=1).measure(case.model)
 
 
 @pytest.fixture(scope="module")
 def correct(case: Any) -> torch.Tensor:
     """Who was right: float64 [N, S, M]."""
     split = case.data.validation
-    return conditional_coherence(case.model, split, case.classifiers, 300, 3, CPU).correct_NSM.double()
+    return conditional_coherence(
+        case.model, split, case.classifiers, 300, 3, CPU
+    ).verdicts.correct_NSM.double()
 
 
 def test_targets_outside_a_subset() -> None:
@@ -49,11 +53,17 @@ def test_targets_outside_a_subset() -> None:
 
 
 def test_every_subset_and_pair_has_its_records(measured: Evaluation, case: Any) -> None:
-    """31 subsets with three metrics, but `coherence` for the full set; 31 x 5 pairs."""
-    found = {(m.subset_mask, m.metric) for m in measured.subset_metrics}
-    expected = {(mask, metric) for mask in range(1, 32) for metric in ("kl", "coherence", "coherence_all")}
-    assert found == expected - {(31, "coherence")}
-    assert len(measured.subset_metrics) == 92
+    """31 subsets with all metrics, `coherence` but for the full set; 31 x 5 pairs; and those of the prior."""
+    found = [(m.subset_mask, m.metric, m.target) for m in measured.subset_metrics]
+    plain = ("kl", "coherence", "coherence_all", "active_units", "idle_latents", "non_finite")
+    expected = {(mask, metric, None) for mask in range(1, 32) for metric in plain} - {(31, "coherence", None)}
+    expected |= {(mask, "coherence_balanced", f"m{m}") for mask in range(1, 32) for m in range(5)}
+    expected |= {(1 << m, "collapsed", None) for m in range(5)}
+    expected |= {(31, "ess", None), (0, "joint_coherence", None), (0, "joint_coherence_balanced", None)}
+    assert set(found) == expected
+    assert len(found) == len(expected)
+    assert {metric for _, metric, _ in found} <= set(METRICS)
+    assert measured.classifiers == "known"
     assert measured.n_parameters == sum(p.numel() for p in case.model.parameters())
     pairs = [(p.source_mask, p.target) for p in measured.pair_coherence]
     assert len(pairs) == 155
@@ -82,7 +92,7 @@ def test_objectives_are_those_measured_alone(measured: Evaluation, correct: torc
     outside = [p.value for p in measured.pair_coherence if not p.source_mask >> int(p.target[1]) & 1]
     assert len(outside) == 75
     assert measured.objectives["conditional_coherence"] == pytest.approx(sum(outside) / 75)
-    joint = joint_coherence(case.model, case.classifiers, 400, 3, CPU)
+    joint, _ = joint_coherence(case.model, case.classifiers, 400, 3, CPU).plain()
     assert measured.objectives["joint_coherence"] == joint
     assert measured.stderr["joint_coherence"] == pytest.approx(math.sqrt(joint * (1 - joint) / 400))
     log_p = joint_log_likelihood(case.model, case.data.validation, 20, 31, 3, CPU)
@@ -101,6 +111,8 @@ def test_subset_metrics_are_means_over_samples(
     split = case.data.validation
     kl = conditional_coherence(case.model, split, case.classifiers, 300, 3, CPU).kl_NS.double()
     for metric in measured.subset_metrics:
+        if metric.metric not in ("kl", "coherence", "coherence_all"):
+            continue
         s = case.model.masks.index(metric.subset_mask)
         inside = subset_members(metric.subset_mask)
         values = {
@@ -123,7 +135,7 @@ def test_the_split_is_the_one_asked_for(case: Any) -> None:
         importance_samples=1,
         pictures=0,
     )
-    found = Evaluator(case.data, case.classifiers, config, epochs=1).measure(case.model, pictures=True)
+    found = Evaluator(case.data, case.classifiers, config, epochs=1).measure(case.model)
     assert found.split == "test"
     assert {p.n for p in found.pair_coherence} == {600}
     assert math.isnan(found.stderr["log_likelihood"])
@@ -144,13 +156,13 @@ def test_the_split_is_the_one_asked_for(case: Any) -> None:
 def test_due_epochs(
     case: Any, monkeypatch: pytest.MonkeyPatch, every: int, also: tuple[int, ...], due: list[int]
 ) -> None:
-    """Every so many epochs, at those asked for, and after the last, which alone has pictures."""
+    """Every so many epochs, at those asked for, and after the last, which alone is measured in full."""
     evaluator = Evaluator(case.data, case.classifiers, EvaluationConfig(every=every), epochs=5, also=also)
-    asked: list[bool] = []
-    monkeypatch.setattr(evaluator, "measure", lambda _, *, pictures: asked.append(pictures) or "measured")
+    asked: list[str] = []
+    monkeypatch.setattr(evaluator, "measure", lambda _, what: asked.append(what) or "measured")
     found = [epoch for epoch in range(1, 6) if evaluator(case.model, epoch) is not None]
     assert found == due
-    assert asked == [epoch == 5 for epoch in due]
+    assert asked == ["all" if epoch == 5 else "rung" for epoch in due]
 
 
 def test_one_modality_has_no_conditional_coherence(known: Callable[..., Any]) -> None:
@@ -159,7 +171,62 @@ def test_one_modality_has_no_conditional_coherence(known: Callable[..., Any]) ->
     config = EvaluationConfig(
         coherence_samples=10, joint_samples=5, likelihood_samples=5, importance_samples=2, pictures=0
     )
-    found = Evaluator(case.data, case.classifiers, config, epochs=1).measure(case.model, pictures=False)
+    found = Evaluator(case.data, case.classifiers, config, epochs=1).measure(case.model)
     assert math.isnan(found.objectives["conditional_coherence"])
     assert found.objectives["joint_coherence"] == 1.0
-    assert [m.metric for m in found.subset_metrics] == ["coherence_all", "kl"]
+    assert not any(m.metric == "coherence" for m in found.subset_metrics)
+
+
+def test_objectives_keep_their_names_and_their_draws_at_rungs(case: Any) -> None:
+    """A rung measures the first of the samples that the end measures, with the same noise."""
+    evaluator = Evaluator(case.data, case.classifiers, CONFIG, epochs=1)
+    rung, again = evaluator.measure(case.model, "rung"), evaluator.measure(case.model, "rung")
+    assert set(rung.objectives) == set(OBJECTIVES)
+    assert (rung.objectives, rung.subset_metrics) == (again.objectives, again.subset_metrics)
+    split, r = case.data.validation, CONFIG.at_rungs
+    first = conditional_coherence(case.model, split, case.classifiers, r.coherence_samples, 3, CPU)
+    whole = conditional_coherence(case.model, split, case.classifiers, 300, 3, CPU)
+    assert torch.equal(first.verdicts.correct_NSM, whole.verdicts.correct_NSM[: r.coherence_samples])
+    assert {p.n for p in rung.pair_coherence} == {r.coherence_samples}
+    log_p = joint_log_likelihood(case.model, split, 20, 31, 3, CPU)
+    assert rung.objectives["log_likelihood"] == pytest.approx(float(log_p.mean()))
+
+
+def test_a_rung_of_single_modalities_is_the_mean_over_their_pairs(case: Any) -> None:
+    """The objective then says how well a lone modality generates the others."""
+    config = replace(CONFIG, at_rungs=RungConfig(coherence_samples=100, subset_sizes=(1,)))
+    found = Evaluator(case.data, case.classifiers, config, epochs=1).measure(case.model, "rung")
+    assert {p.source_mask for p in found.pair_coherence} == {1, 2, 4, 8, 16}
+    outside = [p.value for p in found.pair_coherence if p.source_mask != 1 << int(p.target[1])]
+    assert found.objectives["conditional_coherence"] == pytest.approx(sum(outside) / 20)
+
+
+def test_balanced_values_are_stored_with_every_pair(measured: Evaluation, case: Any) -> None:
+    """By subset and target in the long form, with an error; the prior's under mask 0."""
+    split = case.data.validation
+    found = conditional_coherence(case.model, split, case.classifiers, 300, 3, CPU)
+    value_SM, error_SM = found.verdicts.balanced()
+    for metric in measured.subset_metrics:
+        if metric.metric == "coherence_balanced":
+            s, m = found.masks.index(metric.subset_mask), int(metric.target[1])
+            assert (metric.value, metric.stderr) == (float(value_SM[s, m]), float(error_SM[s, m]))
+    joint = joint_coherence(case.model, case.classifiers, 400, 3, CPU)
+    prior = {m.metric: m for m in measured.subset_metrics if m.subset_mask == 0}
+    assert (prior["joint_coherence"].value, prior["joint_coherence"].n) == (joint.plain()[0], 400)
+    assert (prior["joint_coherence_balanced"].value, prior["joint_coherence_balanced"].stderr) == (
+        joint.balanced()
+    )
+
+
+def test_samples_with_attributes_are_evaluated(case: Any) -> None:
+    """The same records without classes: average precision, no balanced values, pictures without labels."""
+    split = case.data.validation
+    rows = torch.nn.functional.one_hot(split.labels, 4)
+    data = replace(case.data, validation=Split(split.x, rows))
+    found = Evaluator(data, case.classifiers, replace(CONFIG, pictures=0), epochs=1).measure(case.model)
+    assert {p.measure for p in found.pair_coherence} == {"average_precision"}
+    assert {p.chance for p in found.pair_coherence} == {0.25}
+    outside = [p.value for p in found.pair_coherence if not p.source_mask >> int(p.target[1]) & 1]
+    assert found.objectives["conditional_coherence"] == pytest.approx(sum(outside) / 75)
+    assert found.stderr["conditional_coherence"] > 0
+    assert not any("balanced" in m.metric for m in found.subset_metrics)

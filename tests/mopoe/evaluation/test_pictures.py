@@ -165,3 +165,15 @@ def test_anything_else_is_shown_as_it_is(shape: tuple[int, ...], expected: tuple
     image = as_images(3 * x - 1)
     assert image.shape == (2, *expected)
     assert torch.equal(image.flatten(1), (3 * x - 1).clamp(0, 1).flatten(1))
+
+
+def test_samples_with_attributes_have_no_labels(drawn: tuple[MoPoE, tuple[Picture, ...]]) -> None:
+    """A row of attributes is no number to print beneath a picture; the strips are the same."""
+    x = torch.full((2, 3, 28, 28), 60, dtype=torch.uint8)
+    classifiers = Classifiers(networks={n: ReadLevel().eval() for n in "ab"}, accuracy={}, hash="x")
+    rows, plain = (
+        draw_pictures(drawn[0], Split({"a": x, "b": x}, labels), classifiers, 2, 0, CPU)
+        for labels in (torch.eye(2, 9).long(), torch.tensor([0, 0]))
+    )
+    assert {p.labels for p in rows} == {()}
+    assert [p.png for p in rows] == [p.png for p in plain]

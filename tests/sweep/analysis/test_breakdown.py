@@ -1,8 +1,9 @@
 import math
 
 import polars as pl
+import pytest
 
-from sweep.analysis.breakdown import coherence_by_size, last_evaluation
+from sweep.analysis.breakdown import coherence_by_size, last_evaluation, metrics_by_size
 from sweep.store.read import open_store
 
 
@@ -13,6 +14,39 @@ def test_coherence_by_size_leaves_out_observed_targets(made_up_sweep):
     assert found["pairs"].to_list() == [6, 3]
     assert all(math.isclose(v, e) for v, e in zip(found["value"], [0.78, 0.80], strict=True))
     assert all(math.isclose(c, 0.12) for c in found["chance"])
+
+
+def test_coherence_by_size_may_count_observed_targets(made_up_sweep):
+    """The other aggregate: an observed target has 0.95, and the full set counts."""
+    pairs = open_store(made_up_sweep).pair_coherence().collect()
+    found = coherence_by_size(pairs, observed_too=True).filter(trial_id="t03")
+    assert found["pairs"].to_list() == [9, 9, 3]
+    expected = [(3 * 0.95 + 6 * 0.78) / 9, (6 * 0.95 + 3 * 0.80) / 9, 0.95]
+    assert found["value"].to_list() == pytest.approx(expected)
+
+
+def test_metrics_by_size_leave_out_observed_targets():
+    """Of a metric by target; one that has numbers without a target is the mean of these."""
+    rows = [
+        ("frechet", 0, 0, "a", 10.0),
+        ("frechet", 1, 1, "a", 99.0),
+        ("frechet", 1, 1, "b", 4.0),
+        ("frechet", 2, 1, "a", 6.0),
+        ("frechet", 3, 2, "a", 99.0),
+        ("kl", 1, 1, None, 1.0),
+        ("kl", 2, 1, None, 3.0),
+        ("log_likelihood_conditional", 1, 1, None, -5.0),
+        ("log_likelihood_conditional", 1, 1, "b", -99.0),
+    ]
+    columns = ["metric", "subset_mask", "subset_size", "target", "value"]
+    frame = pl.DataFrame(rows, columns, orient="row", schema_overrides={"subset_mask": pl.Int32})
+    found = metrics_by_size(frame.with_columns(trial_id=pl.lit("t")), ("a", "b"))
+    assert found.drop("trial_id").rows() == [
+        ("frechet", 0, 10.0),
+        ("frechet", 1, 5.0),
+        ("kl", 1, 2.0),
+        ("log_likelihood_conditional", 1, -5.0),
+    ]
 
 
 def test_last_evaluation_is_the_last_epoch_of_the_last_attempt():

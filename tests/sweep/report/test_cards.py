@@ -1,6 +1,7 @@
 import math
 from dataclasses import replace
 
+import polars as pl
 import pytest
 
 from sweep.report.cards import (
@@ -8,6 +9,7 @@ from sweep.report.cards import (
     curve_card,
     failure_card,
     front_card,
+    measured_card,
     pair_card,
     provenance_card,
     sample_card,
@@ -67,9 +69,36 @@ def test_pair_card_looks_at_the_knee(seen):
     """The heat map is of the knee; targets that are equally hard are not ranked."""
     card = pair_card(seen)
     assert card.finding == (
-        "The weakest pair of t02 is m1 from m0 (0.74). Values in brackets: the target was itself observed."
+        "The weakest pair of t02 is m1 from m0 (0.74, 95 % interval 0.65 to 0.82). "
+        "Values in brackets: the target was itself observed."
     )
     assert "(0.95)" in card.figure_html
+
+
+def test_measured_card_has_the_means_by_size(seen):
+    """Of the knee; a column for what was measured alone, and modalities that collapsed by name."""
+    card = measured_card(seen)
+    assert card.title == "Latents and further measurements"
+    assert card.finding == "Means of t02 over the subsets of a size."
+    assert card.table.to_dict(as_series=False) == {
+        "observed modalities": ["1", "2", "3"],
+        "kl": ["10", "20", "30"],
+    }
+    columns = {"subset_mask": [0, 1, 2, 1, 2], "metric": ["frechet"] * 3 + ["collapsed"] * 2}
+    rows = pl.DataFrame(
+        {
+            "trial_id": "t02",
+            **columns,
+            "target": ["m0", "m1", "m1", None, None],
+            "subset_label": ["", "m0", "m1", "m0", "m1"],
+            "subset_size": [0, 1, 1, 1, 1],
+            "value": [9.0, 5.0, 1.0, 1.0, 0.0],
+        },
+        schema_overrides={"subset_mask": pl.Int32},
+    )
+    card = measured_card(replace(seen, metrics=rows))
+    assert card.finding.endswith(" Modalities that have collapsed onto the prior: m0.")
+    assert card.table.rows() == [("none (prior)", "9"), ("1", "5")]
 
 
 def test_sample_card_marks_wrong_labels(seen):
@@ -168,6 +197,7 @@ def test_cards_without_data_say_why(tmp_path, make_manifest):
         "No trial has completed with finite objectives yet, so there is nothing to compare.",
         "No picked trial has coherence of unobserved modalities.",
         "No picked trial has coherence of unobserved modalities.",
+        "No picked trial has further measurements.",
         "No picked trial has stored images.",
         "No epoch with a finite loss has been recorded.",
         "No setting was searched.",

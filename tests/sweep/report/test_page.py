@@ -59,6 +59,7 @@ def test_page_has_its_cards_in_order(outline):
         "Configs on the front",
         "Coherence by number of observed modalities",
         "Coherence by observed subset and target",
+        "Latents and further measurements",
         "Samples of the picks",
         "Learning curves",
         "Hyperparameters against objectives",

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -114,6 +115,25 @@ def test_fixed_columns_take_the_types_of_the_schema(tmp_path):
     assert found.schema["loss"] == pl.Float64
     assert found["loss"].to_list() == [1.5]
     assert found["kl"].to_list() == [None]
+
+
+def test_metrics_of_an_earlier_release_have_no_target(tmp_path, make_report, make_evaluation):
+    """Files without the column are read beside those with it, as null, and no row is lost."""
+    found = make_evaluation(NAMES, 0.5, -20.0)
+    StoreWriter(tmp_path).write_reports("t1", 0, [make_report(1, NAMES, found=found)], NAMES)
+    for table, column in (("subset_metrics", "target"), ("pair_coherence", "measure")):
+        (path,) = (tmp_path / table).iterdir()
+        old = pq.read_table(path).drop_columns([column])
+        pq.write_table(old, path)
+    later = replace(
+        found, subset_metrics=(*found.subset_metrics, replace(found.subset_metrics[0], target="m1"))
+    )
+    StoreWriter(tmp_path).write_reports("t2", 0, [make_report(1, NAMES, found=later)], NAMES)
+    metrics = Store(tmp_path).subset_metrics().collect()
+    assert metrics.filter(trial_id="t1")["target"].to_list() == [None] * 3
+    assert sorted(metrics.filter(trial_id="t2")["target"].to_list(), key=str) == [None, None, None, "m1"]
+    pairs = Store(tmp_path).pair_coherence().collect()
+    assert pairs.filter(trial_id="t1")["measure"].unique().to_list() == [None]
 
 
 def test_epochs_reported_twice_are_read_once(tmp_path, make_report):

@@ -16,6 +16,13 @@ def test_manifest_survives_its_text(make_manifest):
     assert Manifest.from_json(before.to_json(), PATH) == before
 
 
+def test_manifest_of_an_earlier_release_has_no_hash(make_manifest):
+    """The classifiers' hash came later: a file without it is whole."""
+    found = json.loads(make_manifest().to_json())
+    del found["classifier_hash"]
+    assert Manifest.from_json(json.dumps(found), PATH).classifier_hash is None
+
+
 def test_newer_manifest_is_refused(make_manifest):
     """A manifest of a newer release is refused with both versions and a way out."""
     found = json.loads(make_manifest().to_json()) | {"schema_version": 7, "colour": "blue"}

@@ -1,7 +1,9 @@
 import math
+from dataclasses import replace
 
 import pyarrow as pa
 
+from mopoe.records import SubsetMetric
 from sweep.store import tables
 from sweep.store.schema import TABLES
 
@@ -52,6 +54,27 @@ def test_subsets_carry_label_and_size(make_report, make_evaluation):
     ]
 
 
+def test_metrics_may_be_about_a_target_or_the_prior(make_report, make_evaluation):
+    """One subset and metric has a row for each target; subset 0 is the prior; no error is null, not NaN."""
+    metrics = (
+        SubsetMetric(subset_mask=1, metric="frechet", target="m0", value=2.0, n=10),
+        SubsetMetric(subset_mask=1, metric="frechet", target="m1", value=3.0, n=10),
+        SubsetMetric(subset_mask=0, metric="joint_coherence", value=0.5, stderr=0.1, n=25),
+    )
+    found = replace(
+        make_evaluation(NAMES, 0.5, -20.0), subset_metrics=metrics, classifiers="abc", pair_coherence=()
+    )
+    report = make_report(3, NAMES, found=found)
+    rows = tables.subset_table("t", 0, [report], NAMES).to_pylist()
+    assert [(r["target"], r["value"], r["stderr"], r["subset_label"], r["subset_size"]) for r in rows] == [
+        ("m0", 2.0, None, "m0", 1),
+        ("m1", 3.0, None, "m0", 1),
+        (None, 0.5, 0.1, "", 0),
+    ]
+    epochs = tables.epoch_table("t", 0, [make_report(2, NAMES), report], NAMES).to_pylist()
+    assert [r["classifiers"] for r in epochs] == [None, "abc"]
+
+
 def test_pairs_say_whether_the_target_was_observed(make_report, make_evaluation):
     """`in_source` holds exactly where the target's bit is set in the source."""
     reports = [make_report(3, NAMES, found=make_evaluation(NAMES, 0.5, -20.0))]
@@ -64,7 +87,7 @@ def test_pairs_say_whether_the_target_was_observed(make_report, make_evaluation)
         ("m0+m1", "m0", True),
         ("m0+m1", "m1", True),
     ]
-    assert {r["chance"] for r in rows} == {0.12}
+    assert {(r["chance"], r["measure"]) for r in rows} == {(0.12, "accuracy")}
 
 
 def test_samples_keep_bytes_and_labels(make_report, make_evaluation):

@@ -1,0 +1,202 @@
+"""Frechet distance between real and generated samples of a modality, in the features of a network.
+
+The network is the modality's classifier, or Inception v3 with weights that the user has: only the latter is
+FID (Heusel et al. 2017). Distances compare only under one network and one number of samples.
+Axes: B batch, D feature, N sample.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import PickleError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own convention
+
+from mopoe.data.container import MultimodalData, to_unit
+from mopoe.errors import DataError
+from mopoe.evaluation.classifiers import Classifiers
+from mopoe.evaluation.latents import source_latents
+from mopoe.model import MoPoE
+
+BATCH = 128
+"""Samples generated and looked at together; Inception v3 needs about 1 GB for them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """A network to compare samples by."""
+
+    key: str
+    """Names the network and its weights."""
+    of: Callable[[str, Tensor], Tensor]
+    """Modality name and samples [B, ...] to features [B, D]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """The Gaussian fitted to features."""
+
+    mean_D: Tensor
+    """Float64 [D]."""
+    covariance_DD: Tensor
+    """Float64 [D, D], without bias."""
+
+
+def moments(features_ND: Tensor) -> Moments:
+    """Return the Gaussian fitted to features.
+
+    Raises:
+        DataError: there are fewer than two samples.
+    """
+    if len(features_ND) < 2:
+        raise DataError(f"a Frechet distance needs at least 2 samples, not {len(features_ND)}")
+    return Moments(features_ND.double().mean(0), torch.atleast_2d(torch.cov(features_ND.double().t())))
+
+
+def frechet(a: Moments, b: Moments) -> float:
+    """Return |mean_a - mean_b|^2 + tr(A + B - 2 (A B)^1/2), the squared 2-Wasserstein distance of Gaussians.
+
+    The last trace is that of (A^1/2 B A^1/2)^1/2, which is symmetric: two eigendecompositions, no complex
+    numbers, and no failure where features are fewer than samples.
+
+    >>> eye = torch.eye(1, dtype=torch.float64)
+    >>> frechet(Moments(0 * eye[0], eye), Moments(3 * eye[0], 4 * eye))
+    10.0
+    """
+    values_D, vectors_DD = torch.linalg.eigh(a.covariance_DD)
+    root_DD = vectors_DD * values_D.clamp(min=0).sqrt() @ vectors_DD.t()
+    cross_D = torch.linalg.eigvalsh(root_DD @ b.covariance_DD @ root_DD).clamp(min=0).sqrt()
+    traces = a.covariance_DD.trace() + b.covariance_DD.trace() - 2 * cross_D.sum()
+    return float((a.mean_D - b.mean_D).square().sum() + traces)
+
+
+def frechet_distance(real_ND: Tensor, generated_ND: Tensor) -> float:
+    """Return the Frechet distance between two sets of features."""
+    return frechet(moments(real_ND), moments(generated_ND))
+
+
+def classifier_features(classifiers: Classifiers) -> Features:
+    """Return each classifier's last hidden layer: its part `features`.
+
+    Raises:
+        DataError: (when called) a classifier has no such part, or is in training mode.
+    """
+
+    def of(name: str, x: Tensor) -> Tensor:
+        network = classifiers.networks[name]
+        hidden = getattr(network, "features", None)
+        if hidden is None or network.training:
+            fault = "has no part `features`" if hidden is None else "is in training mode"
+            raise DataError(f"the classifier of {name!r} {fault}, so it gives no features")
+        found: Tensor = hidden(x)
+        return found
+
+    return Features(key=f"classifier:{classifiers.hash}", of=of)
+
+
+def inception_features(path: Path, device: torch.device) -> Features:
+    """Return the 2048 features of Inception v3, for images [B, 1 or 3, H, W] in 0..1, resized to 299 x 299.
+
+    Args:
+        path: a state dict (.safetensors, else torch's own format): torchvision's inception_v3, or
+            pt_inception-2015-12-05, the weights of the original FID, recognised by its 1008 classes.
+        device: where to compute.
+
+    Raises:
+        DataError: the file is not one of these.
+    """
+    from mopoe.vision import torchvision
+
+    try:
+        if path.suffix == ".safetensors":
+            weights: dict[str, Tensor] = load_file(path)
+        else:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+        n_classes = len(weights["fc.weight"])
+        with torch.device("meta"):  # the weights are the file's: none need be drawn
+            network: nn.Module = torchvision("models").inception_v3(
+                weights=None, num_classes=n_classes, aux_logits=False, init_weights=False
+            )
+        own = {key: value for key, value in weights.items() if not key.startswith("AuxLogits.")}
+        network.load_state_dict(own, assign=True)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    except _UNREADABLE as error:
+        raise DataError(
+            f"{path}: not weights of Inception v3 ({error!r:.100}); possible: the state dict of "
+            "torchvision's inception_v3, or pt_inception-2015-12-05"
+        ) from error
+    network.fc = nn.Identity()
+    if n_classes == 1008:
+        _pool_like_tensorflow(network)
+    network.eval().to(device)
+
+    def of(_: str, x: Tensor) -> Tensor:
+        x = x.clamp(0, 1).expand(-1, 3, -1, -1)
+        found: Tensor = network(2 * F.interpolate(x, (299, 299), mode="bilinear", align_corners=False) - 1)
+        return found
+
+    return Features(key=f"inception:{digest}", of=of)
+
+
+def _pool_like_tensorflow(network: nn.Module) -> None:
+    """Pool as the weights were trained: averages without the padding, and in the last block the maximum."""
+    last = network.get_submodule("Mixed_7c")
+    kept: list[Tensor] = []
+
+    def average(_: nn.Module, args: tuple[Any, ...]) -> Tensor:
+        share = F.avg_pool2d(torch.ones_like(args[0][:1, :1]), 3, stride=1, padding=1)
+        return args[0] / share  # type: ignore[no-any-return] # a hook's arguments are untyped
+
+    for block in network.children():
+        if hasattr(block, "branch_pool") and block is not last:
+            block.get_submodule("branch_pool").register_forward_pre_hook(average)
+    last.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+    last.get_submodule("branch_pool").register_forward_pre_hook(
+        lambda *_: F.max_pool2d(kept.pop(), 3, stride=1, padding=1)
+    )
+
+
+_UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, PickleError, SafetensorError)
+_real: dict[tuple[str, str, str, int, str], Moments] = {}
+
+
+def real_moments(
+    data: MultimodalData, split: str, name: str, n: int, features: Features, device: torch.device
+) -> Moments:
+    """Return the Gaussian of the first n complete samples of a modality, computed once per process."""
+    key = (data.fingerprint, split, name, n, features.key)
+    if key not in _real:
+        with torch.inference_mode():
+            x = data.split(split).complete().x[name][:n].split(BATCH)
+            _real[key] = moments(torch.cat([features.of(name, to_unit(a.to(device))) for a in x]))
+    return _real[key]
+
+
+def frechet_distances(
+    model: MoPoE, data: MultimodalData, split: str, source_mask: int, features: Features, n: int, seed: int
+) -> dict[str, float]:
+    """Return how far each modality's generated samples are from the real ones, by modality name.
+
+    One latent is drawn for each of the first n samples of the split, from the posterior of the source subset,
+    or from the prior if the source is 0. The model is in eval mode.
+    """
+    held_out = data.split(split).complete()
+    n = min(n, len(held_out))
+    found: dict[str, list[Tensor]] = {name: [] for name in model.names}
+    with torch.inference_mode():
+        for start in range(0, n, BATCH):
+            stop = min(start + BATCH, n)
+            latents = source_latents(model, held_out, source_mask, seed, "frechet", start, stop)
+            for name, mean in model.means(*latents).items():
+                found[name].append(features.of(name, mean))
+    device = model.members_SM.device
+    return {
+        name: frechet(real_moments(data, split, name, n, features, device), moments(torch.cat(rows)))
+        for name, rows in found.items()
+    }

@@ -1,0 +1,123 @@
+"""Measurements of the last epoch alone: asked for by name, and stored as records."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mopoe.config import EvaluationConfig
+from mopoe.errors import ConfigError
+from mopoe.evaluation import extras as module
+from mopoe.evaluation.coherence import joint_coherence
+from mopoe.evaluation.evaluate import Evaluator
+from mopoe.evaluation.frechet import classifier_features, frechet_distances
+from mopoe.evaluation.log_likelihood import conditional_log_likelihood, log_likelihood
+from mopoe.evaluation.prior import fit_prior
+from mopoe.evaluation.representation import linear_probe
+from mopoe.records import METRICS, SubsetMetric
+
+CPU = torch.device("cpu")
+CONFIG = EvaluationConfig(
+    coherence_samples=60,
+    joint_samples=80,
+    likelihood_samples=8,
+    importance_samples=7,
+    extras=("representation", "frechet", "conditional_likelihood", "mixture_prior"),
+    pictures=0,
+    seed=5,
+)
+Found = dict[tuple[str, int, str | None], SubsetMetric]
+
+
+class WithFeatures(nn.Identity):
+    """A classifier of samples that are logits already, with features to compare them by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Linear(4, 3)
+
+
+@pytest.fixture(scope="module")
+def case(known: Callable[..., Any]) -> Any:
+    """Three modalities, 150 samples."""
+    torch.manual_seed(0)
+    found = known((0.0, 0.2, 0.4), n=150)
+    networks = {name: WithFeatures().eval() for name in found.model.names}
+    return replace(found, classifiers=replace(found.classifiers, networks=networks))
+
+
+@pytest.fixture(scope="module")
+def found(case: Any) -> Found:
+    """All records of the last epoch by metric, subset and target."""
+    metrics = Evaluator(case.data, case.classifiers, CONFIG, epochs=1).measure(case.model).subset_metrics
+    keyed = {(m.metric, m.subset_mask, m.target): m for m in metrics}
+    assert len(keyed) == len(metrics)
+    assert {m.metric for m in metrics} == set(METRICS)
+    return keyed
+
+
+def test_extras_are_measured_after_the_last_epoch_alone(case: Any) -> None:
+    """Neither at a rung, nor where the objectives alone are measured anew."""
+    evaluator = Evaluator(case.data, case.classifiers, CONFIG, epochs=1)
+    for what in ("rung", "objectives"):
+        metrics = {m.metric for m in evaluator.measure(case.model, what).subset_metrics}
+        assert not metrics & {"representation", "frechet", "log_likelihood", "joint_coherence_mixture"}
+
+
+def test_representation_is_the_linear_probe(case: Any, found: Found) -> None:
+    """A share of the 60 samples for every subset, with its binomial error."""
+    split = case.data.validation
+    score_S = linear_probe(case.model, split, split, 60, 5, CPU)
+    for mask, score in zip(case.model.masks, score_S.tolist(), strict=True):
+        record = found["representation", mask, None]
+        assert (record.value, record.n) == (score, 60)
+        assert record.stderr == pytest.approx(math.sqrt(score * (1 - score) / 60))
+
+
+def test_frechet_distances_are_those_of_every_source(case: Any, found: Found) -> None:
+    """Also of the prior, subset 0; they have no standard error."""
+    features = classifier_features(case.classifiers)
+    for mask in (0, *case.model.masks):
+        expected = frechet_distances(case.model, case.data, "validation", mask, features, 60, 5)
+        for name, value in expected.items():
+            record = found["frechet", mask, name]
+            assert (record.value, record.stderr, record.n) == (pytest.approx(value), None, 60)
+
+
+def test_conditional_likelihoods_are_those_of_their_own_function(case: Any, found: Found) -> None:
+    """From one pass for every subset come the same numbers as from passes for every pair."""
+    split = case.data.validation
+    for given in case.model.masks[:-1]:
+        expected = conditional_log_likelihood(case.model, split, 8, 7, 5, CPU, given=given)
+        pairs = {None: expected.rest, **expected.modalities}
+        for target, estimate in pairs.items():
+            record = found["log_likelihood_conditional", given, target]
+            assert record.value == pytest.approx(float(estimate.log_p_N.mean()))
+            assert record.stderr == pytest.approx(float(estimate.log_p_N.std()) / math.sqrt(8))
+        own = log_likelihood(case.model, split, 8, 7, 5, CPU, observed=given).log_p_N
+        assert found["log_likelihood", given, None].value == pytest.approx(float(own.mean()))
+    assert ("log_likelihood_conditional", 7, None) not in found
+    joint = log_likelihood(case.model, split, 8, 7, 5, CPU)
+    assert found["log_likelihood", 7, None].value == pytest.approx(float(joint.log_p_N.mean()))
+    assert found["ess", 7, None].value == pytest.approx(float(joint.ess_N.mean()))
+
+
+def test_the_fitted_prior_replaces_the_prior(case: Any, found: Found) -> None:
+    """Its draws are near those of posteriors, so that joint coherence is that of its function."""
+    prior = fit_prior(case.model, case.data.train, module.FITTED, seed=5)
+    expected = joint_coherence(case.model, case.classifiers, 80, 5, CPU, prior=prior).plain()
+    record = found["joint_coherence_mixture", 0, None]
+    assert (record.value, record.stderr, record.n) == (*expected, 80)
+    assert expected != joint_coherence(case.model, case.classifiers, 80, 5, CPU).plain()
+
+
+def test_classifiers_without_features_are_refused_before_training(known: Callable[..., Any]) -> None:
+    """The sentence names the extra and the modality."""
+    case = known((0.0, 0.0), n=4)
+    with pytest.raises(ConfigError) as error:
+        Evaluator(case.data, case.classifiers, CONFIG, epochs=1)
+    assert str(error.value) == ("extras contains frechet, but the classifier of 'm0' has no part `features`")

@@ -1,0 +1,35 @@
+"""Latents of one source are those that all subsets together would get, and those of the prior."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from mopoe.bound import Bound
+from mopoe.data.container import Split
+from mopoe.evaluation.latents import conditional_latents, prior_latents, source_latents
+from mopoe.likelihoods import Normal
+from mopoe.modality import Modality
+from mopoe.model import MoPoE
+
+
+@pytest.mark.parametrize("style_dim", [0, 2])
+def test_one_source_gets_its_part(modality: Callable[..., Modality], style_dim: int) -> None:
+    """Shared and private latents, at their positions in the split."""
+    width = 3 + style_dim
+    part = modality(lambda x: (x, x / 2), lambda z: z, Normal(1.0))
+    model = MoPoE({"a": part, "b": part}, 3, Bound(), style_dim=style_dim)
+    rng = torch.Generator().manual_seed(0)
+    split = Split({name: torch.randn(9, width, generator=rng) for name in "ab"}, torch.zeros(9))
+    q = model.encode(split.batch(slice(4, 8), torch.device("cpu")))
+    z_SBZ, style_MRW = conditional_latents(model, q, 1, "test", 4, 8, same_noise=True)
+    for s, mask in enumerate(model.masks):
+        z, style = source_latents(model, split, mask, 1, "test", 4, 8)
+        assert torch.equal(z, z_SBZ[s])
+        assert (style is None) == (style_MRW is None) == (not style_dim)
+        if style is not None and style_MRW is not None:
+            assert torch.equal(style, style_MRW[:, 4 * s : 4 * s + 4])
+    z, style = source_latents(model, split, 0, 1, "test", 4, 8)
+    expected = prior_latents(model, 1, "test", 4, 8, torch.device("cpu"))
+    assert torch.equal(z, expected[0])
+    assert (style is None and not style_dim) or torch.equal(style, expected[1])  # type: ignore[arg-type]

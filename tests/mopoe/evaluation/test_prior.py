@@ -1,0 +1,90 @@
+"""The fitted prior recovers a mixture that is known."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mopoe.bound import Bound
+from mopoe.data.container import Split
+from mopoe.errors import DataError
+from mopoe.evaluation.coherence import joint_coherence
+from mopoe.evaluation.prior import FittedPrior, fit_prior
+from mopoe.likelihoods import Normal
+from mopoe.modality import Modality
+from mopoe.model import MoPoE
+
+MEANS = torch.tensor([[-3.0, 1.0], [2.0, 4.0], [3.0, -3.0]])
+SHARES = torch.tensor([0.5, 0.3, 0.2])
+ROOTS = torch.tensor([[[0.5, 0.0], [0.3, 0.4]], [[0.8, 0.0], [0.0, 0.2]], [[0.3, 0.0], [-0.3, 0.6]]])
+LOGVAR = -4.0
+
+
+def in_order(prior: FittedPrior) -> tuple[Tensor, Tensor, Tensor]:
+    """Return weights, means and covariances by falling weight."""
+    order = prior.weights_C.argsort(descending=True)
+    root = prior.cholesky_CZZ[order]
+    return prior.weights_C[order], prior.mean_CZ[order], root @ root.mT
+
+
+def model_and_split(modality: Callable[..., Modality], n: int) -> tuple[MoPoE, Split]:
+    """Return a model whose posterior's mean is the data, and data of a known mixture."""
+    part = modality(lambda x: (x, torch.full_like(x, LOGVAR)), lambda z: z, Normal(1.0))
+    rng = torch.Generator().manual_seed(0)
+    c = torch.multinomial(SHARES, n, replacement=True, generator=rng)
+    x = MEANS[c] + (ROOTS[c] @ torch.randn(n, 2, 1, generator=rng)).squeeze(-1)
+    return MoPoE({"a": part}, 2, Bound(prior_expert="none")), Split({"a": x}, torch.zeros(n))
+
+
+def test_it_recovers_a_known_mixture(modality: Callable[..., Modality]) -> None:
+    """Weights, means and covariances of the aggregate posterior: each posterior's variance is added."""
+    model, split = model_and_split(modality, 4000)
+    weights, means, covariances = in_order(fit_prior(model, split, 4000, components=3))
+    torch.testing.assert_close(weights, SHARES, atol=0.03, rtol=0)
+    torch.testing.assert_close(means, MEANS, atol=0.1, rtol=0)
+    expected = ROOTS @ ROOTS.mT + torch.eye(2) * torch.tensor(LOGVAR).exp()
+    torch.testing.assert_close(covariances, expected, atol=0.06, rtol=0)
+
+
+def test_samples_have_its_moments_and_depend_on_their_position() -> None:
+    """By component: share, mean and covariance; any cut of the latents is the same; other seeds differ."""
+    prior = FittedPrior(SHARES, MEANS, ROOTS)
+    z = prior.sample(6000, 0)
+    nearest = torch.cdist(z, MEANS).argmin(1)
+    for c in range(3):
+        mine = z[nearest == c]
+        assert len(mine) / 6000 == pytest.approx(float(SHARES[c]), abs=0.03)
+        torch.testing.assert_close(mine.mean(0), MEANS[c], atol=0.06, rtol=0)
+        torch.testing.assert_close(torch.cov(mine.t()), ROOTS[c] @ ROOTS[c].t(), atol=0.06, rtol=0)
+    torch.testing.assert_close(prior.sample(7, 0, start=20), z[20:27])
+    assert not torch.equal(prior.sample(7, 1), z[:7])
+
+
+def test_one_seed_gives_one_fit(modality: Callable[..., Modality]) -> None:
+    """Equal seeds agree to the bit, others draw other samples; one component has the samples' mean."""
+    model, split = model_and_split(modality, 500)
+    a, b, c = (fit_prior(model, split, 300, 2, seed) for seed in (1, 1, 2))
+    assert torch.equal(a.mean_CZ, b.mean_CZ)
+    assert not torch.equal(a.mean_CZ, c.mean_CZ)
+    one = fit_prior(model, split, 10**6, 1)
+    torch.testing.assert_close(one.mean_CZ[0], split.x["a"].mean(0), atol=0.05, rtol=0)
+
+
+def test_it_lifts_joint_coherence(known: Callable[..., Any]) -> None:
+    """Latents of N(0, I) decode to any class; those fitted to the posterior are where classes are."""
+    case = known((0.0, 0.0))
+    z = fit_prior(case.model, case.data.train, 1200, 4).sample(400, 0)
+    apart = (z[:, :4].topk(2).values * torch.tensor([1.0, -1.0])).sum(1)
+    assert float(apart.min()) > 0.5
+    means = case.model.means(z)
+    assert torch.equal(means["m0"], means["m1"])
+    assert joint_coherence(case.model, case.classifiers, 400, 0, torch.device("cpu")).plain() == (1.0, 0.0)
+
+
+def test_too_few_samples_are_refused(modality: Callable[..., Modality]) -> None:
+    """Fewer than components."""
+    model, split = model_and_split(modality, 9)
+    with pytest.raises(DataError, match=r"^9 samples are too few to fit a mixture of 10 Gaussians$"):
+        fit_prior(model, split, 100)
