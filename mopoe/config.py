@@ -253,7 +253,7 @@ class EvaluationConfig:
     importance_samples: int = 62
     """Importance samples per held-out sample; a multiple of the number of subsets stratifies exactly."""
     subset_sizes: tuple[int, ...] = ()
-    """Sizes of the observed subsets whose coherence is measured; none for all."""
+    """Sizes of the observed subsets whose coherence and Frechet distances are measured; none for all."""
     at_rungs: RungConfig = RungConfig()
     """The smaller amounts of every evaluation before the last epoch's; objectives keep their names."""
     extras: tuple[Extra, ...] = ()

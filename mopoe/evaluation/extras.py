@@ -79,7 +79,8 @@ def _representation(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
 def _frechet(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
     features = classifier_features(m.classifiers)
     n = min(m.config.coherence_samples, len(m.data.split(m.config.split).complete()))
-    for mask in (0, *model.masks):
+    sizes = m.config.subset_sizes
+    for mask in (0, *(mask for mask in model.masks if not sizes or mask.bit_count() in sizes)):
         found = frechet_distances(model, m.data, m.config.split, mask, features, n, m.config.seed)
         for name, value in found.items():
             yield record(mask, "frechet", (value, None), n, name)

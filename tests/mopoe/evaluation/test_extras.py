@@ -88,6 +88,15 @@ def test_frechet_distances_are_those_of_every_source(case: Any, found: Found) ->
             assert (record.value, record.stderr, record.n) == (pytest.approx(value), None, 60)
 
 
+def test_frechet_distances_of_fewer_subsets(case: Any, found: Found) -> None:
+    """Those of the sizes asked for, with the same values; the prior's always."""
+    config = replace(CONFIG, extras=("frechet",), subset_sizes=(1,))
+    metrics = Evaluator(case.data, case.classifiers, config, epochs=1).measure(case.model).subset_metrics
+    few = {(m.subset_mask, m.target): m for m in metrics if m.metric == "frechet"}
+    assert {mask for mask, _ in few} == {0, 1, 2, 4}
+    assert all(record == found["frechet", *key] for key, record in few.items())
+
+
 def test_conditional_likelihoods_are_those_of_their_own_function(case: Any, found: Found) -> None:
     """From one pass for every subset come the same numbers as from passes for every pair."""
     split = case.data.validation
