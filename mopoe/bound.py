@@ -12,6 +12,9 @@ from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
 from mopoe.subsets import mixture_weights, path_weights
 
+LISTS = ("subset_weights", "likelihood_weights", "style_weights")
+"""Settings that may be lists as long as the data set has modalities or subsets."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
@@ -74,13 +77,20 @@ def check_modalities(config: TrialConfig, n_modalities: int) -> None:
     Raises:
         ConfigError: names the setting and both numbers.
     """
-    for name in ("likelihood_weights", "style_weights"):
-        values = getattr(config, name)
-        if isinstance(values, tuple) and len(values) != n_modalities:
-            raise ConfigError(
-                f"{name} has {len(values)} numbers, but must have {n_modalities}, one per modality"
-            )
-    mixture_weights(config.subset_weights, n_modalities)
+    for name in LISTS:
+        check_length(name, getattr(config, name), n_modalities)
+
+
+def check_length(name: str, value: object, n_modalities: int) -> None:
+    """Refuse the value of one of `LISTS` if it is a list of another length; ConfigError has both numbers."""
+    if not isinstance(value, tuple):
+        return
+    if name == "subset_weights":
+        mixture_weights(value, n_modalities)
+    elif len(value) != n_modalities:
+        raise ConfigError(
+            f"{name} has length {len(value)}, but must have {n_modalities} numbers, one per modality"
+        )
 
 
 def likelihood_weights(config: TrialConfig, modalities: Sequence[ModalitySpec]) -> dict[str, float]:

@@ -99,31 +99,7 @@ class TrialConfig:
     def __post_init__(self) -> None:
         """Reject impossible values with a sentence; whole numbers become floats where a float is meant."""
         for f in fields(self):
-            value = getattr(self, f.name)
-            if f.name in _FLOATS and value is not None:
-                object.__setattr__(self, f.name, _float(f.name, value))
-            elif f.name in _FLOAT_LISTS and isinstance(value, (list, tuple)):
-                object.__setattr__(self, f.name, tuple(_float(f.name, v) for v in value))
-        for name, (low, high, must) in _BOUNDS.items():
-            value = getattr(self, name)
-            good = value is None or (low <= value <= high and (value != low or not must.endswith("above 0")))
-            _require(name, value, good, must)
-        _require(
-            "channels",
-            list(self.channels),
-            len(self.channels) == 3 and min(self.channels) >= 1,
-            "three numbers of at least 1",
-        )
-        for name, kind in _CHOICES.items():
-            value, choices = getattr(self, name), get_args(kind)
-            if not isinstance(value, tuple):
-                _require(name, value, value in choices, f"one of {', '.join(choices)}")
-        for name in ("likelihood_weights", "style_weights"):
-            values = getattr(self, name)
-            if isinstance(values, tuple):
-                _require(name, list(values), all(0 <= v < math.inf for v in values), "numbers of at least 0")
-        if self.subset_weights is not None:
-            check_simplex(self.subset_weights)
+            object.__setattr__(self, f.name, _possible(f.name, getattr(self, f.name)))
         self._check_together()
 
     def _check_together(self) -> None:
@@ -311,6 +287,37 @@ _BOUNDS: dict[str, tuple[float, float, str]] = {
 _TYPES = get_type_hints(TrialConfig)
 _FLOATS = tuple(name for name, kind in _TYPES.items() if kind in (float, float | None))
 _FLOAT_LISTS = ("subset_weights", "style_weights", "likelihood_weights")
+
+
+def checked_setting(name: str, value: object) -> Any:
+    """Return the value of one setting of a trial in its type, whatever the other settings are.
+
+    Raises:
+        ConfigError: it has the wrong type or is impossible.
+    """
+    return _possible(name, _coerce(name, value))
+
+
+def _possible(name: str, value: Any) -> Any:
+    """Return the value, whole numbers as floats where a float is meant; ConfigError if it is impossible."""
+    if name in _FLOATS and value is not None:
+        value = _float(name, value)
+    elif name in _FLOAT_LISTS and isinstance(value, (list, tuple)):
+        value = tuple(_float(name, v) for v in value)
+    if name in _BOUNDS and value is not None:
+        low, high, must = _BOUNDS[name]
+        _require(name, value, low <= value <= high and (value != low or not must.endswith("above 0")), must)
+    if name in _CHOICES and not isinstance(value, tuple):
+        choices = get_args(_CHOICES[name])
+        _require(name, value, value in choices, f"one of {', '.join(choices)}")
+    if name == "channels":
+        good = len(value) == 3 and min(value) >= 1
+        _require(name, list(value), good, "three numbers of at least 1")
+    if name in ("likelihood_weights", "style_weights") and isinstance(value, tuple):
+        _require(name, list(value), all(0 <= v < math.inf for v in value), "numbers of at least 0")
+    if name == "subset_weights" and value is not None:
+        check_simplex(value)
+    return value
 
 
 def _coerce(name: str, value: object) -> object:

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from mopoe.bound import LISTS, check_length
 from mopoe.config import EvaluationConfig, TrialConfig
 from mopoe.errors import ConfigError
-from mopoe.subsets import mixture_weights
 from search_spaces import Document, find, load_yaml, split_assignment, unknown_key
 from sweep.constraints import Limit, limit
 from sweep.errors import SpecError
@@ -97,12 +97,8 @@ class SweepSpec(StrictModel):
         twice = next((name for name in self.search_space if name in self.fixed), None)
         if twice:
             raise problem(f"{twice!r} is also under `fixed`; keep one of the two", "search_space", twice)
-        with problems_at("fixed", "subset_weights"):
-            mixture_weights(self.fixed.get("subset_weights"), self.n_modalities)
-        searched = self.search_space.get("subset_weights")
-        for i, weights in enumerate(searched.values if isinstance(searched, Choice) else ()):
-            with problems_at("search_space", "subset_weights", "values", i):
-                mixture_weights(weights, self.n_modalities)
+        for name in LISTS:
+            self._check_lengths(name)
         for at, sizes in (
             ((), self.evaluation.subset_sizes),
             (("at_rungs",), self.evaluation.at_rungs.subset_sizes),
@@ -120,6 +116,16 @@ class SweepSpec(StrictModel):
         if self.sampler == "grid":
             self._check_grid()
         return self
+
+    def _check_lengths(self, name: str) -> None:
+        """Refuse a list of numbers that has another length than the data set's modalities ask for."""
+        searched = self.search_space.get(name)
+        places: dict[tuple[str | int, ...], Any] = {("fixed", name): self.fixed.get(name, SETTINGS[name])}
+        for i, value in enumerate(searched.values if isinstance(searched, Choice) else ()):
+            places["search_space", name, "values", i] = value
+        for at, value in places.items():
+            with problems_at(*at):
+                check_length(name, value, self.n_modalities)
 
     def _check_together(self) -> None:
         """Refuse constants and searched settings that contradict each other, at the first that does."""
@@ -311,7 +317,7 @@ def trial_config_for(spec: SweepSpec, assignments: Sequence[str]) -> TrialConfig
         try:
             name, value = split_assignment(text)
             given[name] = setting(name, value, spec.modalities)
-            mixture_weights(given.get("subset_weights"), spec.n_modalities)
+            check_length(name, given[name], spec.n_modalities)
         except (ConfigError, PydanticCustomError) as error:
             raise SpecError(f"{text!r}: {error}") from None
     try:

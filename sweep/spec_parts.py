@@ -6,7 +6,7 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationInfo, model_validator
 
-from mopoe.config import EvaluationConfig, Extra, RungConfig, TrialConfig
+from mopoe.config import EvaluationConfig, Extra, RungConfig, checked_setting
 from mopoe.data import entry, modalities
 from mopoe.errors import ConfigError
 from mopoe.records import OBJECTIVES
@@ -233,7 +233,7 @@ def setting(name: str, value: Any, modalities: Sequence[str], *at: str | int) ->
         words = isinstance(value, list | tuple) and value and all(isinstance(v, str) for v in value)
         if name == "subset_weights" and modalities and (words or isinstance(value, Mapping)):
             value = weights_by_label(value, modalities)
-        return getattr(TrialConfig.from_dict({name: value}), name)
+        return checked_setting(name, value)
 
 
 def _modalities(info: ValidationInfo) -> tuple[str, ...]:

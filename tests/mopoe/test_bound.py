@@ -133,10 +133,13 @@ def test_private_weights_are_beta_styles_times_each_modalitys_own() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"style_weights": (1.0, 2.0)}, "style_weights has 2 numbers, but must have 3, one per modality"),
+        (
+            {"style_weights": (1.0, 2.0)},
+            "style_weights has length 2, but must have 3 numbers, one per modality",
+        ),
         (
             {"likelihood_weights": (1.0,)},
-            "likelihood_weights has 1 numbers, but must have 3, one per modality",
+            "likelihood_weights has length 1, but must have 3 numbers, one per modality",
         ),
         (
             {"subset_weights": (0.5, 0.5)},
