@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from mopoe.config import EvaluationConfig, Extra, RungConfig, TrialConfig
+from mopoe.config import TrialConfig
 from mopoe.data.registry import entry
 from mopoe.errors import ConfigError
+from mopoe.evaluation_config import EvaluationConfig, Extra, RungConfig
 from mopoe.records import OBJECTIVES
 from mopoe.subsets import mixture_weights
 from search_spaces import Document, did_you_mean, find, load_yaml, show, split_assignment, unknown_key
