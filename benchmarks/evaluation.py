@@ -1,9 +1,9 @@
 """What an evaluation at a rung costs beside training.
 
-Run: python benchmarks/evaluation.py        (about two minutes on one core)
+Run: python benchmarks/evaluation.py        (about a minute on one core)
 
-For each shipped sweep, the middle of its search space is trained for some steps and then measured, in turn,
-on data of its shapes but random pixels, with one thread; an epoch is the time of a step times its steps.
+For each shipped sweep, the middle of its search space is trained on some samples and then measured, in turn,
+on data of its shapes but random pixels, with one thread; an epoch is the time in proportion to its samples.
 """
 
 import statistics
@@ -20,8 +20,8 @@ from sweep.spec import load_spec, trial_config_for
 
 SWEEPS = {"digits": 4000, "polymnist": 54_000}
 """Training samples by shipped sweep."""
-STEPS, ROUNDS = 8, 3
-"""Steps of training a round, and rounds."""
+SAMPLES, ROUNDS = 1024, 5
+"""Samples trained on a round, and rounds."""
 
 
 def random_data(name: str, n: int) -> mopoe.MultimodalData:
@@ -52,21 +52,20 @@ def measure(name: str, n_train: int) -> tuple[float, float]:
     """Return the seconds of an epoch and of an evaluation at a rung."""
     spec = load_spec(name)
     config = replace(trial_config_for(spec, []), epochs=1)
-    data = random_data(name, max(config.batch_size * STEPS, spec.evaluation.at_rungs.coherence_samples))
-    steps = -(-len(data.train) // config.batch_size)
+    data = random_data(name, SAMPLES)
     networks = {m.name: ImageClassifier(m.shape[0], 10).eval() for m in data.modalities}
     judges = Classifiers(networks=networks, accuracy={}, hash="")
     evaluator = mopoe.Evaluator(data, judges, replace(spec.evaluation, extras=()), epochs=1)
     model = mopoe.train(config, data, lambda _: None)
     rounds = [
         (
-            seconds(lambda: mopoe.train(config, data, lambda _: None)) / steps,
+            seconds(lambda: mopoe.train(config, data, lambda _: None)),
             seconds(lambda: evaluator.measure(model, "rung")),
         )
         for _ in range(ROUNDS)
     ]
-    step, at_rung = (statistics.median(column) for column in zip(*rounds, strict=True))
-    return step * -(-n_train // config.batch_size), at_rung
+    part, at_rung = (statistics.median(column) for column in zip(*rounds, strict=True))
+    return part * n_train / SAMPLES, at_rung
 
 
 def main() -> None:

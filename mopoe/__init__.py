@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mopoe.bound import Bound, bound_of
-    from mopoe.config import EvaluationConfig, TrialConfig
+    from mopoe.config import TrialConfig
     from mopoe.data import load as load_data
     from mopoe.data.arrays import data_from_arrays
     from mopoe.data.container import MultimodalData, Split
     from mopoe.data.registry import ModalitySpec
     from mopoe.evaluation.classifiers import Classifiers, load_classifiers
     from mopoe.evaluation.evaluate import Evaluator
+    from mopoe.evaluation_config import EvaluationConfig, RungConfig
     from mopoe.likelihoods import Bernoulli, Categorical, Laplace, Likelihood, Normal
     from mopoe.modality import Modality
     from mopoe.model import MoPoE, build_model
@@ -26,7 +27,7 @@ _HOMES = {
     "Classifiers": "mopoe.evaluation.classifiers",
     "EpochReport": "mopoe.records",
     "Evaluation": "mopoe.records",
-    "EvaluationConfig": "mopoe.config",
+    "EvaluationConfig": "mopoe.evaluation_config",
     "Evaluator": "mopoe.evaluation.evaluate",
     "Laplace": "mopoe.likelihoods",
     "Likelihood": "mopoe.likelihoods",
@@ -35,6 +36,7 @@ _HOMES = {
     "ModalitySpec": "mopoe.data.registry",
     "MultimodalData": "mopoe.data.container",
     "Normal": "mopoe.likelihoods",
+    "RungConfig": "mopoe.evaluation_config",
     "Split": "mopoe.data.container",
     "TrialConfig": "mopoe.config",
     "bound_of": "mopoe.bound",
@@ -50,6 +52,7 @@ __all__ = [  # noqa: RUF022 - the order of the imports above
     "Bound",
     "bound_of",
     "EvaluationConfig",
+    "RungConfig",
     "TrialConfig",
     "load_data",
     "data_from_arrays",

@@ -1,4 +1,4 @@
-"""The settings of one trial and of its evaluation. Defaults are those of the paper's PolyMNIST run.
+"""The settings of one trial. Defaults are those of the paper's PolyMNIST run.
 
 Imports nothing heavy, so that a settings file can be checked without torch.
 """
@@ -8,7 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args, get_type_hints
 
 from mopoe.errors import ConfigError
@@ -23,8 +23,6 @@ Estimator = Literal["elbo", "iwae", "dreg"]
 BetaSchedule = Literal["linear", "cosine", "cyclical"]
 PixelLikelihood = Literal["laplace", "normal", "bernoulli"]
 Initialisation = Literal["torch", "he"]
-Split = Literal["train", "validation", "test"]
-Extra = Literal["representation", "frechet", "conditional_likelihood", "mixture_prior"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,84 +175,10 @@ class TrialConfig:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-_AMOUNTS = ("coherence_samples", "joint_samples", "likelihood_samples", "importance_samples")
-
-
-def _require(name: str, found: object, good: bool, must: str) -> None:  # noqa: FBT001 - a predicate's result
+def require(name: str, found: object, good: bool, must: str) -> None:  # noqa: FBT001 - a predicate's result
+    """Raise ConfigError, as a sentence, unless a setting is good."""
     if not good:
         raise ConfigError(f"{name} is {found}, but must be {must}")
-
-
-def _check_amounts(config: "EvaluationConfig | RungConfig") -> None:
-    for name in _AMOUNTS:
-        _require(name, getattr(config, name), getattr(config, name) >= 1, "at least 1")
-    good = all(_is(size, (int,)) and size >= 1 for size in config.subset_sizes)
-    _require("subset_sizes", list(config.subset_sizes), good, "a list of whole numbers of at least 1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RungConfig:
-    """How much is measured before the last epoch: of each at most what the last epoch has."""
-
-    coherence_samples: int = 100
-    """Held-out samples for the conditional coherence of every (subset, target) pair."""
-    joint_samples: int = 200
-    """Draws from the prior for the joint coherence."""
-    likelihood_samples: int = 32
-    """Held-out samples for the joint log-likelihood."""
-    importance_samples: int = 31
-    """Importance samples per held-out sample."""
-    subset_sizes: tuple[int, ...] = ()
-    """Sizes of the observed subsets whose coherence is measured; none for all."""
-
-    def __post_init__(self) -> None:
-        """Reject impossible values with a sentence."""
-        _check_amounts(self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationConfig:
-    """What is measured on held-out data, when, and on how much of it. The same for every trial of a sweep."""
-
-    split: Split = "validation"
-    """The split that objectives are measured on."""
-    every: int = 0
-    """Epochs between evaluations; 0 evaluates once, after the last epoch."""
-    coherence_samples: int = 500
-    """Held-out samples for the conditional coherence of every (subset, target) pair."""
-    joint_samples: int = 500
-    """Draws from the prior for the joint coherence."""
-    likelihood_samples: int = 256
-    """Held-out samples for the joint log-likelihood."""
-    importance_samples: int = 62
-    """Importance samples per held-out sample; a multiple of the number of subsets stratifies exactly."""
-    subset_sizes: tuple[int, ...] = ()
-    """Sizes of the observed subsets whose coherence and Frechet distances are measured; none for all."""
-    at_rungs: RungConfig = RungConfig()
-    """The smaller amounts of every evaluation before the last epoch's; objectives keep their names."""
-    extras: tuple[Extra, ...] = ()
-    """What else is measured, after the last epoch alone."""
-    pictures: int = 8
-    """Generated images kept per source subset and target; 0 keeps none."""
-    seed: int = 0
-    """Fixes the noise of the evaluation: all trials of a sweep see the same draws."""
-
-    def __post_init__(self) -> None:
-        """Reject impossible values with a sentence."""
-        _check_amounts(self)
-        for name in ("every", "pictures", "seed"):
-            _require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
-        _require("split", self.split, self.split in get_args(Split), f"one of {', '.join(get_args(Split))}")
-        possible = ", ".join(get_args(Extra))
-        good = all(name in get_args(Extra) for name in self.extras)
-        _require("extras", list(self.extras), good, f"a list of some of {possible}")
-
-    def for_rung(self) -> Self:
-        """Return what is measured before the last epoch: the smaller of both amounts each, and no extras."""
-        less = self.at_rungs
-        fewer = {name: min(getattr(self, name), getattr(less, name)) for name in _AMOUNTS}
-        sizes = less.subset_sizes or self.subset_sizes
-        return replace(self, **fewer, subset_sizes=sizes, extras=(), pictures=0)
 
 
 _CHOICES = {
@@ -306,15 +230,15 @@ def _possible(name: str, value: Any) -> Any:
         value = tuple(_float(name, v) for v in value)
     if name in _BOUNDS and value is not None:
         low, high, must = _BOUNDS[name]
-        _require(name, value, low <= value <= high and (value != low or not must.endswith("above 0")), must)
+        require(name, value, low <= value <= high and (value != low or not must.endswith("above 0")), must)
     if name in _CHOICES and not isinstance(value, tuple):
         choices = get_args(_CHOICES[name])
-        _require(name, value, value in choices, f"one of {', '.join(choices)}")
+        require(name, value, value in choices, f"one of {', '.join(choices)}")
     if name == "channels":
         good = len(value) == 3 and min(value) >= 1
-        _require(name, list(value), good, "three numbers of at least 1")
+        require(name, list(value), good, "three numbers of at least 1")
     if name in ("likelihood_weights", "style_weights") and isinstance(value, tuple):
-        _require(name, list(value), all(0 <= v < math.inf for v in value), "numbers of at least 0")
+        require(name, list(value), all(0 <= v < math.inf for v in value), "numbers of at least 0")
     if name == "subset_weights" and value is not None:
         check_simplex(value)
     return value

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from mopoe.config import EvaluationConfig, TrialConfig
+from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from mopoe.evaluation.evaluate import Evaluator
+from mopoe.evaluation_config import EvaluationConfig
 from mopoe.model import build_model
 from mopoe.training import train
 from sweep.outcome import suggested_config

@@ -4,7 +4,8 @@ import ast
 import inspect
 from pathlib import Path
 
-from mopoe.config import EvaluationConfig, RungConfig, TrialConfig
+from mopoe.config import TrialConfig
+from mopoe.evaluation_config import EvaluationConfig, RungConfig
 from sweep.parameters import Choice, Int, LogUniform, Simplex, Uniform
 from sweep.sections import FaultsSpec, ReplicatesSpec, ResourcesSpec
 from sweep.spec import SweepSpec

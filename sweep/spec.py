@@ -12,8 +12,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from pydantic_core import PydanticCustomError
 
 from mopoe.bound import LISTS, check_length
-from mopoe.config import EvaluationConfig, TrialConfig
+from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
+from mopoe.evaluation_config import EvaluationConfig
 from search_spaces import Document, find, load_yaml, split_assignment, unknown_key
 from sweep.constraints import Limit, limit
 from sweep.errors import SpecError

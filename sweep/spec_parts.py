@@ -6,9 +6,10 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationInfo, model_validator
 
-from mopoe.config import EvaluationConfig, Extra, RungConfig, checked_setting
+from mopoe.config import checked_setting
 from mopoe.data import entry, modalities
 from mopoe.errors import ConfigError
+from mopoe.evaluation_config import EvaluationConfig, Extra, RungConfig
 from mopoe.records import OBJECTIVES
 from search_spaces import did_you_mean, show, unknown_key
 from sweep.constraints import MEASURED, limit

@@ -70,7 +70,17 @@ def import_without(forbidden: tuple[str, ...], names: list[str], then: str = "")
     assert done.returncode == 0, done.stderr
 
 
-LIGHT_MOPOE = ["errors", "config", "bound", "records", "subsets", "functions", "data", "data.registry"]
+LIGHT_MOPOE = [
+    "errors",
+    "config",
+    "evaluation_config",
+    "bound",
+    "records",
+    "subsets",
+    "functions",
+    "data",
+    "data.registry",
+]
 ANALYSIS = [m for m in modules("sweep") if below(m, "sweep.store", "sweep.analysis", "sweep.report")]
 
 

@@ -75,12 +75,16 @@ class EncoderClassifier(nn.Module):
         # With torch's default start, that of house numbers was still at chance after all its epochs.
         config = TrialConfig(initialisation="he")
         self.encoder = build_modality(config, modality, 128).encoder
-        self.head = nn.Sequential(nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, n_classes))
+        self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(128, n_classes))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the hidden layer [B, 128]."""
+        mean, _ = self.encoder(x)
+        return F.relu(mean)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [B, classes]."""
-        mean, _ = self.encoder(x)
-        return self.head(mean)  # type: ignore[no-any-return] # a Module's call is untyped
+        return self.head(self.features(x))  # type: ignore[no-any-return] # a Module's call is untyped
 
 
 def _is_released(modality: ModalitySpec) -> bool:

@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mopoe.config import EvaluationConfig
 from mopoe.data.container import MultimodalData
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import Conditional, Joint, conditional_coherence, joint_coherence
@@ -18,6 +17,7 @@ from mopoe.evaluation.extras import Materials, check_extras, extra_metrics, reco
 from mopoe.evaluation.log_likelihood import log_likelihood
 from mopoe.evaluation.pictures import draw_pictures
 from mopoe.evaluation.verdicts import mean_estimate
+from mopoe.evaluation_config import EvaluationConfig
 from mopoe.model import MoPoE
 from mopoe.records import Evaluation, PairCoherence, SubsetMetric
 

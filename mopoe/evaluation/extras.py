@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 
-from mopoe.config import EvaluationConfig, Extra
 from mopoe.data.container import MultimodalData
 from mopoe.errors import ConfigError
 from mopoe.evaluation.classifiers import Classifiers
@@ -20,6 +19,7 @@ from mopoe.evaluation.log_likelihood import log_likelihood
 from mopoe.evaluation.prior import fit_prior
 from mopoe.evaluation.representation import linear_probe
 from mopoe.evaluation.verdicts import mean_estimate
+from mopoe.evaluation_config import EvaluationConfig, Extra
 from mopoe.model import MoPoE
 from mopoe.records import SubsetMetric
 

@@ -445,7 +445,7 @@ def test_missing_modalities_are_the_same_in_every_epoch_and_leave_one() -> None:
     """A share of 0.6 hides that many but for the one that stays; what is missing in the data stays so."""
     here = torch.rand(2000, 3, generator=torch.Generator().manual_seed(0)) > 0.3
     here[:, 0] |= ~here.any(1)
-    split = Split(dict.fromkeys("abc", torch.zeros(2000, 1)), torch.zeros(2000), here)
+    split = Split(dict.fromkeys("abc", torch.zeros(2000, 1)), torch.zeros(2000), present=here)
     config = TrialConfig(missing=0.6)
     hidden = hide(split, config).present
     assert hidden is not None

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from spec_texts import AT_RUNGS, EVALUATION, FULL, MAPPING, SETTINGS, SHORT, TOP, WEIGHTS, WHOLE
 
 import search_spaces
-from mopoe.config import EvaluationConfig, RungConfig, TrialConfig
+from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
+from mopoe.evaluation_config import EvaluationConfig, RungConfig
 from sweep.errors import SpecError
 from sweep.parameters import Choice, Int, LogUniform, Simplex, Uniform
 from sweep.sections import ResourcesSpec

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from mopoe.config import EvaluationConfig, RungConfig
 from mopoe.data.container import Split
 from mopoe.evaluation.coherence import conditional_coherence, joint_coherence
 from mopoe.evaluation.evaluate import Evaluator, targets_outside
 from mopoe.evaluation.log_likelihood import joint_log_likelihood
+from mopoe.evaluation_config import EvaluationConfig, RungConfig
 from mopoe.records import METRICS, OBJECTIVES, Evaluation
 from mopoe.subsets import subset_masks, subset_members
 

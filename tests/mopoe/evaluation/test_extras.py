@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from mopoe.config import EvaluationConfig
 from mopoe.errors import ConfigError
 from mopoe.evaluation import extras as module
 from mopoe.evaluation.coherence import joint_coherence
@@ -18,6 +17,7 @@ from mopoe.evaluation.frechet import classifier_features, frechet_distances
 from mopoe.evaluation.log_likelihood import conditional_log_likelihood, log_likelihood
 from mopoe.evaluation.prior import fit_prior
 from mopoe.evaluation.representation import linear_probe
+from mopoe.evaluation_config import EvaluationConfig
 from mopoe.records import METRICS, SubsetMetric
 
 CPU = torch.device("cpu")

@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from mopoe.bound import Bound
-from mopoe.config import EvaluationConfig
 from mopoe.data.container import MultimodalData, Split
 from mopoe.data.registry import ModalitySpec
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import conditional_coherence
 from mopoe.evaluation.evaluate import Evaluator
 from mopoe.evaluation.health import HealthMeter, subset_posteriors
+from mopoe.evaluation_config import EvaluationConfig
 from mopoe.likelihoods import Normal as NormalLikelihood
 from mopoe.model import MoPoE
 

@@ -1,0 +1,82 @@
+"""The settings of a trial's evaluation: what is measured, when, and on how much. Imports nothing heavy."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, Self, get_args
+
+from mopoe.config import require
+
+Split = Literal["train", "validation", "test"]
+Extra = Literal["representation", "frechet", "conditional_likelihood", "mixture_prior"]
+_AMOUNTS = ("coherence_samples", "joint_samples", "likelihood_samples", "importance_samples")
+
+
+def _check_amounts(config: "EvaluationConfig | RungConfig") -> None:
+    for name in _AMOUNTS:
+        require(name, getattr(config, name), getattr(config, name) >= 1, "at least 1")
+    good = all(type(size) is int and size >= 1 for size in config.subset_sizes)
+    require("subset_sizes", list(config.subset_sizes), good, "a list of whole numbers of at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungConfig:
+    """How much is measured before the last epoch: of each at most what the last epoch has."""
+
+    coherence_samples: int = 100
+    """Held-out samples for the conditional coherence of every (subset, target) pair."""
+    joint_samples: int = 200
+    """Draws from the prior for the joint coherence."""
+    likelihood_samples: int = 32
+    """Held-out samples for the joint log-likelihood."""
+    importance_samples: int = 31
+    """Importance samples per held-out sample."""
+    subset_sizes: tuple[int, ...] = ()
+    """Sizes of the observed subsets whose coherence is measured; none for all."""
+
+    def __post_init__(self) -> None:
+        """Reject impossible values with a sentence."""
+        _check_amounts(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """What is measured on held-out data, when, and on how much of it. The same for every trial of a sweep."""
+
+    split: Split = "validation"
+    """The split that objectives are measured on."""
+    every: int = 0
+    """Epochs between evaluations; 0 evaluates once, after the last epoch."""
+    coherence_samples: int = 500
+    """Held-out samples for the conditional coherence of every (subset, target) pair."""
+    joint_samples: int = 500
+    """Draws from the prior for the joint coherence."""
+    likelihood_samples: int = 256
+    """Held-out samples for the joint log-likelihood."""
+    importance_samples: int = 62
+    """Importance samples per held-out sample; a multiple of the number of subsets stratifies exactly."""
+    subset_sizes: tuple[int, ...] = ()
+    """Sizes of the observed subsets whose coherence and Frechet distances are measured; none for all."""
+    at_rungs: RungConfig = RungConfig()
+    """The smaller amounts of every evaluation before the last epoch's; objectives keep their names."""
+    extras: tuple[Extra, ...] = ()
+    """What else is measured, after the last epoch alone."""
+    pictures: int = 8
+    """Generated images kept per source subset and target; 0 keeps none."""
+    seed: int = 0
+    """Fixes the noise of the evaluation: all trials of a sweep see the same draws."""
+
+    def __post_init__(self) -> None:
+        """Reject impossible values with a sentence."""
+        _check_amounts(self)
+        for name in ("every", "pictures", "seed"):
+            require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
+        require("split", self.split, self.split in get_args(Split), f"one of {', '.join(get_args(Split))}")
+        possible = ", ".join(get_args(Extra))
+        good = all(name in get_args(Extra) for name in self.extras)
+        require("extras", list(self.extras), good, f"a list of some of {possible}")
+
+    def for_rung(self) -> Self:
+        """Return what is measured before the last epoch: the smaller of both amounts each, and no extras."""
+        less = self.at_rungs
+        fewer = {name: min(getattr(self, name), getattr(less, name)) for name in _AMOUNTS}
+        sizes = less.subset_sizes or self.subset_sizes
+        return replace(self, **fewer, subset_sizes=sizes, extras=(), pictures=0)
