@@ -19,7 +19,7 @@ def earlier(sweep_file, tmp_path):
     """Give the folder of an earlier sweep: two completed trials, one infeasible, stopped and failed each."""
     spec = load_spec(sweep_file)
     writer = StoreWriter(tmp_path / "earlier")
-    writer.write_manifest(new_manifest(spec, spec.spec_hash, {}))
+    writer.write_manifest(new_manifest(spec, spec.spec_hash, {}, None))
     now = new_record(spec, "t0", 0.5).started_at
     ends = {
         "t0": (0.5, {"epoch": 2, "objectives": VALUES}),
