@@ -177,21 +177,23 @@ def train_classifier(
 ) -> nn.Module:
     """Return a classifier of one modality, trained on a split and set to eval mode."""
     name, n = modality.name, min(len(split), MOST)
-    with torch.random.fork_rng(devices=[]):
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(generator(config.seed, f"classifier {name}").initial_seed())
-        network = _network(modality, n_classes)
+        network = _network(modality, n_classes).to(device)
         steps = config.epochs * -(-n // config.batch_size)
         optimizer = torch.optim.Adam(network.parameters(), lr=config.lr)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps)
         network.train()
         for _ in range(config.epochs):
             for index_B in torch.randperm(len(split))[:n].split(config.batch_size):
-                loss = loss_of(network(to_unit(split.stored(name, index_B))), split.labels[index_B])
+                x, labels = split.stored(name, index_B).to(device), split.labels[index_B].to(device)
+                loss = loss_of(network(to_unit(x)), labels)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-    return network.eval()
+    return network.cpu().eval()
 
 
 def _train_all(path: Path, data: MultimodalData, config: ClassifierConfig) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ from mopoe.data.celeba import text_of
 from mopoe.data.container import MultimodalData
 from mopoe.data.text import ALPHABET, decode, encode
 from mopoe.errors import DataError
+from mopoe.evaluation import classifiers
+from mopoe.evaluation.evaluate import Evaluator
+from mopoe.evaluation_config import EvaluationConfig
 from mopoe.records import EpochReport
 from mopoe.vision import torchvision
 
@@ -278,3 +282,31 @@ def test_a_model_trains_on_it(data: MultimodalData) -> None:
         model.eval()
         log_p = model.log_prob(torch.zeros(2, 4), data.test.batch(slice(0, 2), torch.device("cpu")))
         assert {name: value.shape for name, value in log_p.items()} == {"image": (2,), "text": (2,)}
+
+
+def test_a_model_is_evaluated_on_it(
+    data: MultimodalData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With narrow classifiers: average precisions of both targets, likelihoods, pictures and every extra."""
+    monkeypatch.setenv("MOPOE_CACHE", str(tmp_path))
+    monkeypatch.setattr(classifiers, "TrialConfig", partial(TrialConfig, channels=(1, 1, 4)))
+    config = TrialConfig(latent_dim=4, channels=(1, 1, 4), style_dim=2)
+    evaluation = EvaluationConfig(
+        split="train",
+        coherence_samples=5,
+        joint_samples=4,
+        likelihood_samples=2,
+        importance_samples=3,
+        pictures=2,
+        extras=("representation", "frechet", "conditional_likelihood"),
+    )
+    judges = classifiers.load_classifiers(data, classifiers.ClassifierConfig(epochs=1))
+    evaluator = Evaluator(data, judges, evaluation, epochs=1)
+    found = evaluator.measure(mopoe.build_model(config, data.modalities))
+    assert 0 <= found.objectives["conditional_coherence"] <= 1
+    assert found.objectives["log_likelihood"] < -4982.4  # all of the image's pixels right, and the text
+    assert {(p.source_mask, p.target) for p in found.pair_coherence} == {
+        (mask, target) for mask in (1, 2, 3) for target in ("image", "text")
+    }
+    assert {m.metric for m in found.subset_metrics} >= {"representation", "frechet", "kl", "ess"}
+    assert len(found.pictures) == 2 * 4
