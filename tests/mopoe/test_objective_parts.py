@@ -1,0 +1,229 @@
+"""What a bound may add to the objective: private latents, missing modalities, MVTCAE, learned weights."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mopoe.bound import Bound
+from mopoe.likelihoods import Normal
+from mopoe.modality import Modality
+from mopoe.model import MoPoE
+from mopoe.objective import Draws, Terms, Weights, generalized_elbo
+
+
+def elbo(
+    model: MoPoE,
+    x: dict[str, Tensor],
+    component: Tensor | None,
+    noise: Tensor,
+    beta: float,
+    *,
+    unimodal: Tensor | None = None,
+    likelihood: dict[str, float] | None = None,
+) -> Terms:
+    """Return the objective of complete samples without private latents."""
+    draws = Draws(component_B=component, noise=noise, unimodal_MBZ=unimodal)
+    return generalized_elbo(model, x, draws, Weights(beta=beta, likelihood=likelihood))
+
+
+def private_model(bound: Bound | None = None, style_dim: int = 2) -> tuple[MoPoE, dict[str, Tensor]]:
+    """Return a float64 model of two vectors, with three shared and some private latents, and five samples."""
+    torch.manual_seed(6)
+    width = 3 + style_dim
+    parts = {}
+    for name, d in (("a", 4), ("b", 2)):
+        parts[name] = Modality(TwoHeads(d, width), nn.Linear(width, d), Normal(0.6))
+    rng = torch.Generator().manual_seed(7)
+    x = {name: torch.randn(5, d, generator=rng, dtype=torch.float64) for name, d in (("a", 4), ("b", 2))}
+    return MoPoE(parts, 3, bound, style_dim=style_dim).double(), x
+
+
+class TwoHeads(nn.Module):
+    """A linear encoder."""
+
+    def __init__(self, d: int, width: int) -> None:
+        super().__init__()
+        self.mu, self.logvar = nn.Linear(d, width), nn.Linear(d, width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance."""
+        return self.mu(x), self.logvar(x)
+
+
+def normal(mu: Tensor, logvar: Tensor) -> torch.distributions.Normal:
+    """Return the density."""
+    return torch.distributions.Normal(mu, (logvar / 2).exp())
+
+
+def kl(q: torch.distributions.Normal, p: torch.distributions.Normal | None = None) -> Tensor:
+    """Return the divergence per sample, by default from the standard normal."""
+    p = p or torch.distributions.Normal(torch.zeros_like(q.loc), torch.ones_like(q.scale))
+    return torch.distributions.kl_divergence(q, p).sum(-1)
+
+
+@pytest.mark.parametrize("all_at_once", [False, True])
+def test_private_latents_are_decoded_with_the_shared_ones_and_pay_their_own_kl(all_at_once: bool) -> None:  # noqa: FBT001 - a parameter
+    """Each decoder sees its own modality's; the KL weights are beta times each one's, and appear once."""
+    model, x = private_model()
+    rng = torch.Generator().manual_seed(1)
+    rows = 15 if all_at_once else 5
+    style = torch.randn(2, rows, 2, generator=rng, dtype=torch.float64)
+    shape = (3, 5, 3) if all_at_once else (5, 3)
+    noise = torch.randn(shape, generator=rng, dtype=torch.float64)
+    component = None if all_at_once else torch.tensor([0, 1, 2, 2, 0])
+    draws = Draws(component_B=component, noise=noise, style_MBW=style)
+    found = generalized_elbo(model, x, draws, Weights(beta=3.0, style=(0.5, 7.0)))
+    heads = {name: model.encoders[name](x[name]) for name in "ab"}
+    (mu_a, v_a), (mu_b, v_b) = ((mu[:, :3], logvar[:, :3]) for mu, logvar in heads.values())
+    precision = 1 + (-v_a).exp() + (-v_b).exp()
+    mu_ab = ((-v_a).exp() * mu_a + (-v_b).exp() * mu_b) / precision
+    products = [normal(mu_a, v_a), normal(mu_b, v_b), normal(mu_ab, -precision.log())]
+    private = [normal(mu[:, 3:], logvar[:, 3:]) for mu, logvar in heads.values()]
+    expected = 3.0 * sum(kl(q) for q in products) / 3
+    expected = expected + 3.0 * (0.5 * kl(private[0]) + 7.0 * kl(private[1]))
+    per_sample = []
+    for b in range(5):
+        chosen = range(3) if component is None else [int(component[b])]
+        value = torch.zeros((), dtype=torch.float64)
+        for s in chosen:
+            eps = noise[s, b] if all_at_once else noise[b]
+            row = s * 5 + b if all_at_once else b
+            z = products[s].loc[b] + products[s].scale[b] * eps
+            for m, name in enumerate("ab"):
+                w = private[m].loc[b] + private[m].scale[b] * style[m, row]
+                mean = model.decoders[name](torch.cat([z, w]))
+                scale = torch.full_like(mean, 0.6)
+                value = value - torch.distributions.Normal(mean, scale).log_prob(x[name][b]).sum() / len(
+                    chosen
+                )
+        per_sample.append(value)
+    torch.testing.assert_close(found.loss, (expected + torch.stack(per_sample)).mean(), rtol=1e-12, atol=0)
+    unweighted = sum(kl(q) for q in products) / 3 + kl(private[0]) + kl(private[1])
+    torch.testing.assert_close(found.kl, unweighted.mean(), rtol=1e-12, atol=0)
+
+
+def test_a_missing_modality_is_in_no_product_and_not_reconstructed() -> None:
+    """Row by row: a sample that lacks b has the loss of a model of a alone, whatever stands in its place."""
+    model, x = private_model(Bound(prior_expert="none"))
+    alone = {
+        name: MoPoE(
+            {name: Modality(model.encoders[name], model.decoders[name], model.likelihood(name))},
+            3,
+            Bound(prior_expert="none"),
+            style_dim=2,
+        ).double()
+        for name in "ab"
+    }
+    rng = torch.Generator().manual_seed(1)
+    noise = torch.randn(5, 3, generator=rng, dtype=torch.float64)
+    style = torch.randn(2, 5, 2, generator=rng, dtype=torch.float64)
+    here = torch.tensor([[1, 0, 1, 1, 0], [1, 1, 0, 1, 1]], dtype=torch.bool)
+    component = torch.tensor([0, 1, 2, 2, 2])
+    weights = Weights(beta=2.0)
+    losses = []
+    for b in range(5):
+        one = {name: values[b : b + 1] for name, values in x.items()}
+        kept = [m for m in range(2) if here[m, b]]
+        own = model if len(kept) == 2 else alone["ab"[kept[0]]]
+        at = component[b : b + 1] if len(kept) == 2 else torch.tensor([0])
+        draws = Draws(component_B=at, noise=noise[b : b + 1], style_MBW=style[kept, b : b + 1])
+        losses.append(generalized_elbo(own, {n: one[n] for n in own.names}, draws, weights).loss)
+    draws = Draws(component_B=component, noise=noise, style_MBW=style)
+    found = generalized_elbo(model, x, draws, weights, here)
+    torch.testing.assert_close(found.loss, torch.stack(losses).mean(), rtol=1e-12, atol=0)
+    other = {name: values.where(here[m][:, None], 9.0) for m, (name, values) in enumerate(x.items())}
+    again = generalized_elbo(model, other, draws, weights, here)
+    torch.testing.assert_close(again.loss, found.loss, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("lacks", ["a", "b"])
+def test_a_modality_that_is_not_given_is_missing_from_all_samples(lacks: str) -> None:
+    """Leaving it out of x is the same as marking it missing; its networks get no gradient."""
+    model, x = private_model()
+    here = torch.tensor([[name != lacks] for name in "ab"]).expand(2, 5)
+    rng = torch.Generator().manual_seed(1)
+    draws = Draws(
+        component_B=torch.tensor([0, 1, 2, 2, 0]).where(here[0], 1).where(here[1], 0),
+        noise=torch.randn(5, 3, generator=rng, dtype=torch.float64),
+        style_MBW=torch.randn(2, 5, 2, generator=rng, dtype=torch.float64),
+    )
+    kept = {name: values for name, values in x.items() if name != lacks}
+    found = model.encode(kept)
+    marked = model.encode(x, here)
+    assert torch.equal(found.mu_MBZ, marked.mu_MBZ)
+    assert torch.equal(found.precision_MBZ, marked.precision_MBZ)
+    generalized_elbo(model, x, draws, Weights(beta=1.0), here).loss.backward()
+    assert all(float(p.grad.abs().max()) == 0 for p in model.encoders[lacks].parameters())
+    assert all(float(p.grad.abs().max()) == 0 for p in model.decoders[lacks].parameters())
+
+
+def test_weights_of_possible_subsets_are_scaled_up() -> None:
+    """Of 0.1, 0.3 and 0.6 the second is impossible without b; with nothing left the full set takes all."""
+    model, _ = private_model(Bound(subset_weights=(0.1, 0.3, 0.6)))
+    here = torch.tensor([[True, True, False], [True, False, True]])
+    found = model.weights_given(here)
+    expected = torch.tensor([[0.1, 0.1 / 0.7, 0], [0.3, 0, 0.3 / 0.9], [0.6, 0.6 / 0.7, 0.6 / 0.9]])
+    torch.testing.assert_close(found, expected.double())
+    only_a, _ = private_model(Bound(subset_weights=(1.0, 0.0, 0.0)))
+    assert only_a.weights_given(here)[:, 2].tolist() == [0, 0, 1]
+
+
+def test_mvtcae_trades_the_kl_for_the_total_correlation() -> None:
+    """With share 0.4 of two modalities: 0.8 of the fit, 0.6 of the KL and 0.2 of each KL to a modality's."""
+    model, x = private_model(
+        Bound(subset_weights=(0.0, 0.0, 1.0), prior_expert="none", tc_ratio=0.4), style_dim=0
+    )
+    noise = torch.randn(5, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found = elbo(model, x, torch.full((5,), 2), noise, 2.5)
+    (mu_a, v_a), (mu_b, v_b) = (model.encoders[name](x[name]) for name in "ab")
+    precision = (-v_a).exp() + (-v_b).exp()
+    q = normal(((-v_a).exp() * mu_a + (-v_b).exp() * mu_b) / precision, -precision.log())
+    fit = sum(found.reconstruction.values())
+    tc = kl(q, normal(mu_a, v_a)) + kl(q, normal(mu_b, v_b))
+    expected = 0.8 * fit + 2.5 * (0.6 * kl(q) + 0.2 * tc).mean()
+    torch.testing.assert_close(found.loss, expected, rtol=1e-12, atol=0)
+
+
+def test_learned_weights_follow_their_gradient() -> None:
+    """The loss is that of fixed weights softmax(logits) minus their entropy; so is the logits' gradient."""
+    model, x = private_model(Bound(learned_weights=True), style_dim=0)
+    logits = torch.tensor([0.3, -0.5, 1.0], dtype=torch.float64)
+    with torch.no_grad():
+        model.weight_logits_S.copy_(logits)
+    noise = torch.randn(3, 5, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    draws = Draws(component_B=None, noise=noise)
+
+    def plain(logits_S: Tensor) -> float:
+        pi = torch.softmax(logits_S, 0)
+        fixed = MoPoE(
+            {n: Modality(model.encoders[n], model.decoders[n], model.likelihood(n)) for n in "ab"},
+            3,
+            Bound(subset_weights=tuple(pi.tolist())),
+        ).double()
+        entropy = -float((pi * pi.log()).sum())
+        return float(generalized_elbo(fixed, x, draws, Weights(beta=2.0)).loss.detach()) - 3.0 * entropy
+
+    loss = generalized_elbo(model, x, draws, Weights(beta=2.0, entropy=3.0)).loss
+    assert float(loss.detach()) == pytest.approx(plain(logits), rel=1e-12)
+    (gradient,) = torch.autograd.grad(loss, model.weight_logits_S)
+    for s in range(3):
+        step = torch.zeros(3, dtype=torch.float64)
+        step[s] = 1e-5
+        assert float(gradient[s]) == pytest.approx(
+            (plain(logits + step) - plain(logits - step)) / 2e-5, rel=1e-6
+        )
+
+
+def test_a_mixture_of_experts_picks_one_of_the_observed_modalities() -> None:
+    """Numbers below a half pick the first of two, others the second; a product has neither's mean."""
+    model, x = private_model(Bound(subset_weights=(0.5, 0.5, 0.0), mixture_of_experts=True), style_dim=0)
+    q = model.encode(x)
+    pick = torch.tensor([[0.9] * 5, [0.1] * 5, [0.0, 0.49, 0.51, 0.99, 0.2]])
+    mu, precision = model.conditionals(q, pick)
+    chosen = [[0] * 5, [1] * 5, [0, 0, 1, 1, 0]]
+    for s, row in enumerate(chosen):
+        for b, m in enumerate(row):
+            assert torch.equal(mu[s, b], q.mu_MBZ[m, b])
+            assert torch.equal(precision[s, b], q.precision_MBZ[m, b])
+    product_mu, _ = model.conditionals(q, None)
+    assert not torch.allclose(product_mu[2], mu[2])
