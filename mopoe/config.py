@@ -25,6 +25,7 @@ PixelLikelihood = Literal["laplace", "normal", "bernoulli"]
 Initialisation = Literal["torch", "he"]
 Split = Literal["train", "validation", "test"]
 Extra = Literal["representation", "frechet", "conditional_likelihood", "mixture_prior"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,13 +263,17 @@ class EvaluationConfig:
     """Generated images kept per source subset and target; 0 keeps none."""
     seed: int = 0
     """Fixes the noise of the evaluation: all trials of a sweep see the same draws."""
+    precision: Precision = "float32"
+    """What decoders and classifiers compute in; posteriors, densities and extras stay in float32 or more."""
 
     def __post_init__(self) -> None:
         """Reject impossible values with a sentence."""
         _check_amounts(self)
         for name in ("every", "pictures", "seed"):
             _require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
-        _require("split", self.split, self.split in get_args(Split), f"one of {', '.join(get_args(Split))}")
+        for name, kind in {"split": Split, "precision": Precision}.items():
+            value, choices = getattr(self, name), get_args(kind)
+            _require(name, value, value in choices, f"one of {', '.join(choices)}")
         possible = ", ".join(get_args(Extra))
         good = all(name in get_args(Extra) for name in self.extras)
         _require("extras", list(self.extras), good, f"a list of some of {possible}")

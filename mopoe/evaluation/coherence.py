@@ -24,6 +24,7 @@ from mopoe.evaluation.verdicts import (
     judge_attributes,
     mean_estimate,
 )
+from mopoe.gaussian import full_precision
 from mopoe.model import MoPoE
 
 ROWS = 512
@@ -105,8 +106,9 @@ def conditional_coherence(
     with torch.inference_mode():
         for start, stop in _chunks(n, max(1, ROWS // len(chosen))):
             x = split.batch(slice(start, stop), device)
-            q = model.encode(x)
-            mu_SBZ, kl_SBZ = (part[chosen] for part in subset_posteriors(model, q))
+            with full_precision(model.members_SM):
+                q = model.encode(x)
+                mu_SBZ, kl_SBZ = (part[chosen] for part in subset_posteriors(model, q))
             meter.add(mu_SBZ, kl_SBZ)
             kl.append(kl_SBZ.sum(2).t().cpu())
             z_SBZ, style_MRW = conditional_latents(model, q, seed, "conditional coherence", start, stop)

@@ -167,6 +167,7 @@ def test_replicates_share_their_config_id_and_nothing_else_does() -> None:
         ("pictures", -1, "at least 0"),
         ("seed", -1, "at least 0"),
         ("split", "valid", "one of train, validation, test"),
+        ("precision", "float16", "one of float32, bfloat16"),
         ("subset_sizes", (1, 0), "a list of whole numbers of at least 1"),
         (
             "extras",
