@@ -88,7 +88,7 @@ class ImageDecoder(nn.Module):
 
     def forward(self, z_BZ: Tensor) -> Tensor:
         """Return the location of every pixel: [B, C, 28, 28]."""
-        # In place, as ReLUs that filled fresh memory, which comes zeroed page by page, took a tenth of the time.
+        # In place: ReLUs into fresh memory, which comes zeroed page by page, took a tenth of the time.
         h = F.relu_(self.hidden(z_BZ)).unflatten(1, (-1, SIDE, SIDE))
         h = h.contiguous(memory_format=torch.channels_last)
         first, second, third = self.convolutions
