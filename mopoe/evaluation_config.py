@@ -6,7 +6,8 @@ from typing import Literal, Self, get_args
 from mopoe.config import require
 
 Split = Literal["train", "validation", "test"]
-Extra = Literal["representation", "frechet", "conditional_likelihood", "mixture_prior"]
+Extra = Literal["representation", "frechet", "conditional_likelihood", "mixture_prior", "fid", "prd"]
+Precision = Literal["float32", "bfloat16"]
 _AMOUNTS = ("coherence_samples", "joint_samples", "likelihood_samples", "importance_samples")
 
 
@@ -63,13 +64,19 @@ class EvaluationConfig:
     """Generated images kept per source subset and target; 0 keeps none."""
     seed: int = 0
     """Fixes the noise of the evaluation: all trials of a sweep see the same draws."""
+    precision: Precision = "float32"
+    """What decoders and classifiers compute in; posteriors, densities and extras stay in float32 or more."""
+    inception_weights: str = ""
+    """Path of Inception v3's weights, for the extras fid and prd: torchvision's, or the original FID's."""
 
     def __post_init__(self) -> None:
         """Reject impossible values with a sentence."""
         _check_amounts(self)
         for name in ("every", "pictures", "seed"):
             require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
-        require("split", self.split, self.split in get_args(Split), f"one of {', '.join(get_args(Split))}")
+        for name, kind in {"split": Split, "precision": Precision}.items():
+            value, choices = getattr(self, name), get_args(kind)
+            require(name, value, value in choices, f"one of {', '.join(choices)}")
         possible = ", ".join(get_args(Extra))
         good = all(name in get_args(Extra) for name in self.extras)
         require("extras", list(self.extras), good, f"a list of some of {possible}")

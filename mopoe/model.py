@@ -198,8 +198,9 @@ class MoPoE(nn.Module):
         if self.style_dim:
             own = z_BZ.new_zeros(len(z_BZ), self.style_dim) if style_MBW is None else style_MBW[m]
             z_BZ = torch.cat([z_BZ, own], 1)
+        # Under autocast too, densities and means are not computed in half precision.
         output: Tensor = self.decoders[self.names[m]](z_BZ)
-        return output
+        return at_least_float32(output)
 
     def likelihood(self, name: str) -> Likelihood:
         """Return a modality's likelihood."""

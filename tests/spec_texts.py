@@ -47,7 +47,7 @@ TOP = (
 )
 EVALUATION = (
     "split, every, coherence_samples, joint_samples, likelihood_samples, importance_samples, subset_sizes, "
-    "at_rungs, extras, pictures, seed"
+    "at_rungs, extras, pictures, seed, precision, inception_weights"
 )
 AT_RUNGS = "coherence_samples, joint_samples, likelihood_samples, importance_samples, subset_sizes"
 OBJECTIVES = "conditional_coherence, joint_coherence, log_likelihood"

@@ -21,6 +21,7 @@ from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, Split, cache_dir, cached_file, to_unit
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import DataError
+from mopoe.gaussian import at_least_float32
 from mopoe.networks import build_modality
 from mopoe.noise import generator
 
@@ -121,7 +122,7 @@ class Classifiers:
         if network.training:
             raise DataError(f"the classifier of {name!r} is in training mode, but coherence needs eval mode")
         logits: Tensor = network(x)
-        return logits
+        return at_least_float32(logits)
 
     def predict(self, name: str, x: Tensor) -> Tensor:
         """Return the predicted class of each sample [B] of one modality."""

@@ -24,6 +24,7 @@ from mopoe.evaluation.verdicts import (
     judge_attributes,
     mean_estimate,
 )
+from mopoe.gaussian import full_precision
 from mopoe.model import MoPoE
 
 ROWS = 512
@@ -105,8 +106,9 @@ def conditional_coherence(
     with torch.inference_mode():
         for start, stop in _chunks(n, max(1, ROWS // len(chosen))):
             x = split.batch(slice(start, stop), device)
-            q = model.encode(x)
-            mu_SBZ, kl_SBZ = (part[chosen] for part in subset_posteriors(model, q))
+            with full_precision(model.members_SM):
+                q = model.encode(x)
+                mu_SBZ, kl_SBZ = (part[chosen] for part in subset_posteriors(model, q))
             meter.add(mu_SBZ, kl_SBZ)
             kl.append(kl_SBZ.sum(2).t().cpu())
             z_SBZ, style_MRW = conditional_latents(model, q, seed, "conditional coherence", start, stop)
@@ -158,7 +160,7 @@ def joint_coherence(
         for start, stop in _chunks(n, ROWS):
             z_NZ, style_MNW = prior_latents(model, seed, "joint coherence", start, stop, device)
             if prior is not None:
-                z_NZ = prior.sample(stop - start, seed, start=start)
+                z_NZ = prior.sample(stop - start, seed, start=start).to(device)
             means = model.means(z_NZ, style_MNW)
             logits_MBC = torch.stack([classifiers.logits(name, means[name]) for name in model.names])
             parts.append((logits_MBC > 0 if attributes else _classes(logits_MBC)).cpu())

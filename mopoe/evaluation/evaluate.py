@@ -75,22 +75,24 @@ class Evaluator:
         c = self.config.for_rung() if what == "rung" else self.config
         split = self.data.split(c.split).complete()
         model.eval()
-        conditional = conditional_coherence(
-            model, split, self.classifiers, c.coherence_samples, c.seed, self.device, c.subset_sizes
-        )
-        attributes = split.labels.dim() > 1
-        joint = joint_coherence(
-            model, self.classifiers, c.joint_samples, c.seed, self.device, attributes=attributes
-        )
-        joint_p = log_likelihood(
-            model, split, c.likelihood_samples, c.importance_samples, c.seed, self.device
-        )
+        # One context for all, so that it casts every weight once.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=c.precision == "bfloat16"):
+            conditional = conditional_coherence(
+                model, split, self.classifiers, c.coherence_samples, c.seed, self.device, c.subset_sizes
+            )
+            attributes = split.labels.dim() > 1
+            joint = joint_coherence(
+                model, self.classifiers, c.joint_samples, c.seed, self.device, attributes=attributes
+            )
+            joint_p = log_likelihood(
+                model, split, c.likelihood_samples, c.importance_samples, c.seed, self.device
+            )
+            shown = (
+                draw_pictures(model, split, self.classifiers, c.pictures, c.seed, self.device)
+                if what == "all" and c.pictures
+                else ()
+            )
         outside_SM = targets_outside(conditional.masks, len(model.names))
-        shown = (
-            draw_pictures(model, split, self.classifiers, c.pictures, c.seed, self.device)
-            if what == "all" and c.pictures
-            else ()
-        )
         materials = Materials(data=self.data, classifiers=self.classifiers, config=c, device=self.device)
         extras = extra_metrics(model, materials) if what == "all" else ()
         found = {

@@ -7,15 +7,25 @@ that the rest of the evaluation sees. Axes: N sample, S subset.
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from mopoe.data.container import MultimodalData
 from mopoe.errors import ConfigError
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import joint_coherence
-from mopoe.evaluation.frechet import classifier_features, frechet_distances
+from mopoe.evaluation.frechet import (
+    Features,
+    classifier_features,
+    frechet_distance,
+    generated_features,
+    inception_features,
+    real_features,
+)
 from mopoe.evaluation.log_likelihood import log_likelihood
+from mopoe.evaluation.precision_recall import precision_recall
 from mopoe.evaluation.prior import fit_prior
 from mopoe.evaluation.representation import linear_probe
 from mopoe.evaluation.verdicts import mean_estimate
@@ -45,8 +55,14 @@ def check_extras(config: EvaluationConfig, classifiers: Classifiers) -> None:
     """Refuse extras that could not be measured, before anything is trained.
 
     Raises:
-        ConfigError: Frechet distances are asked for, but a classifier has no features to compare by.
+        ConfigError: Frechet distances are asked for, but a classifier has no features to compare by; or fid
+            or prd, but no weights of Inception.
+        DataError: the weights of Inception cannot be read.
     """
+    if {"fid", "prd"} & set(config.extras):
+        if not config.inception_weights:
+            raise ConfigError("extras contains fid or prd, but inception_weights names no file")
+        inception_features(Path(config.inception_weights), torch.device("cpu"))
     for name, network in classifiers.networks.items():
         if "frechet" in config.extras and not hasattr(network, "features"):
             raise ConfigError(
@@ -77,13 +93,39 @@ def _representation(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
 
 
 def _frechet(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
-    features = classifier_features(m.classifiers)
-    n = min(m.config.coherence_samples, len(m.data.split(m.config.split).complete()))
-    sizes = m.config.subset_sizes
-    for mask in (0, *(mask for mask in model.masks if not sizes or mask.bit_count() in sizes)):
-        found = frechet_distances(model, m.data, m.config.split, mask, features, n, m.config.seed)
-        for name, value in found.items():
-            yield record(mask, "frechet", (value, None), n, name)
+    return _distances(model, m, "frechet", classifier_features(m.classifiers), frechet_distance)
+
+
+def _fid(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
+    features = inception_features(Path(m.config.inception_weights), m.device)
+    return _distances(model, m, "fid", features, frechet_distance)
+
+
+def _prd(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
+    features = inception_features(Path(m.config.inception_weights), m.device)
+    return _distances(model, m, "prd", features, lambda real, made: precision_recall(real, made).mean)
+
+
+def _distances(
+    model: MoPoE,
+    m: Materials,
+    metric: str,
+    features: Features,
+    compare: Callable[[Tensor, Tensor], float],
+) -> Iterator[SubsetMetric]:
+    """Give how real features compare with those of samples from every subset, and from the prior."""
+    c, split = m.config, m.data.split(m.config.split).complete()
+    n = min(c.coherence_samples, len(split))
+    # An image has 1 or 3 colours; other modalities are not what Inception was trained on.
+    images = [s.name for s in m.data.modalities if len(s.shape) == 3 and s.shape[0] in (1, 3)]
+    names = model.names if metric == "frechet" else tuple(images)
+    real = {name: real_features(m.data, c.split, name, n, features, m.device) for name in names}
+    for mask in (
+        0,
+        *(mask for mask in model.masks if not c.subset_sizes or mask.bit_count() in c.subset_sizes),
+    ):
+        for name, made_ND in generated_features(model, split, mask, features, n, c.seed, names).items():
+            yield record(mask, metric, (compare(real[name], made_ND), None), n, name)
 
 
 def _conditional_likelihood(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
@@ -119,4 +161,6 @@ _EXTRAS: Mapping[Extra, Callable[[MoPoE, Materials], Iterator[SubsetMetric]]] = 
     "frechet": _frechet,
     "conditional_likelihood": _conditional_likelihood,
     "mixture_prior": _mixture_prior,
+    "fid": _fid,
+    "prd": _prd,
 }

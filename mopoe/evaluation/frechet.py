@@ -6,7 +6,7 @@ Axes: B batch, D feature, N sample.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import PickleError
@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from mopoe.data.container import MultimodalData, to_unit
+from mopoe.data.container import MultimodalData, Split, to_unit
 from mopoe.errors import DataError
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.latents import source_latents
@@ -163,40 +163,42 @@ def _pool_like_tensorflow(network: nn.Module) -> None:
 
 
 _UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, PickleError, SafetensorError)
-_real: dict[tuple[str, str, str, int, str], Moments] = {}
 
 
-def real_moments(
+_real: dict[tuple[str, str, str, int, str], Tensor] = {}
+
+
+def real_features(
     data: MultimodalData, split: str, name: str, n: int, features: Features, device: torch.device
-) -> Moments:
-    """Return the Gaussian of the first n complete samples of a modality, computed once per process."""
+) -> Tensor:
+    """Return the features [N, D] of the first n complete samples of a modality, found once per process."""
     key = (data.fingerprint, split, name, n, features.key)
     if key not in _real:
         with torch.inference_mode():
-            x = data.split(split).complete().x[name][:n].split(BATCH)
-            _real[key] = moments(torch.cat([features.of(name, to_unit(a.to(device))) for a in x]))
+            x = data.split(split).complete().stored(name, slice(0, n)).split(BATCH)
+            _real[key] = torch.cat([features.of(name, to_unit(a.to(device))) for a in x])
     return _real[key]
 
 
-def frechet_distances(
-    model: MoPoE, data: MultimodalData, split: str, source_mask: int, features: Features, n: int, seed: int
-) -> dict[str, float]:
-    """Return how far each modality's generated samples are from the real ones, by modality name.
+def generated_features(
+    model: MoPoE,
+    split: Split,
+    source_mask: int,
+    features: Features,
+    n: int,
+    seed: int,
+    names: Sequence[str],
+) -> dict[str, Tensor]:
+    """Return the features [N, D] of samples of some modalities, by name.
 
     One latent is drawn for each of the first n samples of the split, from the posterior of the source subset,
     or from the prior if the source is 0. The model is in eval mode.
     """
-    held_out = data.split(split).complete()
-    n = min(n, len(held_out))
-    found: dict[str, list[Tensor]] = {name: [] for name in model.names}
+    found: dict[str, list[Tensor]] = {name: [] for name in names}
     with torch.inference_mode():
         for start in range(0, n, BATCH):
             stop = min(start + BATCH, n)
-            latents = source_latents(model, held_out, source_mask, seed, "frechet", start, stop)
-            for name, mean in model.means(*latents).items():
-                found[name].append(features.of(name, mean))
-    device = model.members_SM.device
-    return {
-        name: frechet(real_moments(data, split, name, n, features, device), moments(torch.cat(rows)))
-        for name, rows in found.items()
-    }
+            means = model.means(*source_latents(model, split, source_mask, seed, "frechet", start, stop))
+            for name in names:
+                found[name].append(features.of(name, means[name]))
+    return {name: torch.cat(rows) for name, rows in found.items()}

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mopoe.data.container import Split
 from mopoe.errors import ConfigError
+from mopoe.gaussian import full_precision
 from mopoe.laplace import LAPLACE
 from mopoe.model import Encoded, MoPoE
 from mopoe.noise import sample_noise
@@ -206,7 +207,8 @@ def _log_weights(
         stop = min(start + rows, n)
         batch = split.batch(slice(start, stop), device)
         x = {name: batch[name] for name in names}
-        q = model.encode(x)
+        with full_precision(model.members_SM):
+            q = model.encode(x)
         mu_PBZ, precision_PBZ = model.posteriors(q, index_P)
         shape = (importance_samples, model.latent_dim)
         noise_BKZ = sample_noise(seed, "log-likelihood", start, stop, shape, device)

@@ -14,6 +14,7 @@ from mopoe.data.container import Split
 from mopoe.data.text import ALPHABET, decode
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.latents import conditional_latents, prior_latents
+from mopoe.gaussian import full_precision
 from mopoe.model import MoPoE
 from mopoe.records import Picture
 
@@ -37,7 +38,8 @@ def draw_pictures(
         ]
         judges = classifiers if labels else None
         # The same noise for every source, so that strips differ by what was observed alone.
-        q = model.encode(x)
+        with full_precision(model.members_SM):
+            q = model.encode(x)
         z_SBZ, style_MRW = conditional_latents(model, q, seed, "pictures", 0, n, same_noise=True)
         for size in range(1, len(model.names) + 1):
             mask = (1 << size) - 1

@@ -88,12 +88,33 @@ class ImageDecoder(nn.Module):
 
     def forward(self, z_BZ: Tensor) -> Tensor:
         """Return the location of every pixel: [B, C, 28, 28]."""
-        h = F.relu(self.hidden(z_BZ)).unflatten(1, (-1, SIDE, SIDE))
+        # In place: ReLUs into fresh memory, which comes zeroed page by page, took a tenth of the time.
+        h = F.relu_(self.hidden(z_BZ)).unflatten(1, (-1, SIDE, SIDE))
         h = h.contiguous(memory_format=torch.channels_last)
         first, second, third = self.convolutions
         assert isinstance(first, nn.ConvTranspose2d)
+        assert isinstance(third, nn.ConvTranspose2d)
         # oneDNN (torch 2.13, CPU) is 1.2 to 6 times slower here with the bias inside the operation.
         h = F.conv_transpose2d(h, first.weight, None, stride=2, padding=1)
         if first.bias is not None:
-            h = h + first.bias[:, None, None]
-        return third(F.relu(second(F.relu(h))))  # type: ignore[no-any-return] # a Module's call is untyped
+            h = h.add_(first.bias[:, None, None])
+        h = F.relu_(second(F.relu_(h)))
+        if torch.is_grad_enabled() or h.device.type != "cpu":
+            return third(h)  # type: ignore[no-any-return] # a Module's call is untyped
+        return transposed_by_phases(h, third.weight, third.bias)
+
+
+def transposed_by_phases(h_BCHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the transposed convolution of a 3 x 3 kernel, stride 2, padding 1 and output padding 1.
+
+    An output pixel's neighbours depend on whether its row and its column are even: one convolution of 2 x 2
+    makes all four kinds, which are then interleaved (Shi et al. 2016). With the few channels of an image
+    oneDNN (torch 2.13, CPU) takes two thirds of the time for it; with many it is slower.
+    """
+    # The kernel's rows (and columns) for this and the next input; 3 is the zero that is padded.
+    taps = torch.tensor([[1, 3], [2, 0]], device=weight.device)
+    kernel = F.pad(weight, (0, 1, 0, 1))[:, :, taps][..., taps]
+    kernel = kernel.permute(1, 2, 4, 0, 3, 5).reshape(-1, len(weight), 2, 2)
+    bias = None if bias is None else bias.repeat_interleave(4)
+    # Padding on all sides and cutting spares a padded copy of the input.
+    return F.pixel_shuffle(F.conv2d(h_BCHW, kernel, bias, padding=1)[..., 1:, 1:], 2)

@@ -19,11 +19,12 @@ from mopoe.evaluation_config import EvaluationConfig, RungConfig
         ("pictures", -1, "at least 0"),
         ("seed", -1, "at least 0"),
         ("split", "valid", "one of train, validation, test"),
+        ("precision", "float16", "one of float32, bfloat16"),
         ("subset_sizes", (1, 0), "a list of whole numbers of at least 1"),
         (
             "extras",
-            ("fid",),
-            "a list of some of representation, frechet, conditional_likelihood, mixture_prior",
+            ("is",),
+            "a list of some of representation, frechet, conditional_likelihood, mixture_prior, fid, prd",
         ),
     ],
 )

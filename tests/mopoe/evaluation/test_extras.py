@@ -9,12 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from mopoe.errors import ConfigError
+from mopoe.errors import ConfigError, DataError
 from mopoe.evaluation import extras as module
 from mopoe.evaluation.coherence import joint_coherence
 from mopoe.evaluation.evaluate import Evaluator
-from mopoe.evaluation.frechet import classifier_features, frechet_distances
+from mopoe.evaluation.frechet import (
+    Features,
+    classifier_features,
+    frechet_distance,
+    generated_features,
+    real_features,
+)
 from mopoe.evaluation.log_likelihood import conditional_log_likelihood, log_likelihood
+from mopoe.evaluation.precision_recall import precision_recall
 from mopoe.evaluation.prior import fit_prior
 from mopoe.evaluation.representation import linear_probe
 from mopoe.evaluation_config import EvaluationConfig
@@ -56,7 +63,7 @@ def found(case: Any) -> Found:
     metrics = Evaluator(case.data, case.classifiers, CONFIG, epochs=1).measure(case.model).subset_metrics
     keyed = {(m.metric, m.subset_mask, m.target): m for m in metrics}
     assert len(keyed) == len(metrics)
-    assert {m.metric for m in metrics} == set(METRICS)
+    assert {m.metric for m in metrics} == set(METRICS) - {"fid", "prd"}
     return keyed
 
 
@@ -81,11 +88,46 @@ def test_representation_is_the_linear_probe(case: Any, found: Found) -> None:
 def test_frechet_distances_are_those_of_every_source(case: Any, found: Found) -> None:
     """Also of the prior, subset 0; they have no standard error."""
     features = classifier_features(case.classifiers)
+    split, names = case.data.validation, case.model.names
     for mask in (0, *case.model.masks):
-        expected = frechet_distances(case.model, case.data, "validation", mask, features, 60, 5)
-        for name, value in expected.items():
+        made = generated_features(case.model, split, mask, features, 60, 5, names)
+        for name in names:
+            real_ND = real_features(case.data, "validation", name, 60, features, CPU)
             record = found["frechet", mask, name]
-            assert (record.value, record.stderr, record.n) == (pytest.approx(value), None, 60)
+            expected = frechet_distance(real_ND, made[name])
+            assert (record.value, record.stderr, record.n) == (pytest.approx(expected), None, 60)
+
+
+def test_inception_judges_images_alone(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FID and PRD in its features, of every source; a modality that is no image has none."""
+    look = Features(key="look", of=lambda _, x: 2 * x)
+    monkeypatch.setattr(module, "inception_features", lambda *_: look)
+    first, second, third = case.data.modalities
+    shapes = (replace(first, shape=(1, 2, 2)), second, replace(third, shape=(3, 2, 2)))
+    data = replace(case.data, modalities=shapes)
+    config = replace(CONFIG, extras=("fid", "prd"), inception_weights="somewhere", subset_sizes=(3,))
+    metrics = Evaluator(data, case.classifiers, config, epochs=1).measure(case.model).subset_metrics
+    found = {(m.metric, m.subset_mask, m.target): m.value for m in metrics if m.metric in ("fid", "prd")}
+    keys = {(metric, mask, m.name) for metric in ("fid", "prd") for mask in (0, 7) for m in (first, third)}
+    assert set(found) == keys
+    for mask in (0, 7):
+        made = generated_features(case.model, data.validation, mask, look, 60, 5, (first.name,))[first.name]
+        real = data.validation.batch(slice(0, 60), CPU)[first.name] * 2
+        assert found["fid", mask, first.name] == pytest.approx(frechet_distance(real, made))
+        assert found["prd", mask, first.name] == precision_recall(real, made).mean
+
+
+def test_inception_needs_its_weights(case: Any, tmp_path: Any) -> None:
+    """Before anything is trained: a path must be given, and hold what it should."""
+    config = replace(CONFIG, extras=("prd",))
+    with pytest.raises(
+        ConfigError, match=r"^extras contains fid or prd, but inception_weights names no file$"
+    ):
+        Evaluator(case.data, case.classifiers, config, epochs=1)
+    with pytest.raises(DataError, match="not weights of Inception v3"):
+        Evaluator(
+            case.data, case.classifiers, replace(config, inception_weights=str(tmp_path / "no")), epochs=1
+        )
 
 
 def test_frechet_distances_of_fewer_subsets(case: Any, found: Found) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from mopoe.config import TrialConfig
 from mopoe.data.registry import DATA_SETS
 from mopoe.model import build_model
-from mopoe.networks.polymnist import ImageDecoder, ImageEncoder
+from mopoe.networks.polymnist import ImageDecoder, ImageEncoder, transposed_by_phases
 
 
 def test_the_papers_model_has_14_million_parameters() -> None:
@@ -59,6 +59,36 @@ def test_the_decoder_is_the_plain_chain_of_its_layers(memory_format: torch.memor
         strict=True,
     ):
         torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-10)
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-14), (torch.float32, 2e-6)])
+@pytest.mark.parametrize(
+    ("n_in", "n_out", "bias"), [(32, 3, True), (1, 1, False), (2, 5, True), (7, 1, True)]
+)
+def test_the_phases_are_the_transposed_convolution(
+    n_in: int, n_out: int, *, bias: bool, dtype: torch.dtype, atol: float, memory_format: torch.memory_format
+) -> None:
+    """Values of torch's own layer, for images that are not square too."""
+    torch.manual_seed(4)
+    layer = nn.ConvTranspose2d(n_in, n_out, 3, stride=2, padding=1, output_padding=1, bias=bias, dtype=dtype)
+    layer = layer.to(memory_format=memory_format)  # type: ignore[call-overload] # torch's stub lacks it
+    h = torch.randn(3, n_in, 14, 5, dtype=dtype).contiguous(memory_format=memory_format)
+    found = transposed_by_phases(h, layer.weight, layer.bias)
+    torch.testing.assert_close(found, layer(h), atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_a_decoder_without_gradients_puts_out_the_same(memory_format: torch.memory_format) -> None:
+    """Its last layer is computed otherwise; the latents given stay as they were."""
+    torch.manual_seed(3)
+    decoder = ImageDecoder(6, (2, 3, 4), 3).double().to(memory_format=memory_format)
+    z = torch.randn(3, 6, dtype=torch.float64)
+    before, expected = z.clone(), decoder(z)
+    with torch.inference_mode():
+        found = decoder(z)
+    assert torch.equal(z, before)
+    torch.testing.assert_close(found, expected, atol=1e-14, rtol=1e-12)
 
 
 def test_the_layout_in_memory_does_not_change_the_numbers() -> None:
