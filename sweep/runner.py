@@ -156,6 +156,8 @@ def _fit(
         epochs_max=lambda suggested: spec.budget(suggested["suggestion"]),
         on_decision=recorder.on_decision,
         recorded=recorded_vectors(Store(root), spec.objectives) if spec.rungs else {},
+        # A seed that a config has earned by its front or its full budget runs to the end.
+        spared=lambda trial_id: spec.replicates.when != "all" and split_name(trial_id)[1] > 0,
     )
     tuner = tune.Tuner(
         tune.with_resources(make_trainable(plan), {"cpu": cpu, "gpu": gpu}),

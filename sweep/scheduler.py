@@ -28,6 +28,7 @@ class HalvingScheduler(FIFOScheduler):
         epochs_max: gives the full budget of what Ray calls a trial's config.
         on_decision: called with every decision, which is about the first attempt unless changed there.
         recorded: objectives of earlier runs by trial and epoch.
+        spared: says of a trial's name whether it is never stopped, nor compared with.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class HalvingScheduler(FIFOScheduler):
         epochs_max: Callable[[dict[str, Any]], int],
         on_decision: Callable[[EventRecord], None],
         recorded: Mapping[str, Mapping[int, Vector]] | None = None,
+        spared: Callable[[str], bool] = lambda _: False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Ray's has no annotations
         self._spec = spec
@@ -46,10 +48,13 @@ class HalvingScheduler(FIFOScheduler):
         self._seed = seed
         self._epochs_max = epochs_max
         self._on_decision = on_decision
+        self._spared = spared
         self._rungs: dict[tuple[int, int], dict[str, Vector]] = defaultdict(dict)
         self._decided: set[tuple[str, int]] = set()
         mine = [list(objectives).index(name) for name in self._objectives]
         for trial_id, vectors in (recorded or {}).items():
+            if spared(trial_id):
+                continue
             for epoch, vector in vectors.items():
                 self._rungs[self.bracket(trial_id), epoch][trial_id] = tuple(vector[i] for i in mine)
 
@@ -68,7 +73,8 @@ class HalvingScheduler(FIFOScheduler):
         """Return whether a trial goes on after a report; without objectives, or off the rungs, it does."""
         trial_id, epoch = suggested["trial_id"], int(result.get("epoch", 0))
         measured = measured_values(result)
-        if not any(name in measured for name in self._objectives) or (trial_id, epoch) in self._decided:
+        known = self._spared(trial_id) or (trial_id, epoch) in self._decided
+        if known or not any(name in measured for name in self._objectives):
             return "continue"
         bracket, budget = self.bracket(trial_id), self._epochs_max(suggested)
         vector = tuple(measured.get(name, np.nan) for name in self._objectives)

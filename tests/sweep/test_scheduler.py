@@ -24,7 +24,7 @@ from sweep.store.write import StoreWriter
 OBJECTIVES = ("conditional_coherence", "log_likelihood")
 
 
-def scheduler(budget=20, seed=0, recorded=None, **spec):
+def scheduler(budget=20, seed=0, recorded=None, spared=lambda _: False, **spec):
     """Return a scheduler with rungs at 2 and 6, and the list that its decisions go to."""
     decisions = []
     found = HalvingScheduler(
@@ -34,6 +34,7 @@ def scheduler(budget=20, seed=0, recorded=None, **spec):
         epochs_max=lambda suggested: budget,
         on_decision=decisions.append,
         recorded=recorded,
+        spared=spared,
     )
     return found, decisions
 
@@ -70,6 +71,16 @@ def test_a_dominated_newcomer_stops_and_the_decision_says_why():
     assert last.objectives == {"conditional_coherence": 0.4, "log_likelihood": -6.0}
     assert report(s, "a", 6, 0.5, -5.0) == TrialScheduler.CONTINUE
     assert (decisions[3].rung, decisions[3].compared_to) == (1, 0)
+
+
+def test_a_spared_trial_neither_stops_nor_counts():
+    """A further seed that a config has earned runs to the end, and others are not compared with it."""
+    past = {"a-s1": {2: (0.9, -1.0)}}
+    s, decisions = scheduler(recorded=past, spared=lambda name: name.endswith("-s1"))
+    assert report(s, "b", 2, 0.5, -5.0) == TrialScheduler.CONTINUE
+    assert report(s, "b-s1", 2, 0.0, -99.0) == TrialScheduler.CONTINUE
+    assert report(s, "c", 2, 0.6, -4.0) == TrialScheduler.CONTINUE
+    assert [(d.trial_id, d.compared_to) for d in decisions] == [("b", 0), ("c", 1)]
 
 
 def test_a_retried_trial_is_decided_about_once():
