@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from mopoe.config import TrialConfig
 from mopoe.subsets import subset_masks
 from sweep.analysis.fronts import front_mask
-from sweep.analysis.points import points, usable_trials
+from sweep.analysis.points import by_config, points, usable_trials
 from sweep.errors import StoreError
 from sweep.store.merge import CHECKPOINTS
 from sweep.store.read import Store, distinct
@@ -167,9 +167,10 @@ def _checkpoint_problems(store: Store, trials: pl.DataFrame) -> Iterator[str]:
     kept = {PurePosixPath(name).stem for name in store.files.list(CHECKPOINTS)}
     kept |= {name.rpartition("-")[0] for name in kept}  # a single trial's carry the attempt at the end
     last = trials.sort("attempt").unique("trial_id", keep="last", maintain_order=True)
-    found = points(usable_trials(last, store.manifest.objectives), store.manifest.objectives)
-    for trial, on_front in zip(found.trial_ids, front_mask(found), strict=True):
-        if kept and on_front and trial not in kept:
+    configs = by_config(usable_trials(last, store.manifest.objectives), store.manifest.objectives)
+    on_front = configs.filter(front_mask(points(configs, store.manifest.objectives)))
+    for trial, config_id in on_front.select("trial_id", "config_id").iter_rows():
+        if kept and not kept & set(last.filter(config_id=config_id)["trial_id"]):
             yield f"{CHECKPOINTS}: trial_id {trial} is on the front, but its weights are not kept"
 
 

@@ -9,8 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mopoe.config import TrialConfig
 from sweep.store.compact import compact
 from sweep.store.read import Store
+from sweep.store.records import TrialRecord
+from sweep.store.write import StoreWriter
 from sweep.verify import problems
 
 
@@ -253,6 +256,32 @@ def test_weights_of_the_front_are_asked_for_where_any_are_kept(root):
     line = "checkpoints: trial_id t0000 is on the front, but its weights are not kept"
     assert list(problems(Store(root))) == [line]
     (root / "checkpoints" / "t0000-0.safetensors").write_bytes(b"")  # as `sweep trial` names it
+    assert list(problems(Store(root))) == []
+
+
+def test_the_front_is_of_means_over_seeds(root):
+    """A config whose first seed alone would be on it is not missed; of one on it, any seed's weights will do."""
+    (root / "checkpoints").mkdir()
+    (root / "checkpoints" / "t0001-s1.safetensors").write_bytes(b"")
+    rows = {row["trial_id"]: row for row in Store(root).latest_trials().collect().iter_rows(named=True)}
+    for trial, coherence, likelihood in (("t0000", 0.2, -1900.0), ("t0001", 0.5, -1501.0)):
+        row = rows[trial]
+        config = TrialConfig.from_dict(json.loads(row["config_json"]) | {"seed": 7})
+        objectives = {"conditional_coherence": coherence, "log_likelihood": likelihood}
+        StoreWriter(root).write_trial(
+            TrialRecord(
+                trial_id=f"{trial}-s1",
+                config_id=config.config_id,
+                seed=7,
+                status="completed",
+                epochs=2,
+                epochs_max=2,
+                started_at=row["started_at"],
+                ended_at=row["ended_at"],
+                config_json=config.to_json(),
+                objectives=objectives,
+            )
+        )
     assert list(problems(Store(root))) == []
 
 
