@@ -260,7 +260,7 @@ def test_weights_of_the_front_are_asked_for_where_any_are_kept(root):
 
 
 def test_the_front_is_of_means_over_seeds(root):
-    """A config whose first seed alone would be on it is not missed; of one on it, any seed's weights will do."""
+    """A first seed that alone would be on it is not missed; of a config on it, any seed's weights will do."""
     (root / "checkpoints").mkdir()
     (root / "checkpoints" / "t0001-s1.safetensors").write_bytes(b"")
     rows = {row["trial_id"]: row for row in Store(root).latest_trials().collect().iter_rows(named=True)}
