@@ -29,6 +29,7 @@ from mopoe.objective import (
     chosen_posterior,
     draw_style,
     presence,
+    private_kl,
     repeated,
 )
 
@@ -53,7 +54,7 @@ def importance_weighted_bound(
         present_MB: which modality of which sample is there, as booleans; None if all are.
     """
     q = model.encode(x, present_MB)
-    here, factors = presence(model, q), dict.fromkeys(model.names, 1.0) | dict(weights.likelihood or {})
+    here, factors = presence(model, q), weights.factors(model.names)
     weights_AB = active_weights(model, q)
     mu_ABZ, precision_ABZ = model.posteriors(q, model.active_A)
     if draws.component_B is None:
@@ -92,8 +93,9 @@ def importance_weighted_bound(
         surrogate = -(share_AB * (share_KAB * log_w_KAB).sum(0)).sum(0).mean()
         loss = surrogate + (loss - surrogate).detach()
     kl = (weights_AB * model.family.kl_to_prior(mu_ABZ, precision_ABZ)).sum(0).mean()
+    style_kl, _ = private_kl(model, q, weights.style)
     reconstruction = {name: -(share_AB * value.mean(0)).sum(0).mean() for name, value in log_p.items()}
-    return Terms(loss=loss.to(kl.dtype), reconstruction=reconstruction, kl=kl)
+    return Terms(loss=loss.to(kl.dtype), reconstruction=reconstruction, kl=kl + style_kl)
 
 
 def _style_ratio(

@@ -53,6 +53,10 @@ class Weights:
     entropy: float = 0.0
     """Of the entropy of learned mixture weights."""
 
+    def factors(self, names: Sequence[str]) -> dict[str, float]:
+        """Return the weight of each modality's log-likelihood by name, 1 where none is given."""
+        return dict.fromkeys(names, 1.0) | dict(self.likelihood or {})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draws:
@@ -98,8 +102,8 @@ def generalized_elbo(
         log_p = model.log_prob(z, x, style := draw_style(model, q, draws))
     here = presence(model, q)
     reconstruction = {name: -(log_p_B * here[name]).mean() for name, log_p_B in log_p.items()}
-    factors = dict.fromkeys(model.names, 1.0) | dict(weights.likelihood or {})
-    style_kl, weighted_style_kl = _style_kl(model, q, weights.style)
+    factors = weights.factors(model.names)
+    style_kl, weighted_style_kl = private_kl(model, q, weights.style)
     fit = sum((value * factors[name] for name, value in reconstruction.items()), start=torch.zeros_like(kl))
     penalty = kl + weighted_style_kl
     if (share := model.bound.tc_ratio) is not None:
@@ -165,7 +169,7 @@ def _mixture_kl(model: MoPoE, q: Encoded, weights_AB: Tensor) -> Tensor:
     return (weights_AB * kl_AB).sum(0).mean()
 
 
-def _style_kl(
+def private_kl(
     model: MoPoE, q: Encoded, weights: Sequence[float] | None
 ) -> tuple[Tensor | float, Tensor | float]:
     """Return the sum of the private latents' KL terms, without and with their weights."""

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
@@ -76,7 +77,7 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
     suggested = first_suggestions(spec)
     seconds = []
     for label, config in (*(("corner", c) for c in corners(spec)), *suggested.items()):
-        cost = measure(config, spec.evaluation, data, classifiers, device)
+        cost = measure(config, spec.evaluation, data, classifiers, device, spec.rungs)
         seconds += [cost.trial_seconds] if label in suggested else []
         times = (cost.epoch_seconds, cost.evaluation_seconds, cost.trial_seconds)
         settings = (str(getattr(config, name)) for name in searched)
@@ -122,8 +123,12 @@ def measure(
     data: "MultimodalData",
     classifiers: "Classifiers",
     device: str,
+    also: Collection[int] = (),
 ) -> Cost:
-    """Return what a trial takes on the device, from a few steps and a share of an evaluation."""
+    """Return what a trial takes on the device, from a few steps and a share of its last evaluation.
+
+    `also` are epochs that are evaluated besides those of `evaluation.every`, as a scheduler's rungs are.
+    """
     n = min(len(data.train), STEPS * config.batch_size)
     model = build_model(config, data.modalities)
     # No number matters here, and a rate this small cannot diverge.
@@ -140,14 +145,18 @@ def measure(
     some = {name: max(1, getattr(evaluation, name) // SHARE) for name in _SAMPLES}
     evaluator = Evaluator(data, classifiers, replace(evaluation, **some), epochs=1, device=device)
     evaluation_seconds = evaluator.measure(model, "objectives").seconds * SHARE
+    every = evaluation.every or config.epochs
+    rungs = {*range(every, config.epochs, every), *(epoch for epoch in also if epoch < config.epochs)}
+    # A rung's amounts are small enough to be measured in full.
+    at_rung = Evaluator(data, classifiers, evaluation, epochs=1, device=device)
+    rung_seconds = at_rung.measure(model, "rung").seconds if rungs else 0.0
     epoch_seconds = seconds[-1] * len(data.train) / n
-    evaluations = math.ceil(config.epochs / evaluation.every) if evaluation.every else 1
     return Cost(
         parameters=parameters,
         memory=memory,
         epoch_seconds=epoch_seconds,
         evaluation_seconds=evaluation_seconds,
-        trial_seconds=config.epochs * epoch_seconds + evaluations * evaluation_seconds,
+        trial_seconds=config.epochs * epoch_seconds + len(rungs) * rung_seconds + evaluation_seconds,
     )
 
 

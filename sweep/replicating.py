@@ -115,7 +115,8 @@ class ReplicatingSearcher(OptunaSearcher):
         self._unfinished.remove(config_name)
         past = self._config(config_name)
         told = {
-            "epoch": last.get("epoch", 0) if past.status == "stopped" else budget,
+            # The seed that ended last may have failed at the full budget.
+            "epoch": min(int(last.get("epoch", 0)), budget - 1) if past.status == "stopped" else budget,
             "objectives": {name: past.measured.get(name) for name in self._spec.objectives},
             "n_parameters": past.measured.get("parameters"),
             "time_total_s": past.measured.get("seconds"),

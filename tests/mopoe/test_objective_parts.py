@@ -8,22 +8,7 @@ from mopoe.bound import Bound
 from mopoe.likelihoods import Normal
 from mopoe.modality import Modality
 from mopoe.model import MoPoE
-from mopoe.objective import Draws, Terms, Weights, generalized_elbo
-
-
-def elbo(
-    model: MoPoE,
-    x: dict[str, Tensor],
-    component: Tensor | None,
-    noise: Tensor,
-    beta: float,
-    *,
-    unimodal: Tensor | None = None,
-    likelihood: dict[str, float] | None = None,
-) -> Terms:
-    """Return the objective of complete samples without private latents."""
-    draws = Draws(component_B=component, noise=noise, unimodal_MBZ=unimodal)
-    return generalized_elbo(model, x, draws, Weights(beta=beta, likelihood=likelihood))
+from mopoe.objective import Draws, Weights, generalized_elbo
 
 
 def private_model(bound: Bound | None = None, style_dim: int = 2) -> tuple[MoPoE, dict[str, Tensor]]:
@@ -174,7 +159,8 @@ def test_mvtcae_trades_the_kl_for_the_total_correlation() -> None:
         Bound(subset_weights=(0.0, 0.0, 1.0), prior_expert="none", tc_ratio=0.4), style_dim=0
     )
     noise = torch.randn(5, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    found = elbo(model, x, torch.full((5,), 2), noise, 2.5)
+    draws = Draws(component_B=torch.full((5,), 2), noise=noise)
+    found = generalized_elbo(model, x, draws, Weights(beta=2.5))
     (mu_a, v_a), (mu_b, v_b) = (model.encoders[name](x[name]) for name in "ab")
     precision = (-v_a).exp() + (-v_b).exp()
     q = normal(((-v_a).exp() * mu_a + (-v_b).exp() * mu_b) / precision, -precision.log())

@@ -1,6 +1,7 @@
 """What a sweep would cost, before it costs anything."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -83,6 +84,12 @@ def test_a_cost_is_measured(sweep_file):
     assert cost.memory > 16 * cost.parameters
     assert cost.epoch_seconds > 0
     assert cost.trial_seconds == pytest.approx(2 * cost.epoch_seconds + cost.evaluation_seconds)
+    # What is due at the last epoch is no rung; the first epoch is one, by `every` and by a scheduler alike.
+    for evaluation, also in ((spec.evaluation, (1, 2)), (replace(spec.evaluation, every=1), ())):
+        more = measure(config, evaluation, data, classifiers, "cpu", also)
+        assert more.trial_seconds > 2 * more.epoch_seconds + more.evaluation_seconds
+    last = measure(config, spec.evaluation, data, classifiers, "cpu", (2,))
+    assert last.trial_seconds == pytest.approx(2 * last.epoch_seconds + last.evaluation_seconds)
 
 
 def test_kept_memory_is_that_of_a_known_network():

@@ -59,6 +59,7 @@ def test_a_config_is_told_once_with_the_mean_over_its_seeds(spec):
         ([{"failure": "no"}, None], TrialState.FAIL, None),
         ([last(float("nan"), -7.0), {"failure": "no"}], TrialState.FAIL, None),
         ([last(float("nan"), -7.0), last(0.5, -7.0, epoch=1)], TrialState.PRUNED, None),
+        ([last(0.5, -7.0, epoch=1), last(float("nan"), -7.0)], TrialState.PRUNED, None),
     ],
 )
 def test_only_completed_seeds_count(spec, results, state, expected):
