@@ -21,7 +21,7 @@ from mopoe.evaluation.coherence import conditional_coherence
 from mopoe.evaluation.evaluate import targets_outside
 from mopoe.evaluation.log_likelihood import joint_log_likelihood
 from mopoe.evaluation.verdicts import Estimate, mean_estimate
-from sweep.spec import load_spec, trial_config_for
+from sweep.spec.sweep_spec import load_spec, trial_config_for
 
 SWEEPS = {"digits": 4000, "polymnist": 54_000}
 """Training samples by shipped sweep."""

@@ -15,9 +15,9 @@ import moocore
 import numpy as np
 import polars as pl
 
-from sweep.halving import Vector, decide
-from sweep.scheduler import recorded_vectors
-from sweep.spec_parts import SchedulerSpec
+from sweep.search.halving import Vector, decide
+from sweep.search.scheduler import recorded_vectors
+from sweep.spec.parts import SchedulerSpec
 from sweep.store.read import open_store
 
 ETAS, SHARES, SEEDS = (2, 3), (0.9, 0.95), 30

@@ -9,8 +9,8 @@ import typer
 
 from mopoe.errors import ConfigError, DataError, MopoeError
 from mopoe.functions import also_import_from
-from sweep.data_commands import app as data_app
-from sweep.run_commands import (
+from sweep.commands.data import app as data_app
+from sweep.commands.run import (
     File,
     Folder,
     Overrides,
@@ -21,7 +21,7 @@ from sweep.run_commands import (
     resume,
     run,
 )
-from sweep.store_commands import app as store_app
+from sweep.commands.store import app as store_app
 
 app = typer.Typer(
     name="sweep",
@@ -48,13 +48,13 @@ def trial(
     override: Overrides = None,
 ) -> None:
     """Train one trial here, without Ray. Settings that are not set take the middle of the search space."""
-    from sweep.spec import load_spec, trial_config_for
+    from sweep.spec.sweep_spec import load_spec, trial_config_for
 
     spec = load_spec(file, override or ())
     config = trial_config_for(spec, set_ or ())
     root = out or Path("results") / f"{spec.name}-trials"
-    from sweep.progress import TrialProgress
-    from sweep.single import run_single
+    from sweep.running.progress import TrialProgress
+    from sweep.running.single import run_single
 
     screen = console()
     options = [*repeated("--set", set_), *repeated("-o", override), "--out", str(root), "--resume"]
@@ -103,7 +103,7 @@ def samples(
     ] = None,
 ) -> None:
     """Draw samples from a trial's checkpoint as one image."""
-    from sweep.samples import choose_checkpoint, draw_samples
+    from sweep.running.samples import choose_checkpoint, draw_samples
 
     checkpoint = choose_checkpoint(folder, trial)
     image = out or folder / f"samples-{checkpoint.stem}-{source}.png"
@@ -120,7 +120,7 @@ def show_config(file: File, override: Overrides = None) -> None:
     import yaml
 
     from mopoe.config import TrialConfig
-    from sweep.spec import load_spec
+    from sweep.spec.sweep_spec import load_spec
 
     spec = load_spec(file, override or ())
     plain = spec.plain()

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from search_spaces import load_yaml
 from sweep.errors import StoreError
-from sweep.spec import FREE, SweepSpec, spec_of
+from sweep.spec.sweep_spec import FREE, SweepSpec, spec_of
 from sweep.store.read import MANIFEST, open_store, read_manifest
 from sweep.store.records import Manifest, Objective
 from sweep.store.write import StoreWriter

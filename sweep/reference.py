@@ -6,10 +6,10 @@ from pathlib import Path
 
 from mopoe.config import TrialConfig
 from mopoe.evaluation_config import EvaluationConfig, RungConfig
-from sweep.parameters import Choice, Int, LogUniform, Simplex, Uniform
-from sweep.sections import FaultsSpec, ReplicatesSpec, ResourcesSpec
-from sweep.spec import SweepSpec
-from sweep.spec_parts import SchedulerSpec
+from sweep.spec.parameters import Choice, Int, LogUniform, Simplex, Uniform
+from sweep.spec.parts import SchedulerSpec
+from sweep.spec.sections import FaultsSpec, ReplicatesSpec, ResourcesSpec
+from sweep.spec.sweep_spec import SweepSpec
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 

@@ -96,11 +96,11 @@ ANALYSIS = [m for m in modules("sweep") if below(m, "sweep.store", "sweep.analys
                 *ANALYSIS,
                 "sweep",
                 "sweep.errors",
-                "sweep.spec",
-                "sweep.space",
-                "sweep.sections",
-                "sweep.outcome",
-                "sweep.agenda",
+                "sweep.spec.sweep_spec",
+                "sweep.spec.space",
+                "sweep.spec.sections",
+                "sweep.search.outcome",
+                "sweep.search.agenda",
                 "sweep.manifest",
                 "sweep.verify",
                 "search_spaces",
@@ -109,7 +109,7 @@ ANALYSIS = [m for m in modules("sweep") if below(m, "sweep.store", "sweep.analys
             id="store, analysis, report, spec",
         ),
         pytest.param(["search_spaces"], ("torch", *HEAVY_STORE, *DRAWING), id="search_spaces"),
-        pytest.param(["sweep.single", "sweep.progress"], ("ray",), id="single trials"),
+        pytest.param(["sweep.running.single", "sweep.running.progress"], ("ray",), id="single trials"),
         pytest.param(["sweep.cli"], ("torch", *HEAVY_STORE, *DRAWING), id="cli"),
     ],
 )
@@ -165,11 +165,15 @@ def allowed(name: str) -> tuple[str, ...]:
     if below(name, "search_spaces"):
         return ("search_spaces", "mopoe.errors")
     plain = ("mopoe.errors", "mopoe.records", "mopoe.subsets", "sweep.errors")
+    parts = ("mopoe", "search_spaces", "sweep.errors", "sweep.manifest", "sweep.spec", "sweep.store")
     floors = {
         "sweep.errors": ("mopoe.errors",),
         "sweep.store": (*plain, "sweep.store"),
         "sweep.analysis": (*plain, "sweep.store", "sweep.analysis"),
         "sweep.report": (*plain, "sweep.store", "sweep.analysis", "sweep.report"),
+        "sweep.spec": ("mopoe", "search_spaces", "sweep.errors", "sweep.spec"),
+        "sweep.search": (*parts, "sweep.analysis", "sweep.search"),
+        "sweep.running": (*parts, "sweep.analysis", "sweep.report.words", "sweep.search", "sweep.running"),
     }
     for floor, packages in floors.items():
         if below(name, floor):
@@ -178,7 +182,7 @@ def allowed(name: str) -> tuple[str, ...]:
 
 
 def test_imports_only_point_down() -> None:
-    """Mopoe knows neither sweep nor search_spaces; within sweep: report, analysis, store, errors."""
+    """Mopoe knows neither sweep nor search_spaces; sweep: report, analysis, store; running, search, spec."""
     wrong = [
         f"{name} imports {i}"
         for name, tree in sources()
@@ -195,9 +199,9 @@ def test_nothing_imports_the_command_line() -> None:
     for name, tree in sources():
         assert not any(below(i, "sweep.cli") for i in imported(tree)), name
         if name != "sweep.cli":
-            assert not any(below(i, "sweep.run_commands") for i in imported(tree)), name
-        if name not in ("sweep.run_commands", "sweep"):
-            assert not any(below(i, "sweep.runner") for i in imported(tree)), name
+            assert not any(below(i, "sweep.commands.run") for i in imported(tree)), name
+        if name not in ("sweep.commands.run", "sweep"):
+            assert not any(below(i, "sweep.running.runner") for i in imported(tree)), name
 
 
 @pytest.mark.parametrize("package", ["mopoe", "sweep"])

@@ -14,7 +14,7 @@ from mopoe.config import TrialConfig
 from mopoe.records import EpochReport, Evaluation, PairCoherence, Picture, SubsetMetric
 from mopoe.subsets import subset_masks, subset_members
 from sweep.errors import SpecError
-from sweep.spec import load_spec
+from sweep.spec.sweep_spec import load_spec
 from sweep.store.records import EventRecord, Manifest, Objective, TrialRecord
 from sweep.store.write import StoreWriter
 

@@ -6,7 +6,7 @@ import pytest
 
 from sweep.errors import SpecError, StoreError
 from sweep.manifest import PACKAGES, differences, enter, open_folder, stored_spec
-from sweep.spec import load_spec
+from sweep.spec.sweep_spec import load_spec
 
 
 def test_a_new_folder_gets_a_manifest(tmp_path, sweep_file):

@@ -1,0 +1,198 @@
+"""What a sweep would cost: parameters, memory and time of some trials, by a few real steps."""
+
+import math
+import os
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import TYPE_CHECKING
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from mopoe.config import TrialConfig
+from mopoe.errors import ConfigError
+from mopoe.evaluation.evaluate import Evaluator
+from mopoe.evaluation_config import EvaluationConfig
+from mopoe.model import build_model
+from mopoe.training import train
+from sweep.running.progress import duration
+from sweep.running.trainable import materials
+from sweep.search.outcome import suggested_config
+from sweep.search.replicating import Past, ReplicatingSearcher
+from sweep.spec.parameters import Choice, Int, Parameter
+from sweep.spec.sections import ReplicatesSpec
+from sweep.spec.sweep_spec import SweepSpec, trial_config_for
+
+if TYPE_CHECKING:
+    from mopoe.data.container import MultimodalData
+    from mopoe.evaluation.classifiers import Classifiers
+
+STEPS = 4
+"""Steps that are timed, after as many to warm up."""
+CORNERS = 8
+"""The most corners of the search space that are tried."""
+SUGGESTIONS = 3
+"""Suggestions of the sampler that are tried; their mean stands for the trials of the sweep."""
+SHARE = 10
+"""One in so many held-out samples is evaluated, and the time multiplied."""
+
+_COSTLY = (
+    *("latent_dim", "style_dim", "batch_size", "channels", "mixture", "method", "unimodal_elbos"),
+    *("estimator", "samples", "epochs"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What one trial takes."""
+
+    parameters: int
+    """Parameters of the model."""
+    memory: int
+    """Peak of training in bytes: measured on a GPU; else parameters, gradients, Adam and kept activations."""
+    epoch_seconds: float
+    """Time to train one epoch."""
+    evaluation_seconds: float
+    """Time of one evaluation."""
+    trial_seconds: float
+    """Time of all epochs and evaluations."""
+
+
+def print_costs(spec: SweepSpec, console: Console) -> None:
+    """Print the cost of the space's corners, of the first suggestions, and of the whole sweep here.
+
+    Raises:
+        DataError: the data set cannot be built.
+    """
+    device = "cuda" if torch.cuda.is_available() and spec.resources.gpu != 0 else "cpu"
+    torch.set_num_threads(max(1, int(spec.resources.cpu)))
+    data, classifiers = materials(spec)
+    searched = [name for name in _COSTLY if name in spec.search_space]
+    table = Table(box=None)
+    for column in ("", *searched, "parameters", "memory", "epoch", "evaluation", "trial"):
+        table.add_column(column, justify="right" if column else "left")
+    suggested = first_suggestions(spec)
+    seconds = []
+    for label, config in (*(("corner", c) for c in corners(spec)), *suggested.items()):
+        cost = measure(config, spec.evaluation, data, classifiers, device, spec.rungs)
+        seconds += [cost.trial_seconds] if label in suggested else []
+        times = (cost.epoch_seconds, cost.evaluation_seconds, cost.trial_seconds)
+        settings = (str(getattr(config, name)) for name in searched)
+        sizes = (f"{cost.parameters:,}", f"{cost.memory / 2**20:,.0f} MiB")
+        table.add_row(label, *settings, *sizes, *map(_time, times))
+    at_once = spec.resources.slots(os.cpu_count() or 1, torch.cuda.device_count())
+    seeds, later = spec.replicates.seeds, spec.replicates.when == "front"
+    trials = spec.trials * (1 if later else seeds)
+    total = math.ceil(trials / at_once) * sum(seconds) / len(seconds)
+    more = f", then {seeds - 1} for each config on the front" if later and seeds > 1 else ""
+    console.print(table)
+    console.print(
+        f"\n{trials} trials{more}, {at_once} at once on this machine ({device}): about {duration(total)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def corners(spec: SweepSpec) -> list[TrialConfig]:
+    """Return some corners of the settings that cost depends on, all other settings in the middle."""
+    axes = {name: _ends(spec.search_space[name]) for name in _COSTLY if name in spec.search_space}
+    middle = trial_config_for(spec, ()).to_dict()
+    found = []
+    for values in product(*axes.values()):
+        try:
+            found.append(TrialConfig.from_dict({**middle, **dict(zip(axes, values, strict=True))}))
+        except ConfigError:  # settings that exclude each other
+            continue
+    step = max(1, math.ceil((len(found) - 1) / (CORNERS - 1)))
+    return [*found[:-1:step], *found[-1:]]
+
+
+def first_suggestions(spec: SweepSpec) -> dict[str, TrialConfig]:
+    """Return the configs that the sampler begins with, by trial."""
+    searcher = ReplicatingSearcher(spec.model_copy(update={"replicates": ReplicatesSpec()}), Past())
+    asked = [searcher.suggest(str(i)) for i in range(min(SUGGESTIONS, spec.trials))]
+    return {a["trial_id"]: suggested_config(spec, a) for a in asked if isinstance(a, dict)}
+
+
+def measure(
+    config: TrialConfig,
+    evaluation: EvaluationConfig,
+    data: "MultimodalData",
+    classifiers: "Classifiers",
+    device: str,
+    also: Collection[int] = (),
+) -> Cost:
+    """Return what a trial takes on the device, from a few steps and a share of its last evaluation.
+
+    `also` are epochs that are evaluated besides those of `evaluation.every`, as a scheduler's rungs are.
+    """
+    n = min(len(data.train), STEPS * config.batch_size)
+    model = build_model(config, data.modalities)
+    # No number matters here, and a rate this small cannot diverge.
+    short = replace(config, lr=1e-12, epochs=2)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    kept = Kept()
+    with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+        train(replace(short, epochs=1), _first(data, config.batch_size), bool, model=model, device=device)
+    seconds: list[float] = []
+    train(short, _first(data, n), lambda r: seconds.append(r.seconds), model=model, device=device)
+    parameters = sum(p.numel() for p in model.parameters())
+    memory = torch.cuda.max_memory_allocated() if device == "cuda" else 16 * parameters + kept.size(model)
+    some = {name: max(1, getattr(evaluation, name) // SHARE) for name in _SAMPLES}
+    evaluator = Evaluator(data, classifiers, replace(evaluation, **some), epochs=1, device=device)
+    evaluation_seconds = evaluator.measure(model, "objectives").seconds * SHARE
+    every = evaluation.every or config.epochs
+    rungs = {*range(every, config.epochs, every), *(epoch for epoch in also if epoch < config.epochs)}
+    # A rung's amounts are small enough to be measured in full.
+    at_rung = Evaluator(data, classifiers, evaluation, epochs=1, device=device)
+    rung_seconds = at_rung.measure(model, "rung").seconds if rungs else 0.0
+    epoch_seconds = seconds[-1] * len(data.train) / n
+    return Cost(
+        parameters=parameters,
+        memory=memory,
+        epoch_seconds=epoch_seconds,
+        evaluation_seconds=evaluation_seconds,
+        trial_seconds=config.epochs * epoch_seconds + len(rungs) * rung_seconds + evaluation_seconds,
+    )
+
+
+_SAMPLES = ("coherence_samples", "joint_samples", "likelihood_samples")
+
+
+class Kept:
+    """Counts the bytes that autograd keeps for one backward pass, each storage once."""
+
+    def __init__(self) -> None:
+        self._bytes: dict[int, int] = {}
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        """Return the tensor as it is, and count it."""
+        storage = tensor.untyped_storage()
+        self._bytes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def size(self, model: torch.nn.Module) -> int:
+        """Return the bytes of all that was kept but for the model's own parameters."""
+        own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+        return sum(size for place, size in self._bytes.items() if place not in own)
+
+
+def _first(data: "MultimodalData", n: int) -> "MultimodalData":
+    return replace(data, train=data.train.take(torch.arange(min(n, len(data.train)))))
+
+
+def _ends(parameter: Parameter) -> tuple[object, ...]:
+    match parameter:
+        case Choice(values=values):
+            return values
+        case Int(low=low, high=high):
+            return (low, high)
+    return ()
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds < 10 else duration(seconds)

@@ -1,0 +1,128 @@
+"""How a running sweep shows itself: one live line on a terminal, plain lines elsewhere."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from mopoe.records import EpochReport
+from sweep.report.words import number
+from sweep.search.outcome import Standing
+
+
+class SweepProgress:
+    """Prints phases and the standing of a sweep; use as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = (
+            Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        )
+        self._began: float | None = None
+        self._printed = -1
+
+    def __enter__(self) -> Self:
+        """Take the terminal."""
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the terminal back."""
+        if self._live is not None:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print a phase as a line of its own."""
+        self._console.print(Text(text), highlight=False)
+
+    def update(self, standing: Standing) -> None:
+        """Show the standing: at once on a terminal, else whenever a trial has ended."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began = now
+        line = standing_line(standing, now - self._began)
+        if self._live is not None:
+            self._live.update(Text(line), refresh=True)
+        elif standing.ended != self._printed:
+            self._printed = standing.ended
+            self._console.print(Text(line), highlight=False, soft_wrap=True)
+
+
+def standing_line(standing: Standing, elapsed: float) -> str:
+    """Return the standing as one line; `elapsed` is in seconds.
+
+    >>> s = Standing(total=14, done=6, running=2, failed=1, front_size=3, hypervolume=812.4,
+    ...              epochs_left=30, epochs_here=60)
+    >>> standing_line(s, 120.0)
+    '6 of 14 trials done · 2 running · 1 failed · front 3 · hypervolume 812 · about 60 s left'
+    """
+    parts = [
+        f"{standing.done} of {standing.total} trials done",
+        f"{standing.running} running",
+        *(
+            f"{n} {what}"
+            for n, what in ((standing.stopped, "stopped"), (standing.infeasible, "infeasible"))
+            if n
+        ),
+        f"{standing.failed} failed",
+        f"front {standing.front_size}",
+        f"hypervolume {number(standing.hypervolume)}",
+    ]
+    if standing.epochs_here and standing.epochs_left:
+        parts.append(f"about {duration(elapsed / standing.epochs_here * standing.epochs_left)} left")
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in its largest fitting unit.
+
+    >>> duration(42), duration(100), duration(9000)
+    ('42 s', '2 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class TrialProgress:
+    """Shows one trial's epochs: a bar on a terminal, lines elsewhere; use as a context manager."""
+
+    def __init__(self, console: Console, epochs: int) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = console
+        self._epochs = epochs
+        self._bar = Progress(
+            TextColumn("epoch {task.completed}/{task.total}"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=epochs)
+
+    def __enter__(self) -> Self:
+        """Take the terminal."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the terminal back."""
+        self._bar.stop()
+
+    def update(self, report: EpochReport) -> None:
+        """Show an epoch's losses."""
+        text = f"loss {report.loss:.1f}  elbo {report.elbo:.1f}  kl {report.kl:.1f}  {report.seconds:.1f} s"
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=report.epoch, description=text)
+        else:
+            self._console.print(f"epoch {report.epoch}/{self._epochs}  {text}", highlight=False)

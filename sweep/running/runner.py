@@ -1,0 +1,182 @@
+"""Puts spec, searcher, trainable, recorder and store together into one Ray Tune run."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import ray
+from ray import tune
+
+from mopoe.errors import ConfigError
+from sweep.manifest import enter, open_folder
+from sweep.running.dashboards import StudyMirror
+from sweep.running.recorder import Recorder
+from sweep.running.trainable import WorkerPlan, make_trainable, materials
+from sweep.search.agenda import Next, next_trial, trials_in_all
+from sweep.search.outcome import Ended, Standing, objective_values, split_name
+from sweep.search.replicating import Past, ReplicatingSearcher
+from sweep.search.scheduler import HalvingScheduler, recorded_vectors
+from sweep.search.searcher import PastTrial
+from sweep.search.warm_start import past_measured, warm_trials
+from sweep.spec.sweep_spec import SweepSpec
+from sweep.store.files import local_folder
+from sweep.store.read import Store
+from sweep.store.records import Status
+from sweep.store.write import StoreWriter
+
+
+def run_sweep(
+    spec: SweepSpec,
+    root: Path,
+    *,
+    address: str = "local",
+    allowed: Sequence[str] = (),
+    optuna_storage: str | None = None,
+    tensorboard: bool = False,
+    say: Callable[[str], None],
+    on_change: Callable[[Standing], None],
+) -> Store:
+    """Run a sweep, or what is left of it, and return its store.
+
+    The folder may hold an earlier run of the same sweep: finished trials are not run again, trials that were
+    cut off are continued, and `spec.trials` or `spec.replicates` may have grown.
+
+    Args:
+        spec: the sweep.
+        root: its results folder; shared by all machines if there are several.
+        address: "local" starts Ray on this machine; "auto" or an address joins a cluster.
+        allowed: keys of the spec that may differ from the folder's although trials depend on them.
+        optuna_storage: a database URL or a file to copy the study to, for optuna-dashboard.
+        tensorboard: whether trials write their epochs for TensorBoard, too.
+        say: called with a sentence when a phase begins.
+        on_change: called with the standing whenever it changes.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; what was finished is in the store, and the next call goes on.
+        StoreError: the folder holds another sweep.
+        DataError: the data set cannot be built.
+        ConfigError: tensorboardX is not installed.
+    """
+    root = local_folder(root)
+    if tensorboard and find_spec("tensorboardX") is None:
+        raise ConfigError("--tensorboard needs the package tensorboardX, which is not installed")
+    open_folder(root, spec, spec.spec_hash, allowed)
+    say(f"data set {spec.data.name!r} and its classifiers")
+    _, classifiers = materials(spec)
+    manifest = enter(root, spec, spec.spec_hash, classifiers.accuracy, classifiers.hash, allowed)
+    store = Store(root)
+    past = past_trials(store, spec.objectives)
+    n_ended = f"{len(past.ended)} of {trials_in_all(spec, past.ended, past.cut_off)}"
+    if next_trial(spec, past.ended, cut_off=past.cut_off) is Next.END:
+        say(f"{root} holds all {len(past.ended)} trials already")
+        return store
+    if past.suggestions:
+        say(f"{root} holds {n_ended} trials already")
+    warm: list[PastTrial] = []
+    for folder in spec.warm_start:
+        found, sentence = warm_trials(Path(folder), spec)
+        warm += found
+        say(sentence)
+    mirror = (
+        StudyMirror(optuna_storage, f"{spec.name}-{manifest.sweep_id}", spec, say) if optuna_storage else None
+    )
+    say("starting Ray" if address == "local" else f"joining the Ray cluster at {address!r}")
+    _start_ray(address)
+    try:
+        searcher = ReplicatingSearcher(spec, past, mirror.add if mirror else lambda _: None, warm)
+        _fit(spec, root, searcher, past.ended, on_change, tensorboard=tensorboard)
+    finally:
+        ray.shutdown()
+        shutil.rmtree(root / ".ray", ignore_errors=True)
+    return store
+
+
+def past_trials(store: Store, objectives: tuple[str, ...]) -> Past:
+    """Return the trials of earlier runs, by name."""
+    ended: list[Ended] = []
+    cut_off: list[str] = []
+    suggestions = {}
+    for row in store.latest_trials().sort("trial_id").collect().iter_rows(named=True):
+        name: str = row["trial_id"]
+        status: Status = row["status"]
+        suggestions[split_name(name)[0]] = json.loads(row["suggestion_json"])
+        measured = past_measured(row)
+        if status == "running":
+            cut_off.append(name)
+        else:
+            whole = objective_values({"objectives": measured}, objectives) is not None
+            status = "failed" if status == "completed" and not whole else status
+            ended.append(Ended(trial_id=name, status=status, objectives=measured))
+    return Past(ended=tuple(ended), cut_off=tuple(cut_off), suggestions=suggestions)
+
+
+def _start_ray(address: str) -> None:
+    # Tune's own result files and its reporter are replaced by the store and by ours.
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's coming default, set now so that it does not warn: a trial without a GPU keeps the device list.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Waiting threads of torch sleep instead of spinning: two workers on two cores would starve each other.
+    workers = {"env_vars": {"OMP_WAIT_POLICY": "passive"}}
+    ray.init(
+        address=address,
+        include_dashboard=False if address == "local" else None,
+        runtime_env=workers,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    # A lost worker is in the trials table; its traceback says nothing about the trial.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+
+
+def _fit(
+    spec: SweepSpec,
+    root: Path,
+    searcher: ReplicatingSearcher,
+    ended: Sequence[Ended],
+    on_change: Callable[[Standing], None],
+    *,
+    tensorboard: bool,
+) -> None:
+    cpu, there = spec.resources.cpu, ray.cluster_resources()
+    gpu = spec.resources.gpu_share(there.get("GPU", 0.0))
+    plan = WorkerPlan(
+        root=str(root), spec=spec.plain(), threads=max(1, int(cpu)), use_gpu=gpu > 0, tensorboard=tensorboard
+    )
+    recorder = Recorder(spec, StoreWriter(root), ended, on_change)
+    scheduler = HalvingScheduler(
+        spec.scheduler,
+        spec.objectives,
+        seed=spec.seed,
+        epochs_max=lambda suggested: spec.budget(suggested["suggestion"]),
+        on_decision=recorder.on_decision,
+        recorded=recorded_vectors(Store(root), spec.objectives) if spec.rungs else {},
+        # A seed that a config has earned by its front or its full budget runs to the end.
+        spared=lambda trial_id: spec.replicates.when != "all" and split_name(trial_id)[1] > 0,
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(make_trainable(plan), {"cpu": cpu, "gpu": gpu}),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=-1,
+            max_concurrent_trials=spec.resources.slots(there.get("CPU", 0.0), there.get("GPU", 0.0)),
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(root / ".ray"),
+            callbacks=[recorder],
+            failure_config=tune.FailureConfig(max_failures=spec.faults.max_failures),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+    if next_trial(spec, recorder.ended, recorder.running) is not Next.END:
+        # Tune takes Ctrl-C for itself and returns as if it had finished.
+        raise KeyboardInterrupt

@@ -1,0 +1,148 @@
+"""The searcher that Ray Tune sees: makes of a searcher of configs one of trials, with several seeds each."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from sweep.search.agenda import Next, missing_trials, next_trial
+from sweep.search.outcome import Ended, judge, measured_values, split_name
+from sweep.search.searcher import OptunaSearcher, PastTrial, trial_name
+from sweep.spec.space import Suggestion
+from sweep.spec.sweep_spec import SweepSpec
+from sweep.store.records import Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """The trials of earlier runs of a sweep."""
+
+    ended: tuple[Ended, ...] = ()
+    """Those in their final state."""
+    cut_off: tuple[str, ...] = ()
+    """Those that never ended."""
+    suggestions: Mapping[str, Suggestion] = field(default_factory=dict)
+    """The sampler's parameters, by config."""
+
+
+_BEST_FIRST: tuple[Status, ...] = ("completed", "infeasible", "stopped")
+
+
+class ReplicatingSearcher(OptunaSearcher):
+    """Suggests trials `{"trial_id": ..., "suggestion": ...}` in the order of `agenda`.
+
+    The study knows configs only. It is told the means over a config's completed seeds as soon as none of its
+    seeds runs or is missing.
+
+    Args:
+        spec: the sweep.
+        past: trials of earlier runs; those that never ended are suggested again first.
+        warm: trials of other sweeps, to learn from only.
+        on_told: called with every config that the study knows the end of.
+    """
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        past: Past,
+        on_told: Callable[[PastTrial], None] = lambda _: None,
+        warm: Sequence[PastTrial] = (),
+    ) -> None:
+        self._spec = spec
+        self._ended = list(past.ended)
+        self._cut_off = list(past.cut_off)
+        self._suggestions = dict(past.suggestions)
+        self._running: dict[str, str] = {}
+        self._on_told = on_told
+        self._unfinished = {name for name in self._suggestions if self._lacks(name)}
+        configs = [self._config(name) for name in sorted(self._suggestions)]
+        super().__init__(
+            spec.space,
+            spec.objectives,
+            sampler=spec.sampler,
+            seed=spec.seed,
+            n_trials=max(spec.trials, len(configs)),
+            epochs_max=spec.budget,
+            limits=spec.limits,
+            start_with=spec.known_points,
+            past=configs,
+            warm=warm,
+        )
+        for config in configs:
+            if config.finished:
+                on_told(config)
+            else:
+                # Asks for the enqueued config at once: it is the study's open one of that name from now on.
+                super().suggest(config.trial_id)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override] # FINISHED is a str
+        """Return the next trial, None while what runs must end first, or FINISHED."""
+        found = next_trial(self._spec, self._ended, self._running.values(), self._cut_off)
+        if found is Next.END:
+            return self.FINISHED
+        if found is Next.WAIT:
+            return None
+        if found is Next.NEW_CONFIG:
+            name = trial_name(1 + max((int(c[1:]) for c in self._suggestions), default=-1))
+            asked = super().suggest(name)
+            assert isinstance(asked, dict)
+            self._suggestions[name] = asked["suggestion"]
+            self._unfinished.add(name)
+        else:
+            name = str(found)
+            self._cut_off = [t for t in self._cut_off if t != name]
+        self._running[trial_id] = name
+        return {"trial_id": name, "suggestion": dict(self._suggestions[split_name(name)[0]])}
+
+    def on_trial_complete(
+        self,
+        trial_id: str,
+        result: dict[str, Any] | None = None,
+        error: bool = False,  # noqa: FBT001, FBT002 - Ray's interface
+    ) -> None:
+        """Note how a trial ended, and tell the study if it was the last one of its config."""
+        name = self._running.pop(trial_id, None)
+        if name is None:
+            return
+        config_name, _ = split_name(name)
+        budget = self._spec.budget(self._suggestions[config_name])
+        last = dict(result or {}) | {"stopped": "before its full budget"}
+        last |= {"failure": "its worker was lost"} if error else {}
+        status, _ = judge(last, budget, self._spec.objectives, self._spec.limits)
+        self._ended.append(Ended(trial_id=name, status=status, objectives=measured_values(last)))
+        if config_name not in self._unfinished or self._lacks(config_name):
+            return
+        self._unfinished.remove(config_name)
+        past = self._config(config_name)
+        told = {
+            # The seed that ended last may have failed at the full budget.
+            "epoch": min(int(last.get("epoch", 0)), budget - 1) if past.status == "stopped" else budget,
+            "objectives": {name: past.measured.get(name) for name in self._spec.objectives},
+            "n_parameters": past.measured.get("parameters"),
+            "time_total_s": past.measured.get("seconds"),
+        }
+        super().on_trial_complete(config_name, told, past.status == "failed")
+        self._on_told(past)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing: Ray pickles searchers to restore them, and a sweep is never restored so."""
+        return {}
+
+    def _lacks(self, config_name: str) -> bool:
+        """Return whether a trial of a config runs, was cut off or is missing."""
+        running = self._running.values()
+        waiting = (*running, *self._cut_off, *missing_trials(self._spec, self._ended, running))
+        return any(split_name(trial)[0] == config_name for trial in waiting)
+
+    def _config(self, config_name: str) -> PastTrial:
+        """Return a config as the study knows it: with the means over the seeds that got farthest."""
+        mine = [trial for trial in self._ended if split_name(trial.trial_id)[0] == config_name]
+        best: Status = next((s for s in _BEST_FIRST if any(t.status == s for t in mine)), "failed")
+        seeds = [trial.objectives for trial in mine if trial.status == best]
+        names = seeds[0].keys() if seeds and best != "failed" else ()
+        return PastTrial(
+            trial_id=config_name,
+            suggestion=self._suggestions[config_name],
+            status="running" if config_name in self._unfinished else best,
+            measured={name: fmean(seed[name] for seed in seeds if name in seed) for name in names},
+        )

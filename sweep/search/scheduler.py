@@ -1,0 +1,122 @@
+"""`halving` behind Ray Tune's public scheduler interface: stops trials at rungs, on the record."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from sweep.search.halving import Decision, Vector, decide
+from sweep.search.outcome import measured_values
+from sweep.spec.parts import SchedulerSpec
+from sweep.store.read import Store
+from sweep.store.records import EventRecord
+from sweep.store.schema import OBJECTIVE
+
+
+class HalvingScheduler(FIFOScheduler):
+    """Decides about every trial once at each of its rungs, when it comes there; all objectives are maximised.
+
+    A trial's bracket depends on the seed and its name alone, so that it has the same one in a later run.
+
+    Args:
+        spec: the sweep's section `scheduler`.
+        objectives: the sweep's objectives.
+        seed: fixes the brackets.
+        epochs_max: gives the full budget of what Ray calls a trial's config.
+        on_decision: called with every decision, which is about the first attempt unless changed there.
+        recorded: objectives of earlier runs by trial and epoch.
+        spared: says of a trial's name whether it is never stopped, nor compared with.
+    """
+
+    def __init__(
+        self,
+        spec: SchedulerSpec,
+        objectives: Sequence[str],
+        *,
+        seed: int,
+        epochs_max: Callable[[dict[str, Any]], int],
+        on_decision: Callable[[EventRecord], None],
+        recorded: Mapping[str, Mapping[int, Vector]] | None = None,
+        spared: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # Ray's has no annotations
+        self._spec = spec
+        self._objectives = spec.compared(objectives)
+        self._seed = seed
+        self._epochs_max = epochs_max
+        self._on_decision = on_decision
+        self._spared = spared
+        self._rungs: dict[tuple[int, int], dict[str, Vector]] = defaultdict(dict)
+        self._decided: set[tuple[str, int]] = set()
+        mine = [list(objectives).index(name) for name in self._objectives]
+        for trial_id, vectors in (recorded or {}).items():
+            if spared(trial_id):
+                continue
+            for epoch, vector in vectors.items():
+                self._rungs[self.bracket(trial_id), epoch][trial_id] = tuple(vector[i] for i in mine)
+
+    def bracket(self, trial_id: str) -> int:
+        """Return a trial's bracket: s with a probability in proportion to eta^-s."""
+        share = float(self._spec.eta) ** -np.arange(self._spec.brackets)
+        random = np.random.default_rng([self._seed, *trial_id.encode()])
+        return int(random.choice(len(share), p=share / share.sum()))
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002 - Ray's interface
+        """Return whether a trial goes on after a report."""
+        decision = self.on_report(trial.config, result)
+        return str(TrialScheduler.STOP if decision == "stop" else TrialScheduler.CONTINUE)
+
+    def on_report(self, suggested: dict[str, Any], result: Mapping[str, Any]) -> Decision:
+        """Return whether a trial goes on after a report; without objectives, or off the rungs, it does."""
+        trial_id, epoch = suggested["trial_id"], int(result.get("epoch", 0))
+        measured = measured_values(result)
+        known = self._spared(trial_id) or (trial_id, epoch) in self._decided
+        if known or not any(name in measured for name in self._objectives):
+            return "continue"
+        bracket, budget = self.bracket(trial_id), self._epochs_max(suggested)
+        vector = tuple(measured.get(name, np.nan) for name in self._objectives)
+        # Kept for later trials also if this one has a budget that ends here.
+        recorded = self._rungs[bracket, epoch]
+        recorded[trial_id] = vector
+        rungs = self._spec.rungs(budget, bracket)
+        if epoch not in rungs:
+            return "continue"
+        self._decided.add((trial_id, epoch))
+        keep = 2 if self._spec.type == "median" else self._spec.eta
+        found = decide(trial_id, recorded, [True] * len(vector), keep)
+        share = f"{found.ahead} of {found.compared_to} others ahead, the best 1/{keep} go on"
+        self._on_decision(
+            EventRecord(
+                trial_id=trial_id,
+                epoch=epoch,
+                kind="rung",
+                at=datetime.now(UTC),
+                bracket=bracket,
+                rung=rungs.index(epoch),
+                decision=found.decision,
+                reason=f"epoch {epoch}: {share if np.isfinite(vector).all() else 'not a finite number'}",
+                front_rank=found.rank,
+                ahead=found.ahead,
+                compared_to=found.compared_to,
+                objectives=dict(zip(self._objectives, vector, strict=True)),
+            )
+        )
+        return found.decision
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing: a sweep goes on from its tables, never from a pickled scheduler."""
+        return {}
+
+
+def recorded_vectors(store: Store, objectives: Sequence[str]) -> dict[str, dict[int, Vector]]:
+    """Return the objectives of every evaluated epoch by trial and epoch, of each trial's last attempt."""
+    epochs = store.epochs().sort("attempt").collect()
+    columns = [OBJECTIVE + name for name in objectives]
+    found: dict[str, dict[int, Vector]] = defaultdict(dict)
+    if set(columns) <= set(epochs.columns):
+        for trial_id, epoch, *vector in epochs.select("trial_id", "epoch", *columns).drop_nulls().iter_rows():
+            found[trial_id][epoch] = tuple(vector)
+    return found

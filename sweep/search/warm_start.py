@@ -1,0 +1,61 @@
+"""What an earlier sweep knows that this one can use: its trials of full budget, from its Parquet tables."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from mopoe.config import TrialConfig
+from mopoe.errors import ConfigError
+from sweep.search.outcome import objective_values
+from sweep.search.searcher import PastTrial
+from sweep.spec.sweep_spec import SweepSpec
+from sweep.store.read import open_store
+from sweep.store.schema import OBJECTIVE
+
+
+def warm_trials(root: Path, spec: SweepSpec) -> tuple[list[PastTrial], str]:
+    """Return the trials of another results folder that this sweep's sampler can learn from, and a sentence.
+
+    Those are trials of full budget on the same data and evaluation, with the same constants (but the seed),
+    with settings inside this search space and all of this sweep's objectives.
+
+    Raises:
+        StoreError: the folder holds no results.
+    """
+    store = open_store(root)
+    rows = store.latest_trials().collect()
+    rows = rows.filter(rows["status"].is_in(["completed", "infeasible"]))
+    there, here = store.manifest.spec, spec.plain()
+    other = next((key for key in ("data", "evaluation") if there.get(key) != here[key]), None)
+    if other is not None:
+        return [], f"warm start: none of the {rows.height} trials of {root} fits, as its {other} is another"
+    found = [past for row in rows.iter_rows(named=True) if (past := _past(row, spec)) is not None]
+    return found, f"warm start: {len(found)} of the {rows.height} trials of {root} fit this sweep"
+
+
+def past_measured(row: dict[str, Any]) -> dict[str, float]:
+    """Return what a row of the trials table measured, by the names that objectives and constraints have."""
+    found = {k.removeprefix(OBJECTIVE): v for k, v in row.items() if k.startswith(OBJECTIVE)}
+    found |= {"parameters": row["n_parameters"], "seconds": row["seconds"]}
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def _past(row: dict[str, Any], spec: SweepSpec) -> PastTrial | None:
+    settings = json.loads(row["config_json"])
+    try:
+        suggestion = spec.space.suggestion(settings)
+        wanted = spec.trial_config({**spec.space.settings(suggestion), "seed": settings["seed"]})
+        same = _constants(wanted, spec.search_space) == _constants(
+            TrialConfig.from_dict(settings), spec.search_space
+        )
+    except ConfigError:
+        return None
+    measured = past_measured(row)
+    if not same or objective_values({"objectives": measured}, spec.objectives) is None:
+        return None
+    return PastTrial(trial_id=row["trial_id"], suggestion=suggestion, status="completed", measured=measured)
+
+
+def _constants(config: TrialConfig, searched: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in config.to_dict().items() if name not in searched}

@@ -1,0 +1,120 @@
+"""What a sweep would cost, before it costs anything."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from mopoe.data import load as load_data
+from mopoe.model import build_model
+from sweep.running.dry_run import CORNERS, Kept, corners, first_suggestions, measure
+from sweep.running.trainable import materials
+from sweep.search.replicating import Past, ReplicatingSearcher
+from sweep.spec.sweep_spec import load_spec
+
+
+def with_space(tiny_sweep, tmp_path, more):
+    """Return the tiny sweep with further searched settings."""
+    path = tmp_path / "x.yaml"
+    text = tiny_sweep.replace("latent_dim: 4, channels: [2, 2, 2], ", "")
+    path.write_text(text.replace("search_space:\n", f"search_space:\n{more}"))
+    return load_spec(path)
+
+
+def test_corners_are_the_ends_of_what_costs(tiny_sweep, tmp_path):
+    """Both ends of ranges and all choices, in every combination; beta costs nothing and is in the middle."""
+    spec = with_space(
+        tiny_sweep,
+        tmp_path,
+        "  latent_dim: {type: int, low: 4, high: 16}\n"
+        "  channels: {type: choice, values: [[2, 2, 2], [4, 4, 4], [8, 8, 8]]}\n",
+    )
+    found = corners(spec)
+    assert {(c.latent_dim, c.channels[0]) for c in found} == {(z, c) for z in (4, 16) for c in (2, 4, 8)}
+    assert len({c.beta for c in found}) == 1
+
+
+def test_many_corners_are_thinned_but_keep_both_ends(tiny_sweep, tmp_path):
+    """At most eight, the smallest and the largest among them."""
+    sizes = ", ".join(str(n) for n in range(1, 31))
+    spec = with_space(tiny_sweep, tmp_path, f"  latent_dim: {{type: choice, values: [{sizes}]}}\n")
+    found = [c.latent_dim for c in corners(spec)]
+    assert len(found) <= CORNERS
+    assert (found[0], found[-1]) == (1, 30)
+
+
+def test_corners_that_contradict_themselves_are_left_out(tiny_sweep, tmp_path):
+    """A method that fixes the weights has no corner with weights of its own."""
+    spec = load_spec(
+        _write(tmp_path, tiny_sweep.replace("  subset_weights: {type: simplex, over: size}", METHODS))
+    )
+    assert {c.method for c in corners(spec)} == {"mopoe", "poe", "moe"}
+
+
+METHODS = "  method: {type: choice, values: [mopoe, poe, moe]}"
+
+
+def _write(folder, text):
+    path = folder / "x.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_first_suggestions_are_those_of_the_sweep(sweep_file):
+    """The same names and settings as the searcher's that runs later, whatever the replicates."""
+    spec = load_spec(sweep_file, ["replicates.seeds=2"])
+    searcher = ReplicatingSearcher(load_spec(sweep_file), Past())
+    expected = [searcher.suggest(x) for x in "abc"]
+    found = first_suggestions(spec)
+    assert list(found) == ["t0000", "t0001", "t0002"]
+    assert [found[e["trial_id"]].beta for e in expected] == [e["suggestion"]["beta"] for e in expected]
+
+
+def test_a_cost_is_measured(sweep_file):
+    """Parameters are those of the model; memory exceeds them and grows with the batch; times are positive."""
+    spec = load_spec(sweep_file)
+    data, classifiers = materials(spec)
+    config = first_suggestions(spec)["t0000"]
+    model = build_model(config, load_data("digits", seed=0).modalities)
+    torch.set_num_threads(1)
+    cost = measure(config, spec.evaluation, data, classifiers, "cpu")
+    assert cost.parameters == sum(p.numel() for p in model.parameters())
+    assert cost.memory > 16 * cost.parameters
+    assert cost.epoch_seconds > 0
+    assert cost.trial_seconds == pytest.approx(2 * cost.epoch_seconds + cost.evaluation_seconds)
+    # What is due at the last epoch is no rung; the first epoch is one, by `every` and by a scheduler alike.
+    for evaluation, also in ((spec.evaluation, (1, 2)), (replace(spec.evaluation, every=1), ())):
+        more = measure(config, evaluation, data, classifiers, "cpu", also)
+        assert more.trial_seconds > 2 * more.epoch_seconds + more.evaluation_seconds
+    last = measure(config, spec.evaluation, data, classifiers, "cpu", (2,))
+    assert last.trial_seconds == pytest.approx(2 * last.epoch_seconds + last.evaluation_seconds)
+
+
+def test_kept_memory_is_that_of_a_known_network():
+    """A linear layer keeps its input, a ReLU its output, which is what the square keeps; not the weights."""
+    kept = Kept()
+    layer = nn.Linear(10, 20)
+    with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+        x = torch.zeros(8, 10)
+        loss = (layer(x).relu() ** 2).sum()
+    loss.backward()
+    assert kept.size(layer) == 4 * (8 * 10 + 8 * 20)
+
+
+def test_the_command_prints_costs_and_writes_nothing(sweep_file, tmp_path, monkeypatch, capsys):
+    """A row per corner and suggestion, the whole sweep's time, and no results folder."""
+    from sweep import cli
+
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(
+        "sys.argv",
+        ["sweep", "run", str(sweep_file), "--dry-run", "-o", "replicates.seeds=2", "-o", "trials=2"],
+    )
+    cli.app(standalone_mode=False)
+    out = capsys.readouterr().out
+    assert sorted(tmp_path.rglob("*")) == before
+    assert [line.split()[0] for line in out.splitlines()[1:4]] == ["corner", "t0000", "t0001"]
+    assert re.search(r"^4 trials, \d+ at once on this machine \(c\w+\): about \d", out, re.MULTILINE)

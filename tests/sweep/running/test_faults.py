@@ -1,0 +1,159 @@
+"""Trials that raise, are killed, hang or take too long, on a local Ray: each ends with its reason."""
+
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mopoe.errors import DivergedError
+from sweep.errors import StoreError
+from sweep.running import runner
+from sweep.running.trainable import failure_of
+from sweep.spec.sweep_spec import load_spec
+from sweep.store.read import open_store
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def sweep_with(monkeypatch, sweep_file, tmp_path):
+    """Run a sweep whose trials misbehave by name; return its trials by name."""
+
+    def run(faults, *overrides, lr=False):
+        if lr:
+            text = sweep_file.read_text().replace(", lr: 0.001", "")
+            choice = "search_space:\n  lr: {type: choice, values: [0.001, 1.0e+30]}"
+            sweep_file.write_text(text.replace("search_space:", choice))
+
+        def make_trainable(plan):
+            # Nested, so that workers get it by value: they cannot import this module.
+            def trainable(suggested):
+                from sweep.running import trainable as module
+
+                true_run = getattr(module, "true_run", module.run_trial)
+
+                def run_trial(spec, config, on_report, *, checkpoint, device):
+                    folder = Path(plan.root, "starts")
+                    folder.mkdir(exist_ok=True)
+                    name = checkpoint.stem
+                    with (folder / name).open("a") as file:
+                        file.write(f"{os.getpid()}\n")
+                    starts = len((folder / name).read_text().split())
+                    fault = faults.get(name, "")
+                    if fault == "kill" or (fault == "kill once" and starts == 1):
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    if fault == "raise" or (fault == "raise once" and starts == 1):
+                        raise ValueError("no such layer")
+                    if fault == "hang":
+                        time.sleep(1000)
+
+                    def slow_report(report):
+                        time.sleep(16 * (fault == "slow"))
+                        return on_report(report)
+
+                    return true_run(spec, config, slow_report, checkpoint=checkpoint, device=device)
+
+                module.true_run, module.run_trial = true_run, run_trial
+                return module.run_suggestion(suggested, plan)
+
+            return trainable
+
+        monkeypatch.setattr(runner, "make_trainable", make_trainable)
+        root = tmp_path / "r"
+        spec = load_spec(sweep_file, overrides)
+        runner.run_sweep(spec, root, say=str, on_change=bool)
+        trials = open_store(root).trials().collect()
+        assert sorted(set(trials["trial_id"])) == [f"t{i:04}" for i in range(spec.trials)]
+        assert trials.height == spec.trials
+        assert not list((root / "checkpoints").glob(".*"))
+        return {row["trial_id"]: row for row in trials.iter_rows(named=True)}
+
+    return run
+
+
+def test_each_fault_ends_with_its_reason(sweep_with, tmp_path):
+    """What passes on a second try completes; what does not is recorded with what went wrong, not lost."""
+    found = sweep_with(
+        {"t0000": "kill once", "t0001": "raise", "t0002": "raise once"}, "faults.max_failures=1"
+    )
+    assert (found["t0000"]["status"], found["t0000"]["error"]) == ("completed", None)
+    assert (found["t0001"]["status"], found["t0001"]["error"]) == ("failed", "ValueError: no such layer")
+    assert (found["t0002"]["status"], found["t0002"]["error"]) == ("completed", None)
+    starts = {p.name: len(p.read_text().split()) for p in (tmp_path / "r" / "starts").iterdir()}
+    assert starts == {"t0000": 2, "t0001": 2, "t0002": 2}
+
+
+@pytest.mark.slow
+def test_random_kills_and_every_fault_at_once(sweep_with, tmp_path):
+    """Workers killed at random moments, NaN, exceptions, a hang, a slow trial: all end, all say why."""
+    rng, stop = random.Random(0), threading.Event()
+    kills = []
+
+    def kill():
+        while not stop.wait(rng.uniform(4, 9)):
+            # The worker that began last is running its trial still, or has just ended it.
+            starts = sorted((tmp_path / "r" / "starts").glob("*"), key=lambda p: p.stat().st_mtime)
+            if starts and len(kills) < 8:
+                kills.append(int(starts[-1].read_text().split()[-1]))
+                try:
+                    os.kill(kills[-1], signal.SIGKILL)
+                except ProcessLookupError:
+                    kills.pop()
+
+    faults = {"t0001": "raise", "t0003": "hang", "t0005": "kill", "t0006": "slow", "t0008": "raise once"}
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        found = sweep_with(
+            faults,
+            "trials=12",
+            "faults.trial_minutes=0.5",
+            "faults.max_failures=1",
+            "fixed.epochs=4",
+            lr=True,
+        )
+    finally:
+        stop.set()
+        killer.join()
+    reasons = {
+        "t0001": "ValueError: no such layer",
+        "t0003": "it hung: no epoch ended",
+        "t0005": "its worker process was lost",
+        "t0006": "it took longer than faults.trial_minutes (0.5) for ",
+    }
+    assert len(kills) >= 3
+    for name, row in found.items():
+        lost = (row["error"] or "").startswith("its worker process was lost")
+        if name in reasons:
+            assert row["status"] == "failed"
+            assert row["error"].startswith(reasons[name]) or lost, row
+        elif row["p_lr"] > 1:
+            assert row["error"].startswith("the loss is not finite at step ") or lost, row
+        else:
+            assert row["status"] == "completed" or lost, row
+    assert sum(row["status"] == "completed" for row in found.values()) >= 2
+
+
+def test_tries_are_counted():
+    """An error is tried again, up to the limit; our own errors are not, but for those of the disk."""
+
+    def fails(*errors):
+        left = list(errors)
+
+        def attempt():
+            if left:
+                raise left.pop(0)
+
+        return attempt
+
+    cleaned = []
+    clean_up = lambda: cleaned.append(1)  # noqa: E731 - a counter
+    assert failure_of(fails(OSError("a"), OSError("b")), 2, clean_up) is None
+    assert len(cleaned) == 2
+    assert failure_of(fails(OSError("a"), OSError("b")), 1, clean_up) == "OSError: b"
+    assert failure_of(fails(StoreError("disk full")), 1, clean_up) is None
+    assert failure_of(fails(DivergedError("nan"), None), 1, clean_up) == "nan"

@@ -1,0 +1,188 @@
+"""Data and networks of a user's own: the page's example from end to end, and mistakes in one sentence."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sweep.cli import main
+from sweep.errors import SpecError
+from sweep.spec.sweep_spec import load_spec
+from sweep.store.read import open_store
+
+PAGE = Path(__file__).parents[3] / "docs" / "own_data.md"
+# -P: as for the installed command, the current folder is no place for modules by itself.
+SWEEP = [sys.executable, "-P", "-c", "from sweep.cli import main; main()"]
+
+
+def block(language: str) -> str:
+    """Return the page's first block of code in a language."""
+    found = re.search(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.ray
+def test_the_pages_example_runs_from_end_to_end(tmp_path: Path) -> None:
+    """Its commands train, measure and report, in workers of Ray too, from the folder of its files alone."""
+    (tmp_path / "halves.py").write_text(block("python"), encoding="utf-8")
+    (tmp_path / "halves.yaml").write_text(block("yaml"), encoding="utf-8")
+    for line in block("sh").splitlines():
+        command = line.split()
+        assert command[0] == "sweep"
+        done = subprocess.run(
+            [*SWEEP, *command[1:]], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+    for folder, trials in (("halves-trials", 1), ("halves", 2)):
+        store = open_store(tmp_path / "results" / folder)
+        rows = store.latest_trials().collect()
+        assert rows["status"].to_list() == ["completed"] * trials
+        assert rows["o_conditional_coherence"].max() > 0.3
+        assert set(store.subset_metrics().collect()["subset_mask"]) == {0, 1, 2, 3}
+        assert set(store.pair_coherence().collect()["target"]) == {"top", "bottom"}
+    assert (tmp_path / "results" / "halves" / "report").is_dir()
+
+
+MODULE = """
+import numpy as np
+import mopoe
+
+calls = []
+
+def load(n: int, word: str = "a", size: int = 2):
+    calls.append((n, word, size))
+    if word == "broken":
+        raise KeyError("no such word")
+    x = np.full((n, 3, 28, 28), size, np.uint8)
+    return mopoe.data_from_arrays({f"m{i}": x for i in range(size)} | {"labels": np.arange(n) % 2})
+"""
+SWEEP_FILE = """\
+name: own
+data: {name: "MODULE:load", n: 40}
+trials: 1
+reference_point: {conditional_coherence: 0.0, log_likelihood: -20000}
+search_space:
+  subset_weights: {type: simplex, over: size}
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """Give the name of a module with a data set, new for each test, in the current folder."""
+    name = f"own_{abs(hash(request.node.nodeid))}"
+    (tmp_path / f"{name}.py").write_text(MODULE, encoding="utf-8")
+    (tmp_path / "own.yaml").write_text(SWEEP_FILE.replace("MODULE", name), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    return name
+
+
+def test_a_sweep_knows_options_and_modalities_of_the_users_function(own: str) -> None:
+    """Defaults of the signature are filled in, the number of modalities is that of the options; one call."""
+    spec = load_spec("own.yaml", ["data.size=3"])
+    assert spec.modalities == ("m0", "m1", "m2")
+    assert spec.n_modalities == 3
+    assert spec.plain()["data"] == {"name": f"{own}:load", "n": 40, "word": "a", "size": 3}
+    assert sys.modules[own].calls == [(40, "a", 3)]
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ("{name: 'OWN:load'}", "own.yaml:2: data: key 'n' is missing; a whole number"),
+        ("{name: 'OWN:load', n: x}", "own.yaml:2: data: n is 'x', but must be a whole number"),
+        (
+            "{name: 'OWN:load', n: 40, wrd: b}",
+            "own.yaml:2: data: unknown key 'wrd'; did you mean 'word'? possible: name, n, word, size",
+        ),
+        (
+            "{name: 'OWN:laod'}",
+            (
+                "own.yaml:2: data: data set 'OWN:laod' cannot be imported (AttributeError: module 'OWN' has "
+                "no attribute 'laod'); it must be a function, as 'package.module:function'"
+            ),
+        ),
+    ],
+    ids=["missing", "type", "unknown", "name"],
+)
+def test_mistakes_in_the_file_have_their_line(own: str, tmp_path: Path, data: str, sentence: str) -> None:
+    """As for the built-in data sets."""
+    text = (tmp_path / "own.yaml").read_text().replace(f'{{name: "{own}:load", n: 40}}', data)
+    (tmp_path / "own.yaml").write_text(text.replace("OWN", own))
+    with pytest.raises(SpecError) as error:
+        load_spec("own.yaml")
+    assert str(error.value) == sentence.replace("OWN", own)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run a command in this process and return its exit status."""
+    monkeypatch.setattr(sys, "argv", ["sweep", *arguments])
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_an_error_of_the_users_function_is_one_sentence_with_its_place(
+    own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command ends with status 2 and says which line of the user's file raised what."""
+    assert run(monkeypatch, "show-config", "own.yaml", "-o", "data.word=broken") == 2
+    assert capsys.readouterr().err == (
+        f"sweep: data set '{own}:load' raised KeyError: 'no such word'; {tmp_path}/{own}.py:10\n"
+    )
+
+
+Install = Callable[[str], None]
+
+
+@pytest.fixture
+def install(tmp_path: Path) -> Install:
+    """Return a function that makes an installed package with one entry point."""
+
+    def make(value: str) -> None:
+        folder = tmp_path / "own-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[mopoe.data]\nmine = {value}\n")
+
+    return make
+
+
+def test_an_entry_point_is_a_data_set_by_a_short_name(
+    own: str,
+    install: Install,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A sweep's file may name it, and the list shows its options."""
+    install(f"{own}:load")
+    text = (tmp_path / "own.yaml").read_text().replace(f'"{own}:load"', "mine")
+    (tmp_path / "own.yaml").write_text(text)
+    spec = load_spec("own.yaml")
+    assert (spec.data.name, spec.modalities) == ("mine", ("m0", "m1"))
+    assert run(monkeypatch, "data", "list") == 0
+    assert (
+        "mine                  its modalities are known once it is loaded\n"
+        f"{'':22}n: required; a whole number\n{'':22}word: a unless given\n{'':22}size: 2 unless given\n"
+    ) in capsys.readouterr().out
+
+
+def test_an_entry_point_that_cannot_be_imported_spoils_no_list(
+    own: str, install: Install, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its line says why."""
+    install("nowhere_at_all:load")
+    assert run(monkeypatch, "data", "list") == 0
+    out = capsys.readouterr().out
+    assert (
+        "mine                  data set 'mine' cannot be imported (ModuleNotFoundError: No module named"
+        in out
+    )
+    assert "polymnist             m0" in out

@@ -1,0 +1,246 @@
+"""Whole sweeps on a local Ray: what ends in the store, whatever happens on the way."""
+
+import contextlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import moocore
+import optuna
+import polars as pl
+import pytest
+
+from sweep.cli import app
+from sweep.manifest import stored_spec
+from sweep.running.dashboards import open_storage
+from sweep.running.runner import past_trials, run_sweep
+from sweep.search.outcome import Standing
+from sweep.spec.sweep_spec import load_spec
+from sweep.store.read import open_store
+
+pytestmark = pytest.mark.ray
+
+
+def run(path, root, *overrides, **options):
+    """Run a sweep; return what it said and how it stood."""
+    said, standings = [], []
+    run_sweep(load_spec(path, overrides), root, say=said.append, on_change=standings.append, **options)
+    return said, standings
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_sweep):
+    """Run a sweep in which some trials diverge: one of two learning rates is absurd."""
+    folder = tmp_path_factory.mktemp("runner")
+    path = folder / "tiny.yaml"
+    text = tiny_sweep.replace(", lr: 0.001", "").replace("trials: 3", "trials: 5")
+    path.write_text(
+        text.replace("search_space:", "search_space:\n  lr: {type: choice, values: [0.001, 1.0e+30]}")
+    )
+    root = folder / "results"
+    said, standings = run(path, root, optuna_storage=str(folder / "study.log"))
+    return path, root, said, standings
+
+
+def test_every_trial_ends_with_numbers_or_a_reason(finished):
+    """Trials that diverge are recorded as failed with step and epoch; the others complete; none is lost."""
+    _, root, _, _ = finished
+    trials = open_store(root).latest_trials().collect().sort("trial_id")
+    assert trials["trial_id"].to_list() == [f"t{i:04}" for i in range(5)]
+    for row in trials.iter_rows(named=True):
+        absurd = row["p_lr"] > 1
+        assert row["status"] == ("failed" if absurd else "completed"), row
+        assert (row["error"] or "").startswith("the loss is not finite at step " if absurd else "")
+        assert (row["o_log_likelihood"] is None) == absurd
+        assert sum(row[f"p_subset_weights_{k}"] for k in range(1, 6)) == pytest.approx(1)
+    assert {"completed", "failed"} == set(trials["status"])
+
+
+def test_completed_trials_have_all_subsets(finished):
+    """Each completed trial has metrics of 31 subsets and the prior, 155 pairs and an epoch row per epoch."""
+    _, root, _, _ = finished
+    store = open_store(root)
+    done = store.latest_trials().filter(pl.col("status") == "completed").collect()["trial_id"]
+    for trial in done:
+        mine = pl.col("trial_id") == trial
+        assert set(store.subset_metrics().filter(mine).collect()["subset_mask"]) == set(range(32))
+        assert store.pair_coherence().filter(mine).collect().height == 155
+        assert sorted(store.epochs().filter(mine).collect()["epoch"]) == [1, 2]
+
+
+def test_the_last_standing_is_that_of_the_tables(finished):
+    """Counts, front and hypervolume in the live line equal moocore's from the Parquet files."""
+    _, root, _, standings = finished
+    last: Standing = standings[-1]
+    done = open_store(root).latest_trials().filter(pl.col("status") == "completed").collect()
+    values = done.select("o_conditional_coherence", "o_log_likelihood").to_numpy()
+    front = moocore.is_nondominated(values, maximise=[True, True], keep_weakly=True)
+    assert (last.done, last.failed, last.running) == (done.height, 5 - done.height, 0)
+    assert last.front_size == front.sum()
+    assert last.hypervolume == pytest.approx(moocore.hypervolume(values, ref=[0.0, -20000.0], maximise=True))
+    assert last.epochs_left == 0
+
+
+def test_the_study_is_told_what_the_tables_say(finished):
+    """Each completed trial is COMPLETE with its objectives, in the study on disk too; the others are FAIL."""
+    _, root, _, _ = finished
+    storage = open_storage(str(root.parent / "study.log"))
+    (name,) = optuna.get_all_study_names(storage)
+    told = {t.user_attrs["trial_id"]: t for t in optuna.load_study(study_name=name, storage=storage).trials}
+    for row in open_store(root).latest_trials().collect().iter_rows(named=True):
+        completed = row["status"] == "completed"
+        measured = [row["o_conditional_coherence"], row["o_log_likelihood"]]
+        assert told[row["trial_id"]].state.name == ("COMPLETE" if completed else "FAIL")
+        assert told[row["trial_id"]].values == (measured if completed else None)
+
+
+def test_weights_are_kept_for_the_front_only(finished):
+    """One checkpoint for each trial on the front, and nothing of Ray's is left in the folder."""
+    _, root, _, standings = finished
+    kept = sorted(path.stem for path in (root / "checkpoints").iterdir())
+    assert len(kept) == standings[-1].front_size
+    assert not (root / ".ray").exists()
+
+
+def test_running_again_runs_only_what_is_missing(finished, monkeypatch, capsys):
+    """The same file again does nothing; `sweep extend` runs new trials only, under new names."""
+    path, root, _, _ = finished
+    before = {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")}
+    configs = set(open_store(root).trials().collect()["config_id"])
+    said, standings = run(path, root)
+    assert said[-1] == f"{root} holds all 5 trials already"
+    assert standings == []
+    monkeypatch.setattr("sys.argv", ["sweep", "extend", str(root), "--trials", "1"])
+    app(standalone_mode=False)
+    assert f"{root} holds 5 of 6 trials already" in capsys.readouterr().out
+    trials = open_store(root).trials().collect()
+    assert sorted(trials["trial_id"]) == [f"t{i:04}" for i in range(6)]
+    assert len(set(trials["config_id"]) - configs) == 1
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert stored_spec(root).trials == 6
+
+
+def check_killed_and_resumed(root, sweep_file, moments, trials):
+    """Run a sweep, kill its driver at these moments, and go on to the end; return what had ended by then.
+
+    A moment is whether to wait for one more trial to complete, and then how many seconds more.
+    """
+    command = [sys.executable, "-c", "from sweep.cli import main; main()"]
+    options = ["-o", f"trials={trials}", "-o", "fixed.epochs=4"]
+    arguments = ["run", str(sweep_file), "--out", str(root), *options]
+    ended = {}
+    for progress, seconds in moments:
+        before = len(list(root.glob("trials/*-completed-*")))
+        driver = subprocess.Popen(
+            [*command, *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not (root / "sweep.json").exists():
+            time.sleep(0.1)
+        while progress and driver.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+            if len(list(root.glob("trials/*-completed-*"))) > before:
+                break
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            driver.wait(seconds)
+        driver.kill()
+        driver.wait()
+        arguments = ["resume", str(root)]
+        now = {row["trial_id"]: row for row in open_store(root).trials().collect().iter_rows(named=True)}
+        # What had ended is there still, unchanged: its time of end as well.
+        assert ended.items() <= now.items()
+        ended = {name: row for name, row in now.items() if row["status"] != "running"}
+    done = subprocess.run([*command, "resume", root], capture_output=True, text=True, check=True)
+    assert not ended or f"{root} holds {len(ended)} of {trials} trials already" in done.stdout
+    store = open_store(root)
+    found = store.trials().collect()
+    assert sorted(found["trial_id"]) == [f"t{i:04}" for i in range(trials)]
+    assert set(found["status"]) == {"completed"}
+    assert ended.items() <= {row["trial_id"]: row for row in found.iter_rows(named=True)}.items()
+    epochs = store.epochs().collect()
+    assert epochs.height == epochs.unique(["trial_id", "epoch"]).height == 4 * trials
+    assert len(list((root / "trials").glob("*-completed-*"))) == trials
+    assert found["config_id"].n_unique() == trials
+    return ended
+
+
+def test_a_sweep_that_stops_early_and_its_continuation(tmp_path, tiny_sweep):
+    """Stopped trials keep their rung's values, only full budgets make the front, and rungs outlive a run."""
+    path, root = tmp_path / "x.yaml", tmp_path / "r"
+    extra = "scheduler: {type: halving, grace: 1, eta: 3}\nconstraints: {parameters: '<= 1'}\n"
+    path.write_text(tiny_sweep + extra)
+    _, standings = run(path, root, "trials=2")
+    store = open_store(root)
+    first = store.events().sort("at").collect()
+    assert first["compared_to"].to_list() == [0, 1]
+    run(path, root, "trials=4")
+    events = store.events().sort("at").collect()
+    assert events["compared_to"].to_list() == [0, 1, 2, 3]
+    assert set(events["epoch"]) == {1}
+    trials = store.latest_trials().collect()
+    stopped = events.filter(decision="stop")
+    assert sorted(trials.filter(status="stopped")["trial_id"]) == sorted(stopped["trial_id"])
+    for row in trials.filter(status="stopped").iter_rows(named=True):
+        (event,) = stopped.filter(trial_id=row["trial_id"]).to_dicts()
+        assert (row["epochs"], row["error"], row["stop_reason"]) == (1, None, event["reason"])
+        values = {name: row["o_" + name] for name in ("conditional_coherence", "log_likelihood")}
+        assert json.loads(event["objectives_json"]) == values
+    full = trials.filter(pl.col("status") != "stopped")
+    assert set(full["status"]) == {"infeasible"}
+    assert all(e.startswith("parameters is ") for e in full["error"])
+    assert (standings[-1].ended, standings[-1].done, standings[-1].front_size) == (2, 0, 0)
+    assert not list((root / "checkpoints").iterdir())
+
+
+def test_a_killed_sweep_goes_on(tmp_path, sweep_file):
+    """SIGKILL in mid sweep loses no finished trial; the next run ends with the full number, none twice."""
+    assert check_killed_and_resumed(tmp_path / "r", sweep_file, [(True, 0.5)], trials=3)
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_twenty_times_goes_on(tmp_path, sweep_file):
+    """At random moments, from the start of Ray on: nothing is lost, run twice or written twice."""
+    rng = random.Random(0)
+    moments = [(rng.random() < 0.7, rng.uniform(0, 10)) for _ in range(20)]
+    assert len(check_killed_and_resumed(tmp_path / "r", sweep_file, moments, trials=40)) >= 10
+
+
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path, sweep_file):
+    """Status 130 and the command to repeat; the store is readable and finished trials are in it."""
+    root = tmp_path / "r"
+    command = [sys.executable, "-c", "from sweep.cli import main; main()"]
+    arguments = ["run", str(sweep_file), "--out", str(root), "-o", "trials=50"]
+    process = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(root.glob("trials/*-completed-*.parquet")):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"To go on: sweep resume {root}" in err
+    assert "Traceback" not in err
+    trials = open_store(root).latest_trials().collect()
+    assert 1 <= trials.filter(status="completed").height < 50
+    assert trials.filter(status="failed").height == 0
+
+
+def test_past_trials_carry_what_the_study_needs(finished):
+    """Suggestions come back as asked, by config; every trial that ended has its status and measurements."""
+    path, root, _, _ = finished
+    past = past_trials(open_store(root), load_spec(path).objectives)
+    rows = {r["trial_id"]: r for r in open_store(root).latest_trials().collect().iter_rows(named=True)}
+    assert [trial.trial_id for trial in past.ended] == sorted(rows) == sorted(past.suggestions)
+    assert past.cut_off == ()
+    for trial in past.ended:
+        row = rows[trial.trial_id]
+        assert trial.status == row["status"]
+        assert past.suggestions[trial.trial_id] == json.loads(row["suggestion_json"])
+        if row["status"] == "completed":
+            assert trial.objectives["log_likelihood"] == row["o_log_likelihood"]
+            assert trial.objectives["parameters"] == row["n_parameters"] > 1000

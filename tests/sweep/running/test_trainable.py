@@ -1,0 +1,104 @@
+"""The worker's side: when reports reach the disk, and what a failure says."""
+
+import pytest
+import torch
+
+from mopoe.errors import DivergedError
+from sweep.running.trainable import ReportWriter, WorkerPlan, failure_text, report_to_ray, run_suggestion
+from sweep.spec.sweep_spec import load_spec
+from sweep.store.read import Store
+from sweep.store.write import StoreWriter
+
+NAMES = ("m0", "m1", "m2")
+LESS = "lower batch_size, latent_dim or channels, or raise resources"
+
+
+def test_reports_gather_until_it_is_time(make_report, make_manifest, tmp_path, monkeypatch):
+    """Nothing is written at first; after the interval all that gathered is one file."""
+    StoreWriter(tmp_path).write_manifest(make_manifest())
+    reports = ReportWriter(StoreWriter(tmp_path), "t0000", 0, NAMES)
+    assert reports.add(make_report(1, NAMES, 1.0)) is False
+    assert Store(tmp_path).epochs().collect().height == 0
+    monkeypatch.setattr("sweep.running.trainable.FLUSH_SECONDS", -1.0)
+    assert reports.add(make_report(2, NAMES, 1.0)) is True
+    assert sorted(Store(tmp_path).epochs().collect()["epoch"]) == [1, 2]
+    assert len(list((tmp_path / "epochs").iterdir())) == 1
+
+
+def test_an_evaluation_is_written_at_once(make_report, make_evaluation, make_manifest, tmp_path):
+    """What others wait for does not wait for the interval."""
+    StoreWriter(tmp_path).write_manifest(make_manifest())
+    reports = ReportWriter(StoreWriter(tmp_path), "t0000", 0, NAMES)
+    assert reports.add(make_report(1, NAMES, 1.0, make_evaluation(NAMES, 0.5, -100.0))) is True
+    assert Store(tmp_path).pair_coherence().collect().height == 7 * 3
+
+
+def test_flushing_nothing_writes_nothing(tmp_path):
+    """A trial that fails in its first epoch leaves no empty files."""
+    ReportWriter(StoreWriter(tmp_path), "t0000", 0, NAMES).flush()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ray_gets_few_numbers(make_evaluation):
+    """An epoch without evaluation sends its number; with one, what searcher and scheduler need."""
+    assert report_to_ray(4, None) == {"epoch": 4}
+    found = report_to_ray(4, make_evaluation(NAMES, 0.5, -100.0))
+    assert set(found) == {"epoch", "objectives", "stderr", "n_parameters"}
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            DivergedError("the loss is not finite at step 3 (epoch 1)"),
+            "the loss is not finite at step 3 (epoch 1)",
+        ),
+        (RuntimeError("no such\n  layer"), "RuntimeError: no such layer"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total"),
+            f"out of memory (tried to allocate 2.50 GiB); {LESS}",
+        ),
+        (MemoryError(), f"out of memory; {LESS}"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 80 bytes."),
+            f"out of memory (tried to allocate 80 bytes); {LESS}",
+        ),
+    ],
+)
+def test_a_failure_is_one_line(error, text):
+    """Our own errors speak for themselves; others carry their type."""
+    assert failure_text(error) == text
+
+
+def test_whatever_a_trial_raises_is_reported(sweep_file, tmp_path, monkeypatch):
+    """An error of any kind reaches the driver as the trial's reason, and the worker lives on."""
+
+    def broken(*arguments, **options):
+        tries.append(1)
+        raise KeyError("no such layer")
+
+    sent, tries = [], []
+    monkeypatch.setattr("sweep.running.trainable.run_trial", broken)
+    monkeypatch.setattr("ray.tune.report", sent.append)
+    spec = load_spec(sweep_file)
+    suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
+    plan = WorkerPlan(root=str(tmp_path / "r"), spec=spec.plain(), threads=1, use_gpu=False)
+    run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
+    assert [report["failure"] for report in sent] == ["KeyError: 'no such layer'"]
+    assert sent[0]["device"] == "cpu"
+    assert len(tries) == 1 + spec.faults.max_failures == 3
+
+
+def test_a_trial_that_was_finished_but_not_recorded_is_measured_again(sweep_file, tmp_path, monkeypatch):
+    """Suggested again with its full checkpoint, it reports the same objectives and writes no row twice."""
+    sent = []
+    monkeypatch.setattr("ray.tune.report", sent.append)
+    spec = load_spec(sweep_file)
+    suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
+    plan = WorkerPlan(root=str(tmp_path / "r"), spec=spec.plain(), threads=1, use_gpu=False)
+    run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
+    files = sorted(tmp_path.rglob("*.parquet"))
+    run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
+    assert [report["epoch"] for report in sent] == [1, 2, 2]
+    assert sent[2] == sent[1]
+    assert sorted(tmp_path.rglob("*.parquet")) == files

@@ -1,0 +1,153 @@
+"""What comes next: which config gets which seed when."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweep.search.agenda import Next, next_trial, trials_in_all
+from sweep.search.outcome import Ended, completed_points, replicate_name, split_name
+from sweep.spec.sections import ReplicatesSpec
+from sweep.spec.sweep_spec import load_spec
+
+NAMES = ("conditional_coherence", "log_likelihood")
+
+
+@pytest.fixture(scope="module")
+def make_spec(tmp_path_factory, tiny_sweep):
+    """Return a function that gives a sweep of some configs and a rule for seeds."""
+    path = tmp_path_factory.mktemp("agenda") / "x.yaml"
+    path.write_text(tiny_sweep)
+    spec = load_spec(path)
+    return lambda trials, seeds, when: spec.model_copy(
+        update={"trials": trials, "replicates": ReplicatesSpec(seeds=seeds, when=when)}
+    )
+
+
+def ended(name, x=0.0, y=0.0, status="completed"):
+    """Return a trial that ended at a point, or failed."""
+    return Ended(
+        trial_id=name,
+        status=status,
+        objectives=dict(zip(NAMES, (x, y), strict=True)) if status == "completed" else {},
+    )
+
+
+def test_without_replicates_configs_come_one_after_the_other(make_spec):
+    """New configs until the budget is spent; then nothing, whether or not some still run."""
+    spec = make_spec(2, 1, "all")
+    assert next_trial(spec, []) is Next.NEW_CONFIG
+    assert next_trial(spec, [], ["t0000"]) is Next.NEW_CONFIG
+    assert next_trial(spec, [ended("t0000")], ["t0001"]) is Next.WAIT
+    assert next_trial(spec, [ended("t0000"), ended("t0001", status="failed")]) is Next.END
+
+
+def test_cut_off_trials_come_first(make_spec):
+    """Before missing seeds and before new configs, in their order."""
+    spec = make_spec(3, 2, "all")
+    assert next_trial(spec, [ended("t0000")], cut_off=["t0001-s1", "t0002"]) == "t0001-s1"
+
+
+def test_all_begins_every_seed_of_a_config_at_once(make_spec):
+    """A config's seeds follow its first trial, even while that runs or after it failed."""
+    spec = make_spec(2, 3, "all")
+    assert next_trial(spec, [], ["t0000"]) == "t0000-s1"
+    assert next_trial(spec, [ended("t0000", status="failed")], ["t0000-s1"]) == "t0000-s2"
+    assert next_trial(spec, [], ["t0000", "t0000-s1", "t0000-s2"]) is Next.NEW_CONFIG
+
+
+def test_survivors_are_the_configs_whose_first_seed_completed(make_spec):
+    """One that was stopped early, failed or still runs gets no further seed."""
+    spec = make_spec(3, 2, "survivors")
+    done = [ended("t0000", status="stopped"), ended("t0001", status="failed")]
+    assert next_trial(spec, done, ["t0002"]) is Next.WAIT
+    assert next_trial(spec, [*done, ended("t0002")]) == "t0002-s1"
+    assert next_trial(spec, [*done, ended("t0002")], ["t0002-s1"]) is Next.WAIT
+    assert next_trial(spec, [*done, ended("t0002"), ended("t0002-s1", status="failed")]) is Next.END
+
+
+def test_the_front_is_replicated_once_the_budget_is_spent(make_spec):
+    """Not before every first seed has ended; only configs on the front, which their means redraw."""
+    spec = make_spec(3, 2, "front")
+    a, b, c = ended("t0000", 1.0, 1.0), ended("t0001", 0.9, 0.9), ended("t0002", 0.0, 2.0)
+    assert next_trial(spec, [a, b], ["t0002"]) is Next.WAIT
+    assert next_trial(spec, [a, b, c]) == "t0000-s1"
+    assert next_trial(spec, [a, b, c], ["t0000-s1"]) == "t0002-s1"
+    # The mean of t0000 falls to (0.5, 0.5): t0001 comes to the front, and gets its seed.
+    later = [a, b, c, ended("t0000-s1", 0.0, 0.0), ended("t0002-s1", 0.0, 2.0)]
+    assert next_trial(spec, later) == "t0001-s1"
+    assert next_trial(spec, [*later, ended("t0001-s1", 0.8, 0.8)]) is Next.END
+
+
+def test_more_configs_later_come_before_the_front(make_spec):
+    """A sweep that was extended suggests first and replicates the new front afterwards."""
+    found = [ended("t0000", 1.0, 1.0), ended("t0000-s1", 1.0, 1.0)]
+    assert next_trial(make_spec(2, 2, "front"), found) is Next.NEW_CONFIG
+    assert next_trial(make_spec(2, 2, "front"), [*found, ended("t0001", 2.0, 2.0)]) == "t0001-s1"
+
+
+@pytest.mark.parametrize(("when", "total"), [("all", 6), ("survivors", 4), ("front", 3)])
+def test_trials_in_all_are_those_known_of_now(make_spec, when, total):
+    """Of three configs one completed: with `all` each has two seeds, else only those that are sure."""
+    assert trials_in_all(make_spec(3, 2, when), [ended("t0000")], []) == total
+
+
+@given(
+    points=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=8),
+    seeds=st.integers(1, 3),
+    when=st.sampled_from(["all", "survivors", "front"]),
+    at_once=st.integers(1, 4),
+    rng=st.randoms(use_true_random=False),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_order_ends_with_what_the_rule_promises(make_spec, points, seeds, when, at_once, rng):
+    """Whatever ends first or fails: no trial twice, the budget kept, the promised seeds all there."""
+    spec = make_spec(len(points), seeds, when)
+    done, running = [], []
+    while True:
+        found = next_trial(spec, done, running) if len(running) < at_once else Next.WAIT
+        if found is Next.END:
+            break
+        if found is Next.WAIT:
+            name = running.pop(rng.randrange(len(running)))
+            x, y = points[int(split_name(name)[0][1:])]
+            failed = rng.random() < 0.2
+            noise = rng.uniform(-2, 2)
+            done.append(ended(name, status="failed") if failed else ended(name, x + noise, y - noise))
+            continue
+        begun = [t.trial_id for t in done] + running
+        name = f"t{len({split_name(b)[0] for b in begun}):04}" if found is Next.NEW_CONFIG else found
+        assert name not in begun
+        running.append(name)
+    begun = {t.trial_id for t in done}
+    firsts = {name for name in begun if split_name(name)[1] == 0}
+    assert len(firsts) == len(points)
+    survived = {t.trial_id for t in done if t.status == "completed" and t.trial_id in firsts}
+    found = completed_points(done, NAMES)
+    # Brute force: a config is on the front if no other is as good in both and better in one.
+    front = {
+        split_name(t)[0]
+        for t, v in zip(found.trial_ids, found.values, strict=True)
+        if not any((w >= v).all() and (w > v).any() for w in found.values)
+    }
+    due = {"all": firsts, "survivors": survived, "front": front}[when]
+    for config in due:
+        assert {replicate_name(config, r) for r in range(seeds)} <= begun
+    if when != "front":
+        assert len(begun) == len(firsts) + (seeds - 1) * len(due)
+    assert trials_in_all(spec, done, []) == len(begun)
+
+
+def test_a_config_is_the_mean_over_its_completed_seeds():
+    """Failed seeds do not count; a config without a completed seed is no point."""
+    found = completed_points(
+        [
+            ended("t0001-s1", 3.0, 1.0),
+            ended("t0000", status="failed"),
+            ended("t0001", 1.0, 4.0),
+            ended("t0001-s2", status="failed"),
+            ended("t0002-s1", 7.0, 7.0),
+        ],
+        NAMES,
+    )
+    assert found.trial_ids == ("t0001", "t0002-s1")
+    assert found.values.tolist() == [[2.0, 2.5], [7.0, 7.0]]

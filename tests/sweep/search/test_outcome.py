@@ -1,0 +1,138 @@
+"""What a trial's reports mean for its record, and where a sweep stands."""
+
+import json
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from ray.tune.utils import flatten_dict
+
+from sweep.search.outcome import (
+    Ended,
+    Standing,
+    completed_points,
+    end_record,
+    measured_values,
+    objective_values,
+    start_record,
+)
+from sweep.spec.constraints import limit
+from sweep.spec.sweep_spec import load_spec
+
+START = datetime(2026, 1, 2, tzinfo=UTC)
+OBJECTIVES = ("conditional_coherence", "log_likelihood")
+
+
+@pytest.fixture
+def started(sweep_file):
+    """Give the record of a trial that has just started."""
+    spec = load_spec(sweep_file)
+    suggestion = {"beta": 0.5, "subset_weights.0": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(1, 4)}}
+    return start_record(spec, {"trial_id": "t0003", "suggestion": suggestion}, START)
+
+
+def last(epoch=2, coherence=0.4, likelihood=-7000.0, **more):
+    """Return what a trial reported last."""
+    measured = {"conditional_coherence": coherence, "log_likelihood": likelihood}
+    return {"epoch": epoch, "objectives": measured, "stderr": {"log_likelihood": 5.0}, "host": "here", **more}
+
+
+def test_a_started_trial_records_its_settings(started):
+    """The row holds the searched settings flat, the whole config, and the sampler's own parameters."""
+    assert (started.trial_id, started.status, started.epochs, started.epochs_max) == (
+        "t0003",
+        "running",
+        0,
+        2,
+    )
+    assert started.parameters["beta"] == 0.5
+    assert math.isclose(sum(v for k, v in started.parameters.items() if k.startswith("subset")), 1.0)
+    assert json.loads(started.config_json)["channels"] == [2, 2, 2]
+    assert json.loads(started.suggestion_json)["subset_weights.0"] == 0.5
+
+
+def test_full_budget_and_finite_objectives_complete(started):
+    """A trial that reached its last epoch is completed, with its measurements and its time."""
+    ended = end_record(started, last(), OBJECTIVES, START + timedelta(seconds=90))
+    assert (ended.status, ended.error, ended.epochs, ended.seconds) == ("completed", None, 2, 90.0)
+    assert ended.objectives == {"conditional_coherence": 0.4, "log_likelihood": -7000.0}
+    assert (ended.stderr, ended.host) == ({"log_likelihood": 5.0}, "here")
+
+
+@pytest.mark.parametrize(
+    ("report", "reason"),
+    [
+        (
+            last(failure="the loss is not finite at step 7 (epoch 1)"),
+            "the loss is not finite at step 7 (epoch 1)",
+        ),
+        ({}, "it ended after 0 of 2 epochs without saying why"),
+        (last(epoch=1), "it ended after 1 of 2 epochs without saying why"),
+        (last(coherence=math.nan), "conditional_coherence is not a finite number"),
+        ({"epoch": 2}, "conditional_coherence, log_likelihood is not a finite number"),
+    ],
+)
+def test_everything_else_fails_with_its_reason(started, report, reason):
+    """A failed trial says why in one line."""
+    ended = end_record(started, report, OBJECTIVES, START)
+    assert (ended.status, ended.error) == ("failed", reason)
+
+
+@pytest.mark.parametrize(
+    ("report", "status", "reason"),
+    [
+        (last(epoch=1, stopped="epoch 1: last"), "stopped", "epoch 1: last"),
+        (
+            last(epoch=1, stopped="x", coherence=math.nan),
+            "failed",
+            "conditional_coherence is not a finite number",
+        ),
+        (last(stopped="too late"), "completed", None),
+        (last(n_parameters=101), "infeasible", "parameters is 101, but must be at most 100"),
+        (last(epoch=1, stopped="x", n_parameters=101), "stopped", "x"),
+        (last(n_parameters=100, failure="lost"), "failed", "lost"),
+    ],
+)
+def test_stopped_and_infeasible_trials_say_why(started, report, status, reason):
+    """A reason to stop is no error; a constraint counts at full budget only; a failure above all."""
+    limits = (limit("parameters", "<= 100"),)
+    report = {"n_parameters": 100} | report
+    ended = end_record(started, report, OBJECTIVES, START, limits)
+    assert ended.status == status
+    assert (ended.stop_reason if status == "stopped" else ended.error) == reason
+    assert (ended.error if status == "stopped" else ended.stop_reason) is None
+    assert ended.n_parameters == report["n_parameters"]
+    assert ended.objectives["log_likelihood"] == -7000.0
+
+
+def test_a_standing_counts_every_final_state():
+    """The runner knows by this sum whether trials are left."""
+    counts = {"done": 1, "failed": 2, "stopped": 4, "infeasible": 8, "running": 3}
+    rest = {"front_size": 1, "hypervolume": 0.0, "epochs_left": 0, "epochs_here": 0}
+    assert Standing(total=18, **counts, **rest).ended == 15
+
+
+def test_flat_reports_mean_the_same():
+    """Ray hands reports to the searcher with flat keys, to callbacks as they were made."""
+    report = last(n_parameters=5, time_total_s=1.5)
+    assert measured_values(flatten_dict(report)) == measured_values(report)
+    assert objective_values(flatten_dict(report), OBJECTIVES) == (0.4, -7000.0)
+
+
+def test_objective_values_are_all_or_nothing():
+    """One missing or non-finite objective makes the whole vector unusable."""
+    assert objective_values(last(), OBJECTIVES) == (0.4, -7000.0)
+    assert objective_values(last(likelihood=-math.inf), OBJECTIVES) is None
+    assert objective_values(None, OBJECTIVES) is None
+
+
+def test_only_completed_trials_are_points():
+    """Failed trials have no place in the space of objectives."""
+    ended = [
+        Ended(trial_id="a", status="completed", objectives={"x": 1.0, "y": 2.0}),
+        Ended(trial_id="b", status="failed", objectives={}),
+    ]
+    found = completed_points(ended, ("y", "x"))
+    assert found.trial_ids == ("a",)
+    assert found.values.tolist() == [[2.0, 1.0]]
+    assert completed_points([], ("x",)).values.shape == (0, 1)

@@ -1,0 +1,126 @@
+"""The searcher of trials: seeds per config, and what the study of configs is told."""
+
+import pytest
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
+from sweep.search.outcome import Ended, suggested_config
+from sweep.search.replicating import Past, ReplicatingSearcher
+from sweep.spec.sweep_spec import load_spec
+
+NAMES = ("conditional_coherence", "log_likelihood")
+
+
+@pytest.fixture
+def spec(sweep_file):
+    """Give a sweep of two configs with two seeds each, from seed 5 on."""
+    return load_spec(sweep_file, ["trials=2", "replicates.seeds=2", "fixed.seed=5"])
+
+
+def last(coherence, likelihood, epoch=2):
+    """Return a last report as Ray hands it to a searcher: flattened."""
+    return {
+        "epoch": epoch,
+        "objectives/conditional_coherence": coherence,
+        "objectives/log_likelihood": likelihood,
+    }
+
+
+def values(config):
+    """Return a config's objectives."""
+    return [config.measured[name] for name in NAMES]
+
+
+def test_a_config_is_told_once_with_the_mean_over_its_seeds(spec):
+    """The second seed has the same suggestion and the next seed; the study waits for both."""
+    told = []
+    s = ReplicatingSearcher(spec, Past(), told.append)
+    first, second = s.suggest("a"), s.suggest("b")
+    assert (first["trial_id"], second["trial_id"]) == ("t0000", "t0000-s1")
+    assert first["suggestion"] == second["suggestion"]
+    configs = [suggested_config(spec, x) for x in (first, second)]
+    assert [c.seed for c in configs] == [5, 6]
+    assert configs[0].config_id == configs[1].config_id
+    s.on_trial_complete("b", last(0.5, -7.0))
+    assert s.study.trials[0].state == TrialState.RUNNING
+    assert told == []
+    s.on_trial_complete("a", last(0.25, -5.0))
+    assert s.study.trials[0].state == TrialState.COMPLETE
+    assert s.study.trials[0].values == [0.375, -6.0]
+    assert [(t.trial_id, values(t)) for t in told] == [("t0000", [0.375, -6.0])]
+    assert s.suggest("c")["trial_id"] == "t0001"
+
+
+@pytest.mark.parametrize(
+    ("results", "state", "expected"),
+    [
+        ([last(0.5, -7.0), {"failure": "no"}], TrialState.COMPLETE, [0.5, -7.0]),
+        ([{"failure": "no"}, last(0.5, -7.0)], TrialState.COMPLETE, [0.5, -7.0]),
+        ([{"failure": "no"}, None], TrialState.FAIL, None),
+        ([last(float("nan"), -7.0), {"failure": "no"}], TrialState.FAIL, None),
+        ([last(float("nan"), -7.0), last(0.5, -7.0, epoch=1)], TrialState.PRUNED, None),
+        ([last(0.5, -7.0, epoch=1), last(float("nan"), -7.0)], TrialState.PRUNED, None),
+    ],
+)
+def test_only_completed_seeds_count(spec, results, state, expected):
+    """A seed that failed, is not finite or was stopped is left out; without any the config is as the best."""
+    s = ReplicatingSearcher(spec, Past())
+    for name, found in zip("ab", results, strict=True):
+        s.suggest(name)
+        s.on_trial_complete(name, found, error=found is None)
+    assert s.study.trials[0].state == state
+    assert s.study.trials[0].values == expected
+
+
+def test_a_single_seed_is_told_as_it_is(sweep_file):
+    """Without replicates the study hears of every trial at once, and Ray's error counts above values."""
+    s = ReplicatingSearcher(load_spec(sweep_file), Past())
+    for name in "abc":
+        s.suggest(name)
+    s.on_trial_complete("a", last(0.5, -7.0))
+    s.on_trial_complete("b", last(0.5, -7.0), error=True)
+    s.on_trial_complete("stranger", last(0.5, -7.0))
+    assert [t.state for t in s.study.trials] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING]
+    assert s.suggest("d") is None
+    s.on_trial_complete("c", last(0.1, -9.0))
+    assert s.suggest("d") == Searcher.FINISHED
+
+
+def test_what_was_cut_off_goes_on(spec):
+    """A seed that ran when the driver was lost comes first; then the study hears of its config."""
+    first = ReplicatingSearcher(spec, Past())
+    asked = [first.suggest(x) for x in "abc"]
+    past = Past(
+        ended=(
+            Ended(
+                trial_id="t0000", status="completed", objectives=dict(zip(NAMES, (0.2, -8.0), strict=True))
+            ),
+        ),
+        cut_off=("t0000-s1", "t0001"),
+        suggestions={"t0000": asked[0]["suggestion"], "t0001": asked[2]["suggestion"]},
+    )
+    told = []
+    s = ReplicatingSearcher(spec, past, told.append)
+    again = [s.suggest(x) for x in "abc"]
+    assert [a["trial_id"] for a in again] == ["t0000-s1", "t0001", "t0001-s1"]
+    assert [a["suggestion"] for a in again] == [asked[i]["suggestion"] for i in (0, 2, 2)]
+    s.on_trial_complete("a", last(0.4, -4.0))
+    assert [(t.trial_id, values(t)) for t in told] == [("t0000", pytest.approx([0.3, -6.0]))]
+    for x in "bc":
+        s.on_trial_complete(x, last(0.4, -4.0))
+    assert [t.state for t in s.study.trials] == [TrialState.COMPLETE] * 2
+    assert s.suggest("d") == Searcher.FINISHED
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "qmc"])
+def test_a_second_run_does_not_suggest_the_first_ones_configs_again(sweep_file, sampler):
+    """What is suggested after going on differs from everything before; names go on behind the highest."""
+    spec = load_spec(sweep_file, [f"sampler={sampler}"])
+    first = ReplicatingSearcher(spec, Past())
+    asked = {a["trial_id"]: a["suggestion"] for a in (first.suggest(x) for x in "abc")}
+    done = tuple(Ended(trial_id=t, status="failed", objectives={}) for t in asked if t != "t0001")
+    known = {t.trial_id: asked[t.trial_id] for t in done}
+    s = ReplicatingSearcher(spec.model_copy(update={"trials": 5}), Past(ended=done, suggestions=known))
+    new = [s.suggest(x) for x in "abc"]
+    assert [n["trial_id"] for n in new] == ["t0003", "t0004", "t0005"]
+    assert not any(n["suggestion"] in asked.values() for n in new)
