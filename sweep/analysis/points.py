@@ -36,6 +36,14 @@ def usable_trials(trials: pl.DataFrame, objectives: Sequence[Objective]) -> pl.D
     return trials.with_columns(absent).filter(pl.col("status") == "completed", *finite)
 
 
+def replicates(usable: pl.DataFrame) -> pl.DataFrame:
+    """Return the trials of `usable_trials` with every config and seed once, by seed.
+
+    A config that was suggested twice has the same numbers with the same seed.
+    """
+    return usable.sort("seed", "trial_id").unique(["config_id", "seed"], keep="first", maintain_order=True)
+
+
 def by_config(usable: pl.DataFrame, objectives: Sequence[Objective]) -> pl.DataFrame:
     """Return one row per config: its replicate of the lowest seed, with objectives averaged over seeds.
 
@@ -57,9 +65,7 @@ def by_config(usable: pl.DataFrame, objectives: Sequence[Objective]) -> pl.DataF
     ]
     replaced = {prefix + o.name for o in objectives for prefix in (OBJECTIVE, STDERR)}
     rest = [pl.col(c).first() for c in usable.columns if c not in replaced | {"config_id"}]
-    # A config that was suggested twice has the same numbers with the same seed.
-    ordered = usable.sort("seed", "trial_id").unique(["config_id", "seed"], keep="first", maintain_order=True)
-    grouped = ordered.group_by("config_id", maintain_order=True)
+    grouped = replicates(usable).group_by("config_id", maintain_order=True)
     return grouped.agg(*rest, pl.len().alias("seeds"), *means, *errors)
 
 

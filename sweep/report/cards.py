@@ -4,7 +4,6 @@ A card that has nothing to show says why in its finding. `CARDS` lists them in t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from html import escape
 
 import polars as pl
@@ -12,7 +11,8 @@ import polars as pl
 from mopoe.records import OBJECTIVES
 from sweep.analysis.breakdown import coherence_by_size
 from sweep.analysis.intervals import pair_interval
-from sweep.report import figures
+from sweep.report import figures, trust
+from sweep.report.card import NO_POINTS, Card
 from sweep.report.measured import measured
 from sweep.report.pictures import sample_table
 from sweep.report.summary import front_rows, front_text
@@ -20,32 +20,17 @@ from sweep.report.view import View
 from sweep.report.words import count, failure_reasons, number, plain, status_line
 from sweep.store.schema import OBJECTIVE, PARAMETER
 
+__all__ = ["CARDS", "Card"]
+
 _MOST_SETTINGS = 12
 """At most so many searched settings are drawn: those most linked to an objective."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """One part of the report."""
-
-    title: str
-    """Its heading."""
-    finding: str
-    """What it shows, in plain sentences computed from the data; or why it shows nothing."""
-    figure_html: str | None = None
-    """HTML to show beneath."""
-    table: pl.DataFrame | None = None
-    """A table to show beneath; texts and numbers."""
-
-
-_NO_POINTS = "No trial has completed with finite objectives yet, so there is nothing to compare."
 
 
 def front_card(view: View) -> Card:
     """Return the trade-off: all configs, the front among them, and what the front costs."""
     title, found = "Trade-off", view.tradeoff
     if not found.configs.height:
-        return Card(title=title, finding=_NO_POINTS)
+        return Card(title=title, finding=NO_POINTS)
     front = found.points.values[found.on_front]
     spans = [
         f"{plain(name)} runs from {number(low)} to {number(high)}"
@@ -76,7 +61,7 @@ def table_card(view: View) -> Card:
     """Return the configs of the front with their settings."""
     title, found = "Configs on the front", view.tradeoff
     if not found.configs.height:
-        return Card(title=title, finding=_NO_POINTS)
+        return Card(title=title, finding=NO_POINTS)
     seeds = found.configs.filter(pl.Series(found.on_front))["seeds"]
     single = int((seeds == 1).sum())
     reasons = [f"{p.trial_id} {plain(p.why)}." for p in found.picks]
@@ -166,7 +151,7 @@ def setting_card(view: View) -> Card:
     title, configs = "Hyperparameters against objectives", view.tradeoff.configs
     columns = [c for c in configs.columns if c.startswith(PARAMETER)]
     if not configs.height or not columns:
-        return Card(title=title, finding=_NO_POINTS if columns else "No setting was searched.")
+        return Card(title=title, finding=NO_POINTS if columns else "No setting was searched.")
     links = [
         (abs(value), value, column, objective)
         for column in columns
@@ -259,12 +244,20 @@ def provenance_card(view: View) -> Card:
 CARDS: Sequence[Callable[[View], Card]] = (
     front_card,
     table_card,
+    trust.level_card,
+    trust.stability_card,
+    trust.checks_card,
+    trust.method_card,
     size_card,
     pair_card,
     measured_card,
     sample_card,
     curve_card,
     setting_card,
+    trust.importance_card,
+    trust.rung_card,
+    trust.attainment_card,
+    trust.history_card,
     failure_card,
     provenance_card,
 )

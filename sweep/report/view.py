@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 
 import polars as pl
+import polars.selectors as cs
 
 from sweep.analysis.breakdown import last_evaluation
+from sweep.analysis.points import usable_trials
+from sweep.analysis.stability import Stability, stability
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.report.theme import PICKS
 from sweep.report.words import pick_labels
 from sweep.store.read import Store
+from sweep.store.schema import OBJECTIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +42,13 @@ class View:
     metrics: pl.DataFrame
     """Metrics of subsets: the last evaluation of each picked trial."""
     curves: pl.DataFrame
-    """Columns trial_id, epoch, loss, sorted; every epoch of a trial once."""
+    """Columns trial_id, epoch, loss and the objectives, sorted; every epoch of a trial once."""
     samples: pl.DataFrame
     """Strips of images of the picked trials' last evaluations."""
+    usable: pl.DataFrame
+    """The completed trials with finite objectives."""
+    stability: Stability
+    """How sure the front and the picks are."""
 
 
 def view(store: Store) -> View:
@@ -52,9 +60,13 @@ def view(store: Store) -> View:
     found = tradeoff(store)
     trials = list(dict.fromkeys(p.trial_id for p in found.picks))
     knee = next((p.trial_id for p in found.picks if p.label == "knee"), None)
+    objectives = cs.starts_with(OBJECTIVE)
     curves = (
-        store.epochs().select("trial_id", "attempt", "epoch", "loss").sort("trial_id", "epoch", "attempt")
+        store.epochs()
+        .select("trial_id", "attempt", "epoch", "loss", objectives)
+        .sort("trial_id", "epoch", "attempt")
     )
+    usable = usable_trials(found.trials, found.manifest.objectives)
     return View(
         tradeoff=found,
         picked=tuple(
@@ -69,4 +81,6 @@ def view(store: Store) -> View:
         .drop("attempt")
         .collect(),
         samples=last_evaluation(store.samples().filter(pl.col("trial_id").is_in(trials)).collect()),
+        usable=usable,
+        stability=stability(usable, found.configs, found.manifest.objectives),
     )

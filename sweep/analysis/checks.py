@@ -1,0 +1,131 @@
+"""What might make a sweep's conclusions wrong: small checks, each a sentence and whether to worry."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sweep.analysis.tradeoff import Tradeoff
+from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found."""
+
+    check: str
+    """What was looked at, in a word or two."""
+    good: bool
+    """Whether there is nothing to worry about."""
+    sentence: str
+    """What was found, and what helps against it."""
+
+
+def run_checks(found: Tradeoff, metrics: pl.DataFrame) -> tuple[Finding, ...]:
+    """Return what the checks find; nothing before a trial has completed with finite objectives.
+
+    Args:
+        found: the trade-off.
+        metrics: rows of the subset_metrics table of the picks' last evaluations.
+    """
+    if not found.configs.height:
+        return ()
+    return (
+        bounds_check(found),
+        seeds_check(found),
+        resolution_check(found),
+        constant_check(found),
+        failure_check(found.trials),
+        posterior_check(metrics),
+        estimator_check(metrics),
+        split_check(found.manifest.spec),
+    )
+
+
+def bounds_check(found: Tradeoff) -> Finding:
+    """Return whether half of the front, and two configs, lie within 2 % of a bound of the search space."""
+    front, parts = found.configs.filter(found.on_front), []
+    for name, written in found.manifest.spec.get("search_space", {}).items():
+        if {"low", "high"} <= written.keys() and PARAMETER + name in front.columns:
+            log = written.get("type") == "log_uniform" or written.get("log")
+            values = front[PARAMETER + name].drop_nulls().to_numpy()
+            low, high, at = (np.log(v) if log else v for v in (written["low"], written["high"], values))
+            place = (at - low) / (high - low)
+            for bound, near in (("low", (place < 0.02).sum()), ("high", (place > 0.98).sum())):
+                if near >= max(2, len(values) / 2):
+                    parts.append(f"{name} at its {bound} bound {written[bound]:g} ({near} of {len(values)})")
+    worry = f"Configs of the front press against {'; '.join(parts)}: widen the search space there."
+    return _finding("search space", parts, worry, "No bound of the search space holds half of the front.")
+
+
+def seeds_check(found: Tradeoff) -> Finding:
+    """Return whether every config of the front has three seeds or more."""
+    seeds = found.configs.filter(found.on_front)["seeds"]
+    few = int((seeds < 3).sum())
+    worry = f"{few} of {len(seeds)} configs of the front have fewer than 3 seeds: raise replicates.seeds."
+    return _finding("seeds", few, worry, "Every config of the front has 3 seeds or more.")
+
+
+def resolution_check(found: Tradeoff) -> Finding:
+    """Return whether neighbours on the front mostly differ by more than their difference's standard error."""
+    front, blurred = found.configs.filter(found.on_front), []
+    for name in found.points.names:
+        rows = front.select(OBJECTIVE + name, STDERR + name).drop_nulls().sort(OBJECTIVE + name)
+        value, error = rows.to_numpy().T
+        if len(value) > 1 and np.median(np.diff(value)) < np.median(np.hypot(error[1:], error[:-1])):
+            blurred.append(name.replace("_", " "))
+    worry = f"Neighbours on the front differ by less than their standard error in {' and '.join(blurred)}."
+    clear = "Neighbours on the front differ by more than their standard error, where it is known."
+    return _finding("resolution", blurred, worry, clear)
+
+
+def constant_check(found: Tradeoff) -> Finding:
+    """Return whether every objective varies, where there are two configs or more."""
+    spans = zip(found.points.names, np.ptp(found.points.values, axis=0), strict=True)
+    same = [n.replace("_", " ") for n, span in spans if not span and found.configs.height > 1]
+    worry = f"All configs have the same {' and '.join(same)}: it decides nothing."
+    return _finding("objectives", same, worry, "Every objective varies.")
+
+
+def failure_check(trials: pl.DataFrame) -> Finding:
+    """Return whether at most a tenth of the trials that ended has failed, and the most frequent reason."""
+    ended, failed = trials.filter(pl.col("status") != "running").height, trials.filter(status="failed")
+    told = f"{failed.height} of {ended} trials that ended have failed"
+    reasons = failed["error"].drop_nulls().str.split("\n").list.first().value_counts(sort=True)
+    told += f", most often because: {reasons[0, 0]}." if reasons.height else "."
+    return _finding("failures", failed.height * 10 > ended, told, told)
+
+
+def posterior_check(metrics: pl.DataFrame) -> Finding:
+    """Return whether no pick has a modality whose posterior is the prior."""
+    dead = metrics.filter(metric="collapsed", value=1.0).select("subset_label", "trial_id")
+    parts = [f"{label} of {trial}" for label, trial in dead.unique().sort("trial_id", "subset_label").rows()]
+    worry = f"The posterior has collapsed onto the prior for {', '.join(parts)}: lower beta or warm it up."
+    known = "collapsed" in metrics["metric"]
+    clear = "No modality of a pick has collapsed onto the prior." if known else "Collapse was not measured."
+    return _finding("posteriors", parts, worry, clear)
+
+
+def estimator_check(metrics: pl.DataFrame) -> Finding:
+    """Return whether the picks' log-likelihoods rest on two effective importance samples or more."""
+    size = min(metrics.filter(metric="ess")["value"], default=math.inf)
+    worry = (
+        f"Log-likelihoods of picks rest on {size:.1f} effective importance samples, which makes them loose "
+        "lower bounds: raise evaluation.importance_samples."
+    )
+    return _finding("likelihood", size < 2, worry, "No pick's log-likelihood is known to be a loose bound.")
+
+
+def split_check(spec: Mapping[str, Any]) -> Finding:
+    """Return whether the objectives were measured on another split than test."""
+    split = spec.get("evaluation", {}).get("split", "validation")
+    worry = "Picks were chosen by values on the test split, which makes these too good to report."
+    clear = f"Picks were chosen on the {split} split; `sweep trial -o evaluation.split=test` tests one."
+    return _finding("split", split == "test", worry, clear)
+
+
+def _finding(check: str, bad: object, worry: str, clear: str) -> Finding:
+    return Finding(check, not bad, worry if bad else clear)

@@ -1,0 +1,120 @@
+"""Which settings mattered, for each objective and for being near the front: PED-ANOVA, by Optuna.
+
+PED-ANOVA (Watanabe, Bansal and Hutter 2023) compares the values that a setting has in the best configs with
+those in all: a setting is important if the best are found at few of its values.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import moocore
+import numpy as np
+import polars as pl
+
+from sweep.analysis.points import Points
+from sweep.store.schema import PARAMETER
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+FEWEST = 10
+"""With fewer configs there are no importances."""
+
+NEAR_FRONT = "near the front"
+"""The target that is no objective: the number of fronts to take away until the config is on one."""
+
+_TOP, _MOST_CONFIGS, _SHUFFLES = 5, 1000, 10
+_AS = "\N{NUMBER SIGN}"
+
+
+def importances(configs: pl.DataFrame, points: Points, search_space: Mapping[str, Any]) -> pl.DataFrame:
+    """Return how important each searched setting is for being among the best 10 % (at least 5) of configs.
+
+    What chance alone would say stands beside it: the largest of ten importances of the setting's own values,
+    shuffled among the configs.
+
+    Args:
+        configs: one row per config, with its settings; of more than 1,000 a random sample counts.
+        points: the same configs as points.
+        search_space: the section of the sweep's file, for the scale of a setting.
+
+    Returns:
+        Columns target (an objective, or NEAR_FRONT), setting, importance (0..1, summing to 1 over the
+        settings) and chance; no rows with fewer than ten configs.
+    """
+    random = np.random.default_rng(0)
+    sample = np.sort(random.permutation(configs.height)[:_MOST_CONFIGS])
+    given = configs[sample].select(pl.col(f"^{PARAMETER}.*$").name.map(lambda n: n.removeprefix(PARAMETER)))
+    scales = {n: _distribution(c, search_space.get(n, {})) for n, c in zip(given.columns, given, strict=True)}
+    varying = given.select(n for n, scale in scales.items() if not scale.single())
+    if configs.height < FEWEST or not varying.width:
+        return pl.DataFrame(schema={"target": str, "setting": str, "importance": float, "chance": float})
+    shuffled = [
+        column[random.permutation(len(sample))].alias(f"{column.name}{_AS}{k}")
+        for column in varying
+        for k in range(_SHUFFLES)
+    ]
+    table = varying.with_columns(shuffled)
+    gains = points.values[sample] * np.where(points.maximize, 1.0, -1.0)
+    targets = dict(zip(points.names, gains.T, strict=True)) if len(points.names) > 1 else {}
+    targets |= {NEAR_FRONT: -moocore.pareto_rank(-gains).astype(float)}
+    rows = []
+    for target, worth in targets.items():
+        found = _evaluate(table, worth, scales)
+        whole = sum(found[n] for n in varying.columns) or 1.0
+        rows += [
+            (target, n, found[n] / whole, max(found[f"{n}{_AS}{k}"] for k in range(_SHUFFLES)) / whole)
+            for n in varying.columns
+        ]
+    return pl.DataFrame(rows, schema=["target", "setting", "importance", "chance"], orient="row")
+
+
+def _evaluate(
+    table: pl.DataFrame, worth: Sequence[float], scales: Mapping[str, "BaseDistribution"]
+) -> dict[str, float]:
+    """Return Optuna's unscaled importance of each column for a high worth."""
+    import optuna
+
+    with _quiet():
+        study = optuna.create_study(direction="maximize")
+        study.add_trials(
+            optuna.create_trial(
+                params={n: v for n, v in row.items() if v is not None},
+                distributions={n: scales[n.split(_AS)[0]] for n, v in row.items() if v is not None},
+                value=value,
+            )
+            for row, value in zip(table.iter_rows(named=True), worth, strict=True)
+        )
+        top = max(0.1, _TOP / table.height)
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=top)
+        return optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
+
+
+def _distribution(values: pl.Series, written: Mapping[str, Any]) -> "BaseDistribution":
+    """Return the range that a setting's values span, on the scale that it was searched on."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    present = values.drop_nulls()
+    if present.dtype == pl.String or not len(present):
+        return CategoricalDistribution(present.unique().sort().to_list() or [""])
+    log = written.get("type") == "log_uniform" or bool(written.get("log"))
+    low, high = min(present), max(present)
+    kind = IntDistribution if present.dtype.is_integer() else FloatDistribution
+    return kind(low, high, log=log)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna from telling about the study on stderr, and from warnings about experimental parts."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -1,0 +1,22 @@
+"""One card of the report."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+NO_POINTS = "No trial has completed with finite objectives yet, so there is nothing to compare."
+"""The finding of a card that shows configs, before there are any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One part of the report."""
+
+    title: str
+    """Its heading."""
+    finding: str
+    """What it shows, in plain sentences computed from the data; or why it shows nothing."""
+    figure_html: str | None = None
+    """HTML to show beneath."""
+    table: pl.DataFrame | None = None
+    """A table to show beneath; texts and numbers."""
