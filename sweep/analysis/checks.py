@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -18,8 +18,8 @@ class Finding:
 
     check: str
     """What was looked at, in a word or two."""
-    good: bool
-    """Whether there is nothing to worry about."""
+    result: Literal["warn", "unknown", "pass"]
+    """Whether there is something to worry about."""
     sentence: str
     """What was found, and what helps against it."""
 
@@ -104,9 +104,8 @@ def posterior_check(metrics: pl.DataFrame) -> Finding:
     dead = metrics.filter(metric="collapsed", value=1.0).select("subset_label", "trial_id")
     parts = [f"{label} of {trial}" for label, trial in dead.unique().sort("trial_id", "subset_label").rows()]
     worry = f"The posterior has collapsed onto the prior for {', '.join(parts)}: lower beta or warm it up."
-    known = "collapsed" in metrics["metric"]
-    clear = "No modality of a pick has collapsed onto the prior." if known else "Collapse was not measured."
-    return _finding("posteriors", parts, worry, clear)
+    clear = "No modality of a pick has collapsed onto the prior."
+    return _finding("posteriors", parts, worry, clear, known="collapsed" in metrics["metric"])
 
 
 def estimator_check(metrics: pl.DataFrame) -> Finding:
@@ -116,7 +115,8 @@ def estimator_check(metrics: pl.DataFrame) -> Finding:
         f"Log-likelihoods of picks rest on {size:.1f} effective importance samples, which makes them loose "
         "lower bounds: raise evaluation.importance_samples."
     )
-    return _finding("likelihood", size < 2, worry, "No pick's log-likelihood is known to be a loose bound.")
+    clear = f"Log-likelihoods of picks rest on {size:.1f} effective importance samples or more."
+    return _finding("likelihood", size < 2, worry, clear, known=size < math.inf)
 
 
 def split_check(spec: Mapping[str, Any]) -> Finding:
@@ -127,5 +127,7 @@ def split_check(spec: Mapping[str, Any]) -> Finding:
     return _finding("split", split == "test", worry, clear)
 
 
-def _finding(check: str, bad: object, worry: str, clear: str) -> Finding:
-    return Finding(check, not bad, worry if bad else clear)
+def _finding(check: str, bad: object, worry: str, clear: str, *, known: bool = True) -> Finding:
+    if not known:
+        return Finding(check, "unknown", "What this needs was not measured of the picks.")
+    return Finding(check, "warn", worry) if bad else Finding(check, "pass", clear)

@@ -18,18 +18,19 @@ from sweep.report.view import View
 from sweep.report.words import count, number, plain, with_error
 from sweep.store.schema import OBJECTIVE, STDERR
 
+_ORDER = ("warn", "unknown", "pass")
 _MOST_SETTINGS = 12
 """At most so many settings have bars: those of the largest importance."""
 
 
 def checks_card(view: View) -> Card:
     """Return what might make the conclusions wrong, worries first."""
-    found = sorted(run_checks(view.tradeoff, view.metrics), key=lambda f: f.good)
-    worries = [f.check for f in found if not f.good]
-    finding = f"{len(found) - len(worries)} of {len(found)} checks pass"
+    found = sorted(run_checks(view.tradeoff, view.metrics), key=lambda f: _ORDER.index(f.result))
+    worries = [f.check for f in found if f.result == "warn"]
+    finding = f"{sum(f.result == 'pass' for f in found)} of {len(found)} checks pass"
     finding += f"; look at: {', '.join(worries)}." if worries else "."
     rows = {
-        "result": ["pass" if f.good else "warn" for f in found],
+        "result": [f.result for f in found],
         "check": [f.check for f in found],
         "finding": [f.sentence for f in found],
     }
@@ -59,6 +60,8 @@ def stability_card(view: View) -> Card:
 def level_card(view: View) -> Card:
     """Return the best config in one objective for each bound on the other."""
     found, chosen = view.tradeoff, view.stability.levels
+    if len(found.points.names) < 2:
+        return Card(title="Best value for a bound", finding="It takes two objectives.")
     bounded, best = level_axes(found.points.names)
     x, y = found.points.names[bounded], found.points.names[best]
     limit = "at least" if found.points.maximize[bounded] else "at most"
@@ -72,11 +75,11 @@ def level_card(view: View) -> Card:
         "trial": [row["trial_id"] for row in rows],
         plain(y): [_with_error(row, y) for row in rows],
         plain(x): [_with_error(row, x) for row in rows],
-        "chosen again in": [f"{level.agree:.0%}" for level in chosen],
-        "keeps c in": [f"{level.keeps:.0%}" for level in chosen],
+        "chosen again": [f"{level.agree:.2f}" for level in chosen],
+        "keeps c": [f"{level.keeps:.2f}" for level in chosen],
     }
     finding = f"The best {plain(y)} depends on c: with {', with '.join(ends)}."
-    finding += f" Shares are of {view.stability.draws} bootstraps."
+    finding += f" The last two columns are shares of {view.stability.draws} bootstraps."
     return Card(title=title, finding=finding, table=pl.DataFrame(table))
 
 
@@ -144,7 +147,7 @@ def importance_card(view: View) -> Card:
     finding += f" {n} configs are few: take it as a hint." if n < 50 else ""
     note = (
         "PED-ANOVA: how far the values of the best tenth (at least five) are from those of all. "
-        "Bars are pale where values shuffled among the configs reach as far, at best of ten times."
+        "Bars are pale where the same values, shuffled among the configs, reach as far at least once in ten."
     )
     settings = ranked["setting"].unique(maintain_order=True).head(_MOST_SETTINGS).to_list()
     figure = figures.importance_figure(shares, settings)
@@ -180,9 +183,7 @@ def method_card(view: View) -> Card:
     title, found = "Methods", view.tradeoff
     methods = by_method(found)
     if methods["method"].n_unique() < 2:
-        return Card(
-            title=title, finding="All configs have one method; a search over `method` compares several."
-        )
+        return Card(title=title, finding="No two methods are there to compare; search over `method`.")
     best = {
         f"best {plain(n)}": pl.struct(OBJECTIVE + n, STDERR + n)
         .sort_by(OBJECTIVE + n, descending=up)

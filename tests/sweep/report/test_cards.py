@@ -191,7 +191,8 @@ def test_provenance_card(seen):
 def test_cards_without_data_say_why(tmp_path, make_manifest):
     """Before the first trial no card but provenance has anything to show, and each says so."""
     StoreWriter(tmp_path).write_manifest(make_manifest())
-    cards = [make(view(open_store(tmp_path))) for make in CARDS]
+    here = [make for make in CARDS if make.__module__ == front_card.__module__]
+    cards = [make(view(open_store(tmp_path))) for make in here]
     assert [c.finding for c in cards[:-1]] == [
         "No trial has completed with finite objectives yet, so there is nothing to compare.",
         "No trial has completed with finite objectives yet, so there is nothing to compare.",

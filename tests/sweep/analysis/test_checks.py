@@ -1,0 +1,152 @@
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sweep.analysis.checks import (
+    bounds_check,
+    constant_check,
+    estimator_check,
+    failure_check,
+    posterior_check,
+    resolution_check,
+    run_checks,
+    seeds_check,
+    split_check,
+)
+from sweep.analysis.tradeoff import tradeoff
+from sweep.store.read import open_store
+from sweep.store.write import StoreWriter
+
+NO_METRICS = pl.DataFrame(
+    schema={"trial_id": pl.String, "metric": pl.String, "value": pl.Float64, "subset_label": pl.String}
+)
+
+
+@pytest.fixture(scope="module")
+def found(made_up_sweep):
+    """Give the trade-off of the made-up sweep, whose front has betas 0.5, 1, 2.5, 5 and 8."""
+    return tradeoff(open_store(made_up_sweep))
+
+
+def searched(found, **space):
+    """Return the trade-off with this search space."""
+    return replace(found, manifest=replace(found.manifest, spec={"search_space": space}))
+
+
+def test_a_front_at_a_bound_is_told_by_name(found):
+    """Three of five betas within 2 % of the upper bound press against it; two of five do not."""
+    configs = found.configs.with_columns(p_beta=pl.Series([0.5, 1.0, 2.5, 7.9, 8.0, 7.9, 8.0]))
+    space = {"type": "uniform", "low": 0.5, "high": 8.0}
+    assert bounds_check(searched(replace(found, configs=configs), beta=space)).result == "pass"
+    configs = configs.with_columns(p_beta=pl.Series([0.5, 1.0, 7.95, 7.9, 8.0, 1.0, 1.0]))
+    check = bounds_check(searched(replace(found, configs=configs), beta=space))
+    assert (check.check, check.result) == ("search space", "warn")
+    assert check.sentence == (
+        "Configs of the front press against beta at its high bound 8 (3 of 5): widen the search space there."
+    )
+
+
+def test_a_bound_is_near_on_the_scale_that_was_searched(found):
+    """On a logarithmic scale 0.0101 of 0.01 to 100 is at the bound, and 1 of 1 to 100 whole numbers is."""
+    betas = [0.0101, 0.0102, 0.01, 1.0, 2.0, 1.0, 1.0]
+    configs = found.configs.with_columns(
+        p_beta=pl.Series(betas), p_latent_dim=pl.Series([1, 1, 1, 9, 9, 9, 9])
+    )
+    beta = {"type": "log_uniform", "low": 0.01, "high": 100.0}
+    dim = {"type": "int", "low": 1, "high": 100, "log": True}
+    made = searched(replace(found, configs=configs), beta=beta, latent_dim=dim, weights={"type": "simplex"})
+    sentence = bounds_check(made).sentence
+    assert "beta at its low bound 0.01 (3 of 5); latent_dim at its low bound 1 (3 of 5)" in sentence
+
+
+def test_few_seeds(found):
+    """Configs of the front with fewer than three seeds are counted."""
+    assert seeds_check(found).sentence == (
+        "5 of 5 configs of the front have fewer than 3 seeds: raise replicates.seeds."
+    )
+    enough = replace(found, configs=found.configs.with_columns(seeds=pl.lit(3)))
+    assert seeds_check(enough).result == "pass"
+
+
+def test_neighbours_closer_than_their_error(found):
+    """Likelihoods 22 apart in the median are told apart with errors of 10, and not with errors of 40."""
+    for error, result in ((10.0, "pass"), (40.0, "warn")):
+        configs = found.configs.with_columns(se_log_likelihood=pl.lit(error))
+        check = resolution_check(replace(found, configs=configs))
+        assert check.result == result
+    assert check.sentence == (
+        "Neighbours on the front differ by less than their standard error in log likelihood."
+    )
+    unknown = found.configs.with_columns(
+        pl.lit(None, dtype=pl.Float64).alias(n) for n in ("se_log_likelihood", "se_conditional_coherence")
+    )
+    assert resolution_check(replace(found, configs=unknown)).result == "pass"
+
+
+def test_a_constant_objective(found):
+    """An objective that is the same for all configs is named; of a single config nothing is."""
+    assert constant_check(found).result == "pass"
+    values = found.points.values.copy()
+    values[:, 1] = -1500.0
+    flat = replace(found, points=replace(found.points, values=values))
+    assert constant_check(flat).sentence == "All configs have the same log likelihood: it decides nothing."
+    alone = replace(flat, configs=found.configs[:1], points=replace(found.points, values=values[:1]))
+    assert constant_check(alone).result == "pass"
+
+
+def test_failures_with_their_reason():
+    """More than a tenth of the trials that ended is too many; the most frequent reason is told."""
+    errors = ["out of memory\nat line 3", "out of memory", "nan"]
+    trials = pl.DataFrame(
+        {"status": ["failed"] * 3 + ["completed"] * 20 + ["running"] * 9, "error": errors + [None] * 29}
+    )
+    check = failure_check(trials)
+    assert check.result == "warn"
+    assert check.sentence == "3 of 23 trials that ended have failed, most often because: out of memory."
+    few = pl.concat([trials, trials.filter(status="completed")])
+    assert failure_check(few).result == "pass"
+    assert (
+        failure_check(trials.filter(status="completed")).sentence == "0 of 20 trials that ended have failed."
+    )
+
+
+def metrics(*rows) -> pl.DataFrame:
+    """Make rows of trial, metric, value and subset."""
+    return pl.DataFrame(rows, schema=NO_METRICS.schema, orient="row")
+
+
+def test_collapsed_posteriors():
+    """Modalities that collapsed are named with their trial; without the measurement it is not known."""
+    check = posterior_check(metrics(("t1", "collapsed", 1.0, "m0"), ("t1", "collapsed", 0.0, "m1")))
+    assert check.result == "warn"
+    assert (
+        check.sentence == "The posterior has collapsed onto the prior for m0 of t1: lower beta or warm it up."
+    )
+    assert posterior_check(metrics(("t1", "collapsed", 0.0, "m1"))).result == "pass"
+    assert posterior_check(NO_METRICS).result == "unknown"
+
+
+def test_a_loose_likelihood_estimate():
+    """An effective sample size below two of any pick is told."""
+    check = estimator_check(metrics(("t1", "ess", 9.0, ""), ("t2", "ess", 1.25, "")))
+    assert check.result == "warn"
+    assert check.sentence.startswith("Log-likelihoods of picks rest on 1.2 effective importance samples,")
+    assert estimator_check(metrics(("t1", "ess", 9.0, ""))).result == "pass"
+    assert estimator_check(NO_METRICS).result == "unknown"
+
+
+def test_picks_chosen_on_the_test_split():
+    """Measuring objectives on the test split is a worry; validation is the default."""
+    assert split_check({"evaluation": {"split": "test"}}).result == "warn"
+    assert "on the validation split" in split_check({}).sentence
+
+
+def test_all_checks_together(found, tmp_path, make_manifest):
+    """Each check is there once; an empty sweep has none."""
+    names = [check.check for check in run_checks(found, NO_METRICS)]
+    assert len(names) == len(set(names)) == 8
+    StoreWriter(tmp_path).write_manifest(make_manifest())
+    assert run_checks(tradeoff(open_store(tmp_path)), NO_METRICS) == ()
+    assert np.all([check.sentence.endswith(".") for check in run_checks(found, NO_METRICS)])

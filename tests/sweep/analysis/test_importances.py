@@ -1,0 +1,92 @@
+import numpy as np
+import optuna
+import polars as pl
+import pytest
+
+from sweep.analysis.importances import NEAR_FRONT, importances
+from sweep.analysis.points import Points
+
+SPACE = {
+    "beta": {"type": "log_uniform", "low": 0.01, "high": 100.0},
+    "dim": {"type": "int", "low": 1, "high": 64},
+}
+
+
+def made(n: int, seed: int = 0) -> tuple[pl.DataFrame, Points]:
+    """Make configs of which beta decides x, method decides y (to minimise), and noise decides nothing."""
+    random = np.random.default_rng(seed)
+    beta = 10 ** random.uniform(-2, 2, n)
+    method = random.choice(["mopoe", "mvae", "mmvae"], n)
+    configs = pl.DataFrame(
+        {
+            "p_beta": beta,
+            "p_dim": random.integers(1, 65, n),
+            "p_method": method,
+            "p_noise": random.random(n),
+            "p_same": 7.0,
+            "p_rare": [float(k) if m == "mvae" else None for k, m in enumerate(method)],
+        }
+    )
+    values = np.column_stack([-np.log(beta), 3.0 * (method != "mvae") + 0.1 * random.random(n)])
+    ids = tuple(f"t{i}" for i in range(n))
+    return configs, Points(trial_ids=ids, values=values, names=("x", "y"), maximize=(True, False))
+
+
+def test_what_decides_is_important_and_noise_is_not():
+    """Beta matters for x and method for y, beyond chance; shares sum to one; a constant has no row."""
+    found = importances(*made(300), SPACE)
+    assert found["target"].unique(maintain_order=True).to_list() == ["x", "y", NEAR_FRONT]
+    assert set(found["setting"]) == {"beta", "dim", "method", "noise", "rare"}
+    for target, settings in (("x", ["beta"]), ("y", ["method", "rare"])):
+        rows = found.filter(target=target)
+        assert rows["importance"].sum() == pytest.approx(1)
+        top = rows.sort("importance", descending=True)
+        assert set(top["setting"][: len(settings)]) == set(settings)
+        assert top["importance"][0] > 5 * top["chance"][0]
+        noise = rows.row(by_predicate=pl.col("setting") == "noise", named=True)
+        assert noise["importance"] < 0.1
+
+
+def test_values_are_those_of_optuna():
+    """For being best in x they are those of `get_param_importances` on a study of the same trials."""
+    configs, points = made(60)
+    configs = configs.select("p_beta", "p_method")
+    names = sorted(set(configs["p_method"]))
+    scales = {
+        "beta": optuna.distributions.FloatDistribution(
+            min(configs["p_beta"]), max(configs["p_beta"]), log=True
+        ),
+        "method": optuna.distributions.CategoricalDistribution(names),
+    }
+    study = optuna.create_study(direction="maximize")
+    for (beta, method), x in zip(configs.iter_rows(), points.values[:, 0], strict=True):
+        given = {"beta": beta, "method": method}
+        study.add_trial(optuna.create_trial(params=given, distributions=scales, value=x))
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.1)
+    expected = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    found = importances(configs, points, SPACE).filter(target="x")
+    assert dict(found.select("setting", "importance").iter_rows()) == pytest.approx(expected)
+
+
+def test_the_same_again_and_in_silence(capfd):
+    """Two calls agree, nothing is written, and how much Optuna tells is left as it was."""
+    before = optuna.logging.get_verbosity()
+    configs, points = made(40)
+    assert importances(configs, points, SPACE).equals(importances(configs, points, SPACE))
+    assert capfd.readouterr() == ("", "")
+    assert optuna.logging.get_verbosity() == before
+
+
+def test_too_little_to_say():
+    """Fewer than ten configs, or settings that do not vary, give no rows."""
+    assert importances(*made(9), SPACE).height == 0
+    configs, points = made(30)
+    assert importances(configs.select("p_same"), points, SPACE).height == 0
+    assert importances(configs.select(pl.lit(1).alias("o_x").repeat_by(1)), points, SPACE).height == 0
+
+
+def test_a_single_objective_is_its_own_front():
+    """With one objective nearness to the front is its rank, and the only target."""
+    configs, points = made(30)
+    one = Points(trial_ids=points.trial_ids, values=points.values[:, :1], names=("x",), maximize=(True,))
+    assert set(importances(configs, one, {})["target"]) == {NEAR_FRONT}

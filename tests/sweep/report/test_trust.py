@@ -1,0 +1,206 @@
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from sweep.report.trust import (
+    attainment_card,
+    checks_card,
+    history_card,
+    importance_card,
+    level_card,
+    method_card,
+    rung_card,
+    stability_card,
+)
+from sweep.report.view import view
+from sweep.store.read import open_store
+from sweep.store.records import Objective
+from sweep.store.write import StoreWriter
+
+CARDS = (
+    level_card,
+    stability_card,
+    checks_card,
+    method_card,
+    importance_card,
+    rung_card,
+    attainment_card,
+    history_card,
+)
+
+
+@pytest.fixture(scope="module")
+def seen(made_up_sweep):
+    """Give the view of the made-up sweep."""
+    return view(open_store(made_up_sweep))
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory, make_manifest, make_record, make_report, make_evaluation):
+    """Give the view of 12 configs of two methods with two seeds each, evaluated after both epochs."""
+    root, random, names = tmp_path_factory.mktemp("rich"), np.random.default_rng(0), ("m0", "m1")
+    writer = StoreWriter(root)
+    writer.write_manifest(make_manifest(names))
+    for k in range(24):
+        config, seed = k // 2, k % 2
+        coherence, likelihood = (
+            0.3 + config / 30 + random.normal() / 100,
+            -1500.0 - 8 * config + random.normal(),
+        )
+        found = make_evaluation(names, coherence, likelihood)
+        early = make_evaluation(names, coherence / 2, likelihood - 100 + 5 * (config % 2))
+        reports = [make_report(e, names, found=f) for e, f in ((1, early), (2, found))]
+        record = make_record(
+            f"t{k:02}",
+            config_id=f"c{config:02}",
+            seed=seed,
+            epochs_max=2,
+            parameters={"beta": 0.5 + config, "noise": float(random.random())},
+            config_json=json.dumps({"method": "mopoe" if config % 3 else "mvae"}),
+        )
+        writer.write_reports(record.trial_id, 0, reports, names)
+        ended = {"epochs": 2, "ended_at": record.started_at + timedelta(minutes=k + 1)}
+        ended |= {"objectives": found.objectives, "stderr": found.stderr}
+        writer.write_trial(replace(record, status="completed", **ended))
+    return view(open_store(root))
+
+
+def test_level_card(seen):
+    """For each round bound the table has the best likelihood of those that keep it."""
+    card = level_card(seen)
+    assert card.title == "Best log likelihood with conditional coherence at least c"
+    assert card.finding == (
+        "The best log likelihood depends on c: with at least 0.45 it is -1490.0 ± 2.5, with at least 0.8 it "
+        "is -1640.0 ± 2.5. The last two columns are shares of 1000 bootstraps."
+    )
+    assert card.table["c"].to_list() == ["0.45", "0.5", "0.55", "0.6", "0.65", "0.7", "0.75", "0.8"]
+    assert card.table["trial"].to_list() == ["t01"] * 3 + ["t02"] * 3 + ["t03", "t04"]
+    assert card.table.row(3)[2:4] == ("-1512.0 ± 2.0", "0.720 ± 0.020")
+
+
+def test_stability_card(seen):
+    """Shares are told of the front and of each pick, with what the bootstraps were drawn from."""
+    card = stability_card(seen)
+    assert card.finding.startswith("Of 7 configs, 5 are on the front in at least half of 1000 bootstraps and")
+    assert "knee in 100%" in card.finding
+    assert (
+        "A bootstrap draws the seeds of 1 config again. 6 configs of a single seed move by"
+        in card.figure_html
+    )
+    assert card.figure_html.count("<figure") == 1
+
+
+def test_checks_card_has_worries_first(seen):
+    """What is to be looked at stands first and in the finding; what was not measured does not pass."""
+    card = checks_card(seen)
+    assert card.finding == "5 of 8 checks pass; look at: seeds."
+    assert card.table["result"].to_list() == ["warn"] + ["unknown"] * 2 + ["pass"] * 5
+
+
+def test_importance_card(rich):
+    """Beta decides everything here; twelve configs are called few."""
+    card = importance_card(rich)
+    assert "beta for conditional coherence" in card.finding
+    assert "noise" not in card.finding
+    assert card.finding.endswith(" 12 configs are few: take it as a hint.")
+    assert card.figure_html.count("<figure") == 1
+
+
+def test_rung_card(rich):
+    """The agreement after the first epoch is told by objective, and what a rung there would have kept."""
+    card = rung_card(rich)
+    assert card.finding == (
+        "After epoch 1, Kendall's tau between the order of 24 trials and that at full budget is 1.00 for "
+        f"conditional coherence and {kendall(rich):.2f} for log likelihood; a rung there that lets 1 of 3 go "
+        "on keeps 100% of the final front."
+    )
+
+
+def kendall(rich) -> float:
+    """Return the tau of the likelihoods by counting pairs."""
+    values = (
+        rich.curves.pivot("epoch", index="trial_id", values="o_log_likelihood").select("1", "2").to_numpy()
+    )
+    agree = np.sign(values[:, None] - values[None]).prod(axis=2)
+    return float(agree.sum() / (24 * 23))
+
+
+def test_method_card(rich):
+    """Methods are listed by hypervolume, with the number of their configs and their best values."""
+    card = method_card(rich)
+    assert card.finding.startswith("Hypervolume by method: mopoe ")
+    assert "(8 configs), mvae " in card.finding
+    assert card.finding.endswith(" More configs alone make for more of it.")
+    assert card.table["configs"].to_list() == [8, 4]
+    best = rich.tradeoff.configs.sort("o_log_likelihood").row(-1, named=True)
+    assert card.table["best log likelihood"][1].startswith(f"{best['o_log_likelihood']:.0f}")
+
+
+def test_attainment_card(rich):
+    """With two seeds the volumes of their fronts are told beside that of the means."""
+    card = attainment_card(rich)
+    assert card.finding.startswith(
+        "Of 12 configs with 2 seeds each, the front of a single seed has a hypervol"
+    )
+    assert "too large on average" in card.finding
+    assert "every seed" in card.figure_html
+
+
+def test_history_card(rich, seen):
+    """The last quarter of 24 trials is told with what it added; all three measures of cost are drawn."""
+    card = history_card(rich)
+    assert "of 24 trials" in card.finding
+    assert "of 0.4 hours" in card.finding
+    assert "of 48 epochs" in card.finding
+    assert card.figure_html.count("<figure") == 3
+    assert "of 161 epochs" in history_card(seen).finding
+
+
+def test_cards_say_why_they_do_not_apply(seen, tmp_path, make_manifest):
+    """Without configs, methods, seeds in common or earlier evaluations each card says what it takes."""
+    assert [make(seen).finding for make in (method_card, importance_card, rung_card)] == [
+        "No two methods are there to compare; search over `method`.",
+        "It takes 10 configs and a setting that varies; 7 are there.",
+        "It takes five completed trials that were evaluated earlier too, as evaluation.every has it.",
+    ]
+    StoreWriter(tmp_path).write_manifest(make_manifest())
+    empty = [make(view(open_store(tmp_path))) for make in CARDS]
+    assert all(card.figure_html is None and card.table is None for card in empty)
+    nothing = "No trial has completed with finite objectives yet, so there is nothing to compare."
+    assert [card.finding for card in empty] == [
+        "The front spans no range of conditional coherence.",
+        nothing,
+        nothing,
+        "No two methods are there to compare; search over `method`.",
+        "It takes 10 configs and a setting that varies; 0 are there.",
+        "It takes five completed trials that were evaluated earlier too, as evaluation.every has it.",
+        "It takes two objectives and configs that share seeds; replicates.seeds trains several of each.",
+        nothing,
+    ]
+
+
+@pytest.mark.parametrize("objectives", [1, 3])
+def test_other_numbers_of_objectives(tmp_path, make_manifest, make_record, objectives):
+    """All cards stand with one objective, which is to be minimised, and with three."""
+    names = ("loss", "conditional_coherence", "log_likelihood")[:objectives]
+    several = tuple(Objective(name=n, maximize=n != "loss") for n in names)
+    writer = StoreWriter(tmp_path)
+    corner = dict.fromkeys(names, 0.0) | {"loss": 9.0}
+    writer.write_manifest(replace(make_manifest(), objectives=several, reference_point=corner))
+    for k in range(12):
+        record = make_record(f"t{k}", status="completed", parameters={"beta": float(k)})
+        values = {n: 1.0 + (k * (i + 2)) % 7 for i, n in enumerate(names)}
+        config = json.dumps({"method": ["mopoe", "mvae"][k % 2]})
+        ended = {"ended_at": record.started_at, "config_json": config, "epochs_max": 1}
+        writer.write_trial(replace(record, objectives=values, **ended))
+    found = view(open_store(tmp_path))
+    cards = {make: make(found) for make in CARDS}
+    assert "hypervolume" in cards[history_card].finding
+    assert cards[method_card].table.height == 2
+    assert (cards[method_card].figure_html is None) == (objectives == 1)
+    assert cards[level_card].title == (
+        "Best value for a bound" if objectives == 1 else "Best log likelihood with loss at most c"
+    )
