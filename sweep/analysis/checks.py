@@ -123,7 +123,9 @@ def split_check(spec: Mapping[str, Any]) -> Finding:
     """Return whether the objectives were measured on another split than test."""
     split = spec.get("evaluation", {}).get("split", "validation")
     worry = "Picks were chosen by values on the test split, which makes these too good to report."
-    clear = f"Picks were chosen on the {split} split; `sweep trial -o evaluation.split=test` tests one."
+    clear = (
+        f"Picks were chosen on the {split} split; -o evaluation.split=test measures a `sweep trial` of one."
+    )
     return _finding("split", split == "test", worry, clear)
 
 

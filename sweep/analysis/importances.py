@@ -4,9 +4,7 @@ PED-ANOVA (Watanabe, Bansal and Hutter 2023) compares the values that a setting 
 those in all: a setting is important if the best are found at few of its values.
 """
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import moocore
@@ -26,7 +24,8 @@ NEAR_FRONT = "near the front"
 """The target that is no objective: the number of fronts to take away until the config is on one."""
 
 _TOP, _MOST_CONFIGS, _SHUFFLES = 5, 1000, 10
-_AS = "\N{NUMBER SIGN}"
+_COPY = "#"
+_SCHEMA = {"target": pl.String, "setting": pl.String, "importance": pl.Float64, "chance": pl.Float64}
 
 
 def importances(configs: pl.DataFrame, points: Points, search_space: Mapping[str, Any]) -> pl.DataFrame:
@@ -42,7 +41,8 @@ def importances(configs: pl.DataFrame, points: Points, search_space: Mapping[str
 
     Returns:
         Columns target (an objective, or NEAR_FRONT), setting, importance (0..1, summing to 1 over the
-        settings) and chance; no rows with fewer than ten configs.
+        settings) and chance. No rows with fewer than ten configs, or of a target that cannot tell a best
+        tenth from the rest.
     """
     random = np.random.default_rng(0)
     sample = np.sort(random.permutation(configs.height)[:_MOST_CONFIGS])
@@ -50,9 +50,9 @@ def importances(configs: pl.DataFrame, points: Points, search_space: Mapping[str
     scales = {n: _distribution(c, search_space.get(n, {})) for n, c in zip(given.columns, given, strict=True)}
     varying = given.select(n for n, scale in scales.items() if not scale.single())
     if configs.height < FEWEST or not varying.width:
-        return pl.DataFrame(schema={"target": str, "setting": str, "importance": float, "chance": float})
+        return pl.DataFrame(schema=_SCHEMA)
     shuffled = [
-        column[random.permutation(len(sample))].alias(f"{column.name}{_AS}{k}")
+        column[random.permutation(len(sample))].alias(f"{column.name}{_COPY}{k}")
         for column in varying
         for k in range(_SHUFFLES)
     ]
@@ -60,36 +60,35 @@ def importances(configs: pl.DataFrame, points: Points, search_space: Mapping[str
     gains = points.values[sample] * np.where(points.maximize, 1.0, -1.0)
     targets = dict(zip(points.names, gains.T, strict=True)) if len(points.names) > 1 else {}
     targets |= {NEAR_FRONT: -moocore.pareto_rank(-gains).astype(float)}
-    rows = []
+    top, rows = max(0.1, _TOP / len(sample)), []
     for target, worth in targets.items():
-        found = _evaluate(table, worth, scales)
+        if np.quantile(worth, 1 - top, method="lower") == worth.min():
+            continue
+        found = _evaluate(table, worth, scales, top)
         whole = sum(found[n] for n in varying.columns) or 1.0
         rows += [
-            (target, n, found[n] / whole, max(found[f"{n}{_AS}{k}"] for k in range(_SHUFFLES)) / whole)
+            (target, n, found[n] / whole, max(found[f"{n}{_COPY}{k}"] for k in range(_SHUFFLES)) / whole)
             for n in varying.columns
         ]
-    return pl.DataFrame(rows, schema=["target", "setting", "importance", "chance"], orient="row")
+    return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 
 
 def _evaluate(
-    table: pl.DataFrame, worth: Sequence[float], scales: Mapping[str, "BaseDistribution"]
+    table: pl.DataFrame, worth: Sequence[float], scales: Mapping[str, "BaseDistribution"], top: float
 ) -> dict[str, float]:
-    """Return Optuna's unscaled importance of each column for a high worth."""
+    """Return how important each column is for a high worth, 0..1 and summing to 1."""
     import optuna
 
-    with _quiet():
-        study = optuna.create_study(direction="maximize")
-        study.add_trials(
-            optuna.create_trial(
-                params={n: v for n, v in row.items() if v is not None},
-                distributions={n: scales[n.split(_AS)[0]] for n, v in row.items() if v is not None},
-                value=value,
-            )
-            for row, value in zip(table.iter_rows(named=True), worth, strict=True)
-        )
-        top = max(0.1, _TOP / table.height)
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=top)
-        return optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction="maximize")
+    optuna.logging.set_verbosity(before)
+    for row, value in zip(table.iter_rows(named=True), worth, strict=True):
+        params = {n: v for n, v in row.items() if v is not None}
+        its = {n: scales[n.split(_COPY)[0]] for n in params}
+        study.add_trial(optuna.create_trial(params=params, distributions=its, value=value))
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=top)
+    return optuna.importance.get_param_importances(study, evaluator=evaluator)
 
 
 def _distribution(values: pl.Series, written: Mapping[str, Any]) -> "BaseDistribution":
@@ -103,18 +102,3 @@ def _distribution(values: pl.Series, written: Mapping[str, Any]) -> "BaseDistrib
     low, high = min(present), max(present)
     kind = IntDistribution if present.dtype.is_integer() else FloatDistribution
     return kind(low, high, log=log)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna from telling about the study on stderr, and from warnings about experimental parts."""
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)

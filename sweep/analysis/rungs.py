@@ -42,9 +42,8 @@ def rank_agreement(
     late_of = full.select("trial_id", pl.concat_list(names).alias("late"))
     rows = []
     found = epochs.filter(pl.col("epoch") < last, *(pl.col(n).is_finite() for n in names))
-    for (epoch,), group in (
-        found.join(late_of, on="trial_id").sort("epoch").group_by("epoch", maintain_order=True)
-    ):
+    found = found.join(late_of, on="trial_id").sort("epoch")
+    for (epoch,), group in found.group_by("epoch", maintain_order=True):
         if group.height < FEWEST:
             continue
         early, late = group.select(names).to_numpy() * signs, np.array(group["late"].to_list()) * signs

@@ -29,19 +29,15 @@ def checks_card(view: View) -> Card:
     worries = [f.check for f in found if f.result == "warn"]
     finding = f"{sum(f.result == 'pass' for f in found)} of {len(found)} checks pass"
     finding += f"; look at: {', '.join(worries)}." if worries else "."
-    rows = {
-        "result": [f.result for f in found],
-        "check": [f.check for f in found],
-        "finding": [f.sentence for f in found],
-    }
-    return Card(title="Checks", finding=finding, table=pl.DataFrame(rows)) if found else _nothing("Checks")
+    table = pl.DataFrame(found).select("result", "check", finding="sentence") if found else None
+    return Card(title="Checks", finding=finding if found else NO_POINTS, table=table)
 
 
 def stability_card(view: View) -> Card:
     """Return how sure each config's place on the front is, and how sure the picks are."""
     title, found, sure = "How sure the front is", view.tradeoff, view.stability
     if not found.configs.height:
-        return _nothing(title)
+        return Card(title=title, finding=NO_POINTS)
     half, fifth = int((sure.on_front >= 0.5).sum()), int((sure.on_front >= 0.2).sum())
     again = [f"{plain(label)} in {share:.0%}" for label, share in sure.agree.items()]
     finding = (
@@ -50,9 +46,14 @@ def stability_card(view: View) -> Card:
         f"The same config is {', '.join(again)} of them."
     )
     single = int((found.configs["seeds"] == 1).sum())
-    note = f"A bootstrap draws the seeds of {count(found.configs.height - single, 'config')} again. "
-    note += f"{count(single, 'config')} of a single seed move by the standard error over held-out samples, "
-    note += "which leaves out how much training varies."
+    several = count(found.configs.height - single, "config")
+    note = f"A bootstrap draws the seeds of {several} again, which makes few seeds look too sure. " * (
+        single < found.configs.height
+    )
+    note += (
+        f"It moves {count(single, 'config')} of a single seed by the standard error over held-out samples, "
+        "which leaves out how much training varies."
+    ) * (single > 0)
     figure = figures.stability_figure(view) if len(found.points.names) > 1 else ""
     return Card(title=title, finding=finding, figure_html=f'{figure}<p class="note">{note}</p>')
 
@@ -87,7 +88,7 @@ def history_card(view: View) -> Card:
     """Return how the hypervolume grew, and whether it still grows."""
     title, found, manifest = "Hypervolume over the sweep", view.tradeoff, view.tradeoff.manifest
     if not found.configs.height:
-        return _nothing(title)
+        return Card(title=title, finding=NO_POINTS)
     of = (manifest.objectives, manifest.reference_point)
     history = hypervolume_history(found.trials, view.usable, view.curves, *of)
     if not history.height or not (final := history["hypervolume"][-1]):
@@ -120,7 +121,7 @@ def attainment_card(view: View) -> Card:
     finding = (
         f"Of {count(len(sets[0]), 'config')} with {len(sets)} seeds each, the front of a single seed has a "
         f"hypervolume of {number(min(alone))} to {number(max(alone))}, that of the means over seeds has "
-        f"{number(mean)}: a single seed's is {number(abs(excess))} too {'large' if excess >= 0 else 'small'} "
+        f"{number(mean)}: a single seed's is {number(abs(excess))} {'larger' if excess >= 0 else 'smaller'} "
         "on average."
     )
     shares = {"at least one seed": 1 / len(sets), "half of the seeds": 0.5, "every seed": 1.0}
@@ -133,9 +134,8 @@ def importance_card(view: View) -> Card:
     title, found, n = "Importance of the settings", view.tradeoff, view.tradeoff.configs.height
     shares = importances(found.configs, found.points, found.manifest.spec.get("search_space", {}))
     if not shares.height:
-        return Card(
-            title=title, finding=f"It takes {FEWEST} configs and a setting that varies; {n} are there."
-        )
+        why = f"It takes {FEWEST} configs whose settings and values vary; {n} are there."
+        return Card(title=title, finding=why)
     ranked = shares.sort("importance", "setting", descending=[True, False])
     top = ranked.unique("target", keep="first", maintain_order=True)
     top = top.filter(pl.col("importance") > pl.col("chance"))
@@ -207,10 +207,6 @@ def method_card(view: View) -> Card:
         finding += " More configs alone make for more of it."
     figure = figures.method_figure(view, methods) if len(found.points.names) > 1 else None
     return Card(title=title, finding=finding, figure_html=figure, table=table)
-
-
-def _nothing(title: str) -> Card:
-    return Card(title=title, finding=NO_POINTS)
 
 
 def _with_error(row: dict[str, float], name: str) -> str:

@@ -35,9 +35,7 @@ def attainment_figure(view: View, sets: Sequence[Array], surfaces: Mapping[str, 
     """Return the points of all seeds and the surfaces by name, as steps, in two objectives."""
     dots = _series(np.concatenate(sets), mode="markers", name="a config with a seed", marker={"color": MUTED})
     lines = [_steps(view, s, i, name=name) for i, (name, s) in enumerate(surfaces.items())]
-    return _plane(
-        view, "attainment", "Attainment surfaces over seeds: best, median and worst", [dots, *lines]
-    )
+    return _plane(view, "attainment", "Attainment surfaces over seeds", [dots, *lines])
 
 
 def method_figure(view: View, methods: pl.DataFrame) -> str:
@@ -90,10 +88,8 @@ def importance_figure(shares: pl.DataFrame, settings: Sequence[str]) -> str:
     names = [escape(plain(s)) for s in settings]
     bars: list[dict[str, Any]] = []
     for (target,), rows in shares.group_by("target", maintain_order=True):
-        found = {
-            name: (share, chance) for name, share, chance in rows.select(pl.exclude("target")).iter_rows()
-        }
-        share, chance = zip(*(found[s] for s in settings), strict=True)
+        ordered = pl.DataFrame({"setting": settings}).join(rows, on="setting", maintain_order="left")
+        share, chance = ordered["importance"].to_list(), ordered["chance"].to_list()
         clear = [1 if s > c else 0.3 for s, c in zip(share, chance, strict=True)]
         told = [f"{s:.2f}, by chance up to {number(c)}" for s, c in zip(share, chance, strict=True)]
         look = {"color": _COLOURS[len(bars) % 6], "opacity": clear}

@@ -110,3 +110,18 @@ def test_no_points_have_no_front_and_no_volume(objectives):
     nothing = make(np.zeros((0, objectives)))
     assert front_mask(nothing).tolist() == []
     assert hypervolume(nothing, {"a": 0.0, "b": 0.0, "c": 0.0}) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("objectives", "expected"), [(2, 1.0606490698024407), (3, 0.8013995522567958), (4, 0.7419420183129488)]
+)
+def test_hypervolume_is_that_of_pymoo(objectives, expected):
+    """It equals what `HV(ref_point=np.full(o, 1.1))(points)` of pymoo 0.6.2 gave for the same points."""
+    values = np.random.default_rng(objectives).random((25, objectives))
+    some = Points(
+        trial_ids=("",) * 25,
+        values=values,
+        names=tuple("abcd"[:objectives]),
+        maximize=(False,) * objectives,
+    )
+    assert math.isclose(hypervolume(some, dict.fromkeys("abcd", 1.1)), expected, rel_tol=1e-12)

@@ -85,6 +85,16 @@ def test_too_little_to_say():
     assert importances(configs.select(pl.lit(1).alias("o_x").repeat_by(1)), points, SPACE).height == 0
 
 
+def test_a_target_without_a_best_tenth_has_no_rows():
+    """Where all configs are on the front, or fewer than a tenth differ from the worst, nothing is told."""
+    configs, points = made(30)
+    line = np.arange(30.0)
+    for second, expected in ((line, {"x", "y"}), (line >= 2.0, {"x", NEAR_FRONT})):
+        values = np.column_stack([line, second])
+        some = Points(trial_ids=points.trial_ids, values=values, names=("x", "y"), maximize=(True, False))
+        assert set(importances(configs, some, SPACE)["target"]) == expected
+
+
 def test_a_single_objective_is_its_own_front():
     """With one objective nearness to the front is its rank, and the only target."""
     configs, points = made(30)

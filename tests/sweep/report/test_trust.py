@@ -86,10 +86,8 @@ def test_stability_card(seen):
     card = stability_card(seen)
     assert card.finding.startswith("Of 7 configs, 5 are on the front in at least half of 1000 bootstraps and")
     assert "knee in 100%" in card.finding
-    assert (
-        "A bootstrap draws the seeds of 1 config again. 6 configs of a single seed move by"
-        in card.figure_html
-    )
+    assert "A bootstrap draws the seeds of 1 config again, which makes few" in card.figure_html
+    assert "It moves 6 configs of a single seed by the standard error over held-out" in card.figure_html
     assert card.figure_html.count("<figure") == 1
 
 
@@ -145,7 +143,7 @@ def test_attainment_card(rich):
     assert card.finding.startswith(
         "Of 12 configs with 2 seeds each, the front of a single seed has a hypervol"
     )
-    assert "too large on average" in card.finding
+    assert "larger on average" in card.finding
     assert "every seed" in card.figure_html
 
 
@@ -163,7 +161,7 @@ def test_cards_say_why_they_do_not_apply(seen, tmp_path, make_manifest):
     """Without configs, methods, seeds in common or earlier evaluations each card says what it takes."""
     assert [make(seen).finding for make in (method_card, importance_card, rung_card)] == [
         "No two methods are there to compare; search over `method`.",
-        "It takes 10 configs and a setting that varies; 7 are there.",
+        "It takes 10 configs whose settings and values vary; 7 are there.",
         "It takes five completed trials that were evaluated earlier too, as evaluation.every has it.",
     ]
     StoreWriter(tmp_path).write_manifest(make_manifest())
@@ -175,7 +173,7 @@ def test_cards_say_why_they_do_not_apply(seen, tmp_path, make_manifest):
         nothing,
         nothing,
         "No two methods are there to compare; search over `method`.",
-        "It takes 10 configs and a setting that varies; 0 are there.",
+        "It takes 10 configs whose settings and values vary; 0 are there.",
         "It takes five completed trials that were evaluated earlier too, as evaluation.every has it.",
         "It takes two objectives and configs that share seeds; replicates.seeds trains several of each.",
         nothing,
