@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 
 from sweep.analysis.fronts import hypervolume
-from sweep.analysis.points import Points, replicates
+from sweep.analysis.points import by_config, points
 from sweep.store.records import Objective
-from sweep.store.schema import OBJECTIVE
+from sweep.store.schema import OBJECTIVE, STDERR
 
 _MOST_STEPS = 200
 """The hypervolume is found at so many trials at most, evenly spaced with the last among them."""
@@ -36,33 +36,22 @@ def hypervolume_history(
         Columns trials (that have ended, however), hours (since the first began), epochs (that those trials
         spent) and hypervolume, in the order of time. Trials of which the end is not known are left out.
     """
-    counted = replicates(usable).select("trial_id", pl.col("config_id").rank("dense").alias("config") - 1)
     ended = (
         trials.with_columns(hours=(pl.col("ended_at") - pl.col("started_at").min()).dt.total_seconds() / 3600)
         .filter(pl.col("ended_at").is_not_null())
         .join(epochs.group_by("trial_id").agg(pl.len().alias("spent")), on="trial_id", how="left")
-        .join(counted, on="trial_id", how="left")
         .sort("ended_at", "trial_id")
         .with_columns(epochs=pl.col("spent").fill_null(0).cum_sum())
         .with_row_index("trials", 1)
+        .select("trial_id", "trials", "hours", "epochs")
     )
     steps = np.unique(np.linspace(1, ended.height, min(ended.height, _MOST_STEPS)).round().astype(int))
-    names = tuple(o.name for o in objectives)
-    volumes = []
-    for step in steps:
-        so_far = ended.head(step).drop_nulls("config")
-        config = so_far["config"].to_numpy()
-        seeds = np.bincount(config)
-        sums = [np.bincount(config, so_far[OBJECTIVE + n].to_numpy()) for n in names]
-        found = Points(
-            trial_ids=tuple(map(str, np.flatnonzero(seeds))),
-            values=np.stack(sums, axis=1)[seeds > 0] / seeds[seeds > 0, None],
-            names=names,
-            maximize=tuple(o.maximize for o in objectives),
+    needed = [prefix + o.name for o in objectives for prefix in (OBJECTIVE, STDERR)]
+    counted = usable.select("trial_id", "config_id", "seed", *needed).join(ended, on="trial_id")
+    volumes = [
+        hypervolume(
+            points(by_config(counted.filter(pl.col("trials") <= step), objectives), objectives), reference
         )
-        volumes.append(hypervolume(found, reference))
-    return (
-        ended[steps - 1]
-        .select("trials", "hours", "epochs")
-        .with_columns(pl.Series("hypervolume", volumes, dtype=pl.Float64))
-    )
+        for step in steps.tolist()
+    ]
+    return ended[steps - 1].drop("trial_id").with_columns(pl.Series("hypervolume", volumes, dtype=pl.Float64))

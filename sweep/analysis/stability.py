@@ -21,20 +21,6 @@ DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
-    """The config with the best second objective among those that keep a bound on the first."""
-
-    bound: float
-    """The least value of the first, or the largest if smaller is better."""
-    row: int
-    """The config's row."""
-    agree: float
-    """Share of bootstraps in which the same config is chosen for this bound."""
-    keeps: float
-    """Share of bootstraps in which this config keeps the bound."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Stability:
     """What becomes of the front and of its picks in bootstraps."""
 
@@ -44,8 +30,10 @@ class Stability:
     """Share of bootstraps in which a config is on the front, [N]."""
     agree: Mapping[str, float]
     """Share of bootstraps in which the same config is picked, by the pick's label."""
-    levels: tuple[Level, ...]
-    """Choices for round bounds between the ends of the front; none with a single objective."""
+    levels: pl.DataFrame
+    """Columns c (a round bound between the ends of the front, on the first objective of `level_axes`), row
+    (of the config with the best second one that keeps it), agree and keeps (shares of bootstraps in which the
+    same config is chosen, and in which this config keeps the bound). No rows with a single objective."""
 
 
 def stability(
@@ -85,9 +73,8 @@ def stability(
         draws=draws,
         on_front=on_front / draws,
         agree={label: agree[label] / draws for label in chosen},
-        levels=tuple(
-            Level(bound=bound, row=int(row), agree=float(same / draws), keeps=float(kept / draws))
-            for bound, row, same, kept in zip(bounds, at_level, level_agree, level_keeps, strict=True)
+        levels=pl.DataFrame(
+            {"c": bounds, "row": at_level, "agree": level_agree / draws, "keeps": level_keeps / draws}
         ),
     )
 

@@ -67,17 +67,18 @@ def level_card(view: View) -> Card:
     x, y = found.points.names[bounded], found.points.names[best]
     limit = "at least" if found.points.maximize[bounded] else "at most"
     title = f"Best {plain(y)} with {plain(x)} {limit} c"
-    if not chosen:
+    if not chosen.height:
         return Card(title=title, finding=f"The front spans no range of {plain(x)}.")
-    rows = [found.configs.row(level.row, named=True) for level in chosen]
-    ends = [f"{limit} {number(chosen[i].bound)} it is {_with_error(rows[i], y)}" for i in (0, -1)]
+    rows = [found.configs.row(i, named=True) for i in chosen["row"]]
+    likely = [_with_error(row, y) for row in rows]
+    ends = [f"{limit} {number(chosen['c'][i])} it is {likely[i]}" for i in (0, -1)]
     table = {
-        "c": [number(level.bound) for level in chosen],
+        "c": [number(c) for c in chosen["c"]],
         "trial": [row["trial_id"] for row in rows],
-        plain(y): [_with_error(row, y) for row in rows],
+        plain(y): likely,
         plain(x): [_with_error(row, x) for row in rows],
-        "chosen again": [f"{level.agree:.2f}" for level in chosen],
-        "keeps c": [f"{level.keeps:.2f}" for level in chosen],
+        "chosen again": [f"{share:.2f}" for share in chosen["agree"]],
+        "keeps c": [f"{share:.2f}" for share in chosen["keeps"]],
     }
     finding = f"The best {plain(y)} depends on c: with {', with '.join(ends)}."
     finding += f" The last two columns are shares of {view.stability.draws} bootstraps."

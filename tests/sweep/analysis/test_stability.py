@@ -96,15 +96,15 @@ def test_levels_say_how_often_the_choice_is_kept():
     """The chosen config keeps a bound c with probability Phi((x - c) / error)."""
     usable, configs = trials([[[0.0, 10.0]], [[0.45, 5.0]], [[1.0, 0.0]]], error=0.1)
     found = stability(usable, configs, TWO, draws=8000)
-    assert [level.bound for level in found.levels] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert [level.row for level in found.levels] == [0, 1, 1, 2, 2, 2]
+    assert found.levels["c"].to_list() == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert found.levels["row"].to_list() == [0, 1, 1, 2, 2, 2]
     keeps = [
         PHI((x - c) / 0.1) for x, c in zip([0, 0.45, 0.45, 1, 1, 1], [0, 0.2, 0.4, 0.6, 0.8, 1], strict=True)
     ]
-    assert np.abs(np.array([level.keeps for level in found.levels]) - keeps).max() < 0.02
+    assert np.abs(found.levels["keeps"].to_numpy() - keeps).max() < 0.02
     # The likelihoods are far apart: chosen again is who keeps the bound while the better one does not.
-    assert abs(found.levels[1].agree - PHI(2.0) * PHI(2.5)) < 0.02
-    assert abs(found.levels[2].agree - PHI(4.0) * PHI(0.5)) < 0.02
+    assert abs(found.levels["agree"][1] - PHI(2.0) * PHI(2.5)) < 0.02
+    assert abs(found.levels["agree"][2] - PHI(4.0) * PHI(0.5)) < 0.02
 
 
 @pytest.mark.parametrize("objectives", [1, 2, 3])
@@ -113,9 +113,9 @@ def test_nothing_and_one_config(objectives):
     several = tuple(Objective(name=f"o{i}") for i in range(objectives))
     usable, configs = trials(np.ones((1, 1, objectives)), error=0.1, objectives=several)
     found = stability(usable, configs, several, draws=10)
-    assert (found.on_front.tolist(), set(found.agree.values()), found.levels) == ([1.0], {1.0}, ())
+    assert (found.on_front.tolist(), set(found.agree.values()), found.levels.height) == ([1.0], {1.0}, 0)
     none = stability(usable.clear(), configs.clear(), several)
-    assert (none.on_front.size, none.agree, none.levels) == (0, {}, ())
+    assert (none.on_front.size, none.agree, none.levels.height) == (0, {}, 0)
 
 
 def expected_maximum(n: int) -> float:
