@@ -123,13 +123,11 @@ def split_check(spec: Mapping[str, Any]) -> Finding:
     """Return whether the objectives were measured on another split than test."""
     split = spec.get("evaluation", {}).get("split", "validation")
     worry = "Picks were chosen by values on the test split, which makes these too good to report."
-    clear = (
-        f"Picks were chosen on the {split} split; -o evaluation.split=test measures a `sweep trial` of one."
-    )
+    clear = f"Picks were chosen on the {split} split; `sweep trial FILE -o evaluation.split=test` tests one."
     return _finding("split", split == "test", worry, clear)
 
 
 def _finding(check: str, bad: object, worry: str, clear: str, *, known: bool = True) -> Finding:
     if not known:
-        return Finding(check, "unknown", "What this needs was not measured of the picks.")
+        return Finding(check, "unknown", "This was not measured for the picks.")
     return Finding(check, "warn", worry) if bad else Finding(check, "pass", clear)
