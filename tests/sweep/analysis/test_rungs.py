@@ -74,6 +74,15 @@ def test_the_same_order_and_its_opposite():
     assert rank_agreement(epochs, usable, TWO, eta=2).row(0)[2:] == pytest.approx((-1, -1, -1, 0))
 
 
+@pytest.mark.parametrize(("place", "kept"), [(2, 1.0), (3, 0.0)])
+def test_a_rung_keeps_those_whom_fewer_than_its_share_precede(place, kept):
+    """Of six trials half go on: the later best is kept from the third place, and lost from the fourth."""
+    order = [*range(1, place + 1), 0, *range(place + 1, 6)]
+    early = np.array([[-float(order.index(i)), float(order.index(i))] for i in range(6)])
+    late = np.array([[-float(i), float(i)] for i in range(6)])
+    assert rank_agreement(*make(early, late), TWO, eta=2)["kept"].to_list() == [kept]
+
+
 def test_ties_alone_have_no_order():
     """Where all trials have one value, or all are on one front, tau is null."""
     late = np.array([[float(i), float(i)] for i in range(6)])
