@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
 from sweep.errors import StoreError
-from sweep.store.files import Files, files_at
+from sweep.store.files import Files, files_at, reason
 from sweep.store.records import Manifest, newer_schema
 from sweep.store.schema import KEYS, SCHEMA_VERSION, TABLES, schema_version
 
@@ -39,15 +39,6 @@ def open_store(root: str | Path | Files) -> "Store":
         raise StoreError(f"there is no results folder {store.files}")
     _ = store.manifest
     return store
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Return the content of a `sweep.json`.
-
-    Raises:
-        StoreError: the file is missing, damaged or of a newer schema.
-    """
-    return _manifest(files_at(path.parent), path.name)
 
 
 def _manifest(files: Files, name: str) -> Manifest:
@@ -205,7 +196,7 @@ def _read_schema(files: Files, name: str) -> pa.Schema:
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{files}/{name} is damaged or no Parquet file: {error}") from error
+        raise StoreError(f"{files}/{name} cannot be read as Parquet: {reason(error)}") from error
     if (version := schema_version(schema)) > SCHEMA_VERSION:
         raise StoreError(newer_schema(f"{files}/{name}", version))
     return schema
