@@ -1,7 +1,7 @@
 """The store against Ray Tune's JSON results of the same sweep: size, and time to load and aggregate.
 
-    python benchmarks/store.py          # 100 trials x 30 epochs x 74 metrics, and a report of 300 trials
-    python benchmarks/store.py --full   # 1,000 trials, and a report of 10,000
+python benchmarks/store.py          # 100 trials x 30 epochs x 74 metrics, and a report of 300 trials
+python benchmarks/store.py --full   # 1,000 trials, and a report of 10,000
 """
 
 import json
@@ -167,7 +167,9 @@ def by_ray(root: Path) -> int:
         frames.append(pd.json_normalize(lines, sep="/"))
     rows = pd.concat(frames)
     keys = [f"config/{k}" for k in ("beta", "seed")]
-    metrics = [c for c in rows.columns if c.startswith(("kl", "coherence/", "reconstruction", "loss", "elbo"))]
+    metrics = [
+        c for c in rows.columns if c.startswith(("kl", "coherence/", "reconstruction", "loss", "elbo"))
+    ]
     assert len(rows.groupby([keys[0], "training_iteration"])[metrics].mean())
     names = [o.name for o in OBJECTIVES]
     last = rows[rows["training_iteration"] == EPOCHS].groupby(keys[0])[names].mean()
@@ -211,15 +213,24 @@ def manifest(trials: int) -> Manifest:
     )
 
 
-def compare(folder: Path, trials: int) -> None:
-    loose, merged, ray = folder / "loose", folder / "merged", folder / "ray"
-    writer = StoreWriter(loose)
+def make(folder: Path, trials: int) -> None:
+    """Write the sweep three times."""
+    writer = StoreWriter(folder / "loose")
     writer.write_manifest(manifest(trials))
     for trial in range(trials):
-        write_trial(writer, ray, trial)
-    shutil.copytree(loose, merged)
-    compact(Store(merged))
-    ways = {"Ray's JSON": (by_ray, ray), "a file per trial": (by_store, loose), "compacted": (by_store, merged)}
+        write_trial(writer, folder / "ray", trial)
+    shutil.copytree(folder / "loose", folder / "merged")
+    compact(Store(folder / "merged"))
+
+
+def compare(folder: Path, trials: int) -> None:
+    """Print size and time of each way."""
+    loose, merged, ray = folder / "loose", folder / "merged", folder / "ray"
+    ways = {
+        "Ray's JSON": (by_ray, ray),
+        "a file per trial": (by_store, loose),
+        "compacted": (by_store, merged),
+    }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     fronts = set()
     for _ in range(ROUNDS):
@@ -258,15 +269,17 @@ def report(folder: Path, trials: int) -> None:
         taken = time.perf_counter() - before
         assert process.returncode == 0
         print(
-            f"sweep report of {trials} trials, {name}: {taken:.1f} s ({usage.ru_utime + usage.ru_stime:.1f} s "
-            f"of CPU), at most {usage.ru_maxrss / 2**20:.2f} GiB"
+            f"sweep report of {trials} trials, {name}: {taken:.1f} s "
+            f"({usage.ru_utime + usage.ru_stime:.1f} s of CPU), at most {usage.ru_maxrss / 2**20:.2f} GiB"
         )
 
 
 if __name__ == "__main__":
     full = "--full" in sys.argv
     with tempfile.TemporaryDirectory() as name:
-        compare(Path(name), 1000 if full else 100)
+        trials = 1000 if full else 100
+        make(Path(name), trials)
+        compare(Path(name), trials)
         shutil.rmtree(Path(name))
         report(Path(name), 10_000 if full else 300)
     print(f"peak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")

@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
             found = exchange(self.server.target, self.command, self.path, given, body)
             status, headers, answer = found if fault != "lost" else (status, headers, answer)
         self.send_response_only(status)
-        length = dict((k.lower(), v) for k, v in headers).get("content-length")
+        length = {k.lower(): v for k, v in headers}.get("content-length")
         for key, value in headers:
             if key.lower() not in {*_UNFIT, "content-length"}:
                 self.send_header(key, value)

@@ -51,7 +51,9 @@ _DryRun = Annotated[
 
 def run(
     file: File,
-    out: Annotated[Path | None, typer.Option(help="Results folder, or an address [default: results/NAME].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Results folder, or an address [default: results/NAME].")
+    ] = None,
     address: _Address = "local",
     override: Overrides = None,
     allow_changed: _Allowed = None,

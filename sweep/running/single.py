@@ -62,11 +62,15 @@ def run_single(
     trial_id = f"{config.config_id}-s{config.seed}"
     attempts = _attempts(Store(writer.files), trial_id) if known else 0
     if resume and attempts == 0:
-        raise StoreError(f"{writer.files} holds no trial {trial_id} to resume; leave out --resume to start it")
+        raise StoreError(
+            f"{writer.files} holds no trial {trial_id} to resume; leave out --resume to start it"
+        )
     attempt = attempts - 1 if resume else attempts
     weights = checkpoint_name(f"{trial_id}-{attempt}")
     if resume and weights not in writer.files.list(CHECKPOINTS):
-        raise StoreError(f"{writer.files}/{weights} is missing, so that the trial cannot be resumed; leave out --resume")
+        raise StoreError(
+            f"{writer.files}/{weights} is missing, so that the trial cannot be resumed; leave out --resume"
+        )
     _, classifiers = materials(spec)
     enter(root, spec, spec_hash, classifiers.accuracy, classifiers.hash)
     record = _start(spec, config, trial_id, attempt)

@@ -18,7 +18,7 @@ from sweep.store.schema import KEYS, SCHEMA_VERSION, TABLES, schema_version
 MANIFEST = "sweep.json"
 
 MIGRATIONS: dict[int, Callable[[str, pl.LazyFrame], pl.LazyFrame]] = {}
-"""By version n: takes a table's name and rows of files of version n, returns them as version n + 1 has them."""
+"""By version n: from a table's name and rows of files of version n, the rows as version n + 1 has them."""
 
 _T = TypeVar("_T")
 
@@ -241,9 +241,7 @@ def _types(schema: pa.Schema) -> dict[str, pl.DataType]:
     return dict(frame.schema)
 
 
-def _conform(
-    rows: pl.LazyFrame, columns: Mapping[str, pl.DataType], fixed: Sequence[str]
-) -> pl.LazyFrame:
+def _conform(rows: pl.LazyFrame, columns: Mapping[str, pl.DataType], fixed: Sequence[str]) -> pl.LazyFrame:
     """Return the rows of files of one schema, in the wanted columns and types."""
     found = rows.collect_schema()
 

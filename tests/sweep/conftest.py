@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import pytest
 from PIL import Image, ImageDraw
-
 from s3_server import BUCKET, S3_KEYS, server
 
 from mopoe.config import TrialConfig

@@ -137,7 +137,7 @@ print(cached_file(Path(sys.argv[1]), build).read_text())
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
 def test_others_may_read_what_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
-    """A cached file has the permissions of any new file, also if its writer replaced the file it was given."""
+    """A cached file has the permissions of any new file, although its writer makes it private."""
     before = os.umask(umask)
     try:
         path = cached_file(tmp_path / "x", lambda path: save_file({"a": torch.zeros(1)}, path))

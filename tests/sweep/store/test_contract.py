@@ -142,7 +142,7 @@ def test_another_sweeps_place_is_left_alone(root, make_manifest):
 
 
 def test_frame_outlives_a_compaction(root, make_sweep):
-    """Each table becomes one file of the same rows, also for a frame from before; a second one does nothing."""
+    """Each table becomes one file of the same rows, also for a frame from before; again, nothing changes."""
     store = Store(make_sweep(root))
     before = content(store)
     frames = {table: store.table(table) for table in TABLES}
