@@ -40,6 +40,7 @@ bench: setup
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/initialisation.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/store.py
 
 compare: .venv-multivae/.installed
 	$(PEER) benchmarks/peer/agreement.py

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mopoe.config import TrialConfig
+from mopoe.data.container import whole_file
 from mopoe.data.registry import Option
 from mopoe.errors import CheckpointError
 
@@ -58,16 +59,11 @@ def save(path: Path, progress: Progress, model: nn.Module, optimizer: torch.opti
         }
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(
-            {k: t.detach().cpu().contiguous() for k, t in tensors.items()}, temporary, {"progress": text}
-        )
+    with whole_file(path) as temporary:
+        plain = {k: t.detach().cpu().contiguous() for k, t in tensors.items()}
+        save_file(plain, temporary, {"progress": text})
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_progress(path: Path) -> Progress:

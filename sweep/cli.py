@@ -55,6 +55,7 @@ def trial(
     root = out or Path("results") / f"{spec.name}-trials"
     from sweep.running.progress import TrialProgress
     from sweep.running.single import run_single
+    from sweep.store.files import files_at
 
     screen = console()
     options = [*repeated("--set", set_), *repeated("-o", override), "--out", str(root), "--resume"]
@@ -66,11 +67,8 @@ def trial(
     for name, value in record.objectives.items():
         mark = "" if name in spec.objectives else "  (not an objective of this sweep)"
         screen.print(f"{name:<24}{value:>12.4f} ± {record.stderr[name]:.4f}{mark}", highlight=False)
-    screen.print(
-        f"\ntrial {record.trial_id}, attempt {record.attempt}; tables: {root}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    where = f"\ntrial {record.trial_id}, attempt {record.attempt}; tables: {files_at(root)}"
+    screen.print(where, highlight=False, soft_wrap=True)
     screen.print(f"next: sweep samples {root} --trial {record.trial_id}", highlight=False, soft_wrap=True)
 
 
@@ -82,13 +80,14 @@ def report(
     """Print the front and write the report: an HTML page that opens from disk, and the front as tables."""
     from sweep.report.page import write_report
     from sweep.report.summary import print_front
+    from sweep.store.files import files_at
     from sweep.store.read import open_store
 
     store = open_store(folder)
     screen = console()
     print_front(store, screen)
     page = write_report(store, out or folder / "report")
-    screen.print(f"\nreport: {page}", highlight=False, soft_wrap=True)
+    screen.print(f"\nreport: {files_at(page.parent)}/{page.name}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -11,7 +11,8 @@ from uuid import uuid4
 from search_spaces import load_yaml
 from sweep.errors import StoreError
 from sweep.spec.sweep_spec import FREE, SweepSpec, spec_of
-from sweep.store.read import MANIFEST, open_store, read_manifest
+from sweep.store.files import files_at
+from sweep.store.read import MANIFEST, Store, open_store
 from sweep.store.records import Manifest, Objective
 from sweep.store.write import StoreWriter
 
@@ -21,23 +22,25 @@ FIXED = ("data", "objectives", "search_space")
 """Keys that no option allows to change: earlier trials would have no place in the sweep."""
 
 
-def stored_spec(root: Path, overrides: Sequence[str] = ()) -> SweepSpec:
+def stored_spec(root: str | Path, overrides: Sequence[str] = ()) -> SweepSpec:
     """Return the sweep that a results folder holds, as its last run had it, with overrides.
 
     Raises:
         StoreError: the folder is no results folder.
         SpecError: an override is wrong, or `sweep.json` was written by a release with other settings.
     """
-    open_store(root)
-    document = load_yaml(root / MANIFEST)
+    with open_store(root).files.on_disk(MANIFEST) as (path, _):
+        document = load_yaml(path)
     return spec_of(replace(document, data=document.data["spec"]), overrides)
 
 
-def open_folder(root: Path, spec: SweepSpec, spec_hash: str, allowed: Sequence[str] = ()) -> Manifest | None:
+def open_folder(
+    root: str | Path, spec: SweepSpec, spec_hash: str, allowed: Sequence[str] = ()
+) -> Manifest | None:
     """Return the manifest of a folder that already holds this sweep, or None if it is new.
 
     Args:
-        root: the folder.
+        root: the folder, or its address.
         spec: the sweep.
         spec_hash: what makes it the same sweep.
         allowed: keys that may differ from those of the folder all the same, such as `evaluation.every`.
@@ -45,16 +48,17 @@ def open_folder(root: Path, spec: SweepSpec, spec_hash: str, allowed: Sequence[s
     Raises:
         StoreError: the folder holds another sweep, other files, or is a file.
     """
-    if root.exists() and not root.is_dir():
-        raise StoreError(f"{root} is a file, but results need a folder; choose another with --out")
-    if not (root / MANIFEST).exists():
+    files = files_at(root)
+    if Path(root).is_file():
+        raise StoreError(f"{files} is a file, but results need a folder; choose another with --out")
+    if MANIFEST not in files.list():
         # Checkpoints may be there before the manifest of nothing else is: only foreign files are refused.
-        if root.exists() and any(root.iterdir()):
+        if not files.empty():
             raise StoreError(
-                f"{root} holds files but no {MANIFEST}: it is no results folder; choose another with --out"
+                f"{files} holds files but no {MANIFEST}: it is no results folder; choose another with --out"
             )
         return None
-    found = read_manifest(root / MANIFEST)
+    found = Store(files).manifest
     if found.spec_hash == spec_hash:
         return found
     changed = differences(found.spec, spec.plain())
@@ -69,7 +73,7 @@ def open_folder(root: Path, spec: SweepSpec, spec_hash: str, allowed: Sequence[s
     else:  # or only defaults that an earlier release did not know
         return found
     raise StoreError(
-        f"{root} holds the results of another sweep: {words}; choose another folder with --out{way_out}"
+        f"{files} holds the results of another sweep: {words}; choose another folder with --out{way_out}"
     )
 
 
@@ -124,7 +128,7 @@ def new_manifest(
 
 
 def enter(
-    root: Path,
+    root: str | Path,
     spec: SweepSpec,
     spec_hash: str,
     classifier_accuracy: Mapping[str, float],

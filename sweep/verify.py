@@ -21,7 +21,17 @@ from sweep.errors import StoreError
 from sweep.store.merge import CHECKPOINTS
 from sweep.store.read import Store, distinct
 from sweep.store.records import Manifest, Status
-from sweep.store.schema import KEYS, NULLABLE, OBJECTIVE, PARAMETER, RECONSTRUCTION, STDERR, TABLES
+from sweep.store.schema import (
+    KEYS,
+    NULLABLE,
+    OBJECTIVE,
+    PARAMETER,
+    RECONSTRUCTION,
+    SCHEMA_VERSION,
+    STDERR,
+    TABLES,
+    schema_version,
+)
 
 _Rule = tuple[str, pl.Expr]
 
@@ -109,7 +119,7 @@ def _file_problems(store: Store, name: str, table: str) -> Iterator[str]:
     yield from (
         f"has no column {key}" for key in KEYS[table] if key not in (*schema.names, *NULLABLE.get(table, ()))
     )
-    for column in schema:
+    for column in schema if schema_version(schema) == SCHEMA_VERSION else ():
         wanted = TABLES[table].field(column.name).type if column.name in TABLES[table].names else None
         if wanted is None and not column.name.startswith((PARAMETER, OBJECTIVE, STDERR, RECONSTRUCTION)):
             yield f"has an unknown column {column.name}"

@@ -161,15 +161,22 @@ def cached_file(path: Path, build: Callable[[Path], None]) -> Path:
     return path
 
 
+def _umask() -> int:
+    """Return which permissions new files of this process lack; it can be read by setting it only."""
+    os.umask(mask := os.umask(0o077))
+    return mask
+
+
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give an empty file in the same folder that replaces the path in the end, or is deleted on an error."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)
-    temporary.chmod(0o644)  # others may share it
     try:
         yield temporary
+        # Neither mkstemp nor safetensors asks the umask, but others may share a cache or a results folder.
+        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

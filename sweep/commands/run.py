@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 File = Annotated[
     str, typer.Argument(help="A sweep's YAML file, or the name of a shipped one.", metavar="FILE")
 ]
-Folder = Annotated[Path, typer.Argument(help="A results folder.", metavar="DIR")]
+Folder = Annotated[
+    Path, typer.Argument(help="A results folder, or its address, as s3://BUCKET/FOLDER.", metavar="DIR")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--override", "-o", help="Replace a value of the file, as in trials=30 (repeatable)."),
@@ -49,7 +51,9 @@ _DryRun = Annotated[
 
 def run(
     file: File,
-    out: Annotated[Path | None, typer.Option(help="Results folder [default: results/NAME].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Results folder, or an address [default: results/NAME].")
+    ] = None,
     address: _Address = "local",
     override: Overrides = None,
     allow_changed: _Allowed = None,
@@ -111,11 +115,13 @@ def _run(
     from sweep.report.summary import print_front
     from sweep.running.progress import SweepProgress
     from sweep.running.runner import run_sweep
+    from sweep.store.files import LocalFiles, files_at, settled
 
     screen = console()
     more = (("--address", address if address != "local" else None), ("--optuna-storage", optuna_storage))
     options = [word for option, value in more if value for word in (option, value)]
-    again = ["sweep", "resume", str(root), *options, *(["--tensorboard"] if tensorboard else [])]
+    where = str(root) if isinstance(files_at(root), LocalFiles) else settled(root)
+    again = ["sweep", "resume", where, *options, *(["--tensorboard"] if tensorboard else [])]
     with SweepProgress(screen) as progress, interrupted(shlex.join(again), root):
         store = run_sweep(
             spec,
@@ -129,7 +135,7 @@ def _run(
         )
     screen.print()
     print_front(store, screen)
-    screen.print(f"\ntables: {root}\nnext:   sweep report {root}", highlight=False, soft_wrap=True)
+    screen.print(f"\ntables: {where}\nnext:   sweep report {where}", highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -138,8 +144,11 @@ def interrupted(command: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        from sweep.store.files import files_at
+        from sweep.store.read import MANIFEST
+
         begun = f"; what was finished is kept. To go on: {command}"
-        text = begun if (folder / "sweep.json").exists() else f" before {folder} was begun"
+        text = begun if MANIFEST in files_at(folder).list() else f" before {folder} was begun"
         print(f"\nsweep: interrupted{text}", file=sys.stderr)  # noqa: T201 - the message
         sys.exit(130)
 

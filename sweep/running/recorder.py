@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ray.tune import Callback
 
 from sweep.analysis.fronts import front_mask, hypervolume
-from sweep.running.trainable import checkpoint_path, watch_path
+from sweep.running.trainable import CHECKPOINTS, watch_path
 from sweep.running.watchdog import hung_at
 from sweep.search.agenda import trials_in_all
 from sweep.search.outcome import Ended, Standing, completed_points, end_record, split_name, start_record
@@ -86,7 +86,7 @@ class Recorder(Callback):
         """Record a trial whose worker was lost more often than allowed."""
         running = self._running.pop(trial.trial_id, None)
         if running is not None:
-            self._close(running, {"failure": lost_reason(self._writer.root, running.record.trial_id)})
+            self._close(running, {"failure": lost_reason(self._writer.files.here, running.record.trial_id)})
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Ray pickles callbacks to restore them, and a sweep is never restored so."""
@@ -134,10 +134,10 @@ class Recorder(Callback):
 
     def _drop_checkpoints(self) -> None:
         """Delete the weights of trials that ended, but for those to keep: large models would fill a disk."""
-        kept = kept_trials(self._spec, self._ended)
-        for trial in self._ended:
-            if trial.trial_id not in kept:
-                checkpoint_path(self._writer.root, trial.trial_id).unlink(missing_ok=True)
+        gone = {trial.trial_id for trial in self._ended} - kept_trials(self._spec, self._ended)
+        for name in self._writer.files.list(CHECKPOINTS):
+            if PurePosixPath(name).stem in gone:
+                self._writer.files.delete(name)
 
 
 def kept_trials(spec: SweepSpec, ended: Sequence[Ended]) -> set[str]:

@@ -1,9 +1,9 @@
 """Puts spec, searcher, trainable, recorder and store together into one Ray Tune run."""
 
+import contextlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +12,7 @@ import ray
 from ray import tune
 
 from mopoe.errors import ConfigError
+from sweep.errors import StoreError
 from sweep.manifest import enter, open_folder
 from sweep.running.dashboards import StudyMirror
 from sweep.running.recorder import Recorder
@@ -23,15 +24,18 @@ from sweep.search.scheduler import HalvingScheduler, recorded_vectors
 from sweep.search.searcher import PastTrial
 from sweep.search.warm_start import past_measured, warm_trials
 from sweep.spec.sweep_spec import SweepSpec
-from sweep.store.files import local_folder
+from sweep.store.files import LocalFiles, settled
 from sweep.store.read import Store
 from sweep.store.records import Status
 from sweep.store.write import StoreWriter
 
+RAY = ".ray"
+"""Where in a results folder Ray keeps what it needs while a sweep runs."""
+
 
 def run_sweep(
     spec: SweepSpec,
-    root: Path,
+    root: str | Path,
     *,
     address: str = "local",
     allowed: Sequence[str] = (),
@@ -47,7 +51,8 @@ def run_sweep(
 
     Args:
         spec: the sweep.
-        root: its results folder; shared by all machines if there are several.
+        root: its results folder, shared by all machines if there are several, or an address as
+            s3://BUCKET/FOLDER.
         address: "local" starts Ray on this machine; "auto" or an address joins a cluster.
         allowed: keys of the spec that may differ from the folder's although trials depend on them.
         optuna_storage: a database URL or a file to copy the study to, for optuna-dashboard.
@@ -59,23 +64,25 @@ def run_sweep(
         KeyboardInterrupt: Ctrl-C; what was finished is in the store, and the next call goes on.
         StoreError: the folder holds another sweep.
         DataError: the data set cannot be built.
-        ConfigError: tensorboardX is not installed.
+        ConfigError: tensorboardX is not installed, or would have to write to an object store.
     """
-    root = local_folder(root)
+    root = settled(root)
+    store = Store(root)
+    if tensorboard and not isinstance(store.files, LocalFiles):
+        raise ConfigError(f"--tensorboard needs a folder to write to, but --out is {store.files}")
     if tensorboard and find_spec("tensorboardX") is None:
         raise ConfigError("--tensorboard needs the package tensorboardX, which is not installed")
     open_folder(root, spec, spec.spec_hash, allowed)
     say(f"data set {spec.data.name!r} and its classifiers")
     _, classifiers = materials(spec)
     manifest = enter(root, spec, spec.spec_hash, classifiers.accuracy, classifiers.hash, allowed)
-    store = Store(root)
     past = past_trials(store, spec.objectives)
     n_ended = f"{len(past.ended)} of {trials_in_all(spec, past.ended, past.cut_off)}"
     if next_trial(spec, past.ended, cut_off=past.cut_off) is Next.END:
-        say(f"{root} holds all {len(past.ended)} trials already")
+        say(f"{store.files} holds all {len(past.ended)} trials already")
         return store
     if past.suggestions:
-        say(f"{root} holds {n_ended} trials already")
+        say(f"{store.files} holds {n_ended} trials already")
     warm: list[PastTrial] = []
     for folder in spec.warm_start:
         found, sentence = warm_trials(Path(folder), spec)
@@ -88,10 +95,11 @@ def run_sweep(
     _start_ray(address)
     try:
         searcher = ReplicatingSearcher(spec, past, mirror.add if mirror else lambda _: None, warm)
-        _fit(spec, root, searcher, past.ended, on_change, tensorboard=tensorboard)
+        _fit(spec, store, root, searcher, past.ended, on_change, tensorboard=tensorboard)
     finally:
         ray.shutdown()
-        shutil.rmtree(root / ".ray", ignore_errors=True)
+        with contextlib.suppress(StoreError):
+            store.files.drop(RAY)
     return store
 
 
@@ -136,7 +144,8 @@ def _start_ray(address: str) -> None:
 
 def _fit(
     spec: SweepSpec,
-    root: Path,
+    store: Store,
+    root: str,
     searcher: ReplicatingSearcher,
     ended: Sequence[Ended],
     on_change: Callable[[Standing], None],
@@ -146,19 +155,20 @@ def _fit(
     cpu, there = spec.resources.cpu, ray.cluster_resources()
     gpu = spec.resources.gpu_share(there.get("GPU", 0.0))
     plan = WorkerPlan(
-        root=str(root), spec=spec.plain(), threads=max(1, int(cpu)), use_gpu=gpu > 0, tensorboard=tensorboard
+        root=root, spec=spec.plain(), threads=max(1, int(cpu)), use_gpu=gpu > 0, tensorboard=tensorboard
     )
-    recorder = Recorder(spec, StoreWriter(root), ended, on_change)
+    recorder = Recorder(spec, StoreWriter(store.files), ended, on_change)
     scheduler = HalvingScheduler(
         spec.scheduler,
         spec.objectives,
         seed=spec.seed,
         epochs_max=lambda suggested: spec.budget(suggested["suggestion"]),
         on_decision=recorder.on_decision,
-        recorded=recorded_vectors(Store(root), spec.objectives) if spec.rungs else {},
+        recorded=recorded_vectors(store, spec.objectives) if spec.rungs else {},
         # A seed that a config has earned by its front or its full budget runs to the end.
         spared=lambda trial_id: spec.replicates.when != "all" and split_name(trial_id)[1] > 0,
     )
+    system, folder = store.files.place
     tuner = tune.Tuner(
         tune.with_resources(make_trainable(plan), {"cpu": cpu, "gpu": gpu}),
         tune_config=tune.TuneConfig(
@@ -170,7 +180,8 @@ def _fit(
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(root / ".ray"),
+            storage_path=f"{folder}/{RAY}",
+            storage_filesystem=system,
             callbacks=[recorder],
             failure_config=tune.FailureConfig(max_failures=spec.faults.max_failures),
             verbose=0,

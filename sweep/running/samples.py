@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mopoe.subsets import subset_label
 from sweep.errors import StoreError
+from sweep.store.files import LocalFiles
 from sweep.store.read import open_store
 
 
@@ -18,7 +19,9 @@ def choose_checkpoint(root: Path, trial: str | None) -> Path:
     Raises:
         StoreError: the folder is no results folder, or has no such checkpoint.
     """
-    open_store(root)
+    files = open_store(root).files
+    if not isinstance(files, LocalFiles):
+        raise StoreError(f"{files} is an object store; `sweep merge {files} --out FOLDER` brings it here")
     found = checkpoints(root)
     if not found:
         raise StoreError(f"{root} holds no checkpoint; `sweep trial` writes one, a sweep those of its front")

@@ -17,7 +17,7 @@ from sweep.errors import StoreError
 from sweep.manifest import enter, open_folder
 from sweep.running.trainable import (
     ReportWriter,
-    checkpoint_path,
+    checkpoint_name,
     device_name,
     failure_text,
     materials,
@@ -26,7 +26,8 @@ from sweep.running.trainable import (
 )
 from sweep.search.outcome import end_record
 from sweep.spec.sweep_spec import SweepSpec
-from sweep.store.files import local_folder
+from sweep.store.files import settled
+from sweep.store.merge import CHECKPOINTS
 from sweep.store.read import Store
 from sweep.store.records import TrialRecord
 from sweep.store.write import StoreWriter
@@ -35,7 +36,7 @@ from sweep.store.write import StoreWriter
 def run_single(
     spec: SweepSpec,
     config: TrialConfig,
-    root: Path,
+    root: str | Path,
     *,
     resume: bool,
     device: str,
@@ -46,7 +47,7 @@ def run_single(
     Args:
         spec: the sweep the trial belongs to, for its data set, evaluation and objectives.
         config: the trial's settings.
-        root: results folder; trials of one data set and evaluation may share it.
+        root: results folder, or its address; trials of one data set and evaluation may share it.
         resume: go on from the checkpoint of the last attempt.
         device: "cpu" or "cuda".
         on_report: called after every epoch.
@@ -55,33 +56,39 @@ def run_single(
         StoreError: the folder holds something else, or there is nothing to resume.
         DivergedError: the loss stopped being a finite number; the trial is recorded as failed.
     """
-    root = local_folder(root)
+    writer = StoreWriter(settled(root))
     spec_hash = trials_hash(spec)
     known = open_folder(root, spec, spec_hash) is not None
     trial_id = f"{config.config_id}-s{config.seed}"
-    attempts = _attempts(Store(root), trial_id) if known else 0
+    attempts = _attempts(Store(writer.files), trial_id) if known else 0
     if resume and attempts == 0:
-        raise StoreError(f"{root} holds no trial {trial_id} to resume; leave out --resume to start it")
+        raise StoreError(
+            f"{writer.files} holds no trial {trial_id} to resume; leave out --resume to start it"
+        )
     attempt = attempts - 1 if resume else attempts
-    checkpoint = checkpoint_path(root, f"{trial_id}-{attempt}")
-    if resume and not checkpoint.exists():
-        raise StoreError(f"{checkpoint} is missing, so that the trial cannot be resumed; leave out --resume")
+    weights = checkpoint_name(f"{trial_id}-{attempt}")
+    if resume and weights not in writer.files.list(CHECKPOINTS):
+        raise StoreError(
+            f"{writer.files}/{weights} is missing, so that the trial cannot be resumed; leave out --resume"
+        )
     _, classifiers = materials(spec)
     enter(root, spec, spec_hash, classifiers.accuracy, classifiers.hash)
-    writer = StoreWriter(root)
     record = _start(spec, config, trial_id, attempt)
     writer.write_trial(record)
     reports = ReportWriter(writer, trial_id, attempt, spec.modalities)
     last: dict[str, object] = {"device": device_name(device), "host": socket.gethostname()}
 
     def take(report: EpochReport) -> bool:
+        send()  # the checkpoint of the epoch before
         written = reports.add(report)
         last.update(report_to_ray(report.epoch, report.evaluation))
         on_report(report)
         return written
 
     try:
-        measured = run_trial(spec, config, take, checkpoint=checkpoint, device=device)
+        with writer.files.on_disk(weights) as (checkpoint, send):
+            measured = run_trial(spec, config, take, checkpoint=checkpoint, device=device)
+            send()
         if measured is not None:
             last.update(report_to_ray(config.epochs, measured))
     except DivergedError as error:

@@ -26,6 +26,7 @@ from sweep.running.dashboards import write_epoch
 from sweep.running.watchdog import watched
 from sweep.search.outcome import suggested_config
 from sweep.spec.sweep_spec import SweepSpec
+from sweep.store.merge import CHECKPOINTS
 from sweep.store.write import StoreWriter
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class WorkerPlan:
     """What every worker of a sweep needs to know; travels once, as plain values."""
 
     root: str
-    """The sweep's results folder."""
+    """The sweep's results folder, or its address."""
     spec: dict[str, Any]
     """The sweep's YAML file as plain data."""
     threads: int
@@ -100,13 +101,13 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
     spec = SweepSpec.model_validate(plan.spec)
     device = "cuda" if plan.use_gpu and torch.cuda.is_available() else "cpu"
     where = {"device": device_name(device), "host": socket.gethostname()}
-    root, name = Path(plan.root), suggested["trial_id"]
-    reports = ReportWriter(StoreWriter(root), name, 0, spec.modalities)
+    writer, name = StoreWriter(plan.root), suggested["trial_id"]
+    reports = ReportWriter(writer, name, 0, spec.modalities)
     log = None
     if plan.tensorboard:
         from tensorboardX import SummaryWriter
 
-        log = SummaryWriter(str(root / "tensorboard" / name))
+        log = SummaryWriter(str(writer.files.here / "tensorboard" / name))
     minutes = spec.faults.trial_minutes
     began = time.monotonic()
 
@@ -115,6 +116,7 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
         config = suggested_config(spec, suggested)
 
         def on_report(report: EpochReport) -> bool:
+            send()  # the checkpoint of the epoch before
             written = reports.add(report)
             if log is not None:
                 write_epoch(log, report)
@@ -125,11 +127,15 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
                 raise TrialTimeError(f"it took longer than faults.trial_minutes ({minutes:g}) for {ran}")
             return written
 
-        measured = run_trial(spec, config, on_report, checkpoint=checkpoint_path(root, name), device=device)
+        measured = run_trial(spec, config, on_report, checkpoint=checkpoint, device=device)
+        send()
         if measured is not None:
             tune.report({**where, **report_to_ray(config.epochs, measured)})
 
-    with watched(watch_path(root, name), minutes and 60 * minutes) as reset_clock:
+    with (
+        watched(watch_path(writer.files.here, name), minutes and 60 * minutes) as reset_clock,
+        writer.files.on_disk(checkpoint_name(name)) as (checkpoint, send),
+    ):
         failure = failure_of(attempt, spec.faults.max_failures, clean_up=reports.flush)
     if log is not None:
         log.close()
@@ -197,9 +203,9 @@ def _materials(name: str, options: tuple[tuple[str, Option], ...]) -> "tuple[Mul
     return data, load_classifiers(data)
 
 
-def checkpoint_path(root: Path, trial_id: str) -> Path:
-    """Return where a trial's rolling checkpoint is."""
-    return root / "checkpoints" / f"{trial_id}.safetensors"
+def checkpoint_name(trial_id: str) -> str:
+    """Return the name in the results folder of a trial's rolling checkpoint."""
+    return f"{CHECKPOINTS}/{trial_id}.safetensors"
 
 
 def device_name(device: str) -> str:
@@ -221,7 +227,7 @@ def report_to_ray(epoch: int, evaluation: Evaluation | None) -> dict[str, Any]:
 
 def watch_path(root: Path, trial_id: str) -> Path:
     """Return the file in which a worker that hung leaves where."""
-    return root / "checkpoints" / f".{trial_id}.watch"
+    return root / CHECKPOINTS / f".{trial_id}.watch"
 
 
 def may_pass(error: Exception) -> bool:

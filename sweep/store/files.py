@@ -3,11 +3,13 @@
 A file is either there in full or not at all. Names are relative to the folder, with slashes between parts.
 """
 
+import hashlib
 import io
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -38,7 +40,10 @@ class Files:
         return self._shown
 
     def put(self, name: str, write: Callable[[BinaryIO], object]) -> None:
-        """Store what `write` writes; readers see the old file or the whole new one."""
+        """Store what `write` writes; readers see the old file or the whole new one.
+
+        Arrow asks again every 0.2 s for 6 s if the store fails or cuts the connection.
+        """
         buffer = io.BytesIO()
         write(buffer)
         # Closing a stream uploads what it has got, also after an error: so the content is whole before.
@@ -51,7 +56,8 @@ class Files:
 
     def open(self, name: str) -> pa.NativeFile:
         """Return a file to read at any place; FileNotFoundError if there is none."""
-        return self._system.open_input_file(self._at(name))
+        with _refusal(f"read {self}/{name}", absent=True):
+            return self._system.open_input_file(self._at(name))
 
     def list(self, folder: str = "") -> dict[str, int]:
         """Return size in bytes by name of a folder's files; unfinished ones, of dot-names, are left out."""
@@ -62,12 +68,58 @@ class Files:
 
     def delete(self, name: str) -> None:
         """Delete a file if it is there."""
-        with _refusal(f"delete {self}/{name}", absent_ok=True):
+        with suppress(FileNotFoundError), _refusal(f"delete {self}/{name}", absent=True):
             self._system.delete_file(self._at(name))
+
+    def drop(self, folder: str) -> None:
+        """Delete a folder with all that is in it, if it is there."""
+        with suppress(FileNotFoundError), _refusal(f"delete {self}/{folder}", absent=True):
+            self._system.delete_dir(self._at(folder))
 
     def exists(self) -> bool:
         """Return whether the folder is there; one of an object store is, once it holds a file."""
-        return bool(self._system.get_file_info(self._path).type == fs.FileType.Directory)
+        with _refusal(f"look for {self}"):
+            return bool(self._system.get_file_info(self._path).type == fs.FileType.Directory)
+
+    def empty(self) -> bool:
+        """Return whether the folder holds nothing at all, or is not there."""
+        with _refusal(f"list {self}"):
+            return not self._system.get_file_info(fs.FileSelector(self._path, allow_not_found=True))
+
+    @property
+    def place(self) -> tuple[fs.FileSystem, str]:
+        """Return the file system and the folder in it, for other libraries."""
+        return self._system, self._path
+
+    @property
+    def here(self) -> Path:
+        """Return the folder of this machine with the copies of files that libraries want as paths."""
+        name = hashlib.sha256(f"{os.getuid()} {self}".encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"mopoe-sweep-{name}"
+
+    @contextmanager
+    def on_disk(self, name: str) -> Iterator[tuple[Path, Callable[[], None]]]:
+        """Give a file's path on this machine, and what stores it anew if it has changed there since.
+
+        There is no file at the path if the store has none. The copy is deleted in the end.
+        """
+        path, sent = self.here / name, 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # of a process that was killed, perhaps of another sweep
+        with suppress(FileNotFoundError), self.open(name) as file:
+            path.write_bytes(file.read())
+            sent = path.stat().st_mtime_ns
+
+        def send() -> None:
+            nonlocal sent
+            if path.exists() and (changed := path.stat().st_mtime_ns) != sent:
+                self.put(name, lambda to: to.write(path.read_bytes()))
+                sent = changed
+
+        try:
+            yield path, send
+        finally:
+            path.unlink(missing_ok=True)
 
     def scan(self, names: Sequence[str], schema: pa.Schema) -> pl.LazyFrame:
         """Return the rows of Parquet files of one schema; FileNotFoundError, now or later, if one is gone."""
@@ -107,6 +159,16 @@ class LocalFiles(Files):
             finally:
                 os.close(handle)
 
+    @property
+    def here(self) -> Path:
+        """Return the folder itself."""
+        return self.folder
+
+    @contextmanager
+    def on_disk(self, name: str) -> Iterator[tuple[Path, Callable[[], None]]]:
+        """Give the file's own path, and a function that has nothing to do."""
+        yield self.folder / name, lambda: None
+
     def scan(self, names: Sequence[str], schema: pa.Schema) -> pl.LazyFrame:  # noqa: ARG002 - Polars reads it
         """Return the rows of Parquet files of one schema; FileNotFoundError, later, if one is gone."""
         return pl.scan_parquet([self.folder / name for name in names], glob=False)
@@ -122,29 +184,27 @@ def files_at(root: str | Path | Files) -> Files:
         return root
     match = _ADDRESS.fullmatch(str(root))
     if match is None or match[1] == "file":
-        return LocalFiles(Path("/" + match[2] if match else root))
-    shown = f"{match[1]}://{match[2].partition('?')[0]}"
+        return LocalFiles(Path(settled(root) if match else root))
+    shown, _, options = settled(root).partition("?")
+    if match[1] == "s3":  # small files in one request; else they take three
+        options = "&".join(filter(None, (options, "allow_delayed_open=true")))
     try:
-        system, path = fs.FileSystem.from_uri(f"{match[1]}://{match[2]}")
+        system, path = fs.FileSystem.from_uri("?".join(filter(None, (shown, options))))
     except (OSError, ValueError) as error:  # Arrow's own errors are ValueErrors
         raise StoreError(f"{shown} cannot be opened: {error}; possible: a folder, s3://, gs://") from error
     return Files(system, path.rstrip("/"), shown)
 
 
-def local_folder(root: str | Path) -> Path:
-    """Return the absolute path of a folder in which trials keep checkpoints.
+def settled(root: str | Path) -> str:
+    """Return a folder's absolute path or an address in full: it means the same in every process.
 
-    Raises:
-        StoreError: it is an address of an object store.
+    >>> settled(Path("s3://bucket/x")), settled("file:///data/x")
+    ('s3://bucket/x', '/data/x')
     """
     match = _ADDRESS.fullmatch(str(root))
     if match and match[1] != "file":
-        store = f"{match[1]}://{match[2].partition('?')[0]}"
-        raise StoreError(
-            f"{store} is an object store, but trials need a folder of a file system for their checkpoints: "
-            f"run with a folder as --out, then `sweep merge FOLDER --out {store}`"
-        )
-    return Path("/" + match[2] if match else root).absolute()
+        return f"{match[1]}://{match[2]}"
+    return str(Path("/" + match[2] if match else root).absolute())
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -153,10 +213,21 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 @contextmanager
-def _refusal(what: str, *, absent_ok: bool = False) -> Iterator[None]:
-    """Turn an error of the file system into a sentence."""
+def _refusal(what: str, *, absent: bool = False) -> Iterator[None]:
+    """Turn an error of the file system into a sentence; with `absent`, FileNotFoundError stays itself."""
     try:
         yield
     except OSError as error:
-        if not (absent_ok and isinstance(error, FileNotFoundError)):
-            raise StoreError(f"cannot {what}: {error.strerror or error}") from error
+        if absent and isinstance(error, FileNotFoundError):
+            raise
+        raise StoreError(f"cannot {what}: {reason(error)}") from error
+
+
+def reason(error: Exception) -> str:
+    """Return what an error says, without what Arrow repeats of the request.
+
+    >>> reason(OSError("When listing objects: AWS Error ACCESS_DENIED during ListObjectsV2 operation: "))
+    'AWS Error ACCESS_DENIED during ListObjectsV2 operation'
+    """
+    text = getattr(error, "strerror", None) or str(error)
+    return text[max(0, text.find("AWS Error")) :].strip(": ")

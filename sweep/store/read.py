@@ -1,6 +1,6 @@
 """The reading side of a store: lazy Polars frames over whatever files are there now."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -11,11 +11,14 @@ import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
 from sweep.errors import StoreError
-from sweep.store.files import Files, files_at
+from sweep.store.files import Files, files_at, reason
 from sweep.store.records import Manifest, newer_schema
 from sweep.store.schema import KEYS, SCHEMA_VERSION, TABLES, schema_version
 
 MANIFEST = "sweep.json"
+
+MIGRATIONS: dict[int, Callable[[str, pl.LazyFrame], pl.LazyFrame]] = {}
+"""By version n: from a table's name and rows of files of version n, the rows as version n + 1 has them."""
 
 _T = TypeVar("_T")
 
@@ -39,15 +42,6 @@ def open_store(root: str | Path | Files) -> "Store":
         raise StoreError(f"there is no results folder {store.files}")
     _ = store.manifest
     return store
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Return the content of a `sweep.json`.
-
-    Raises:
-        StoreError: the file is missing, damaged or of a newer schema.
-    """
-    return _manifest(files_at(path.parent), path.name)
 
 
 def _manifest(files: Files, name: str) -> Manifest:
@@ -118,7 +112,7 @@ class Store:
         if name not in TABLES:
             raise StoreError(f"there is no table {name!r}; there are: {', '.join(TABLES)}")
         schemas = _insisting(lambda: self.schemas(self.names(name)))
-        columns = _all_columns(TABLES[name], list(schemas.values()))
+        columns = _all_columns(name, schemas.values())
 
         def collect(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> pl.DataFrame:
             nonlocal schemas
@@ -129,6 +123,8 @@ class Store:
             except FileNotFoundError:
                 schemas = self.schemas(self.names(name))
                 raise
+            except OSError as error:
+                raise StoreError(f"cannot read {self.files}: {reason(error)}") from error
 
         def read(
             wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
@@ -156,14 +152,14 @@ class Store:
         columns: Mapping[str, pl.DataType] | None = None,
     ) -> pl.LazyFrame:
         """Return all rows of some files, in order, each with the columns of all; absent ones are null."""
-        columns = columns or _all_columns(TABLES[table], list(schemas.values()))
+        columns = columns or _all_columns(table, schemas.values())
         # One scan per distinct set of columns, not per file: a sweep's files have few sets.
-        groups: dict[pa.Schema, list[str]] = {}
+        groups: dict[tuple[int, pa.Schema], list[str]] = {}
         for name, schema in schemas.items():
-            groups.setdefault(schema.remove_metadata(), []).append(name)
+            groups.setdefault((schema_version(schema), schema.remove_metadata()), []).append(name)
         frames = [
-            _conform(self.files.scan(names, schema), schema, columns, TABLES[table].names)
-            for schema, names in groups.items()
+            _conform(migrated(table, version, self.files.scan(names, schema)), columns, TABLES[table].names)
+            for (version, schema), names in groups.items()
         ]
         return pl.concat([pl.DataFrame(schema=columns).lazy(), *frames])
 
@@ -205,21 +201,29 @@ def _read_schema(files: Files, name: str) -> pa.Schema:
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{files}/{name} is damaged or no Parquet file: {error}") from error
+        raise StoreError(f"{files}/{name} cannot be read as Parquet: {reason(error)}") from error
     if (version := schema_version(schema)) > SCHEMA_VERSION:
         raise StoreError(newer_schema(f"{files}/{name}", version))
     return schema
 
 
-def _all_columns(fixed: pa.Schema, found: list[pa.Schema]) -> dict[str, pl.DataType]:
+def migrated(table: str, version: int, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the rows of files of a version as today's version has them; version 0 says nothing of itself."""
+    for n in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
+        rows = MIGRATIONS[n](table, rows)
+    return rows
+
+
+def _all_columns(table: str, found: Iterable[pa.Schema]) -> dict[str, pl.DataType]:
     """Return type by name: the fixed columns, then all others in order of appearance.
 
     A searched parameter that is whole in one file and not in another is a float; text wins over numbers.
     """
-    columns = _types(fixed)
+    columns = _types(TABLES[table])
     names = set(columns)
-    for schema in found:
-        for name, kind in _types(schema).items():
+    for version, schema in dict.fromkeys((schema_version(s), s.remove_metadata()) for s in found):
+        empty = pl.LazyFrame(schema=_types(schema))
+        for name, kind in migrated(table, version, empty).collect_schema().items():
             if name not in names:
                 columns[name] = _wider(columns.get(name, kind), kind)
     return columns
@@ -237,11 +241,9 @@ def _types(schema: pa.Schema) -> dict[str, pl.DataType]:
     return dict(frame.schema)
 
 
-def _conform(
-    rows: pl.LazyFrame, schema: pa.Schema, columns: Mapping[str, pl.DataType], fixed: Sequence[str]
-) -> pl.LazyFrame:
+def _conform(rows: pl.LazyFrame, columns: Mapping[str, pl.DataType], fixed: Sequence[str]) -> pl.LazyFrame:
     """Return the rows of files of one schema, in the wanted columns and types."""
-    found = _types(schema)
+    found = rows.collect_schema()
 
     def column(name: str, kind: pl.DataType) -> pl.Expr:
         if name not in found:

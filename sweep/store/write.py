@@ -10,7 +10,7 @@ import pyarrow as pa
 from mopoe.records import EpochReport
 from sweep.errors import StoreError
 from sweep.store import tables
-from sweep.store.files import Files, files_at, local_folder
+from sweep.store.files import Files, files_at
 from sweep.store.read import MANIFEST, Store
 from sweep.store.records import EventRecord, Manifest, TrialRecord
 from sweep.store.schema import table_name
@@ -24,11 +24,6 @@ class StoreWriter:
     def __init__(self, root: str | Path | Files) -> None:
         """Take the results folder; it is made with the first file."""
         self.files = files_at(root)
-
-    @property
-    def root(self) -> Path:
-        """Return the folder, for files of other libraries; StoreError if it is an object store."""
-        return local_folder(str(self.files))
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write `sweep.json`, replacing that of the same sweep.

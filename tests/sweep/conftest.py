@@ -2,13 +2,15 @@
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from PIL import Image, ImageDraw
+from s3_server import BUCKET, S3_KEYS, server
 
 from mopoe.config import TrialConfig
 from mopoe.records import EpochReport, Evaluation, PairCoherence, Picture, SubsetMetric
@@ -288,6 +290,21 @@ def sweep_file(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY_SWEEP, encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """Give the address of an S3-compatible server on loopback, for as long as the tests run."""
+    with server() as address:
+        yield address
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the address of an empty folder on that server; this process and its children reach it."""
+    for name, value in (S3_KEYS | {"AWS_ENDPOINT_URL": s3_server}).items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{uuid4().hex[:8]}"
 
 
 @pytest.fixture

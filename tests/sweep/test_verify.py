@@ -234,7 +234,7 @@ def test_files_that_are_not_of_the_schema_are_named(root):
     spoil_me.write_bytes(middle)
     found = list(problems(Store(root)))
     starts = [
-        f"{root}/epochs/a.parquet cannot be read: {root}/epochs/a.parquet is damaged or no Parquet file: ",
+        f"{root}/epochs/a.parquet cannot be read: {root}/epochs/a.parquet cannot be read as Parquet: ",
         f"{root}/epochs/b.parquet does not say that it belongs to epochs",
         f"{root}/epochs/b.parquet has no column trial_id",
         f"{root}/epochs/b.parquet has no column attempt",

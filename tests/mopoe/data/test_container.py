@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import subprocess
 import sys
 from dataclasses import replace
@@ -132,6 +133,18 @@ while len(list(Path(sys.argv[2]).parent.glob("log.*"))) < 2:
     time.sleep(0.01)
 print(cached_file(Path(sys.argv[1]), build).read_text())
 """
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_others_may_read_what_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+    """A cached file has the permissions of any new file, although its writer makes it private."""
+    before = os.umask(umask)
+    try:
+        path = cached_file(tmp_path / "x", lambda path: save_file({"a": torch.zeros(1)}, path))
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
 
 
 def test_two_processes_build_a_file_once(tmp_path: Path) -> None:

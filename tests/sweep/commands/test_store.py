@@ -78,15 +78,24 @@ def test_export_to_nowhere_is_said(sweep, tmp_path, make_sweep):
     assert err == "sweep: nothing to export to; give --csv FOLDER, --deepcave FOLDER or both\n"
 
 
-@pytest.mark.parametrize("command", ["run", "trial"])
-def test_trials_do_not_run_into_an_object_store(sweep, tmp_path, monkeypatch, sweep_file, command):
-    """An address as --out is refused in one sentence, before anything is made or asked on the network."""
-    monkeypatch.chdir(tmp_path)
-    status, _, err = sweep(command, sweep_file, "--out", "s3://bucket/x")
-    assert status == 2
-    assert (
-        err.strip()
-        .splitlines()[-1]
-        .startswith("sweep: s3://bucket/x is an object store, but trials need a folder")
+def test_commands_take_an_address(sweep, s3, tmp_path, make_sweep):
+    """What is done with a folder is done with an address; samples need the weights here, and say so."""
+    make_sweep(s3)
+    assert sweep("verify", s3) == (0, f"{s3} is sound\n", "")
+    assert "trials               7 files -> 1\n" in sweep("compact", s3)[1]
+    assert sweep("merge", s3, "--out", f"{s3}/copy")[1] == f"{s3}/copy holds 4 trials\n"
+    assert sweep("export", f"{s3}/copy", "--csv", tmp_path)[0] == 0
+    status, out, _ = sweep("report", s3)
+    assert (status, out.splitlines()[-1]) == (0, f"report: {s3}/report/report.html")
+    status, _, err = sweep("samples", s3)
+    assert (status, err) == (
+        2,
+        f"sweep: {s3} is an object store; `sweep merge {s3} --out FOLDER` brings it here\n",
     )
-    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+
+def test_tensorboard_needs_a_folder(sweep, s3, sweep_file):
+    """TensorBoard's files are appended to: an address is refused before anything is made."""
+    status, _, err = sweep("run", sweep_file, "--out", s3, "--tensorboard")
+    assert status == 2
+    assert err.endswith(f"sweep: --tensorboard needs a folder to write to, but --out is {s3}\n")

@@ -33,7 +33,7 @@ def earlier(sweep_file, tmp_path):
         end_record(new_record(spec, "t2", 0.25), ends["t0"][1], spec.objectives, now), status="infeasible"
     )
     writer.write_trial(other)
-    return writer.root
+    return writer.files.folder
 
 
 def new_record(spec, name, beta):

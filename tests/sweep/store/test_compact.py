@@ -1,8 +1,4 @@
 import shutil
-import subprocess
-import sys
-import textwrap
-import time
 from dataclasses import replace
 
 import polars as pl
@@ -163,60 +159,3 @@ def test_large_files_are_left_alone():
     assert list(parts(sizes, list(sizes), limit=5)) == [["a", "b"], ["c"], ["d", "e", "f"]]
     assert list(parts({}, [], limit=5)) == []
     assert list(parts({}, ["gone"], limit=5)) == [["gone"]]
-
-
-WRITER = """
-    import sys
-    from datetime import datetime, UTC
-    from pathlib import Path
-    from mopoe.records import EpochReport
-    from sweep.store.records import TrialRecord
-    from sweep.store.write import StoreWriter
-    root, me, n = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    writer = StoreWriter(root)
-    for i in range(n):
-        now = datetime.now(UTC)
-        writer.write_trial(TrialRecord(trial_id=f"{me}{i}", config_id="c", seed=0, status="running",
-                                       epochs=0, epochs_max=1, started_at=now, config_json="{}"))
-        report = EpochReport(epoch=1, step=1, examples=1, seconds=1.0, loss=1.0, elbo=1.0,
-                             reconstruction={"m0": 1.0}, kl=1.0, lr=1.0, grad_norm=1.0, evaluation=None)
-        writer.write_reports(f"{me}{i}", 0, [report], ("m0",))
-"""
-COMPACTOR = """
-    import sys, time
-    from sweep.store.compact import compact
-    from sweep.store.read import Store
-    end = time.monotonic() + float(sys.argv[2])
-    while time.monotonic() < end:
-        compact(Store(sys.argv[1]))
-"""
-
-
-def start(code: str, *arguments: object) -> subprocess.Popen:
-    """Start a process of its own."""
-    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-
-def test_reader_beside_writers_and_compactors_loses_nothing(tmp_path):
-    """Two processes write and two compact: no read fails, no row is there twice, none goes away."""
-    n = 30
-    processes = [start(WRITER, tmp_path, me, n) for me in "ab"]
-    processes += [start(COMPACTOR, tmp_path, 3) for _ in range(2)]
-    seen: dict[str, set[str]] = {"trials": set(), "epochs": set()}
-    store, reads = Store(tmp_path), 0
-    while any(process.poll() is None for process in processes):
-        for table, before in seen.items():
-            found = store.table(table).select("trial_id").collect()["trial_id"].to_list()
-            assert len(set(found)) == len(found)
-            assert before <= set(found)
-            seen[table] = set(found)
-        reads += 1
-        time.sleep(0.005)
-    errors = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), errors
-    names = {f"{me}{i}" for me in "ab" for i in range(n)}
-    assert {table: set(store.table(table).collect()["trial_id"]) for table in seen} == dict.fromkeys(
-        seen, names
-    )
-    assert reads > 5

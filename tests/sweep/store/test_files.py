@@ -1,70 +1,11 @@
-"""Files of a folder and of an object store behave alike; the store's stand-in is a folder seen as buckets."""
+"""What tells folders from addresses, and what is said if the file system refuses."""
+
+from pathlib import Path
 
 import pytest
-from pyarrow import fs
 
 from sweep.errors import StoreError
-from sweep.store.files import Files, LocalFiles, files_at, local_folder, write_atomically
-from sweep.store.read import Store, open_store
-from sweep.store.schema import TABLES
-
-
-def remote(folder):
-    """Return the stand-in: as in an object store, keys need no folders."""
-    for name in ("", "a", "checkpoints", *TABLES):
-        (folder / "bucket" / "x" / name).mkdir(parents=True, exist_ok=True)
-    return Files(fs.SubTreeFileSystem(str(folder), fs.LocalFileSystem()), "bucket/x", "s3://bucket/x")
-
-
-@pytest.fixture(params=["local", "remote"])
-def files(request, tmp_path):
-    """Give the files of an empty folder of either kind."""
-    return LocalFiles(tmp_path / "x") if request.param == "local" else remote(tmp_path)
-
-
-def test_put_open_list_delete(files):
-    """What is put can be read and is listed with its size until it is deleted, which may be twice."""
-    assert files.list("a") == {}
-    files.put("a/two", lambda file: file.write(b"22"))
-    files.put("a/one", lambda file: file.write(b"old"))
-    files.put("a/one", lambda file: file.write(b"1"))
-    assert list(files.list("a").items()) == [("a/one", 1), ("a/two", 2)]
-    assert files.list() == {}
-    with files.open("a/one") as file:
-        assert file.read() == b"1"
-    for _ in range(2):
-        files.delete("a/one")
-    assert list(files.list("a")) == ["a/two"]
-    with pytest.raises(FileNotFoundError):
-        files.open("a/one")
-
-
-def test_half_a_file_is_never_there(files):
-    """If writing fails midway the old content stands, and nothing else is listed."""
-
-    def fail(file):
-        file.write(b"half")
-        raise RuntimeError("power cut")
-
-    files.put("a/one", lambda file: file.write(b"old"))
-    for name in ("a/one", "a/two"):
-        with pytest.raises(RuntimeError, match="power cut"):
-            files.put(name, fail)
-    assert files.list("a") == {"a/one": 3}
-
-
-def test_store_reads_from_both_alike(files, make_sweep, tmp_path):
-    """A sweep copied file by file gives the same tables from a folder and from an object store."""
-    local = LocalFiles(make_sweep(tmp_path / "source"))
-    for folder in ("", *TABLES):
-        for name in local.list(folder):
-            files.put(name, lambda to, name=name: to.write(local.open(name).read()))
-    store, expected = open_store(files), Store(local)
-    assert store.manifest == expected.manifest
-    for table in TABLES:
-        assert store.table(table).sort("*").collect().equals(expected.table(table).sort("*").collect())
-    done = store.trials().filter(status="completed").select("o_log_likelihood", "trial_id").sort("trial_id")
-    assert done.collect().rows() == [(-1500.0, "t0000"), (-1501.0, "t0001")]
+from sweep.store.files import Files, LocalFiles, files_at, settled, write_atomically
 
 
 @pytest.mark.parametrize(
@@ -90,24 +31,12 @@ def test_unknown_address_is_said():
     assert str(error.value).endswith("; possible: a folder, s3://, gs://")
 
 
-def test_trials_need_a_folder(tmp_path):
-    """An object store as --out is refused in one sentence that says what to do."""
-    with pytest.raises(StoreError) as error:
-        local_folder("s3://bucket/x?region=eu-north-1")
-    assert str(error.value) == (
-        "s3://bucket/x is an object store, but trials need a folder of a file system for their checkpoints: "
-        "run with a folder as --out, then `sweep merge FOLDER --out s3://bucket/x`"
-    )
-    assert local_folder(tmp_path / "x") == tmp_path / "x"
-
-
-def test_missing_store_is_said(tmp_path):
-    """A bucket without the folder's files, and one without a manifest, are told apart."""
-    system = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
-    with pytest.raises(StoreError, match=r"^there is no results folder s3://bucket/y$"):
-        open_store(Files(system, "bucket/y", "s3://bucket/y"))
-    with pytest.raises(StoreError, match=r"^s3://bucket/x is no results folder: it holds no sweep.json$"):
-        open_store(remote(tmp_path))
+def test_settled_place_means_the_same_everywhere(tmp_path, monkeypatch):
+    """A relative folder becomes a full path; an address keeps its options and gets back its slashes."""
+    monkeypatch.chdir(tmp_path)
+    assert settled("x") == str(tmp_path / "x")
+    assert settled("s3:/bucket/x?region=eu-north-1") == "s3://bucket/x?region=eu-north-1"
+    assert files_at(settled("file:///x")).here == Path("/x")
 
 
 def test_refusal_of_the_file_system_is_a_sentence(tmp_path):

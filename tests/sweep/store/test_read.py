@@ -170,7 +170,7 @@ def test_damaged_file_is_named(tmp_path, make_record, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(StoreError) as error:
         Store(tmp_path).trials()
-    assert str(error.value).startswith(f"{path} is damaged or no Parquet file: ")
+    assert str(error.value).startswith(f"{path} cannot be read as Parquet: ")
 
 
 def test_newer_file_is_refused(tmp_path, make_record):
