@@ -13,6 +13,7 @@ from mopoe.records import OBJECTIVES
 from sweep.analysis.breakdown import coherence_by_size
 from sweep.analysis.intervals import pair_interval
 from sweep.report import figures
+from sweep.report.details import details_html
 from sweep.report.measured import measured
 from sweep.report.pictures import sample_table
 from sweep.report.summary import front_rows, front_text
@@ -68,7 +69,7 @@ def front_card(view: View) -> Card:
     return Card(
         title=title,
         finding=finding,
-        figure_html=figures.front_figures(view) + f'<p class="note">{escape(note)}</p>',
+        figure_html=figures.front_figures(view) + f'<p class="note">{escape(note)}</p>' + details_html(view),
     )
 
 
@@ -205,7 +206,8 @@ def sample_card(view: View) -> Card:
             opened = " open" if picked.trial_id == view.focus else ""
             parts.append(
                 f"<details{opened}><summary>{summary}</summary>"
-                f'<div class="scroll wide" tabindex="0" role="region" aria-label="{summary}">'
+                f'<div class="scroll wide" tabindex="0" role="region" aria-label="{summary}" '
+                f'data-samples="{escape(picked.trial_id)}">'
                 f"{sample_table(rows, names)}</div></details>"
             )
     finding = (

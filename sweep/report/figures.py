@@ -9,7 +9,7 @@ import polars as pl
 
 from mopoe.subsets import subset_label, subset_masks
 from sweep.analysis.intervals import pair_interval
-from sweep.report.theme import FAINT, FRONT, MUTED, axis, figure_html, layout
+from sweep.report.theme import FAINT, FRONT, MUTED, RING, axis, figure_html, layout
 from sweep.report.view import View
 from sweep.report.words import number, pick_labels, plain, searched_settings, setting_text, with_error
 from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
@@ -45,6 +45,7 @@ def _front_figure(view: View, x: str, y: str) -> str:
             error_y=bars(y),
             hovertext=rows["_hover"].to_list(),
             hoverinfo="text",
+            customdata=rows["trial_id"].to_list(),
             **more,
         )
 
@@ -88,6 +89,9 @@ def _front_figure(view: View, x: str, y: str) -> str:
             hoverinfo="skip",
             showlegend=False,
         )
+    # Moved by details.js to the chosen config.
+    ring = {"color": RING, "size": 24, "symbol": "circle-open", "line": {"width": 2, "color": RING}}
+    figure.add_scatter(x=[None], y=[None], mode="markers", marker=ring, hoverinfo="skip", showlegend=False)
     description = (
         f"Scatter plot of {plain(x)} against {plain(y)} for {configs.height} configs, with the front"
     )
@@ -276,14 +280,24 @@ def _setting_figure(view: View, column: str) -> str:
         )
         figure.update_yaxes(axis(plain(objective).replace(" ", "\n")), row=panel, col=1)
     figure.update_xaxes(axis(""))
-    figure.update_xaxes(_scale(values, in_simplex=len(searched_settings(rows.columns).get(name, ())) != 1))
+    figure.update_xaxes(_scale(values, log=logarithmic(rows, column)))
     figure.update_xaxes(axis(plain(name)), row=len(objectives), col=1)
     figure.update_layout(layout(60 + 150 * len(objectives)))
     description = f"Scatter plots of {plain(name)} against {' and '.join(map(plain, objectives))}"
     return figure_html(figure, f"setting-{name}", description)
 
 
-def _scale(values: pl.Series, *, in_simplex: bool) -> dict[str, object]:
+def logarithmic(configs: pl.DataFrame, column: str) -> bool:
+    """Return whether a setting is shown best by its logarithm: positive, over a decade, and no weight."""
+    values = configs[column].drop_nulls()
+    alone = len(searched_settings(configs.columns).get(column.removeprefix(PARAMETER), ())) == 1
+    if not (alone and values.len() and values.dtype.is_numeric()):
+        return False
+    low, high = (float(end) for end in (values.min(), values.max()))  # type: ignore[arg-type] # numeric
+    return low > 0 and high / low > 10
+
+
+def _scale(values: pl.Series, *, log: bool) -> dict[str, object]:
     """Return the axis that shows a setting's values best: as classes, logarithmic or linear."""
     if values.dtype == pl.String:
         return {"type": "category"}
@@ -291,6 +305,4 @@ def _scale(values: pl.Series, *, in_simplex: bool) -> dict[str, object]:
     named: dict[str, object] = (
         {"tickvals": few, "ticktext": [number(v) for v in few]} if len(few) <= 6 else {}
     )
-    if not in_simplex and few and few[0] > 0 and few[-1] / few[0] > 10:
-        return {"type": "log", "dtick": 1, "exponentformat": "e", **named}
-    return named
+    return {"type": "log", "dtick": 1, "exponentformat": "e", **named} if log else named

@@ -12,6 +12,7 @@ FRONT = "#D55E00"
 PICKS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MUTED = "rgba(128,128,128,0.55)"
 FAINT = "rgba(128,128,128,0.45)"
+RING = "#808080"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 
 

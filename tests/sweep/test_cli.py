@@ -95,7 +95,7 @@ def test_the_report_is_written_and_the_front_printed(sweep, made_up_sweep, tmp_p
     page = Path(out.rpartition("report: ")[2].strip())
     assert page == tmp_path / "report" / "report.html"
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
-    front = pl.read_csv(page.parent / "front.csv")
+    front = pl.read_csv(page.parent / "tables" / "front.csv")
     for trial in front["trial_id"]:
         assert trial in out
 

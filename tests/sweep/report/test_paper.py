@@ -64,7 +64,7 @@ def test_other_numbers_of_objectives(names, tmp_path, make_manifest, make_record
         writer.write_trial(record)
     page = write_report(Store(tmp_path), tmp_path / "out")
     assert page.exists()
-    assert (page.parent / "front.svg").exists() == (len(names) > 1)
+    assert (page.parent / "figures" / "front.svg").exists() == (len(names) > 1)
     if len(names) > 1:
         lines = front_figure(tradeoff(Store(tmp_path))).axes[0].lines
         assert not any(line.get_drawstyle() == "steps-pre" for line in lines)
