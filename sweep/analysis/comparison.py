@@ -57,7 +57,7 @@ def best_above(points: Points, least: Mapping[str, float]) -> str:
     if not rows.size:
         wanted = " and ".join(f"{name} of at least {value:g}" for name, value in least.items())
         tops = {name: int(np.argmax(column[name])) for name in least} if points.trial_ids else {}
-        best = [f"{name} {column[name][i]:.4g} ({points.trial_ids[i]})" for name, i in tops.items()]
+        best = [f"{name} {column[name][i]:.5g} ({points.trial_ids[i]})" for name, i in tops.items()]
         reached = f"; the best reached: {', '.join(best)}" if best else "; none has completed yet"
         raise ConfigError(f"no config reaches {wanted}{reached}")
     free = [i for i, name in enumerate(points.names) if name not in least] or [0]

@@ -85,7 +85,7 @@ def _domination_card(a: Tradeoff, b: Tradeoff) -> Card:
     for found, lost, own, other in zip((a, b), beaten, "AB", "BA", strict=True):
         n, of = int((lost & found.on_front).sum()), int(found.on_front.sum())
         sentences.append(
-            f"{n} of {count(of, 'config')} on {own}'s front {'is' if n == 1 else 'are'} dominated by {other}."
+            f"{n} of {count(of, 'config')} on {own}'s front {'is' if 1 in (n, of) else 'are'} dominated by {other}."
         )
         loser = np.array(found.points.trial_ids)[lost]
         texts = front_text(front_rows(found)).drop("picks").cast(pl.String)

@@ -1,17 +1,19 @@
 """How a sweep stands, from its tables alone: while it runs, after it, and when it has stalled."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import polars as pl
 
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.search.agenda import trials_in_all
-from sweep.search.outcome import Ended, Standing
-from sweep.search.warm_start import past_measured
+from sweep.search.outcome import Ended, Standing, objective_values
 from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.read import Store
+from sweep.store.schema import OBJECTIVE
 
 QUIET = 300.0
 """Seconds without a report after which a sweep may count as stalled; workers report every minute at least."""
@@ -54,10 +56,7 @@ def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
     found = tradeoff(store)
     trials = found.trials
     over = trials.filter(pl.col("status") != "running")
-    ended = [
-        Ended(trial_id=row["trial_id"], status=row["status"], objectives=past_measured(row))
-        for row in over.iter_rows(named=True)
-    ]
+    ended = [_ended(row, spec.objectives) for row in over.iter_rows(named=True)]
     running = trials.filter(status="running")["trial_id"].to_list()
     # A folder of single trials has no plan of how many there will be.
     alone = found.manifest.spec_hash.startswith("t")
@@ -90,6 +89,13 @@ def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
         trials_per_hour=3600 * len(running) / (per_epoch * spec.epochs_max) if known else None,
         seconds_left=left * per_epoch / len(running) if known else None,
     )
+
+
+def _ended(row: Mapping[str, Any], objectives: Sequence[str]) -> Ended:
+    measured = {n: row[OBJECTIVE + n] for n in objectives if row.get(OBJECTIVE + n) is not None}
+    whole = objective_values({"objectives": measured}, objectives) is not None
+    status = "failed" if row["status"] == "completed" and not whole else row["status"]
+    return Ended(trial_id=row["trial_id"], status=status, objectives=measured)
 
 
 def _epochs(store: Store, trials: pl.DataFrame) -> pl.DataFrame:

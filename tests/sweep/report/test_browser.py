@@ -15,7 +15,14 @@ from sweep.store.write import StoreWriter
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
 FLAGS = (
-    *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"),
+    *(
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+    ),
     *("disable-component-update", "disable-sync", "force-device-scale-factor=1", "window-size=1300,1000"),
 )
 FRONT = "front-conditional_coherence-log_likelihood"
@@ -112,7 +119,9 @@ def test_pages_open_in_silence_and_alone(browse, page):
     sent = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
     assert sent
     assert {urlsplit(url).scheme for url in sent} <= {"file", "data", "blob"}
-    assert {urlsplit(url).path.rpartition("/")[2] for url in sent if url.startswith("file")} == {"report.html"}
+    assert {urlsplit(url).path.rpartition("/")[2] for url in sent if url.startswith("file")} == {
+        "report.html"
+    }
 
 
 def test_pointing_at_a_config_shows_its_hyperparameters(browse):
@@ -120,7 +129,15 @@ def test_pointing_at_a_config_shows_its_hyperparameters(browse):
     browser = browse()
     point_at(browser, "t02")
     text = until(browser, f"return document.querySelector('#{FRONT} .hoverlayer').textContent")
-    for part in ("t02", "(knee)", "0.720 ± 0.020", "-1512.0 ± 2.0", "beta 2.5", "latent dim 64", "expert all"):
+    for part in (
+        "t02",
+        "(knee)",
+        "0.720 ± 0.020",
+        "-1512.0 ± 2.0",
+        "beta 2.5",
+        "latent dim 64",
+        "expert all",
+    ):
         assert part in text
 
 
@@ -142,7 +159,9 @@ def test_a_click_shows_a_config_in_detail(browse):
     assert len(pictures) == 3 + 7 * 3
     assert all(p.is_displayed() for p in pictures)
     assert browser.find_element("id", "told").get_attribute("textContent") == "Shown below: t02, knee"
-    ring = browser.execute_script(f"const d = document.getElementById('{FRONT}').data.at(-1); return [d.x, d.y]")
+    ring = browser.execute_script(
+        f"const d = document.getElementById('{FRONT}').data.at(-1); return [d.x, d.y]"
+    )
     assert ring == [[0.72], [-1512.0]]
     assert browser.get_log("browser") == []
 
