@@ -90,11 +90,11 @@ def lines(found: "Stand", now: datetime) -> list[str]:
     from sweep.report.words import count, number
     from sweep.running.progress import duration
 
-    s, last = found.standing, found.last_report
+    front, trials, last = found.tradeoff, found.counts, found.last_report
     age = f"{duration(max(0.0, (now - last).total_seconds()))} ago" if last else "none yet"
-    kinds = {"completed": s.done, "running": s.running, "failed": s.failed}
-    kinds |= {k: n for k, n in {"stopped": s.stopped, "infeasible": s.infeasible}.items() if n}
-    kinds["left"] = s.total - s.ended - s.running
+    kinds = {k: trials.get(k, 0) for k in ("completed", "stopped", "infeasible", "failed", "running")}
+    kinds["left"] = found.total - sum(trials.values())
+    some = [f"{n} {kind}" for kind, n in kinds.items() if n or kind not in ("stopped", "infeasible")]
     word = "running"
     if found.complete:
         word = "complete"
@@ -103,9 +103,9 @@ def lines(found: "Stand", now: datetime) -> list[str]:
     elif not last:
         word = "not begun"
     shown = [
-        f"{found.tradeoff.manifest.name}: {word}",
-        f"trials       {s.total}: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}",
-        f"front        {count(s.front_size, 'config')}, hypervolume {number(s.hypervolume)}",
+        f"{front.manifest.name}: {word}",
+        f"trials       {found.total}: {', '.join(some)}",
+        f"front        {count(int(front.on_front.sum()), 'config')}, hypervolume {number(front.hypervolume)}",
     ]
     if found.trials_per_hour and found.seconds_left is not None and not found.stalled:
         pace = f"{number(found.trials_per_hour)} trials an hour"

@@ -83,10 +83,8 @@ def _domination_card(a: Tradeoff, b: Tradeoff) -> Card:
     beaten = (dominated(a.points, b.points), dominated(b.points, a.points))
     sentences, rows = [], []
     for found, lost, own, other in zip((a, b), beaten, "AB", "BA", strict=True):
-        n, of = int((lost & found.on_front).sum()), int(found.on_front.sum())
-        sentences.append(
-            f"{n} of {count(of, 'config')} on {own}'s front {'is' if 1 in (n, of) else 'are'} dominated by {other}."
-        )
+        n, of = int((lost & found.on_front).sum()), count(int(found.on_front.sum()), "config")
+        sentences.append(f"Of {of} on {own}'s front {other} dominates {n or 'none'}.")
         loser = np.array(found.points.trial_ids)[lost]
         texts = front_text(front_rows(found)).drop("picks").cast(pl.String)
         word = pl.when(pl.col("trial").is_in(loser.tolist())).then(pl.lit(f"dominated by {other}"))
@@ -98,21 +96,10 @@ def _domination_card(a: Tradeoff, b: Tradeoff) -> Card:
 
 
 def _change_card(a: Tradeoff, b: Tradeoff) -> Card:
-    was, now = (dict(_flat(found.manifest.spec)) for found in (a, b))
+    was, now = (dict(_flat({**t.manifest.spec, "versions": t.manifest.versions})) for t in (a, b))
     keys = [k for k in dict.fromkeys((*was, *now)) if was.get(k) != now.get(k)]
-    absent = "absent"
-    rows = [(k, str(was.get(k, absent)), str(now.get(k, absent))) for k in keys]
-    finding = (
-        f"The files of the two sweeps differ in {count(len(rows), 'key')}."
-        if rows
-        else "Both files are equal."
-    )
-    versions = [
-        f"{k} {a.manifest.versions.get(k, absent)} and {b.manifest.versions.get(k, absent)}"
-        for k in sorted({*a.manifest.versions, *b.manifest.versions})
-        if a.manifest.versions.get(k) != b.manifest.versions.get(k)
-    ]
-    finding += f" Versions differ: {', '.join(versions)}." if versions else ""
+    rows = [(k, str(was.get(k, "absent")), str(now.get(k, "absent"))) for k in keys]
+    finding = f"Between the files and versions of A and B {count(len(rows), 'key')} differ."
     table = pl.DataFrame(rows, schema=["key", "A", "B"], orient="row") if rows else None
     return Card(title="What was changed", finding=finding, table=table)
 

@@ -1,18 +1,16 @@
 """The report's Plotly figures as HTML: functions of what the store holds, without judgement."""
 
-from collections.abc import Sequence
 from html import escape
 from itertools import combinations
 
-import numpy as np
 import polars as pl
 
 from mopoe.subsets import subset_label, subset_masks
 from sweep.analysis.intervals import pair_interval
 from sweep.report.theme import FAINT, FRONT, MUTED, RING, axis, figure_html, layout
 from sweep.report.view import View
-from sweep.report.words import number, pick_labels, plain, searched_settings, setting_text, with_error
-from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
+from sweep.report.words import pick_labels, plain, searched_settings, setting_text, with_error
+from sweep.store.schema import OBJECTIVE, STDERR
 
 _MOST_POINTS = 200
 """A learning curve is thinned to about so many points: more cannot be told apart on a screen."""
@@ -250,59 +248,3 @@ def curve_figure(view: View, top: float) -> str:
     low = float(losses.min())
     figure.update_yaxes(range=[low - 0.05 * (top - low), top])
     return figure_html(figure, "curves", "Line plot of training loss by epoch for all trials")
-
-
-def setting_figures(view: View, columns: Sequence[str]) -> str:
-    """Return a small figure per searched setting: its values against each objective, panel below panel."""
-    return f'<div class="multiples">{"".join(_setting_figure(view, c) for c in columns)}</div>'
-
-
-def _setting_figure(view: View, column: str) -> str:
-    from plotly.subplots import make_subplots
-
-    found, name = view.tradeoff, column.removeprefix(PARAMETER)
-    objectives = found.points.names
-    rows = found.configs.filter(pl.col(column).is_not_null())
-    mask = found.on_front[found.configs[column].is_not_null().to_numpy()]
-    figure = make_subplots(rows=len(objectives), cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    values = rows[column]
-    for panel, objective in enumerate(objectives, start=1):
-        figure.add_scatter(
-            x=values.to_list(),
-            y=rows[OBJECTIVE + objective].to_list(),
-            mode="markers",
-            marker={"size": 7, "color": np.where(mask, FRONT, MUTED).tolist()},
-            showlegend=False,
-            hovertext=rows["trial_id"].to_list(),
-            hoverinfo="text+x+y",
-            row=panel,
-            col=1,
-        )
-        figure.update_yaxes(axis(plain(objective).replace(" ", "\n")), row=panel, col=1)
-    figure.update_xaxes(axis(""))
-    figure.update_xaxes(_scale(values, log=logarithmic(rows, column)))
-    figure.update_xaxes(axis(plain(name)), row=len(objectives), col=1)
-    figure.update_layout(layout(60 + 150 * len(objectives)))
-    description = f"Scatter plots of {plain(name)} against {' and '.join(map(plain, objectives))}"
-    return figure_html(figure, f"setting-{name}", description)
-
-
-def logarithmic(configs: pl.DataFrame, column: str) -> bool:
-    """Return whether a setting is shown best by its logarithm: positive, over a decade, and no weight."""
-    values = configs[column].drop_nulls()
-    alone = len(searched_settings(configs.columns).get(column.removeprefix(PARAMETER), ())) == 1
-    if not (alone and values.len() and values.dtype.is_numeric()):
-        return False
-    low, high = (float(end) for end in (values.min(), values.max()))  # type: ignore[arg-type] # numeric
-    return low > 0 and high / low > 10
-
-
-def _scale(values: pl.Series, *, log: bool) -> dict[str, object]:
-    """Return the axis that shows a setting's values best: as classes, logarithmic or linear."""
-    if values.dtype == pl.String:
-        return {"type": "category"}
-    few = values.unique().sort().to_list()
-    named: dict[str, object] = (
-        {"tickvals": few, "ticktext": [number(v) for v in few]} if len(few) <= 6 else {}
-    )
-    return {"type": "log", "dtick": 1, "exponentformat": "e", **named} if log else named

@@ -7,7 +7,7 @@ import polars as pl
 
 from sweep.analysis.breakdown import coherence_by_size
 from sweep.analysis.tradeoff import Tradeoff
-from sweep.report.figures import logarithmic
+from sweep.report.settings import logarithmic
 from sweep.report.theme import FRONT
 from sweep.report.view import View
 from sweep.report.words import plain

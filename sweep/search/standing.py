@@ -10,9 +10,10 @@ import polars as pl
 
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.search.agenda import trials_in_all
-from sweep.search.outcome import Ended, Standing, objective_values
+from sweep.search.outcome import Ended, objective_values
 from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.read import Store
+from sweep.store.records import Status
 from sweep.store.schema import OBJECTIVE
 
 QUIET = 300.0
@@ -25,8 +26,10 @@ class Stand:
 
     tradeoff: Tradeoff
     """Its configs and their front."""
-    standing: Standing
-    """Trials and epochs, counted."""
+    total: int
+    """Trials in all, replicates included, by what is known now."""
+    counts: Mapping[str, int]
+    """Trials by status; those that are left have none."""
     last_report: datetime | None
     """When a trial last began, reported or ended; None before the first."""
     stalled: bool
@@ -39,7 +42,7 @@ class Stand:
     @property
     def complete(self) -> bool:
         """Return whether every trial has ended."""
-        return 0 < self.standing.total <= self.standing.ended
+        return 0 < self.total <= sum(self.counts.values()) - self.counts.get("running", 0)
 
 
 def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
@@ -63,7 +66,6 @@ def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
     total = trials.height if alone else trials_in_all(spec, ended, running)
     epochs = _epochs(store, trials)
     begun = int(epochs.filter(pl.col("trial_id").is_in(running))["epochs"].sum())
-    counts = Counter(trial.status for trial in ended)
     times = [*trials["started_at"], *trials["ended_at"], *epochs["at"]]
     last = max((t for t in times if t is not None), default=None)
     left = max(0, (total - len(ended)) * spec.epochs_max - begun)
@@ -72,18 +74,8 @@ def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
     known = bool(running and per_epoch)
     return Stand(
         tradeoff=found,
-        standing=Standing(
-            total=total,
-            done=counts["completed"],
-            running=len(running),
-            failed=counts["failed"],
-            stopped=counts["stopped"],
-            infeasible=counts["infeasible"],
-            front_size=int(found.on_front.sum()),
-            hypervolume=found.hypervolume,
-            epochs_left=left,
-            epochs_here=int(over["epochs"].sum()) + begun,
-        ),
+        total=total,
+        counts=Counter(trials["status"]),
         last_report=last,
         stalled=len(ended) < total and last is not None and now - last > timedelta(seconds=patience),
         trials_per_hour=3600 * len(running) / (per_epoch * spec.epochs_max) if known else None,
@@ -94,7 +86,8 @@ def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
 def _ended(row: Mapping[str, Any], objectives: Sequence[str]) -> Ended:
     measured = {n: row[OBJECTIVE + n] for n in objectives if row.get(OBJECTIVE + n) is not None}
     whole = objective_values({"objectives": measured}, objectives) is not None
-    status = "failed" if row["status"] == "completed" and not whole else row["status"]
+    status: Status = row["status"]
+    status = "failed" if status == "completed" and not whole else status
     return Ended(trial_id=row["trial_id"], status=status, objectives=measured)
 
 

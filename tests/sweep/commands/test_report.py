@@ -108,8 +108,8 @@ def test_the_best_config_trains_at_once(run, planned, tmp_path):
         (
             ("--coherence-at-least", "0.5", "--at-least", "log_likelihood=-11000"),
             (
-                "no config reaches conditional_coherence of at least 0.5 and log_likelihood of at least -11000; "
-                "the best reached: conditional_coherence 0.8 (t0000), log_likelihood -11000 (t0002)"
+                "no config reaches conditional_coherence of at least 0.5 and log_likelihood of at least "
+                "-11000; the best reached: conditional_coherence 0.8 (t0000), log_likelihood -11000 (t0002)"
             ),
         ),
         (
@@ -153,9 +153,11 @@ def test_two_sweeps_are_compared(run, made_up_sweep, tmp_path, make_manifest, ma
     status, out, err = run("report", made_up_sweep, other, "--out", tmp_path / "page")
     assert (status, err) == (0, "")
     assert out.splitlines() == [
-        "Hypervolume above (conditional coherence 0, log likelihood -1700), the reference point of both: "
-        "A 161, B 170.",
-        "3 of 5 configs on A's front are dominated by B. 0 of 1 config on B's front is dominated by A.",
+        (
+            "Hypervolume above (conditional coherence 0, log likelihood -1700), the reference point of both: "
+            "A 161, B 170."
+        ),
+        "Of 5 configs on A's front B dominates 3. Of 1 config on B's front A dominates none.",
         "",
         f"report: {tmp_path / 'page' / 'report.html'}",
     ]

@@ -54,7 +54,7 @@ def test_status_says_where_a_sweep_stands(run, begun):
     lines = [line.rstrip() for line in out.splitlines()]
     assert lines[:4] == [
         "tiny: running",
-        "trials       2: 1 completed, 1 running, 0 failed, 0 left",
+        "trials       2: 1 completed, 0 failed, 1 running, 0 left",
         "front        1 config, hypervolume 2500",
         "pace         120 trials an hour, about 30 s left",
     ]
@@ -63,7 +63,7 @@ def test_status_says_where_a_sweep_stands(run, begun):
     assert "knee" not in out
     assert "t0000" in out
     finish()
-    assert run("status", folder)[1].startswith("tiny: complete\ntrials       2: 2 completed, 0 running,")
+    assert run("status", folder)[1].startswith("tiny: complete\ntrials       2: 2 completed, 0 failed,")
 
 
 def test_a_stalled_sweep_is_said(run, tmp_path, make_planned, make_planned_record):
@@ -92,8 +92,8 @@ def test_watch_goes_on_until_the_sweep_is_complete(run, begun, monkeypatch):
     assert (status, err) == (0, "")
     assert out.splitlines() == [
         f"page: {folder / 'report' / 'report.html'}",
-        "trials       2: 1 completed, 1 running, 0 failed, 0 left",
-        "trials       2: 2 completed, 0 running, 0 failed, 0 left",
+        "trials       2: 1 completed, 0 failed, 1 running, 0 left",
+        "trials       2: 2 completed, 0 failed, 0 running, 0 left",
     ]
     assert ["})(7);" in page for page in pages] == [True, True]
     last = (folder / "report" / "report.html").read_text(encoding="utf-8")

@@ -206,7 +206,8 @@ def test_light_and_dark(browse, scheme, dark):
     colours = browser.execute_script("""
         const of = (where, what) => getComputedStyle(document.querySelector(where))[what];
         return [of("body", "backgroundColor"), of("body", "color"), of(".note", "color"),
-                of(".js-plotly-plot .xtick text", "fill"), of("#detail-t02 .heat tbody td", "backgroundColor")];
+                of(".js-plotly-plot .xtick text", "fill"),
+                of("#detail-t02 .heat tbody td", "backgroundColor")];
     """)
     paper, *inks, cell = [numbers(colour) for colour in colours]
     assert (luminance(paper) < 0.2) == dark

@@ -39,15 +39,14 @@ def at(store, spec, seconds):
 
 
 def test_a_sweep_underway(underway):
-    """Trials are counted, epochs of what runs too; three epochs in 60 s by one trial at a time is the pace."""
+    """Trials are counted, epochs of what runs too; the pace is three epochs in 60 s, one trial at a time."""
     spec, writer = underway
     found = at(Store(writer.files), spec, 110)
-    s = found.standing
-    assert (s.total, s.done, s.running, s.failed, s.stopped, s.infeasible) == (5, 1, 1, 1, 0, 0)
-    assert (s.epochs_left, s.epochs_here, s.front_size) == (2 * 3 - 1, 4, 1)
-    assert s.hypervolume == pytest.approx(0.5 * 5000)
+    assert found.total == 5
+    assert found.counts == {"completed": 1, "running": 1, "failed": 1}
+    assert found.tradeoff.hypervolume == pytest.approx(0.5 * 5000)
     assert found.trials_per_hour == pytest.approx(3600 / (2 * 20))
-    assert found.seconds_left == pytest.approx(5 * 20)
+    assert found.seconds_left == pytest.approx((2 * 3 - 1) * 20)
     # The running trial began at 100 s and its first epoch took 2 s.
     assert found.last_report == START + timedelta(seconds=102)
     assert not found.complete
@@ -79,12 +78,12 @@ def test_a_complete_sweep_has_nothing_left(underway, make_planned_record):
         writer.write_trial(make_planned_record(spec, number, **more))
     found = at(Store(writer.files), spec, 1e6)
     assert found.complete
-    assert (found.stalled, found.trials_per_hour, found.standing.epochs_left) == (False, None, 0)
+    assert (found.stalled, found.trials_per_hour, found.seconds_left) == (False, None, None)
 
 
 def test_a_sweep_not_begun(tmp_path, make_planned):
     """All trials are left; there is no last report and no pace."""
     spec, writer = make_planned(tmp_path / "sweep")
     found = at(Store(writer.files), spec, 1e6)
-    assert (found.standing.total, found.standing.ended, found.standing.epochs_left) == (5, 0, 10)
+    assert (found.total, found.counts) == (5, {})
     assert (found.last_report, found.stalled, found.trials_per_hour) == (None, False, None)
