@@ -8,7 +8,7 @@ import polars as pl
 from sweep.analysis.breakdown import coherence_by_size
 from sweep.analysis.tradeoff import Tradeoff
 from sweep.report.settings import logarithmic
-from sweep.report.theme import FRONT
+from sweep.report.theme import FRONT, MOST
 from sweep.report.view import View
 from sweep.report.words import plain
 from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
@@ -70,13 +70,15 @@ def front_figure(found: Tradeoff) -> "Figure":
     x, y = (objective.name for objective in found.manifest.objectives[:2])
     for on_front, colour, label in ((False, "0.6", "dominated"), (True, FRONT, "front")):
         rows = found.configs.filter(found.on_front == on_front).sort(OBJECTIVE + x)
+        crowded = rows.height > MOST
         if rows.height:
             axes.errorbar(
                 rows[OBJECTIVE + x],
                 rows[OBJECTIVE + y],
-                xerr=rows[STDERR + x].fill_null(0.0),
-                yerr=rows[STDERR + y].fill_null(0.0),
+                xerr=None if crowded else rows[STDERR + x].fill_null(0.0),
+                yerr=None if crowded else rows[STDERR + y].fill_null(0.0),
                 fmt="o",
+                rasterized=crowded,
                 color=colour,
                 elinewidth=0.6,
                 markersize=4,
@@ -166,7 +168,9 @@ def _scatter(axes: "Axes", found: Tradeoff, column: str, objective: str) -> None
     values = found.configs[column]
     for on_front, colour in ((False, "0.6"), (True, FRONT)):
         mask = pl.Series(found.on_front == on_front) & values.is_not_null()
-        axes.plot(values.filter(mask), found.configs[objective].filter(mask), "o", color=colour, markersize=3)
+        some = found.configs[objective].filter(mask)
+        crowded = some.len() > MOST
+        axes.plot(values.filter(mask), some, "o", color=colour, markersize=3, rasterized=crowded)
     if logarithmic(found.configs, column):
         axes.set_xscale("log")
 

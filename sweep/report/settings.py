@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from sweep.report.theme import FRONT, MUTED, axis, figure_html, layout
+from sweep.report.theme import FRONT, MUTED, axis, figure_html, layout, thinned
 from sweep.report.view import View
 from sweep.report.words import number, plain, searched_settings
 from sweep.store.schema import OBJECTIVE, PARAMETER
@@ -21,8 +21,8 @@ def _setting_figure(view: View, column: str) -> str:
 
     found, name = view.tradeoff, column.removeprefix(PARAMETER)
     objectives = found.points.names
-    rows = found.configs.filter(pl.col(column).is_not_null())
-    mask = found.on_front[found.configs[column].is_not_null().to_numpy()]
+    rows = found.configs.with_columns(_front=found.on_front).filter(pl.col(column).is_not_null())
+    rows = pl.concat([thinned(rows.filter(~pl.col("_front"))), rows.filter("_front")])
     figure = make_subplots(rows=len(objectives), cols=1, shared_xaxes=True, vertical_spacing=0.06)
     values = rows[column]
     for panel, objective in enumerate(objectives, start=1):
@@ -30,7 +30,7 @@ def _setting_figure(view: View, column: str) -> str:
             x=values.to_list(),
             y=rows[OBJECTIVE + objective].to_list(),
             mode="markers",
-            marker={"size": 7, "color": np.where(mask, FRONT, MUTED).tolist()},
+            marker={"size": 7, "color": np.where(rows["_front"], FRONT, MUTED).tolist()},
             showlegend=False,
             hovertext=rows["trial_id"].to_list(),
             hoverinfo="text+x+y",

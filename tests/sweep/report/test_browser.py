@@ -59,7 +59,7 @@ def pages(made_up_sweep, tmp_path_factory):
     folder, store = tmp_path_factory.mktemp("pages"), open_store(made_up_sweep)
     return {
         "report": write_report(store, folder / "report"),
-        "watched": write_page(store, folder / "watched", refresh=1),
+        "watched": write_page(store, folder / "watched", refresh=2),
         "comparison": write_comparison(compare(store, store), folder / "comparison"),
     }
 
@@ -166,6 +166,19 @@ def test_a_click_shows_a_config_in_detail(browse):
     assert browser.get_log("browser") == []
 
 
+def test_a_config_without_details_is_shown_as_far_as_the_figure_knows_it(browse):
+    """On the page of a sweep of thousands a click shows objectives and settings, and says what is missing."""
+    browser = browse()
+    browser.execute_script("document.getElementById('detail-t05').remove()")
+    point_at(browser, "t05", click=True)
+    assert shown(browser) == ["detail-other"]
+    text = browser.find_element("id", "detail-other").text
+    assert text.startswith("t05\nt05\nconditional coherence 0.400 ± 0.015\n")
+    assert "beta 1.5" in text
+    assert "the tables hold all" in text
+    assert browser.find_element("id", "chosen").get_attribute("value") == ""
+
+
 def test_the_keyboard_alone_reaches_the_details(browse):
     """Tab leads to the list, which has a label; an arrow chooses; what is shown is announced."""
     from selenium.webdriver.common.keys import Keys
@@ -241,10 +254,9 @@ def test_a_watched_page_loads_itself_anew_in_place(browse, pages, made_up_sweep,
     shutil.copytree(made_up_sweep, tmp_path / "sweep")
     writer, store = StoreWriter(tmp_path / "sweep"), open_store(tmp_path / "sweep")
     writer.write_manifest(replace(store.manifest, name="renamed"))
-    browser.execute_script("window.before = true; scrollTo(0, 1200)")
-    write_page(open_store(tmp_path / "sweep"), pages["watched"].parent, refresh=1)
-    until(browser, "return !window.before && document.readyState === 'complete'")
-    assert until(browser, "return document.querySelector('h1').textContent") == "renamed"
-    assert until(browser, "return scrollY") == 1200
+    until(browser, "if (document.readyState === 'complete') scrollTo(0, 1200); return scrollY === 1200")
+    write_page(open_store(tmp_path / "sweep"), pages["watched"].parent, refresh=2)
+    new = "document.readyState === 'complete' && document.querySelector('h1').textContent === 'renamed'"
+    until(browser, f"return {new} && scrollY === 1200")
     assert shown(browser) == ["detail-t02"]
     assert browser.get_log("browser") == []

@@ -12,7 +12,7 @@ from sweep.store.read import open_store
 
 TABLE = pl.DataFrame(
     {
-        "trial_id & co": ["50 % of #1 {\\x}", "a~b^|<d>"],
+        "trial_id & co": ["50 % of #1 {\\x}", "~b^|<d>"],
         "value": ["-1512.3 ± 2.5", ""],
         "rate": ["3e-05", "2e+06"],
     }
@@ -28,7 +28,7 @@ def test_a_table_in_latex():
         r"trial\_id \& co & value & rate \\",
         r"\midrule",
         r"50 \% of \#1 \{\textbackslash{}x\} & $-1512.3 \pm 2.5$ & $3 \times 10^{-5}$ \\",
-        r"a\textasciitilde{}b\textasciicircum{}\textbar{}\textless{}d\textgreater{} &  & $2 \times 10^{6}$ \\",
+        r"\textasciitilde{}b\textasciicircum{}\textbar{}\textless{}d\textgreater{} &  & $2 \times 10^{6}$ \\",
         r"\bottomrule",
         r"\end{tabular}",
     ]
