@@ -34,7 +34,8 @@ def watch(
     from rich.live import Live
 
     from sweep.report.page import write_page, write_report
-    from sweep.store.read import Store, open_store
+    from sweep.store.read import open_store
+    from sweep.store.schema import TABLES
 
     place, terminal = out or folder / "report", console()
     store = open_store(folder)
@@ -42,6 +43,7 @@ def watch(
     # Elsewhere than on a terminal, one line a look that says something new.
     live = Live(console=terminal, auto_refresh=False) if terminal.is_terminal else None
     seen: list[str] = []
+    there: list[list[str]] = []
     try:
         if live:
             live.start()
@@ -54,7 +56,10 @@ def watch(
                 terminal.print(line.strip(), highlight=False, soft_wrap=True)
             if found.complete:
                 break
-            write_page(Store(folder), place, refresh=every)
+            now_there = [store.names(table) for table in TABLES]
+            if now_there != there:
+                write_page(store, place, refresh=every)
+                there = now_there
             time.sleep(every)
     except KeyboardInterrupt:
         terminal.print("no longer watched; the sweep itself goes on", highlight=False)

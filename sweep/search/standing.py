@@ -69,7 +69,7 @@ def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
     times = [*trials["started_at"], *trials["ended_at"], *epochs["at"]]
     last = max((t for t in times if t is not None), default=None)
     left = max(0, (total - len(ended)) * spec.epochs_max - begun)
-    patience = max(QUIET, *(5 * seconds for seconds in epochs["longest"]), 0.0)
+    patience = max([QUIET, *(5 * seconds for seconds in epochs["longest"])])
     per_epoch = float(over["seconds"].sum()) / max(1, int(over["epochs"].sum()))
     known = bool(running and per_epoch)
     return Stand(

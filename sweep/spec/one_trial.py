@@ -12,11 +12,11 @@ _KEPT = ("data", "objectives", "reference_point", "evaluation")
 def one_trial(spec: SweepSpec, config: TrialConfig, name: str) -> dict[str, Any]:
     """Return the keys of a file that `sweep trial` runs as this trial and `sweep run` as a sweep of one.
 
-    Every setting is held constant, but for a searched one: a file must have a search space, so that setting
-    has a choice of one value.
+    Every setting is held constant, but for the first searched one: a file must have a search space, so
+    that setting has a choice of one value.
     """
     settings = config.to_dict()
-    searched = next((n for n in spec.search_space if settings[n] is not None), next(iter(spec.search_space)))
+    searched = next(iter(spec.search_space))
     plain = spec.plain()
     return {
         "name": name,

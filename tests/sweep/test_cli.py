@@ -54,7 +54,18 @@ def tree(folder: Path) -> dict[str, bytes]:
 def test_help_names_every_command(sweep):
     """A user without arguments sees what there is."""
     _, out, _ = sweep("--help")
-    for command in ("run", "resume", "extend", "trial", "report", "samples", "show-config"):
+    for command in (
+        "run",
+        "resume",
+        "extend",
+        "trial",
+        "status",
+        "watch",
+        "report",
+        "best",
+        "samples",
+        "show-config",
+    ):
         assert command in out
 
 
