@@ -6,12 +6,13 @@
 #   make bench       what we claim, measured here
 #   make compare     our values beside those of multivae 1.0.3, which gets an environment of its own
 #   make compare-cost  the cost of evaluation beside multivae's
+#   make pictures    the two pictures in docs/, from the demo's report; needs Chromium
 PYTHON ?= python3.11
 BIN := .venv/bin
 PEER := .venv-multivae/bin/python
 SHELL := /bin/bash
 
-.PHONY: setup demo test test-slow lint bench compare compare-cost clean
+.PHONY: setup demo test test-slow lint bench compare compare-cost pictures clean
 
 setup: .venv/.installed
 
@@ -48,6 +49,17 @@ compare: .venv-multivae/.installed
 
 compare-cost: .venv-multivae/.installed
 	$(PEER) benchmarks/peer/cost.py
+
+# A colour scheme is 0 for dark and 1 for light in Blink's settings; the page opens with the knee in detail.
+pictures: setup
+	knee=$$($(BIN)/sweep best results/digits | sed -n '1s/# \([^ ]*\) .*/\1/p'); \
+	for scheme in 0:dark 1:light; do \
+	  chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync \
+	    --disable-background-networking --disable-component-update --user-data-dir=$$(mktemp -d) \
+	    --hide-scrollbars --window-size=1200,1560 --virtual-time-budget=4000 \
+	    --blink-settings=preferredColorScheme=$${scheme%:*} --screenshot=docs/report-$${scheme#*:}.png \
+	    "file://$(CURDIR)/results/digits/report/report.html#$$knee"; \
+	done
 
 # Of the project's own dependencies only those that mopoe's models need.
 .venv-multivae/.installed: constraints.txt

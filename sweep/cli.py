@@ -10,11 +10,10 @@ import typer
 from mopoe.errors import ConfigError, DataError, MopoeError
 from mopoe.functions import also_import_from
 from sweep.commands.data import app as data_app
+from sweep.commands.report import app as report_app
 from sweep.commands.run import (
     File,
-    Folder,
     Overrides,
-    console,
     extend,
     interrupted,
     repeated,
@@ -22,6 +21,8 @@ from sweep.commands.run import (
     run,
 )
 from sweep.commands.store import app as store_app
+from sweep.commands.terminal import Folder, console
+from sweep.commands.watch import app as watch_app
 
 app = typer.Typer(
     name="sweep",
@@ -73,24 +74,6 @@ def trial(
 
 
 @app.command()
-def report(
-    folder: Folder,
-    out: Annotated[Path | None, typer.Option(help="Where the page goes [default: DIR/report].")] = None,
-) -> None:
-    """Print the front and write the report: an HTML page that opens from disk, and the front as tables."""
-    from sweep.report.page import write_report
-    from sweep.report.summary import print_front
-    from sweep.store.files import files_at
-    from sweep.store.read import open_store
-
-    store = open_store(folder)
-    screen = console()
-    print_front(store, screen)
-    page = write_report(store, out or folder / "report")
-    screen.print(f"\nreport: {files_at(page.parent)}/{page.name}", highlight=False, soft_wrap=True)
-
-
-@app.command()
 def samples(
     folder: Folder,
     trial: Annotated[str | None, typer.Option(help="Trial [default: the newest checkpoint's].")] = None,
@@ -128,7 +111,8 @@ def show_config(file: File, override: Overrides = None) -> None:
     print(yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=110), end="")  # noqa: T201 - the command's answer
 
 
-app.registered_commands += store_app.registered_commands
+for _part in (watch_app, report_app, store_app):
+    app.registered_commands += _part.registered_commands
 
 
 def main() -> None:

@@ -101,6 +101,7 @@ ANALYSIS = [m for m in modules("sweep") if below(m, "sweep.store", "sweep.analys
                 "sweep.spec.sections",
                 "sweep.search.outcome",
                 "sweep.search.agenda",
+                "sweep.search.standing",
                 "sweep.manifest",
                 "sweep.verify",
                 "search_spaces",

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from sweep.commands.terminal import Folder, console
 
+if TYPE_CHECKING:
     from sweep.spec.sweep_spec import SweepSpec
 
 File = Annotated[
     str, typer.Argument(help="A sweep's YAML file, or the name of a shipped one.", metavar="FILE")
-]
-Folder = Annotated[
-    Path, typer.Argument(help="A results folder, or its address, as s3://BUCKET/FOLDER.", metavar="DIR")
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -156,11 +153,3 @@ def interrupted(command: str, folder: Path) -> Iterator[None]:
 def repeated(option: str, values: list[str] | None) -> list[str]:
     """Return the words of an option that was given several times."""
     return [word for value in values or () for word in (option, value)]
-
-
-def console() -> "Console":
-    """Return the terminal, or what stands for it."""
-    from rich.console import Console
-
-    # A file or a pipe has no width of its own: wide enough for a table with many settings.
-    return Console(width=None if sys.stdout.isatty() else 160)

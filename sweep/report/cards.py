@@ -13,8 +13,10 @@ from sweep.analysis.breakdown import coherence_by_size
 from sweep.analysis.intervals import pair_interval
 from sweep.report import figures, trust
 from sweep.report.card import NO_POINTS, Card
+from sweep.report.details import details_html
 from sweep.report.measured import measured
 from sweep.report.pictures import sample_table
+from sweep.report.settings import setting_figures
 from sweep.report.summary import front_rows, front_text
 from sweep.report.view import View
 from sweep.report.words import count, failure_reasons, number, plain, status_line
@@ -42,18 +44,19 @@ def front_card(view: View) -> Card:
     )
     finding += _price_of_knee(view)
     if view.pairs.height:
-        finding += f" Guessing the most frequent class gives a coherence of {_chance(view):.2f}."
+        chance = view.pairs.select(pl.mean("chance")).item()
+        finding += f" Guessing the most frequent class gives a coherence of {chance:.2f}."
     corner = ", ".join(f"{plain(n)} {number(found.manifest.reference_point[n])}" for n in found.points.names)
     finding += f" Hypervolume above ({corner}): {number(found.hypervolume)}."
     if len(found.points.names) < 2:
         return Card(title=title, finding=finding)
-    meanings = [f"{plain(n)}: {OBJECTIVES[n]}. " for n in found.points.names if n in OBJECTIVES]
+    meanings = (f"{plain(n)}: {OBJECTIVES[n]}. " for n in found.points.names if n in OBJECTIVES)
     note = "".join(m[0].upper() + m[1:] for m in meanings)
     note += "Bars are standard errors: over seeds where a config has several, else over held-out samples."
     return Card(
         title=title,
         finding=finding,
-        figure_html=figures.front_figures(view) + f'<p class="note">{escape(note)}</p>',
+        figure_html=f'{figures.front_figures(view)}<p class="note">{escape(note)}</p>{details_html(view)}',
     )
 
 
@@ -174,7 +177,7 @@ def setting_card(view: View) -> Card:
     if len(shown) < len(columns):
         finding += f" Shown are the {len(shown)} of {len(columns)} most linked to an objective."
     shown = [c for c in columns if c in shown]
-    return Card(title=title, finding=finding, figure_html=figures.setting_figures(view, shown))
+    return Card(title=title, finding=finding, figure_html=setting_figures(view, shown))
 
 
 def sample_card(view: View) -> Card:
@@ -190,7 +193,8 @@ def sample_card(view: View) -> Card:
             opened = " open" if picked.trial_id == view.focus else ""
             parts.append(
                 f"<details{opened}><summary>{summary}</summary>"
-                f'<div class="scroll wide" tabindex="0" role="region" aria-label="{summary}">'
+                f'<div class="scroll wide" tabindex="0" role="region" aria-label="{summary}" '
+                f'data-samples="{escape(picked.trial_id)}">'
                 f"{sample_table(rows, names)}</div></details>"
             )
     finding = (
@@ -274,10 +278,6 @@ def _price_of_knee(view: View) -> str:
     lost = gains.max(axis=0) - gains[found.points.trial_ids.index(knee)]
     parts = [f"{number(x)} of {plain(name)}" for x, name in zip(lost, found.points.names, strict=True)]
     return f" The knee, {knee}, gives up {' and '.join(parts)} against the best."
-
-
-def _chance(view: View) -> float:
-    return float(view.pairs.select(pl.col("chance").mean()).item())
 
 
 def _rank_correlation(frame: pl.DataFrame, one: str, other: str) -> float | None:

@@ -1,21 +1,21 @@
 """The report's Plotly figures as HTML: functions of what the store holds, without judgement."""
 
-from collections.abc import Sequence
 from html import escape
 from itertools import combinations
 
-import numpy as np
 import polars as pl
 
 from mopoe.subsets import subset_label, subset_masks
 from sweep.analysis.intervals import pair_interval
-from sweep.report.theme import FAINT, FRONT, MUTED, axis, figure_html, layout
+from sweep.report.theme import FAINT, FRONT, MUTED, RING, axis, figure_html, layout, thinned
 from sweep.report.view import View
-from sweep.report.words import number, pick_labels, plain, searched_settings, setting_text, with_error
-from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
+from sweep.report.words import pick_labels, plain, searched_settings, setting_text, with_error
+from sweep.store.schema import OBJECTIVE, STDERR
 
 _MOST_POINTS = 200
-"""A learning curve is thinned to about so many points: more cannot be told apart on a screen."""
+"""A learning curve is thinned to so many points: more cannot be told apart on a screen."""
+_MOST_CURVES = 300
+"""So many trials have their learning curve drawn, the picks apart."""
 
 
 def front_figures(view: View) -> str:
@@ -34,25 +34,30 @@ def _front_figure(view: View, x: str, y: str) -> str:
     front = configs.filter("_front")
     figure = go.Figure(layout=layout(440, xaxis=axis(_title(view, x)), yaxis=axis(_title(view, y))))
 
-    def dots(rows: pl.DataFrame, colour: str, **more: object) -> None:
-        def bars(name: str) -> dict[str, object]:
-            return {"array": rows[STDERR + name].to_list(), "thickness": 1, "width": 0, "color": colour}
+    def dots(rows: pl.DataFrame, colour: str, *, bars: bool, **more: object) -> None:
+        def error(name: str) -> dict[str, object] | None:
+            bar = {"array": rows[STDERR + name].to_list(), "thickness": 1, "width": 0, "color": colour}
+            return bar if bars else None
 
         figure.add_scatter(
             x=rows[OBJECTIVE + x].to_list(),
             y=rows[OBJECTIVE + y].to_list(),
-            error_x=bars(x),
-            error_y=bars(y),
+            error_x=error(x),
+            error_y=error(y),
             hovertext=rows["_hover"].to_list(),
             hoverinfo="text",
+            customdata=rows["trial_id"].to_list(),
             **more,
         )
 
+    others = configs.filter(~pl.col("_front"))
+    few = thinned(others)
     dots(
-        configs.filter(~pl.col("_front")),
+        few,
         MUTED,
+        bars=few.height == others.height,
         mode="markers",
-        name="other configs",
+        name=f"{_share(few, others)}other configs",
         marker={"color": MUTED, "size": 7},
     )
     # With more than two objectives the front is no line in the plane of two of them.
@@ -61,6 +66,7 @@ def _front_figure(view: View, x: str, y: str) -> str:
     dots(
         front,
         FRONT,
+        bars=True,
         mode="lines+markers" if flat else "markers",
         name="front",
         marker={"color": FRONT, "size": 9},
@@ -88,10 +94,18 @@ def _front_figure(view: View, x: str, y: str) -> str:
             hoverinfo="skip",
             showlegend=False,
         )
+    # Moved by details.js to the chosen config.
+    ring = {"color": RING, "size": 24, "symbol": "circle-open", "line": {"width": 2, "color": RING}}
+    figure.add_scatter(x=[None], y=[None], mode="markers", marker=ring, hoverinfo="skip", showlegend=False)
     description = (
         f"Scatter plot of {plain(x)} against {plain(y)} for {configs.height} configs, with the front"
     )
     return figure_html(figure, f"front-{x}-{y}", description)
+
+
+def _share(some: pl.DataFrame, whole: pl.DataFrame) -> str:
+    """Return how many of a whole are drawn, or nothing if all are."""
+    return f"{some.height} of {whole.height} " if some.height < whole.height else ""
 
 
 def _hover(view: View) -> list[str]:
@@ -224,17 +238,22 @@ def curve_figure(view: View, top: float) -> str:
     figure = go.Figure(layout=layout(380, xaxis=axis("epoch"), yaxis=axis("training loss, nats per sample")))
     xs: list[float | None] = []
     ys: list[float | None] = []
-    for (_,), rows in view.curves.group_by("trial_id", maintain_order=True):
-        thin = rows.gather_every(max(1, rows.height // _MOST_POINTS))
+    trials = view.curves.select("trial_id").unique(maintain_order=True)
+    drawn = thinned(trials, _MOST_CURVES)
+    for (_,), rows in view.curves.join(drawn, on="trial_id", maintain_order="left").group_by(
+        "trial_id", maintain_order=True
+    ):
+        thin = thinned(rows, _MOST_POINTS)
         # The gap keeps the next trial's line apart.
         xs += [*thin["epoch"].to_list(), None]
         ys += [*thin["loss"].to_list(), None]
+    name = f"{_share(drawn, trials) or 'all '}trials"
     figure.add_scatter(
-        x=xs, y=ys, mode="lines", name="all trials", line={"color": FAINT, "width": 1}, hoverinfo="skip"
+        x=xs, y=ys, mode="lines", name=name, line={"color": FAINT, "width": 1}, hoverinfo="skip"
     )
     for picked in view.picked:
         rows = view.curves.filter(trial_id=picked.trial_id)
-        thin = rows.gather_every(max(1, rows.height // _MOST_POINTS))
+        thin = thinned(rows, _MOST_POINTS)
         figure.add_scatter(
             x=thin["epoch"].to_list(),
             y=thin["loss"].to_list(),
@@ -246,51 +265,3 @@ def curve_figure(view: View, top: float) -> str:
     low = float(losses.min())
     figure.update_yaxes(range=[low - 0.05 * (top - low), top])
     return figure_html(figure, "curves", "Line plot of training loss by epoch for all trials")
-
-
-def setting_figures(view: View, columns: Sequence[str]) -> str:
-    """Return a small figure per searched setting: its values against each objective, panel below panel."""
-    return f'<div class="multiples">{"".join(_setting_figure(view, c) for c in columns)}</div>'
-
-
-def _setting_figure(view: View, column: str) -> str:
-    from plotly.subplots import make_subplots
-
-    found, name = view.tradeoff, column.removeprefix(PARAMETER)
-    objectives = found.points.names
-    rows = found.configs.filter(pl.col(column).is_not_null())
-    mask = found.on_front[found.configs[column].is_not_null().to_numpy()]
-    figure = make_subplots(rows=len(objectives), cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    values = rows[column]
-    for panel, objective in enumerate(objectives, start=1):
-        figure.add_scatter(
-            x=values.to_list(),
-            y=rows[OBJECTIVE + objective].to_list(),
-            mode="markers",
-            marker={"size": 7, "color": np.where(mask, FRONT, MUTED).tolist()},
-            showlegend=False,
-            hovertext=rows["trial_id"].to_list(),
-            hoverinfo="text+x+y",
-            row=panel,
-            col=1,
-        )
-        figure.update_yaxes(axis(plain(objective).replace(" ", "\n")), row=panel, col=1)
-    figure.update_xaxes(axis(""))
-    figure.update_xaxes(_scale(values, in_simplex=len(searched_settings(rows.columns).get(name, ())) != 1))
-    figure.update_xaxes(axis(plain(name)), row=len(objectives), col=1)
-    figure.update_layout(layout(60 + 150 * len(objectives)))
-    description = f"Scatter plots of {plain(name)} against {' and '.join(map(plain, objectives))}"
-    return figure_html(figure, f"setting-{name}", description)
-
-
-def _scale(values: pl.Series, *, in_simplex: bool) -> dict[str, object]:
-    """Return the axis that shows a setting's values best: as classes, logarithmic or linear."""
-    if values.dtype == pl.String:
-        return {"type": "category"}
-    few = values.unique().sort().to_list()
-    named: dict[str, object] = (
-        {"tickvals": few, "ticktext": [number(v) for v in few]} if len(few) <= 6 else {}
-    )
-    if not in_simplex and few and few[0] > 0 and few[-1] / few[0] > 10:
-        return {"type": "log", "dtick": 1, "exponentformat": "e", **named}
-    return named

@@ -1,8 +1,7 @@
-"""The report as files: one self-contained HTML page, the front as tables and as figures for papers."""
+"""The report's page: one self-contained HTML file, rewritten while a sweep is watched."""
 
-import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -10,48 +9,54 @@ from pathlib import Path
 import polars as pl
 
 from sweep.report.cards import CARDS, Card
-from sweep.report.paper import front_figure, save_figure
-from sweep.report.summary import front_rows
+from sweep.report.folder import write_files
 from sweep.report.view import View, view
-from sweep.report.words import number, status_line
+from sweep.report.words import NUMBER, number, status_line
 from sweep.store.files import write_atomically
 from sweep.store.read import Store
 
 # Nothing leaves the page: scripts, styles and images are inside it, and the browser is told so.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
-_NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?( ± [\d.]+)?|")
-
 
 def write_report(store: Store, out: Path) -> Path:
-    """Write report.html, front.csv, .parquet, .pdf, .svg and .png into `out`, and return the page's path.
-
-    With a single objective there is no plane to draw a front in, and so no figure.
+    """Write report.html, figures, tables, the front as data and its provenance; return the page's path.
 
     Raises:
         StoreError: a file of the store is damaged or of a newer schema, or `out` cannot be written.
     """
     found = view(store)
-    front = front_rows(found.tradeoff)
-    page = out / "report.html"
-    text = page_html(found, [card(found) for card in CARDS])
-    write_atomically(out / "front.csv", front.write_csv)
-    write_atomically(out / "front.parquet", front.write_parquet)
-    if len(found.tradeoff.manifest.objectives) > 1:
-        figure = front_figure(found.tradeoff)
-        for kind in ("pdf", "svg", "png"):
-            write_atomically(out / f"front.{kind}", partial(save_figure, figure, kind))
-    write_atomically(page, lambda file: file.write(text.encode()))
-    return page
+    write_files(found, out)
+    return _write(found, out, None)
 
 
-def page_html(found: View, cards: list[Card]) -> str:
-    """Return the page that shows the cards."""
+def write_page(store: Store, out: Path, refresh: int) -> Path:
+    """Write report.html alone, which loads itself anew every `refresh` seconds; return its path.
+
+    Raises:
+        StoreError: as for `write_report`.
+    """
+    return _write(view(store), out, refresh)
+
+
+def _write(found: View, out: Path, refresh: int | None) -> Path:
+    manifest = found.tradeoff.manifest
+    note = (
+        f"{status_line(found.tradeoff.trials)}. {manifest.data}, {len(manifest.modalities)} modalities. "
+        f"As of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
+    )
+    text = page_html(manifest.name, note, [card(found) for card in CARDS], refresh)
+    write_atomically(out / "report.html", lambda file: file.write(text.encode()))
+    return out / "report.html"
+
+
+def page_html(title: str, note: str, cards: Sequence[Card], refresh: int | None = None) -> str:
+    """Return a page of cards; one that is watched loads itself anew every `refresh` seconds."""
     from plotly.offline import get_plotlyjs
 
-    manifest = found.tradeoff.manifest
-    style = files("sweep.report").joinpath("style.css").read_text(encoding="utf-8")
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    scripts = [_part("details.js")]
+    if refresh is not None:
+        scripts.append(_part("refresh.js").replace("SECONDS", str(refresh)))
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -59,23 +64,27 @@ def page_html(found: View, cards: list[Card]) -> str:
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{escape(manifest.name)}: sweep report</title>
+<title>{escape(title)}: sweep report</title>
 <link rel="icon" href="data:,">
-<style>{style}</style>
+<style>{_part("style.css")}</style>
 <script>{get_plotlyjs()}</script>
 </head>
 <body>
 <main>
 <header>
-<h1>{escape(manifest.name)}</h1>
-<p class="note">{escape(status_line(found.tradeoff.trials))}. {escape(manifest.data)},
-{len(manifest.modalities)} modalities. As of {now}.</p>
+<h1>{escape(title)}</h1>
+<p class="note">{escape(note)}</p>
 </header>
 {"".join(card_html(card) for card in cards)}
 </main>
+{"".join(f"<script>{script}</script>" for script in scripts)}
 </body>
 </html>
 """
+
+
+def _part(name: str) -> str:
+    return files("sweep.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def card_html(card: Card) -> str:
@@ -91,7 +100,7 @@ def card_html(card: Card) -> str:
 def table_html(table: pl.DataFrame, title: str) -> str:
     """Return a table whose numbers stand to the right; it scrolls sideways where the screen is narrow."""
     columns = [[_text(value) for value in column] for column in table.iter_columns()]
-    kinds = [' class="number"' if all(map(_NUMBER.fullmatch, texts)) else "" for texts in columns]
+    kinds = [' class="number"' if all(map(NUMBER.fullmatch, texts)) else "" for texts in columns]
     head = [f'<th scope="col"{k}>{escape(n)}</th>' for n, k in zip(table.columns, kinds, strict=True)]
     body = [
         f"<tr>{''.join(f'<td{k}>{escape(t)}</td>' for t, k in zip(row, kinds, strict=True))}</tr>"

@@ -1,17 +1,56 @@
-"""The front as a figure for papers, by matplotlib: one column wide, legible in print."""
+"""Figures for papers, by matplotlib: a column or a page wide, legible in print."""
 
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+import polars as pl
+
+from sweep.analysis.breakdown import coherence_by_size
 from sweep.analysis.tradeoff import Tradeoff
-from sweep.report.theme import FRONT
+from sweep.report.settings import logarithmic
+from sweep.report.theme import FRONT, MOST
+from sweep.report.view import View
 from sweep.report.words import plain
-from sweep.store.schema import OBJECTIVE, STDERR
+from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMN_INCHES = 4.2
-"""Width of the figure; a column of most venues is 3.3 to 5.5 inches wide."""
+COLUMN_INCHES, PAGE_INCHES = 4.2, 6.8
+"""Widths; a column of most venues is 3.3 to 5.5 inches wide, the text of a page 5.5 to 7."""
+
+_PRINT: Any = {
+    "font.size": 8,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "svg.hashsalt": "sweep",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
+_MOST_SETTINGS, _ACROSS = 12, 4
+
+
+def paper_figures(view: View) -> Mapping[str, "Figure"]:
+    """Return the figures that there is data for, by the name of their file."""
+    from matplotlib import rc_context
+
+    found = {}
+    with rc_context(_PRINT):
+        if len(view.tradeoff.manifest.objectives) > 1:
+            found["front"] = front_figure(view.tradeoff)
+        sizes = coherence_by_size(
+            view.pairs.filter(pl.col("trial_id").is_in([p.trial_id for p in view.picked]))
+        )
+        if sizes.height:
+            found["coherence_by_size"] = _size_figure(view, sizes)
+        columns = [c for c in view.tradeoff.configs.columns if c.startswith(PARAMETER)][:_MOST_SETTINGS]
+        if columns and view.tradeoff.configs.height:
+            found["hyperparameters"] = _setting_figure(view.tradeoff, columns)
+    return found
 
 
 def front_figure(found: Tradeoff) -> "Figure":
@@ -31,13 +70,15 @@ def front_figure(found: Tradeoff) -> "Figure":
     x, y = (objective.name for objective in found.manifest.objectives[:2])
     for on_front, colour, label in ((False, "0.6", "dominated"), (True, FRONT, "front")):
         rows = found.configs.filter(found.on_front == on_front).sort(OBJECTIVE + x)
+        crowded = rows.height > MOST
         if rows.height:
             axes.errorbar(
                 rows[OBJECTIVE + x],
                 rows[OBJECTIVE + y],
-                xerr=rows[STDERR + x].fill_null(0.0),
-                yerr=rows[STDERR + y].fill_null(0.0),
+                xerr=None if crowded else rows[STDERR + x].fill_null(0.0),
+                yerr=None if crowded else rows[STDERR + y].fill_null(0.0),
                 fmt="o",
+                rasterized=crowded,
                 color=colour,
                 elinewidth=0.6,
                 markersize=4,
@@ -57,19 +98,85 @@ def front_figure(found: Tradeoff) -> "Figure":
             found.points.values[row, :2].tolist(),
             xytext=(5, 4),
             textcoords="offset points",
-            fontsize=7,
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
             zorder=4,
         )
     axes.set_xlabel(plain(x))
-    axes.set_ylabel(plain(y) + (" (nats)" if y == "log_likelihood" else ""))
+    axes.set_ylabel(_label(y))
     axes.margins(0.12)
     left, right = axes.get_xlim()
     axes.set_xlim(left, right + 0.12 * (right - left))  # room for the last label
-    axes.spines[["top", "right"]].set_visible(False)
     if found.configs.height:
-        axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+        axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
+
+
+def _size_figure(view: View, sizes: pl.DataFrame) -> "Figure":
+    """Return coherence by number of observed modalities, a line per pick, and the chance level."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(COLUMN_INCHES, COLUMN_INCHES * 0.62), layout="constrained")
+    axes = figure.add_subplot()
+    # Marks tell the lines apart where there is no colour.
+    for picked, mark in zip(view.picked, "osD^v<>*" * len(view.picked), strict=False):
+        rows = sizes.filter(trial_id=picked.trial_id)
+        axes.plot(
+            rows["source_size"],
+            rows["value"],
+            mark + "-",
+            color=picked.colour,
+            markersize=4,
+            label=picked.labels,
+        )
+    chance = sizes.group_by("source_size").agg(pl.col("chance").mean()).sort("source_size")
+    axes.plot(chance["source_size"], chance["chance"], ":", color="0.4", label="chance")
+    axes.set_xticks(chance["source_size"].to_list())
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("observed modalities")
+    axes.set_ylabel("coherence of\nunobserved targets")
+    axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    return figure
+
+
+def _setting_figure(found: Tradeoff, columns: list[str]) -> "Figure":
+    """Return every searched setting against every objective, four settings in a row, the front in colour."""
+    from matplotlib.figure import Figure
+
+    names = found.points.names
+    blocks = -(-len(columns) // _ACROSS)
+    across = min(_ACROSS, len(columns))
+    height = blocks * (1.15 * len(names) + 0.3)
+    figure = Figure(figsize=(PAGE_INCHES * across / _ACROSS, height), layout="constrained")
+    grid = figure.subplots(blocks * len(names), across, squeeze=False)
+    for place in range(blocks * across):
+        block, across_at = divmod(place, across)
+        panels = grid[block * len(names) : (block + 1) * len(names), across_at]
+        if place >= len(columns):
+            for axes in panels:
+                axes.set_axis_off()
+            continue
+        for panel, (axes, objective) in enumerate(zip(panels, names, strict=True)):
+            _scatter(axes, found, columns[place], OBJECTIVE + objective)
+            axes.tick_params(labelbottom=panel == len(names) - 1, labelleft=across_at == 0)
+            if across_at == 0:
+                axes.set_ylabel(_label(objective).replace(" ", "\n", 1))
+        panels[-1].set_xlabel(plain(columns[place].removeprefix(PARAMETER)))
+    return figure
+
+
+def _scatter(axes: "Axes", found: Tradeoff, column: str, objective: str) -> None:
+    values = found.configs[column]
+    for on_front, colour in ((False, "0.6"), (True, FRONT)):
+        mask = pl.Series(found.on_front == on_front) & values.is_not_null()
+        some = found.configs[objective].filter(mask)
+        crowded = some.len() > MOST
+        axes.plot(values.filter(mask), some, "o", color=colour, markersize=3, rasterized=crowded)
+    if logarithmic(found.configs, column):
+        axes.set_xscale("log")
+
+
+def _label(objective: str) -> str:
+    return plain(objective) + (" (nats)" if objective == "log_likelihood" else "")
 
 
 def save_figure(figure: "Figure", kind: str, file: BinaryIO) -> None:
@@ -77,5 +184,5 @@ def save_figure(figure: "Figure", kind: str, file: BinaryIO) -> None:
     from matplotlib import rc_context
 
     undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind, {})
-    with rc_context({"svg.hashsalt": "sweep", "svg.fonttype": "none", "pdf.fonttype": 42}):
+    with rc_context(_PRINT):
         figure.savefig(file, format=kind, metadata=undated, dpi=200)

@@ -20,7 +20,7 @@ from sweep.store.read import Store
 from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, Group
 
 
 def front_table(store: Store) -> pl.DataFrame:
@@ -71,22 +71,11 @@ def print_front(store: Store, console: "Console") -> None:
     Raises:
         StoreError: a file of the store is damaged or of a newer schema.
     """
-    from rich.table import Table
     from rich.text import Text
 
     found = tradeoff(store)
     if found.configs.height:
-        text = front_text(front_rows(found)).drop("picks")  # below the table, where they fit
-        table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-        for name in text.columns:
-            header = Text(name.replace(" ", "\n"))
-            table.add_column(header, justify="left" if name == "trial" else "right", no_wrap=True)
-        for row in text.iter_rows():
-            table.add_row(*(Text(cell) for cell in row))
-        console.print(table)
-        console.print()
-        for pick in found.picks:
-            console.print(Text(f"{plain(pick.label)}: {pick.trial_id}"))
+        console.print(front_screen(found))
         front = f"front: {count(int(found.on_front.sum()), 'config')} of {found.configs.height}"
         summary = f"{status_line(found.trials)}; {front}; hypervolume {number(found.hypervolume)}"
     else:
@@ -94,3 +83,19 @@ def print_front(store: Store, console: "Console") -> None:
     console.print(Text(summary))
     for reason, n in failure_reasons(found.trials):
         console.print(Text(f"  {n} failed: {reason}"))
+
+
+def front_screen(found: Tradeoff) -> "Group":
+    """Return the front as a table and its picks, for a terminal."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    text = front_text(front_rows(found)).drop("picks")  # below the table, where they fit
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for name in text.columns:
+        header = Text(name.replace(" ", "\n"))
+        table.add_column(header, justify="left" if name == "trial" else "right", no_wrap=True)
+    for row in text.iter_rows():
+        table.add_row(*(Text(cell) for cell in row))
+    return Group(table, "", *(Text(f"{plain(pick.label)}: {pick.trial_id}") for pick in found.picks))

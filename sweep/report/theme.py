@@ -7,12 +7,28 @@ import re
 from html import escape
 from typing import Any
 
+import polars as pl
+
 # Okabe and Ito's palette, without those that vanish on white or on black.
 FRONT = "#D55E00"
 PICKS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MUTED = "rgba(128,128,128,0.55)"
 FAINT = "rgba(128,128,128,0.45)"
+RING = "#808080"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
+
+
+MOST = 1000
+"""So many points can be told apart; beyond, those off the front are thinned and have no error bars."""
+
+
+def thinned(rows: pl.DataFrame, most: int = MOST) -> pl.DataFrame:
+    """Return every nth row, `most` at most.
+
+    >>> thinned(pl.DataFrame({"a": range(5)}), 2)["a"].to_list()
+    [0, 3]
+    """
+    return rows.gather_every(max(1, -(-rows.height // most)))
 
 
 def axis(title: str, **more: object) -> dict[str, Any]:

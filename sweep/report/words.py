@@ -9,6 +9,9 @@ import polars as pl
 from sweep.analysis.picks import Pick
 from sweep.store.schema import PARAMETER
 
+NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?( ± [\d.]+)?|")
+"""A cell of a column of numbers: one, perhaps with its error, or nothing."""
+
 
 def number(value: float) -> str:
     """Return a number with three significant digits, and at least its whole part below a million.

@@ -10,11 +10,12 @@ from typing import Any
 from ray.tune import Callback
 
 from sweep.analysis.fronts import front_mask, hypervolume
-from sweep.running.trainable import CHECKPOINTS, watch_path
+from sweep.running.trainable import watch_path
 from sweep.running.watchdog import hung_at
 from sweep.search.agenda import trials_in_all
 from sweep.search.outcome import Ended, Standing, completed_points, end_record, split_name, start_record
 from sweep.spec.sweep_spec import SweepSpec, trial_config_for
+from sweep.store.merge import CHECKPOINTS
 from sweep.store.records import EventRecord, TrialRecord
 from sweep.store.write import StoreWriter
 

@@ -16,7 +16,9 @@ from mopoe.config import TrialConfig
 from mopoe.records import EpochReport, Evaluation, PairCoherence, Picture, SubsetMetric
 from mopoe.subsets import subset_masks, subset_members
 from sweep.errors import SpecError
-from sweep.spec.sweep_spec import load_spec
+from sweep.manifest import new_manifest
+from sweep.search.outcome import start_record
+from sweep.spec.sweep_spec import SweepSpec, load_spec
 from sweep.store.records import EventRecord, Manifest, Objective, TrialRecord
 from sweep.store.write import StoreWriter
 
@@ -332,3 +334,32 @@ def refusal(load):
         return message
 
     return refusal
+
+
+def write_planned_sweep(root: Path, trials: int = 5) -> tuple[SweepSpec, StoreWriter]:
+    """Write the manifest of the tiny sweep with so many trials, and no trial yet."""
+    file = root.parent / "planned.yaml"
+    file.write_text(TINY_SWEEP, encoding="utf-8")
+    spec = load_spec(file, [f"trials={trials}"])
+    writer = StoreWriter(root)
+    writer.write_manifest(new_manifest(spec, spec.spec_hash, {}, None))
+    return spec, writer
+
+
+def planned_record(spec: SweepSpec, number: int, **changes: object) -> TrialRecord:
+    """Make a trial of a planned sweep, with real settings, that runs or as the changes say."""
+    suggested = {"beta": 0.5 + number, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
+    record = start_record(spec, {"trial_id": f"t{number:04}", "suggestion": suggested}, START)
+    return replace(record, **changes)
+
+
+@pytest.fixture(scope="session")
+def make_planned() -> Callable[..., tuple[SweepSpec, StoreWriter]]:
+    """Give the maker of a sweep that can be resumed, without trials."""
+    return write_planned_sweep
+
+
+@pytest.fixture(scope="session")
+def make_planned_record() -> Callable[..., TrialRecord]:
+    """Give the maker of trials of such a sweep."""
+    return planned_record

@@ -54,7 +54,18 @@ def tree(folder: Path) -> dict[str, bytes]:
 def test_help_names_every_command(sweep):
     """A user without arguments sees what there is."""
     _, out, _ = sweep("--help")
-    for command in ("run", "resume", "extend", "trial", "report", "samples", "show-config"):
+    for command in (
+        "run",
+        "resume",
+        "extend",
+        "trial",
+        "status",
+        "watch",
+        "report",
+        "best",
+        "samples",
+        "show-config",
+    ):
         assert command in out
 
 
@@ -95,7 +106,7 @@ def test_the_report_is_written_and_the_front_printed(sweep, made_up_sweep, tmp_p
     page = Path(out.rpartition("report: ")[2].strip())
     assert page == tmp_path / "report" / "report.html"
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
-    front = pl.read_csv(page.parent / "front.csv")
+    front = pl.read_csv(page.parent / "tables" / "front.csv")
     for trial in front["trial_id"]:
         assert trial in out
 

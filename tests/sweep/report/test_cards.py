@@ -40,7 +40,7 @@ def test_front_card(seen):
         "32 of log likelihood against the best. Guessing the most frequent class gives a coherence of 0.12. "
         "Hypervolume above (conditional coherence 0, log likelihood -1700): 161."
     )
-    assert card.figure_html.count("<figure") == 1
+    assert card.figure_html.count('<figure role="img"') == 1
     assert r"conditional coherence 0.720 \u00b1 0.020" in card.figure_html
 
 
@@ -162,7 +162,7 @@ def test_settings_beyond_twelve_are_left_out(tmp_path, make_manifest, make_recor
     card = setting_card(view(open_store(tmp_path)))
     assert "Shown are the 12 of 15 most linked to an objective." in card.finding
     assert "w 9 with" in card.finding
-    assert card.figure_html.count("<figure") == 12
+    assert card.figure_html.count('<figure role="img"') == 12
     assert 'id="setting-w_9"' in card.figure_html
 
 
@@ -226,7 +226,7 @@ def test_other_numbers_of_objectives(tmp_path, make_manifest, make_record, objec
         )
     found = view(open_store(tmp_path))
     cards = [make(found) for make in CARDS]
-    assert (cards[0].figure_html or "").count("<figure") == figures
+    assert (cards[0].figure_html or "").count('<figure role="img"') == figures
     assert cards[0].finding.startswith("1 config of 3 is" if objectives == 1 else "3 configs of 3 are")
 
 

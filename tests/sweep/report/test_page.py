@@ -97,9 +97,12 @@ def test_front_files_hold_the_front(written, made_up_sweep):
     """CSV and Parquet have the rows of `front_table`, and nothing else lies in the folder."""
     expected = front_table(open_store(made_up_sweep))
     assert pl.read_parquet(written / "front.parquet").equals(expected)
-    assert pl.read_csv(written / "front.csv")["p_beta"].to_list() == expected["p_beta"].to_list()
-    names = {"front.csv", "front.parquet", "front.pdf", "front.png", "front.svg", "report.html"}
-    assert {p.name for p in written.iterdir()} == names
+    assert pl.read_csv(written / "tables" / "front.csv")["p_beta"].to_list() == expected["p_beta"].to_list()
+    drawn, shown = ("front", "coherence_by_size", "hyperparameters"), ("front", "picks", "coherence_by_size")
+    names = {"report.html", "front.parquet", "provenance.json", "sweep.yaml"}
+    names |= {f"figures/{n}.{kind}" for n in drawn for kind in ("pdf", "svg")}
+    names |= {f"tables/{n}.{kind}" for n in shown for kind in ("csv", "tex")}
+    assert {str(p.relative_to(written)) for p in written.rglob("*") if p.is_file()} == names
 
 
 def test_user_text_cannot_become_markup(tmp_path, make_manifest, make_record):
@@ -131,7 +134,7 @@ def test_empty_sweep_has_a_page(tmp_path, make_manifest):
 def test_report_into_a_file_is_refused(made_up_sweep, tmp_path):
     """A target that is a file gives one sentence."""
     (tmp_path / "report").write_text("")
-    with pytest.raises(StoreError, match=r"^cannot write .*/report/front\.csv: "):
+    with pytest.raises(StoreError, match=r"^cannot write .*/report/front\.parquet: "):
         write_report(open_store(made_up_sweep), tmp_path / "report")
 
 

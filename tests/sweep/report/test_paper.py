@@ -4,11 +4,13 @@ import io
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from sweep.analysis.tradeoff import tradeoff
 from sweep.report.page import write_report
-from sweep.report.paper import front_figure, save_figure
+from sweep.report.paper import front_figure, paper_figures, save_figure
+from sweep.report.view import view
 from sweep.store.read import Store
 from sweep.store.records import Objective
 from sweep.store.write import StoreWriter
@@ -64,7 +66,44 @@ def test_other_numbers_of_objectives(names, tmp_path, make_manifest, make_record
         writer.write_trial(record)
     page = write_report(Store(tmp_path), tmp_path / "out")
     assert page.exists()
-    assert (page.parent / "front.svg").exists() == (len(names) > 1)
+    assert (page.parent / "figures" / "front.svg").exists() == (len(names) > 1)
     if len(names) > 1:
         lines = front_figure(tradeoff(Store(tmp_path))).axes[0].lines
         assert not any(line.get_drawstyle() == "steps-pre" for line in lines)
+
+
+def test_figures_are_legible_in_print(made_up_sweep):
+    """Every text has 8 or 9 points, no figure is wider than a page, every searched setting has a panel."""
+    from matplotlib.text import Text
+
+    figures = paper_figures(view(Store(made_up_sweep)))
+    assert list(figures) == ["front", "coherence_by_size", "hyperparameters"]
+    for figure in figures.values():
+        save_figure(figure, "png", io.BytesIO())
+        assert {t.get_fontsize() for t in figure.findobj(Text) if t.get_text()} <= {8.0, 9.0}
+        assert figure.get_size_inches()[0] <= 7
+    panels = figures["hyperparameters"].axes
+    assert [a.get_xlabel() for a in panels if a.get_xlabel()] == ["beta", "latent dim", "prior expert"]
+    assert [a.get_xscale() for a in panels[:3]] == ["log", "linear", "linear"]
+
+
+def test_a_crowd_is_drawn_as_one_picture(tmp_path, make_manifest, make_record):
+    """Beyond a thousand points a figure has no error bars off the front, and its file stays small."""
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(make_manifest())
+    objectives = {"conditional_coherence": 0.5, "log_likelihood": -1500.0}
+    more = {"status": "completed", "objectives": objectives, "stderr": dict.fromkeys(objectives, 0.1)}
+    writer.write_trial(make_record("t0", **more))
+    one = tradeoff(Store(tmp_path))
+    many = pl.concat([one.configs] * 1200)
+    values = np.repeat(one.points.values, 1200, axis=0)
+    crowd = replace(
+        one,
+        configs=many,
+        points=replace(one.points, trial_ids=("t0",) * 1200, values=values),
+        on_front=np.arange(1200) < 10,
+    )
+    rest, front = front_figure(crowd).axes[0].containers
+    assert (rest.lines[0].get_rasterized(), front.lines[0].get_rasterized()) == (True, False)
+    assert not rest.lines[2]
+    assert len(front.lines[2]) == 2

@@ -1,0 +1,118 @@
+"""`sweep status` and `sweep watch`: where a sweep stands, from its results folder alone."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweep.commands.terminal import Folder, console
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from sweep.search.standing import Stand
+
+app = typer.Typer()
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """Say where a sweep stands, while it runs or after: trials, front, pace, age of the last report."""
+    found, now = _look(folder)
+    console().print(screen(found, now), highlight=False)
+
+
+@app.command()
+def watch(
+    folder: Folder,
+    every: Annotated[int, typer.Option(help="Seconds between two looks.", min=1)] = 10,
+    out: Annotated[Path | None, typer.Option(help="Where the page goes [default: DIR/report].")] = None,
+) -> None:
+    """Show where a sweep stands until it is complete, and keep its report's page up to date."""
+    from rich.live import Live
+
+    from sweep.report.page import write_page, write_report
+    from sweep.store.read import open_store
+    from sweep.store.schema import TABLES
+
+    place, terminal = out or folder / "report", console()
+    store = open_store(folder)
+    terminal.print(f"page: {place / 'report.html'}", highlight=False, soft_wrap=True)
+    # Elsewhere than on a terminal, one line a look that says something new.
+    live = Live(console=terminal, auto_refresh=False) if terminal.is_terminal else None
+    seen: list[str] = []
+    there: list[list[str]] = []
+    try:
+        if live:
+            live.start()
+        while True:
+            found, now = _look(folder)
+            if live:
+                live.update(screen(found, now), refresh=True)
+            elif (line := lines(found, now)[1]) not in seen[-1:]:
+                seen.append(line)
+                terminal.print(line.strip(), highlight=False, soft_wrap=True)
+            if found.complete:
+                break
+            now_there = [store.names(table) for table in TABLES]
+            if now_there != there:
+                write_page(store, place, refresh=every)
+                there = now_there
+            time.sleep(every)
+    except KeyboardInterrupt:
+        terminal.print("no longer watched; the sweep itself goes on", highlight=False)
+    finally:
+        if live:
+            live.stop()
+    write_report(store, place)
+
+
+def _look(folder: Path) -> "tuple[Stand, datetime]":
+    """Return where the sweep of a folder stands, and when that was."""
+    from sweep.manifest import stored_spec
+    from sweep.search.standing import stand
+    from sweep.store.read import open_store
+
+    store, now = open_store(folder), datetime.now(UTC)
+    return stand(store, stored_spec(folder), now), now
+
+
+def screen(found: "Stand", now: datetime) -> "Group":
+    """Return what a terminal shows: the state in lines, then the front."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from sweep.report.summary import front_screen
+
+    said = [Text(line) for line in lines(found, now)]
+    return Group(*said, "", front_screen(found.tradeoff)) if found.tradeoff.configs.height else Group(*said)
+
+
+def lines(found: "Stand", now: datetime) -> list[str]:
+    """Return the state of a sweep in words, a line each."""
+    from sweep.report.words import count, number
+    from sweep.running.progress import duration
+
+    front, trials, last = found.tradeoff, found.counts, found.last_report
+    age = f"{duration(max(0.0, (now - last).total_seconds()))} ago" if last else "none yet"
+    kinds = {k: trials.get(k, 0) for k in ("completed", "stopped", "infeasible", "failed", "running")}
+    kinds["left"] = found.total - sum(trials.values())
+    some = [f"{n} {kind}" for kind, n in kinds.items() if n or kind not in ("stopped", "infeasible")]
+    word = "running"
+    if found.complete:
+        word = "complete"
+    elif found.stalled:
+        word = f"stalled: trials are left, but the last report was {age}"
+    elif not last:
+        word = "not begun"
+    shown = [
+        f"{front.manifest.name}: {word}",
+        f"trials       {found.total}: {', '.join(some)}",
+        f"front        {count(int(front.on_front.sum()), 'config')}, hypervolume {number(front.hypervolume)}",
+    ]
+    if found.trials_per_hour and found.seconds_left is not None and not found.stalled:
+        pace = f"{number(found.trials_per_hour)} trials an hour"
+        shown.append(f"pace         {pace}, about {duration(found.seconds_left)} left")
+    return [*shown, f"last report  {age}"]

@@ -1,0 +1,137 @@
+"""Two sweeps beside each other: both fronts, what each dominates of the other, and how their files differ."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from sweep.analysis.comparison import common_corner, dominated
+from sweep.analysis.fronts import hypervolume
+from sweep.analysis.tradeoff import Tradeoff, tradeoff
+from sweep.errors import StoreError
+from sweep.report.cards import Card
+from sweep.report.page import page_html
+from sweep.report.summary import front_rows, front_text
+from sweep.report.theme import FRONT, PICKS, axis, figure_html, layout
+from sweep.report.words import count, number, plain
+from sweep.store.files import write_atomically
+from sweep.store.read import Store
+from sweep.store.schema import OBJECTIVE
+
+_COLOURS, _MARKS = (FRONT, PICKS[0]), ("circle", "diamond")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What two sweeps say about each other."""
+
+    title: str
+    """Both names."""
+    note: str
+    """Where the results lie."""
+    cards: tuple[Card, ...]
+    """Fronts, domination, and what was changed."""
+
+
+def compare(one: Store, other: Store) -> Comparison:
+    """Return how the fronts of two sweeps of the same objectives compare; they are called A and B.
+
+    Raises:
+        StoreError: the objectives differ, or a file of a store is damaged or of a newer schema.
+    """
+    a, b = tradeoff(one), tradeoff(other)
+    if a.manifest.objectives != b.manifest.objectives:
+        mine, theirs = (", ".join(found.points.names) for found in (a, b))
+        raise StoreError(
+            f"{one.files} has the objectives {mine} and {other.files} has {theirs}: fronts of different "
+            "objectives cannot be compared"
+        )
+    names = a.manifest.name, b.manifest.name
+    return Comparison(
+        title=" and ".join(dict.fromkeys(names)) + ", compared",
+        note=f"A is {names[0]} in {one.files}, B is {names[1]} in {other.files}.",
+        cards=(_front_card(a, b), _domination_card(a, b), _change_card(a, b)),
+    )
+
+
+def write_comparison(found: Comparison, out: Path) -> Path:
+    """Write report.html into `out`, and return its path; StoreError if it cannot be written."""
+    text = page_html(found.title, found.note, found.cards)
+    write_atomically(out / "report.html", lambda file: file.write(text.encode()))
+    return out / "report.html"
+
+
+def _front_card(a: Tradeoff, b: Tradeoff) -> Card:
+    ups = {o.name: o.maximize for o in a.manifest.objectives}
+    corner = common_corner(a.manifest.reference_point, b.manifest.reference_point, ups)
+    volumes = [hypervolume(found.points, corner) for found in (a, b)]
+    whose = "the reference point of both"
+    if a.manifest.reference_point != b.manifest.reference_point:
+        whose = "the worse of both reference points in each objective"
+    finding = (
+        f"Hypervolume above ({', '.join(f'{plain(n)} {number(v)}' for n, v in corner.items())}), {whose}: "
+        f"A {number(volumes[0])}, B {number(volumes[1])}."
+    )
+    pairs = combinations(a.points.names, 2)
+    return Card(title="Both fronts", finding=finding, figure_html="".join(_figure(a, b, *p) for p in pairs))
+
+
+def _domination_card(a: Tradeoff, b: Tradeoff) -> Card:
+    beaten = (dominated(a.points, b.points), dominated(b.points, a.points))
+    sentences, rows = [], []
+    for found, lost, own, other in zip((a, b), beaten, "AB", "BA", strict=True):
+        n, of = int((lost & found.on_front).sum()), count(int(found.on_front.sum()), "config")
+        sentences.append(f"Of {of} on {own}'s front {other} dominates {n or 'none'}.")
+        loser = np.array(found.points.trial_ids)[lost]
+        texts = front_text(front_rows(found)).drop("picks").cast(pl.String)
+        word = pl.when(pl.col("trial").is_in(loser.tolist())).then(pl.lit(f"dominated by {other}"))
+        rows.append(
+            texts.select(pl.lit(own).alias("sweep"), word.otherwise(pl.lit("")).alias("standing"), pl.all())
+        )
+    table = pl.concat(rows, how="diagonal").fill_null("")
+    return Card(title="Which dominates which", finding=" ".join(sentences), table=table)
+
+
+def _change_card(a: Tradeoff, b: Tradeoff) -> Card:
+    was, now = (dict(_flat({**t.manifest.spec, "versions": t.manifest.versions})) for t in (a, b))
+    keys = [k for k in dict.fromkeys((*was, *now)) if was.get(k) != now.get(k)]
+    rows = [(k, str(was.get(k, "absent")), str(now.get(k, "absent"))) for k in keys]
+    finding = f"Between the files and versions of A and B {count(len(rows), 'key')} differ."
+    table = pl.DataFrame(rows, schema=["key", "A", "B"], orient="row") if rows else None
+    return Card(title="What was changed", finding=finding, table=table)
+
+
+def _flat(found: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Give every value of nested mappings with its key, as in search_space.beta.low."""
+    if not isinstance(found, Mapping):
+        yield name, found
+        return
+    for key, value in found.items():
+        yield from _flat(value, f"{name}.{key}" if name else str(key))
+
+
+def _figure(a: Tradeoff, b: Tradeoff, x: str, y: str) -> str:
+    import plotly.graph_objects as go
+
+    figure = go.Figure(layout=layout(440, xaxis=axis(plain(x)), yaxis=axis(plain(y))))
+    flat = len(a.points.names) == 2
+    shape = "vh" if dict(zip(a.points.names, a.points.maximize, strict=True))[x] else "hv"
+    for found, own, colour, mark in zip((a, b), "AB", _COLOURS, _MARKS, strict=True):
+        for on_front, opacity in ((False, 0.35), (True, 1.0)):
+            rows = found.configs.filter(pl.Series(found.on_front == on_front)).sort(OBJECTIVE + x)
+            figure.add_scatter(
+                x=rows[OBJECTIVE + x].to_list(),
+                y=rows[OBJECTIVE + y].to_list(),
+                mode="lines+markers" if flat and on_front else "markers",
+                name=f"{own}: {'front' if on_front else 'other configs'}",
+                opacity=opacity,
+                marker={"color": colour, "symbol": mark, "size": 9 if on_front else 7},
+                line={"color": colour, "width": 1.5, "shape": shape},
+                hovertext=[f"{own}: {trial}" for trial in rows["trial_id"]],
+                hoverinfo="text+x+y",
+            )
+    text = f"Scatter plot of {plain(x)} against {plain(y)} for the configs of both sweeps, with both fronts"
+    return figure_html(figure, f"fronts-{x}-{y}", text)

@@ -1,0 +1,112 @@
+"""What the page shows of one config at a time: settings, coherence by subset and target, learning curve."""
+
+from collections.abc import Sequence
+from html import escape
+
+import polars as pl
+
+from mopoe.subsets import subset_label, subset_masks
+from sweep.report.view import View
+from sweep.report.words import number, pick_labels, plain, searched_settings, setting_text, with_error
+from sweep.store.schema import OBJECTIVE, STDERR
+
+_MOST_CELLS = 40_000
+"""Of all heat maps together: a page of very many configs has details of the front's and of some others."""
+_CURVE_POINTS = 80
+
+
+def details_html(view: View) -> str:
+    """Return a chooser of configs, and what is shown of each once it is chosen or its point clicked."""
+    found = view.tradeoff
+    masks, names = subset_masks(len(found.manifest.modalities)), found.manifest.modalities
+    ordered = found.configs.with_columns(front=pl.Series(found.on_front, dtype=pl.Boolean)).sort(
+        "front", "trial_id", descending=[True, False]
+    )
+    picked = pl.col("trial_id").is_in([p.trial_id for p in view.picked])
+    most = max(len(view.picked), _MOST_CELLS // (len(masks) * len(names)))
+    shown = pl.concat([ordered.filter(picked), ordered.filter(~picked)]).head(most).sort("trial_id")
+    wanted = pl.col("trial_id").is_in(shown["trial_id"].implode())
+    pairs = view.pairs.filter(wanted).partition_by("trial_id", as_dict=True)
+    curves = view.curves.filter(wanted).partition_by("trial_id", as_dict=True)
+    articles, options = [], {True: "", False: ""}
+    for row in shown.iter_rows(named=True):
+        trial = row["trial_id"]
+        title = escape(trial + (f", {labels}" if (labels := pick_labels(found.picks, trial)) else ""))
+        options[row["front"]] += f'<option value="{escape(trial)}">{title}</option>'
+        parts = [_settings(view, row)]
+        if (trial,) in pairs:
+            parts.append(_heat(pairs[trial,], names, masks))
+        if (trial,) in curves:
+            parts.append(_curve(curves[trial,]))
+        articles.append(
+            f'<article id="detail-{escape(trial)}" hidden><h3>{title}</h3>'
+            f'<div class="beside">{"".join(parts)}</div><div class="strips"></div></article>'
+        )
+    groups = {"on the front": options[True], "others": options[False]}
+    choices = "".join(f'<optgroup label="{k}">{v}</optgroup>' for k, v in groups.items() if v)
+    return (
+        '<div class="details"><p><label for="chosen">A config in detail</label> <select id="chosen">'
+        f'<option value="">choose one here, or click on its point</option>{choices}</select></p>'
+        f'<p id="told" class="unseen" role="status"></p>{"".join(articles)}'
+        '<article id="detail-other" hidden><h3></h3><p></p><p class="note">This page holds the coherence and '
+        "the learning curves of the front and some other configs; the tables hold all.</p></article></div>"
+    )
+
+
+def _settings(view: View, row: dict[str, object]) -> str:
+    """Return a config's objectives, searched settings and seeds as a list of terms."""
+    terms = {
+        plain(name): with_error(row[OBJECTIVE + name], row[STDERR + name])  # type: ignore[arg-type] # numbers
+        for name in view.tradeoff.points.names
+    }
+    terms |= {
+        plain(name): setting_text([row[part] for part in parts])
+        for name, parts in searched_settings(list(row)).items()
+    }
+    terms |= {"seeds": str(row["seeds"]), "config": str(row["config_id"])}
+    return f"<dl>{''.join(f'<dt>{escape(k)}</dt><dd>{escape(v)}</dd>' for k, v in terms.items() if v)}</dl>"
+
+
+def _heat(pairs: pl.DataFrame, names: tuple[str, ...], masks: Sequence[int]) -> str:
+    """Return coherence by observed subset and target as a table whose cells are coloured."""
+    rows = pairs.select("source_mask", "target", "value", "in_source").iter_rows()
+    cells = {(s, t): _cell(value, seen) for s, t, value, seen in rows}
+    body = "".join(
+        f'<tr><th scope="row">{escape(subset_label(mask, names)).replace("+", "+<wbr>")}</th>'
+        + "".join(cells.get((mask, name), "<td></td>") for name in names)
+        + "</tr>"
+        for mask in masks
+        if any((mask, name) in cells for name in names)
+    )
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    return (
+        '<div class="scroll heat" tabindex="0" role="region" aria-label="coherence by subset and target">'
+        "<table><caption>Coherence by observed subset (rows) and target; in brackets, the target was observed"
+        f"</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cell(value: float, observed: bool) -> str:  # noqa: FBT001 - a column of the table
+    return f'<td style="--v:{value:.2f}">{f"({value:.2f})" if observed else f"{value:.2f}"}</td>'
+
+
+def _curve(curve: pl.DataFrame) -> str:
+    """Return the loss by epoch as a small drawing, its ends as text."""
+    finite = curve.filter(pl.col("loss").is_finite())
+    if finite.height < 2:
+        return ""
+    thin = finite.gather_every(max(1, finite.height // _CURVE_POINTS))
+    xs, ys = thin["epoch"].to_numpy(), thin["loss"].to_numpy()
+    low, high = float(ys.min()), float(ys.max())
+    across = 300 * (xs - xs[0]) / (xs[-1] - xs[0])
+    down = 100 * (high - ys) / ((high - low) or 1.0)
+    points = " ".join(f"{x:.0f},{y:.0f}" for x, y in zip(across, down, strict=True))
+    first, last = finite.row(0, named=True), finite.row(-1, named=True)
+    text = (
+        f"Training loss from {number(first['loss'])} after epoch {first['epoch']} "
+        f"to {number(last['loss'])} after epoch {last['epoch']}"
+    )
+    return (
+        f'<figure class="curve"><svg viewBox="-4 -4 308 108" role="img" aria-label="{text}">'
+        f'<polyline points="{points}"/></svg><figcaption>{text}</figcaption></figure>'
+    )

@@ -1,0 +1,200 @@
+"""`sweep best` and `sweep report` of two sweeps, as a user meets them."""
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from mopoe.config import TrialConfig
+from sweep.cli import main
+from sweep.spec.sweep_spec import load_spec, trial_config_for
+from sweep.store.read import open_store
+from sweep.store.records import Objective
+from sweep.store.write import StoreWriter
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command in this process; return its exit status, output and error output."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        found = capsys.readouterr()
+        return status, found.out, found.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory, make_planned, make_planned_record):
+    """A sweep with a front of three configs, t0001 the knee, and one dominated."""
+    root = tmp_path_factory.mktemp("best") / "sweep"
+    spec, writer = make_planned(root)
+    for number, (coherence, likelihood) in enumerate(
+        ((0.8, -16000.0), (0.7, -12000.0), (0.3, -11000.0), (0.2, -17000.0))
+    ):
+        objectives = {"conditional_coherence": coherence, "log_likelihood": likelihood}
+        stderr = {"conditional_coherence": 0.02, "log_likelihood": 40.0}
+        more = {
+            "status": "completed",
+            "epochs": 2,
+            "seconds": 30.0,
+            "objectives": objectives,
+            "stderr": stderr,
+        }
+        writer.write_trial(make_planned_record(spec, number, **more))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("options", "trial", "why"),
+    [
+        ((), "t0001", "the knee"),
+        (("--pick", "knee"), "t0001", "the knee"),
+        (("--pick", "log_likelihood"), "t0002", "the best log likelihood"),
+        (("--coherence-at-least", "0.71"), "t0000", "the best with conditional coherence of at least 0.71"),
+        (("--coherence-at-least", "0.7"), "t0001", "the best with conditional coherence of at least 0.7"),
+        (("--at-least", "log_likelihood=-11500"), "t0002", "the best with log likelihood of at least -11500"),
+        (
+            ("--coherence-at-least", "0.1", "--at-least", "log_likelihood=-16500"),
+            "t0000",
+            "the best with conditional coherence of at least 0.1, log likelihood of at least -16500",
+        ),
+    ],
+)
+def test_the_best_config_is_a_file_that_a_trial_runs_as_it_is(run, planned, tmp_path, options, trial, why):
+    """The printed file loads, and its one trial has every setting of the original, the seed too."""
+    status, out, err = run("best", planned, *options)
+    assert (status, err) == (0, "")
+    assert out.startswith(f"# {trial} of tiny: {why}; conditional coherence 0.")
+    file = tmp_path / "best.yaml"
+    file.write_text(out, encoding="utf-8")
+    spec = load_spec(file)
+    row = open_store(planned).trials().filter(trial_id=trial).collect().row(0, named=True)
+    config = trial_config_for(spec, ())
+    assert config == TrialConfig.from_dict(json.loads(row["config_json"]))
+    assert config.config_id == row["config_id"]
+    assert spec.evaluation == load_spec(planned.parent / "planned.yaml").evaluation
+    assert (spec.name, spec.trials) == (f"tiny-{trial}", 1)
+
+
+def test_the_best_config_trains_at_once(run, planned, tmp_path):
+    """`sweep trial` takes the printed file."""
+    file = tmp_path / "best.yaml"
+    file.write_text(run("best", planned)[1], encoding="utf-8")
+    status, _, err = run("trial", file, "--set", "epochs=1", "--out", tmp_path / "out")
+    assert (status, err) == (0, "")
+    (row,) = open_store(tmp_path / "out").trials().collect().iter_rows(named=True)
+    assert json.loads(row["config_json"])["beta"] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ("--coherence-at-least", "0.9"),
+            (
+                "no config reaches conditional_coherence of at least 0.9; the best reached: "
+                "conditional_coherence 0.8 (t0000)"
+            ),
+        ),
+        (
+            ("--coherence-at-least", "0.5", "--at-least", "log_likelihood=-11000"),
+            (
+                "no config reaches conditional_coherence of at least 0.5 and log_likelihood of at least "
+                "-11000; the best reached: conditional_coherence 0.8 (t0000), log_likelihood -11000 (t0002)"
+            ),
+        ),
+        (
+            ("--at-least", "coherence=0.5"),
+            (
+                "'coherence' is no objective of this sweep; did you mean 'conditional_coherence'? possible: "
+                "conditional_coherence, log_likelihood"
+            ),
+        ),
+        (("--at-least", "log_likelihood"), "--at-least 'log_likelihood': not an assignment; write KEY=VALUE"),
+        (("--at-least", "log_likelihood=high"), "--at-least 'log_likelihood=high': 'high' is no number"),
+        (("--pick", "kne"), "there is no pick 'kne'; did you mean 'knee'? possible: "),
+        (("--pick", "knee", "--coherence-at-least", "0.5"), "are two ways to choose; give one of them"),
+    ],
+)
+def test_no_such_config_is_one_sentence_and_status_2(run, planned, options, sentence):
+    """Nothing is printed but the sentence, which names what is possible."""
+    status, out, err = run("best", planned, *options)
+    assert (status, out) == (2, "")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_before_the_first_config_there_is_none_to_pick(run, tmp_path, make_planned):
+    """Either way of choosing says so."""
+    make_planned(tmp_path / "sweep")
+    assert "so there is none to pick" in run("best", tmp_path / "sweep")[2]
+    status, _, err = run("best", tmp_path / "sweep", "--coherence-at-least", "0.5")
+    assert status == 2
+    assert "of at least 0.5; none has completed yet" in err
+
+
+def test_two_sweeps_are_compared(run, made_up_sweep, tmp_path, make_manifest, make_record):
+    """The terminal says hypervolumes and coverage; the page is where the last line says."""
+    other = tmp_path / "other"
+    writer = StoreWriter(other)
+    spec = {"name": "other", "search": {"beta": {"low": 0.5, "high": 9.0, "log": True}}}
+    writer.write_manifest(replace(make_manifest(), name="other", sweep_id="other", spec=spec))
+    values = {"conditional_coherence": 0.79, "log_likelihood": -1485.0}
+    writer.write_trial(make_record("t0", status="completed", objectives=values))
+    status, out, err = run("report", made_up_sweep, other, "--out", tmp_path / "page")
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [
+        (
+            "Hypervolume above (conditional coherence 0, log likelihood -1700), the reference point of both: "
+            "A 161, B 170."
+        ),
+        "Of 5 configs on A's front B dominates 3. Of 1 config on B's front A dominates none.",
+        "",
+        f"report: {tmp_path / 'page' / 'report.html'}",
+    ]
+
+
+def test_what_cannot_be_compared_is_one_sentence(run, made_up_sweep, tmp_path, make_manifest):
+    """Other objectives, or more than two folders."""
+    manifest = replace(make_manifest(), objectives=(Objective(name="log_likelihood"),))
+    StoreWriter(tmp_path / "other").write_manifest(
+        replace(manifest, reference_point={"log_likelihood": -9.0})
+    )
+    status, out, err = run("report", made_up_sweep, tmp_path / "other")
+    assert (status, out) == (2, "")
+    assert err == (
+        f"sweep: {made_up_sweep} has the objectives conditional_coherence, log_likelihood and "
+        f"{tmp_path / 'other'} has log_likelihood: fronts of different objectives cannot be compared\n"
+    )
+    status, _, err = run("report", *[made_up_sweep] * 3)
+    assert (status, err) == (
+        2,
+        "sweep: 3 results folders are given, but a report is of one or compares two\n",
+    )
+
+
+def test_the_provenance_names_all_that_made_the_numbers(run, made_up_sweep, tmp_path):
+    """Sweep, spec hash, versions, revision, data, classifiers and commands; the spec is a file beside it."""
+    assert run("report", made_up_sweep, "--out", tmp_path)[0] == 0
+    found = json.loads((tmp_path / "provenance.json").read_text(encoding="utf-8"))
+    wanted = {
+        "sweep_id": "digits-20260102",
+        "spec_hash": "0f1e2d3c",
+        "data": "digits",
+        "git_revision": "abc1234",
+    }
+    assert wanted.items() <= found.items()
+    assert found["versions"] == {"mopoe-sweep": "0.1.0", "torch": "2.9.0"}
+    assert found["classifier_accuracy"] == {"m0": 0.97, "m1": 0.97, "m2": 0.97}
+    assert found["commands"] == ["sweep run sweep.yaml --out RESULTS", "sweep report RESULTS"]
+    spec = yaml.safe_load((tmp_path / "sweep.yaml").read_text(encoding="utf-8"))
+    assert spec == open_store(made_up_sweep).manifest.spec

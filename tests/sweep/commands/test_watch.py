@@ -1,0 +1,131 @@
+"""`sweep status` and `sweep watch` as a user meets them."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sweep.cli import main
+
+GOOD = {"conditional_coherence": 0.5, "log_likelihood": -15000.0}
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command in this process; return its exit status, output and error output."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        found = capsys.readouterr()
+        return status, found.out, found.err
+
+    return run
+
+
+@pytest.fixture
+def begun(tmp_path, make_planned, make_planned_record):
+    """A sweep of two trials, one completed and one begun a minute ago; with what ends the second."""
+    spec, writer = make_planned(tmp_path / "sweep", trials=2)
+    ago = datetime.now(UTC) - timedelta(seconds=60)
+    end = {"status": "completed", "epochs": 2, "seconds": 30.0, "objectives": GOOD}
+    first = make_planned_record(spec, 0, started_at=ago, ended_at=ago + timedelta(seconds=30), **end)
+    second = make_planned_record(spec, 1, started_at=ago + timedelta(seconds=30))
+    writer.write_trial(first)
+    writer.write_trial(second)
+
+    def finish():
+        done = make_planned_record(spec, 1, started_at=ago, ended_at=datetime.now(UTC), **end)
+        writer.write_trial(done)
+
+    return tmp_path / "sweep", finish
+
+
+def test_status_says_where_a_sweep_stands(run, begun):
+    """Trials, front, pace and the age of the last report, a line each, and the front as a table."""
+    folder, finish = begun
+    status, out, err = run("status", folder)
+    assert (status, err) == (0, "")
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert lines[:4] == [
+        "tiny: running",
+        "trials       2: 1 completed, 0 failed, 1 running, 0 left",
+        "front        1 config, hypervolume 2500",
+        "pace         120 trials an hour, about 30 s left",
+    ]
+    assert lines[4].startswith("last report  3")
+    assert lines[4].endswith(" s ago")
+    assert "knee" not in out
+    assert "t0000" in out
+    finish()
+    assert run("status", folder)[1].startswith("tiny: complete\ntrials       2: 2 completed, 0 failed,")
+
+
+def test_a_stalled_sweep_is_said(run, tmp_path, make_planned, make_planned_record):
+    """A trial begun in January that has said nothing since is no running sweep."""
+    spec, writer = make_planned(tmp_path / "sweep")
+    writer.write_trial(make_planned_record(spec, 0))
+    status, out, _ = run("status", tmp_path / "sweep")
+    assert status == 0
+    assert out.startswith("tiny: stalled: trials are left, but the last report was ")
+    assert "pace" not in out
+
+
+def test_watch_goes_on_until_the_sweep_is_complete(run, begun, monkeypatch):
+    """Each look that says something new is a line; the page reloads itself until the last look."""
+    folder, finish = begun
+    pages = []
+
+    def wait(seconds):
+        pages.append((folder / "report" / "report.html").read_text(encoding="utf-8"))
+        assert seconds == 7
+        if len(pages) == 2:
+            finish()
+
+    monkeypatch.setattr("sweep.commands.watch.time.sleep", wait)
+    status, out, err = run("watch", folder, "--every", "7")
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [
+        f"page: {folder / 'report' / 'report.html'}",
+        "trials       2: 1 completed, 0 failed, 1 running, 0 left",
+        "trials       2: 2 completed, 0 failed, 0 running, 0 left",
+    ]
+    assert ["})(7);" in page for page in pages] == [True, True]
+    last = (folder / "report" / "report.html").read_text(encoding="utf-8")
+    assert "location.reload" not in last
+    assert "2 trials: 2 completed." in last
+    assert (folder / "report" / "tables" / "front.tex").exists()
+
+
+def test_ctrl_c_ends_a_watch_and_not_the_sweep(run, begun, monkeypatch):
+    """It says so, exits with 0 and leaves a page that does not reload."""
+    folder, _ = begun
+
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweep.commands.watch.time.sleep", interrupt)
+    status, out, err = run("watch", folder)
+    assert (status, err) == (0, "")
+    assert out.endswith("no longer watched; the sweep itself goes on\n")
+    assert "location.reload" not in (folder / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_neither_needs_torch_or_ray(begun):
+    """Both run where the two are not installed."""
+    folder, finish = begun
+    finish()
+    code = (
+        "import sys; sys.modules.update(torch=None, ray=None)\n"
+        "from sweep.cli import main\n"
+        f"for command in ('status', 'watch'):\n    sys.argv = ['sweep', command, {str(folder)!r}]\n"
+        "    try:\n        main()\n    except SystemExit as stop:\n        assert not stop.code\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("tiny: complete\n")

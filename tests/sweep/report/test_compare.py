@@ -1,0 +1,83 @@
+"""Two sweeps beside each other, card by card."""
+
+from dataclasses import replace
+
+import pytest
+
+from sweep.report.compare import compare
+from sweep.store.read import open_store
+from sweep.store.write import StoreWriter
+
+
+@pytest.fixture(scope="module")
+def found(made_up_sweep, tmp_path_factory, make_manifest, make_record):
+    """Give the comparison of the made-up sweep with one of two configs, other settings and another corner."""
+    root = tmp_path_factory.mktemp("other")
+    spec = {"name": "other", "search": {"beta": {"low": 0.5, "high": 9.0, "log": True}, "gamma": 1}}
+    manifest = replace(make_manifest(), name="other", spec=spec, versions={"mopoe-sweep": "0.2.0"})
+    corner = {"conditional_coherence": 0.1, "log_likelihood": -1800.0}
+    writer = StoreWriter(root)
+    writer.write_manifest(replace(manifest, sweep_id="other", reference_point=corner))
+    for trial, coherence, likelihood in (("t0", 0.79, -1485.0), ("t1", 0.3, -1479.0)):
+        values = {"conditional_coherence": coherence, "log_likelihood": likelihood}
+        parameters = {"gamma": 2.0}
+        writer.write_trial(
+            make_record(trial, config_id=trial, status="completed", objectives=values, parameters=parameters)
+        )
+    return compare(open_store(made_up_sweep), open_store(root))
+
+
+def test_both_fronts_have_one_reference_point(found):
+    """The worse of both in each objective; each hypervolume is that of the front's steps above it."""
+    # Rectangles of B: 0.79 wide up to -1485, and 0.3 wide up to -1479.
+    volume_b = 0.79 * 315 + 0.3 * 6
+    # Those of A, from the right: 0.8, 0.78, 0.72, 0.55, 0.42 wide.
+    volume_a = 0.8 * 160 + 0.78 * 70 + 0.72 * 58 + 0.55 * 22 + 0.42 * 10
+    card = found.cards[0]
+    assert card.finding == (
+        "Hypervolume above (conditional coherence 0, log likelihood -1800), the worse of both reference "
+        f"points in each objective: A {volume_a:.0f}, B {volume_b:.0f}."
+    )
+    assert card.figure_html.count("<figure") == 1
+    for name in ("A: front", "B: front", "A: other configs", "B: other configs"):
+        assert f'"name":"{name}"' in card.figure_html
+
+
+def test_domination_is_told_config_by_config(found):
+    """Both fronts in one table, although they searched different settings."""
+    card = found.cards[1]
+    assert (
+        card.finding == "Of 5 configs on A's front B dominates 3. Of 2 configs on B's front A dominates none."
+    )
+    rows = card.table.select("sweep", "trial", "standing", "beta", "gamma").rows()
+    assert rows == [
+        ("A", "t04", "", "8", ""),
+        ("A", "t03", "dominated by B", "5", ""),
+        ("A", "t02", "dominated by B", "2.5", ""),
+        ("A", "t01", "dominated by B", "1", ""),
+        ("A", "t00", "", "0.5", ""),
+        ("B", "t0", "", "", "2"),
+        ("B", "t1", "", "", "2"),
+    ]
+
+
+def test_what_was_changed(found):
+    """Every key of the files that differs, at any depth, and the versions."""
+    card = found.cards[2]
+    assert card.finding == "Between the files and versions of A and B 5 keys differ."
+    assert card.table.rows() == [
+        ("name", "digits <demo>", "other"),
+        ("search.beta.high", "8.0", "9.0"),
+        ("versions.mopoe-sweep", "0.1.0", "0.2.0"),
+        ("versions.torch", "2.9.0", "absent"),
+        ("search.gamma", "absent", "1"),
+    ]
+
+
+def test_a_sweep_equals_itself(made_up_sweep):
+    """Nothing dominates, nothing was changed."""
+    same = compare(open_store(made_up_sweep), open_store(made_up_sweep))
+    assert same.title == "digits <demo>, compared"
+    assert "the reference point of both: A 161, B 161." in same.cards[0].finding
+    assert "dominates none. Of 5 configs on B's front A dominates none." in same.cards[1].finding
+    assert same.cards[2].table is None

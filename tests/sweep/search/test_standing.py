@@ -1,0 +1,89 @@
+"""How a sweep stands, by value."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sweep.search.standing import stand
+from sweep.store.read import Store
+
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+GOOD = {"conditional_coherence": 0.5, "log_likelihood": -15000.0}
+
+
+@pytest.fixture
+def underway(tmp_path, make_planned, make_planned_record, make_report):
+    """Of five trials of two epochs one has completed in 40 s, one failed in 20 s, one runs, two are left."""
+    spec, writer = make_planned(tmp_path / "sweep")
+    names = spec.modalities
+    for number, seconds, more in (
+        (0, 40, {"status": "completed", "epochs": 2, "objectives": GOOD}),
+        (1, 20, {"status": "failed", "epochs": 1, "error": "the loss is nan"}),
+    ):
+        record = make_planned_record(spec, number)
+        writer.write_trial(record)
+        ended = START + timedelta(seconds=seconds)
+        record = make_planned_record(spec, number, ended_at=ended, seconds=float(seconds), **more)
+        writer.write_trial(record)
+        writer.write_reports(record.trial_id, 0, [make_report(1, names)], names)
+    running = make_planned_record(spec, 2, started_at=START + timedelta(seconds=100))
+    writer.write_trial(running)
+    writer.write_reports(running.trial_id, 0, [make_report(1, names)], names)
+    return spec, writer
+
+
+def at(store, spec, seconds):
+    """Return the stand so many seconds after the start."""
+    return stand(store, spec, START + timedelta(seconds=seconds))
+
+
+def test_a_sweep_underway(underway):
+    """Trials are counted, epochs of what runs too; the pace is three epochs in 60 s, one trial at a time."""
+    spec, writer = underway
+    found = at(Store(writer.files), spec, 110)
+    assert found.total == 5
+    assert found.counts == {"completed": 1, "running": 1, "failed": 1}
+    assert found.tradeoff.hypervolume == pytest.approx(0.5 * 5000)
+    assert found.trials_per_hour == pytest.approx(3600 / (2 * 20))
+    assert found.seconds_left == pytest.approx((2 * 3 - 1) * 20)
+    # The running trial began at 100 s and its first epoch took 2 s.
+    assert found.last_report == START + timedelta(seconds=102)
+    assert not found.complete
+    assert not found.stalled
+
+
+def test_a_sweep_that_says_nothing_has_stalled(underway):
+    """Five minutes after the last report it counts as stalled, and not a second before."""
+    spec, writer = underway
+    store = Store(writer.files)
+    assert [at(store, spec, 102 + s).stalled for s in (300, 301)] == [False, True]
+
+
+def test_a_sweep_with_long_epochs_has_more_patience(underway, make_report):
+    """Five times its longest epoch, of training and evaluation together."""
+    spec, writer = underway
+    long = replace(make_report(2, spec.modalities), seconds=100.0)
+    writer.write_reports("t0002", 0, [long], spec.modalities)
+    store = Store(writer.files)
+    assert [at(store, spec, 202 + s).stalled for s in (500, 501)] == [False, True]
+
+
+def test_a_complete_sweep_has_nothing_left(underway, make_planned_record):
+    """Nothing runs, no time is left, and silence is no stall."""
+    spec, writer = underway
+    for number in (2, 3, 4):
+        ended = START + timedelta(seconds=150)
+        more = {"status": "completed", "epochs": 2, "seconds": 40.0, "ended_at": ended, "objectives": GOOD}
+        writer.write_trial(make_planned_record(spec, number, **more))
+    found = at(Store(writer.files), spec, 1e6)
+    assert found.complete
+    assert (found.stalled, found.trials_per_hour, found.seconds_left) == (False, None, None)
+
+
+def test_a_sweep_not_begun(tmp_path, make_planned):
+    """All trials are left; there is no last report and no pace."""
+    spec, writer = make_planned(tmp_path / "sweep")
+    found = at(Store(writer.files), spec, 1e6)
+    assert (found.total, found.counts) == (5, {})
+    assert (found.last_report, found.stalled, found.trials_per_hour) == (None, False, None)
