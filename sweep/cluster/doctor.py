@@ -1,4 +1,4 @@
-"""What is wrong with the machines of a cluster, from their facts: one sentence each, with its remedy. Pure."""
+"""What is wrong with machines, from their facts: one sentence each, with its remedy. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,9 +69,8 @@ def findings(
             ahead = f"{abs(node.skew):.0f} s {'ahead' if node.skew > 0 else 'behind'}"
             other.append(f"the clock of {node.host} is {ahead}; set it by NTP (timedatectl set-ntp true)")
         if node.free_disk < DISK:
-            other.append(
-                f"{node.host} has {node.free_disk / 2**30:.1f} GiB free for data; clear some or set MOPOE_CACHE"
-            )
+            free = f"{node.free_disk / 2**30:.1f} GiB"
+            other.append(f"{node.host} has {free} free for data; clear some, or set MOPOE_CACHE")
     return [*(Finding(text=t, fatal=True) for t in fatal), *(Finding(text=t, fatal=False) for t in other)]
 
 

@@ -13,7 +13,7 @@ TOKEN = Path("~/.ray/auth_token")
 MAKE_TOKEN = f"(umask 077 && ray get-auth-token --generate > /dev/null) && chmod 600 {TOKEN}"
 """The command that makes a token only its owner can read."""
 _TEXT = re.compile(r"(?:^|\s)#.*$")
-_BLANK = re.compile(r"[^\s\"'\[\],:{}]*REPLACE[^\s\"'\[\],{}]*")
+_BLANK = re.compile(r"[^\s\"'\[\],{}]*REPLACE[^\s\"'\[\],{}]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,8 +70,6 @@ def follow(cluster: Path, job: str, write: Callable[[str], object]) -> int:
     Raises:
         ClusterError: there is no such job, or the head cannot be reached any more.
     """
-    from aiohttp import ClientError
-
     seen, tries = 0, 0
     while True:
         before = seen
@@ -84,7 +82,7 @@ def follow(cluster: Path, job: str, write: Callable[[str], object]) -> int:
                 if found.status.is_terminal():
                     code = found.driver_exit_code
                     return code if code is not None else int(found.status != "SUCCEEDED")
-        except (OSError, RuntimeError, ClientError, ClusterError) as error:
+        except Exception as error:  # whatever the network raises
             tries = 0 if seen > before else tries + 1
             if tries >= TRIES:
                 raise ClusterError(

@@ -1,5 +1,6 @@
 """Looks at every machine of a Ray cluster by one small task each, before trials run there."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -51,11 +52,12 @@ def prepare(
 
 def examine(spec: SweepSpec | None, root: str | None, address: str, say: Callable[[str], None]) -> bool:
     """Say how this machine, or every machine of a cluster, is; return whether all is well."""
+    silent: list[str] = []
     if address == "local":
         with _marked(spec, root) as search:
-            nodes, silent = [look(search)], []
+            nodes = [look(search)]
     else:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env=SEE_GPUS)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=SEE_GPUS)
         try:
             nodes, silent = survey(spec, root, look)
         finally:
