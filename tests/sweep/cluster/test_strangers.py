@@ -18,7 +18,7 @@ RAY_AUTH_MODE=token ray start --head --port=6399 --num-cpus=1 --object-store-mem
     --dashboard-host=127.0.0.1 --node-ip-address=127.0.0.1 > start.log 2>&1 || cat start.log
 exec python inside.py
 """
-PROGRAM = '''
+PROGRAM = """
 import contextlib, json, os, pathlib, subprocess, sys, urllib.error, urllib.request
 os.environ["RAY_AUTH_MODE"] = "token"
 from sweep.cluster import head, jobs
@@ -48,7 +48,7 @@ for mode in ("token", "disabled"):
     done = subprocess.run([sys.executable, "-c", join], capture_output=True, text=True, timeout=100,
                           env={**os.environ, "RAY_AUTH_MODE": mode})
     print("stranger", mode, "joined" in done.stdout)
-'''
+"""
 
 
 @pytest.mark.ray
