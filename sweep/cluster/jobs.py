@@ -50,15 +50,13 @@ def send(cluster: Path, name: str, words: Sequence[str], files: Mapping[str, Pat
         ClusterError: the head cannot be reached, or refuses.
     """
     job = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    with connected(cluster) as client, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         for there, here in files.items():
             shutil.copy(here, Path(folder, there))
-        client.submit_job(
-            entrypoint=shlex.join(words),
-            submission_id=job,
-            # Lines are to be seen when they are written.
-            runtime_env={"working_dir": folder, "env_vars": {"PYTHONUNBUFFERED": "1"}},
-        )
+        # Lines are to be seen when they are written.
+        environment = {"working_dir": folder, "env_vars": {"PYTHONUNBUFFERED": "1"}}
+        with connected(cluster) as client:
+            client.submit_job(entrypoint=shlex.join(words), submission_id=job, runtime_env=environment)
     return job
 
 

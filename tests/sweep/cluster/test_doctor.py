@@ -27,64 +27,74 @@ def test_a_sound_cluster_has_no_findings():
 
 
 @pytest.mark.parametrize(
-    ("change", "fatal", "sentence"),
+    ("change", "fatal", "what", "remedy"),
     [
         (
             {"versions": (("python", "3.11.7"), ("ray", "2.59.1"), ("torch", "2.13.0"))},
             True,
-            "w1 has ray 2.59.1, but head has 2.60.0; install the same on all machines (set-up commands of the "
-            "cluster's file, then `ray up` again)",
+            "w1 has ray 2.59.1, but head has 2.60.0",
+            "install the same on all machines (set-up commands of the cluster's file, then `ray up` again)",
         ),
         (
             {"results": "no such folder"},
             True,
-            "w1 cannot use the results folder /r (no such folder); choose a folder that all machines share, or "
-            "s3://BUCKET/FOLDER with the right to read, write and list it",
+            "w1 cannot use the results folder /r (no such folder)",
+            "choose a folder that all machines share, or s3://BUCKET/FOLDER that it may read, write and list",
         ),
         (
             {"fingerprint": None, "data_error": "there is no folder /d"},
             True,
-            "w1 has no data set: there is no folder /d; put it at the same path on all machines",
+            "w1 has no data set: there is no folder /d",
+            "put it at the same path on all machines",
         ),
         (
             {"fingerprint": "xyz"},
             True,
-            "w1 has other data than head (xyz, abc); copy the same files there and delete what is cached",
+            "w1 has other data than head (xyz, abc)",
+            "copy the same files there and delete what is cached",
         ),
         (
             {"works": False, "device": "no kernel image"},
             True,
-            "w1 has a GPU that torch cannot use (no kernel image); match driver and torch build",
+            "w1 has a GPU that torch cannot use (no kernel image)",
+            "match driver and torch build",
         ),
         (
             {"gpus": 0, "device": ""},
             True,
-            "w1 offers 1 GPUs to Ray, but torch sees 0; install the driver and a CUDA build of torch, or start "
-            "Ray there with --num-gpus=0",
+            "w1 offers 1 GPUs to Ray, but torch sees 0",
+            "install the driver and a CUDA build of torch, or start Ray there with --num-gpus=0",
         ),
         (
             {"token": False},
             False,
-            "w1 asks for no token, so that whoever reaches it can run code there; set RAY_AUTH_MODE=token before "
-            "`ray start` on all machines",
+            "w1 asks for no token, so that whoever reaches it can run code there",
+            "set RAY_AUTH_MODE=token before `ray start` on all machines",
         ),
         (
             {"ports": (22, 8265)},
             False,
-            "the dashboard of w1 listens on all its addresses; start the head with --dashboard-host=127.0.0.1",
+            "the dashboard of w1 listens on all its addresses",
+            "start the head with --dashboard-host=127.0.0.1",
         ),
-        ({"skew": -61.4}, False, "the clock of w1 is 61 s behind; set it by NTP (timedatectl set-ntp true)"),
+        (
+            {"skew": -61.4},
+            False,
+            "the clock of w1 is 61 s behind",
+            "set it by NTP (timedatectl set-ntp true)",
+        ),
         (
             {"free_disk": 2**30},
             False,
-            "w1 has 1.0 GiB free for data; clear some, or set MOPOE_CACHE",
+            "w1 has 1.0 GiB free for data",
+            "clear some, or set MOPOE_CACHE",
         ),
     ],
 )
-def test_each_fault_is_one_sentence_with_its_remedy(change, fatal, sentence):
+def test_each_fault_is_one_sentence_with_its_remedy(change, fatal, what, remedy):
     """One thing is wrong with one worker, and that is all that is found."""
     (found,) = findings([HEAD, replace(WORKER, **change)], "/r")
-    assert (found.text, found.fatal) == (sentence, fatal)
+    assert (found.text, found.fatal) == (f"{what}; {remedy}", fatal)
 
 
 def test_a_machine_that_does_not_answer_is_fatal():

@@ -34,7 +34,7 @@ sys.exit(status)
 
 
 def run_on_cluster(*words, lose=""):
-    """Run a sweep on a head and two workers; return its output. `lose` is its folder if a worker is to die."""
+    """Run a sweep on a head and two workers; return its output. `lose`: its folder, if a worker is to die."""
     done = subprocess.run(
         [sys.executable, "-c", CLUSTER, str(lose), *map(str, words)],
         capture_output=True,
