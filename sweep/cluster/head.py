@@ -45,6 +45,7 @@ def connected(cluster: Path) -> Iterator["JobSubmissionClient"]:
         )
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # a token alone is not sent
     logging.getLogger("ray").setLevel(logging.WARNING)
+    from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
     with _tunnel(cluster) as address:
@@ -52,7 +53,7 @@ def connected(cluster: Path) -> Iterator["JobSubmissionClient"]:
             client = JobSubmissionClient(address)
             client.list_jobs()  # asks for the token, too
             yield client
-        except (RuntimeError, OSError) as error:  # what Ray and requests raise
+        except (RuntimeError, OSError, RayError) as error:
             raise ClusterError(f"the head of {cluster} refuses: {' '.join(str(error).split())}") from error
 
 

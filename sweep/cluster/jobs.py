@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.cluster.head import connected
+from sweep.cluster.head import PATIENCE, connected
 from sweep.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -55,9 +55,18 @@ def send(cluster: Path, name: str, words: Sequence[str], files: Mapping[str, Pat
             shutil.copy(here, Path(folder, there))
         # Lines are to be seen when they are written.
         environment = {"working_dir": folder, "env_vars": {"PYTHONUNBUFFERED": "1"}}
+        until = time.monotonic() + PATIENCE
         with connected(cluster) as client:
-            client.submit_job(entrypoint=shlex.join(words), submission_id=job, runtime_env=environment)
-    return job
+            while True:
+                try:
+                    return client.submit_job(
+                        entrypoint=shlex.join(words), submission_id=job, runtime_env=environment
+                    )
+                except RuntimeError as error:
+                    # A head that has just begun answers before it has an agent that runs jobs.
+                    if "try again" not in str(error) or time.monotonic() > until:
+                        raise
+                time.sleep(PAUSE)
 
 
 def follow(cluster: Path, job: str, write: Callable[[str], object]) -> int:

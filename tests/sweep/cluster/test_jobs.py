@@ -30,6 +30,20 @@ class Client:
         return SimpleNamespace(status=status, driver_exit_code=self.exit_code)
 
 
+class Starting:
+    """Has no agent for jobs at first; keeps what it is then given."""
+
+    def __init__(self, refusals):
+        self.refusals = refusals
+
+    def submit_job(self, entrypoint, submission_id, runtime_env):
+        if self.refusals:
+            raise RuntimeError(f"Request failed with status code 500: {self.refusals.pop(0)}")
+        self.entrypoint = entrypoint
+        self.files = {p.name: p.read_text() for p in Path(runtime_env["working_dir"]).iterdir()}
+        return submission_id
+
+
 @pytest.fixture
 def connections(monkeypatch):
     """Give a list of the clients, or errors, of the connections to come."""
@@ -45,6 +59,18 @@ def connections(monkeypatch):
     monkeypatch.setattr(jobs, "connected", connected)
     monkeypatch.setattr(jobs, "PAUSE", 0)
     return coming
+
+
+def test_a_head_that_has_just_begun_is_asked_again(connections, tmp_path):
+    """It answers before it can run jobs; any other refusal stands."""
+    (tmp_path / "x.yaml").write_text("name: x")
+    head = Starting(["No available agent to submit job, please try again later.."] * 2)
+    connections += [head, Starting(["no such package"])]
+    job = jobs.send(Path("c.yaml"), "x", ["sweep", "run", "a b"], {"sweep.yaml": tmp_path / "x.yaml"})
+    assert job.startswith("x-20")
+    assert (head.entrypoint, head.files) == ("sweep run 'a b'", {"sweep.yaml": "name: x"})
+    with pytest.raises(RuntimeError, match="no such package"):
+        jobs.send(Path("c.yaml"), "x", ["sweep"], {})
 
 
 def test_a_broken_connection_is_made_again_and_no_line_written_twice(connections):

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from sweep.cluster.file import MAKE_TOKEN
+
 # In namespaces of its own a `ray start` neither meets another Ray nor leaves one behind.
 UNSHARE = ["unshare", "--net", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc"]
 INSIDE = """
 mount -t tmpfs none /tmp/ray && ip link set lo up && export HOME=$1 && cd $1 || exit 9
-(umask 077 && ray get-auth-token --generate > /dev/null 2>&1) && chmod 600 ~/.ray/auth_token
+umask 022 && eval "$2"
 stat -c 'token file %a' ~/.ray/auth_token
 RAY_AUTH_MODE=token ray start --head --port=6399 --num-cpus=1 --object-store-memory=80000000 \
     --dashboard-host=127.0.0.1 --node-ip-address=127.0.0.1 > start.log 2>&1 || cat start.log
@@ -66,7 +68,7 @@ def test_a_job_runs_with_the_token_and_a_stranger_is_refused(tmp_path):
     Path("/tmp/ray").mkdir(exist_ok=True)  # a place to mount on
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
-        [*UNSHARE, "bash", "-c", INSIDE, "bash", str(tmp_path)],
+        [*UNSHARE, "bash", "-c", INSIDE, "bash", str(tmp_path), MAKE_TOKEN],
         capture_output=True,
         text=True,
         timeout=280,
