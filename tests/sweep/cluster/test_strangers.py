@@ -57,6 +57,7 @@ for mode in ("token", "disabled"):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_job_runs_with_the_token_and_a_stranger_is_refused(tmp_path):
     """The jobs API answers 401 without the token and 403 with a wrong one; no stranger joins the cluster."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:
