@@ -9,6 +9,7 @@ import typer
 
 from mopoe.errors import ConfigError, DataError, MopoeError
 from mopoe.functions import also_import_from
+from sweep.commands.cluster import app as cluster_app
 from sweep.commands.data import app as data_app
 from sweep.commands.report import app as report_app
 from sweep.commands.run import (
@@ -111,7 +112,7 @@ def show_config(file: File, override: Overrides = None) -> None:
     print(yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=110), end="")  # noqa: T201 - the command's answer
 
 
-for _part in (watch_app, report_app, store_app):
+for _part in (watch_app, report_app, store_app, cluster_app):
     app.registered_commands += _part.registered_commands
 
 

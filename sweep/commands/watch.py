@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mopoe.errors import ConfigError
+from sweep.commands.cluster import MaybeCluster, print_jobs
 from sweep.commands.terminal import Folder, console
 
 if TYPE_CHECKING:
@@ -18,8 +20,19 @@ app = typer.Typer()
 
 
 @app.command()
-def status(folder: Folder) -> None:
-    """Say where a sweep stands, while it runs or after: trials, front, pace, age of the last report."""
+def status(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A results folder, or its address.", metavar="DIR")
+    ] = None,
+    cluster: MaybeCluster = None,
+) -> None:
+    """Say where a sweep stands, while it runs or after, from its folder; or list the sweeps of a cluster."""
+    if (folder is None) == (cluster is None):
+        raise ConfigError("sweep status takes a results folder, or a cluster's file as --cluster FILE")
+    if cluster is not None:
+        print_jobs(cluster)
+        return
+    assert folder is not None
     found, now = _look(folder)
     console().print(screen(found, now), highlight=False)
 

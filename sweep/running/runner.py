@@ -12,6 +12,7 @@ import ray
 from ray import tune
 
 from mopoe.errors import ConfigError
+from sweep.cluster.probe import SEE_GPUS, prepare
 from sweep.errors import StoreError
 from sweep.manifest import enter, open_folder
 from sweep.running.dashboards import StudyMirror
@@ -38,6 +39,7 @@ def run_sweep(
     root: str | Path,
     *,
     address: str = "local",
+    workers: int = 0,
     allowed: Sequence[str] = (),
     optuna_storage: str | None = None,
     tensorboard: bool = False,
@@ -54,6 +56,7 @@ def run_sweep(
         root: its results folder, shared by all machines if there are several, or an address as
             s3://BUCKET/FOLDER.
         address: "local" starts Ray on this machine; "auto" or an address joins a cluster.
+        workers: how many workers of a cluster to wait for.
         allowed: keys of the spec that may differ from the folder's although trials depend on them.
         optuna_storage: a database URL or a file to copy the study to, for optuna-dashboard.
         tensorboard: whether trials write their epochs for TensorBoard, too.
@@ -64,6 +67,7 @@ def run_sweep(
         KeyboardInterrupt: Ctrl-C; what was finished is in the store, and the next call goes on.
         StoreError: the folder holds another sweep.
         DataError: the data set cannot be built.
+        ClusterError: the cluster is not fit to run it; said before the first trial.
         ConfigError: tensorboardX is not installed, or would have to write to an object store.
     """
     root = settled(root)
@@ -94,6 +98,8 @@ def run_sweep(
     say("starting Ray" if address == "local" else f"joining the Ray cluster at {address!r}")
     _start_ray(address)
     try:
+        if address != "local":
+            prepare(spec, str(root), workers, say)
         searcher = ReplicatingSearcher(spec, past, mirror.add if mirror else lambda _: None, warm)
         _fit(spec, store, root, searcher, past.ended, on_change, tensorboard=tensorboard)
     finally:
@@ -130,7 +136,7 @@ def _start_ray(address: str) -> None:
     # Ray's coming default, set now so that it does not warn: a trial without a GPU keeps the device list.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Waiting threads of torch sleep instead of spinning: two workers on two cores would starve each other.
-    workers = {"env_vars": {"OMP_WAIT_POLICY": "passive"}}
+    workers = {"env_vars": {"OMP_WAIT_POLICY": "passive", **SEE_GPUS["env_vars"]}}
     ray.init(
         address=address,
         include_dashboard=False if address == "local" else None,
@@ -169,13 +175,16 @@ def _fit(
         spared=lambda trial_id: spec.replicates.when != "all" and split_name(trial_id)[1] > 0,
     )
     system, folder = store.files.place
+    slots = spec.resources.slots(there.get("CPU", 0.0), there.get("GPU", 0.0))
+    # All wait for a place at once, so that a cluster grows by all it needs and not one by one.
+    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
     tuner = tune.Tuner(
         tune.with_resources(make_trainable(plan), {"cpu": cpu, "gpu": gpu}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=-1,
-            max_concurrent_trials=spec.resources.slots(there.get("CPU", 0.0), there.get("GPU", 0.0)),
+            max_concurrent_trials=slots,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
