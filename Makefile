@@ -3,9 +3,9 @@
 #   make test        the test suite, without what takes minutes
 #   make test-slow   the rest: sweeps killed twenty times, workers killed at random
 #   make lint        format, lint and types
-#   make bench       what we claim, measured here
+#   make bench       what we claim, measured here; FULL=1 for what takes longer than some minutes, too
 #   make compare     our values beside those of multivae 1.0.3, which gets an environment of its own
-#   make compare-cost  the cost of evaluation beside multivae's
+#   make compare-cost  the cost of training and evaluation beside multivae's
 PYTHON ?= python3.11
 BIN := .venv/bin
 PEER := .venv-multivae/bin/python
@@ -38,14 +38,19 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/step.py
-	$(BIN)/python benchmarks/initialisation.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/side_by_side.py
+ifdef FULL
+	$(BIN)/python benchmarks/initialisation.py
+	$(BIN)/python benchmarks/precision.py
+endif
 
 compare: .venv-multivae/.installed
 	$(PEER) benchmarks/peer/agreement.py
 	$(PEER) benchmarks/peer/estimators.py
 
 compare-cost: .venv-multivae/.installed
+	$(PEER) benchmarks/peer/step.py
 	$(PEER) benchmarks/peer/cost.py
 
 # Of the project's own dependencies only those that mopoe's models need.

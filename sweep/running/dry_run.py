@@ -16,6 +16,7 @@ from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from mopoe.evaluation.evaluate import Evaluator
 from mopoe.evaluation_config import EvaluationConfig
+from mopoe.memory import keep_freed_memory
 from mopoe.model import build_model
 from mopoe.training import train
 from sweep.running.progress import duration
@@ -69,6 +70,7 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
     """
     device = "cuda" if torch.cuda.is_available() and spec.resources.gpu != 0 else "cpu"
     torch.set_num_threads(max(1, int(spec.resources.cpu)))
+    keep_freed_memory()  # as workers do
     data, classifiers = materials(spec)
     searched = [name for name in _COSTLY if name in spec.search_space]
     table = Table(box=None)
