@@ -3,10 +3,10 @@
 Run: make compare-cost      (this part: two minutes on one core; prints tables and what they were measured on)
 
 The paper's model (M=5, Z=512, batches of 256), the same layers, one thread. Ours is `mopoe.train` whole:
-order, gather, bytes to floats, noise, the step, sums. Theirs is their model's `forward`, with `backward` and torch's
-Adam as their trainer calls them, on batches that are floats already: their data set and loader are left out.
-Each side has a process of its own, they take turns, and ratios are taken round by round. `peak` is what one
-large convolution reaches in the same rounds; FLOPs are counted by hand.
+order, gather, bytes to floats, noise, the step, sums. Theirs is their model's `forward`, with `backward` and
+torch's Adam as their trainer calls them, on batches that are floats already: their data set and loader are
+left out. Each side has a process of its own, they take turns, and ratios are taken round by round. `peak` is
+what one large convolution reaches in the same rounds; FLOPs are counted by hand.
 """
 
 import platform
@@ -100,18 +100,16 @@ def main() -> None:
     # 3 x 3 products at each of 16 x 16 places, but for those that meet the padding.
     work = PEAK_REPEATS * 2e-9 * 256 * 128 * 128 * (3 * 16 - 2) ** 2
     top = {side: [work / each[side] for each in rounds] for side in SIDES[3:]}
-    print(
-        f"{'':<11}{'ms':>6}{'samples/s':>10}{'their / our: median (min to max)':>33}{'of peak':>9}{'peak MiB':>10}"
-    )
+    head = ("", "ms", "samples/s", "their / our: median (min to max)", "of peak", "peak MiB")
+    print("{:<11}{:>6}{:>10}{:>34}{:>9}{:>10}".format(*head))
     for side in SIDES[:3]:
         seconds = [each[side] / STEPS for each in rounds]
         ratios = spread([each["multivae"] / each[side] for each in rounds])
         best = top["peak, bf16" if "bf16" in side else "peak"]
         share = statistics.median(gflops() / s / t for s, t in zip(seconds, best, strict=True))
         middle = statistics.median(seconds)
-        print(
-            f"{side:<11}{1e3 * middle:>6.0f}{BATCH / middle:>10.0f}{ratios:>33}{share:>9.0%}{mib[side]:>10.0f}"
-        )
+        row = (side, 1e3 * middle, BATCH / middle, ratios, share, mib[side])
+        print("{:<11}{:>6.0f}{:>10.0f}{:>34}{:>9.0%}{:>10.0f}".format(*row))
     for side, rates in top.items():
         print(f"{side}: {spread(rates)} GFLOP/s")
 
