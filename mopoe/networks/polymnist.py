@@ -66,7 +66,7 @@ class ImageEncoder(nn.Module):
         h = x_BCHW
         for convolution in others:
             h = F.relu_(convolution(h))
-        # The last ReLU after the change of layout: its backward pass was ten times slower across layouts.
+        # The last ReLU after the change of layout: its backward pass is many times slower across layouts.
         h_BZ = F.relu_(self.hidden(F.relu_(last(h).flatten(1))))
         return self.mu(h_BZ), self.logvar(h_BZ)
 
