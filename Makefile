@@ -3,9 +3,9 @@
 #   make test        the test suite, without what takes minutes
 #   make test-slow   the rest: sweeps killed twenty times, workers killed at random
 #   make lint        format, lint and types
-#   make bench       what we claim, measured here
+#   make bench       what we claim, measured here; FULL=1 for what takes longer than some minutes, too
 #   make compare     our values beside those of multivae 1.0.3, which gets an environment of its own
-#   make compare-cost  the cost of evaluation beside multivae's
+#   make compare-cost  the cost of training and evaluation beside multivae's
 #   make pictures    the two pictures in docs/, from the demo's report; needs Chromium
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -39,15 +39,20 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/step.py
-	$(BIN)/python benchmarks/initialisation.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/side_by_side.py
+ifdef FULL
+	$(BIN)/python benchmarks/initialisation.py
+	$(BIN)/python benchmarks/precision.py
+endif
 
 compare: .venv-multivae/.installed
 	$(PEER) benchmarks/peer/agreement.py
 	$(PEER) benchmarks/peer/estimators.py
 
 compare-cost: .venv-multivae/.installed
+	$(PEER) benchmarks/peer/step.py
 	$(PEER) benchmarks/peer/cost.py
 
 # A colour scheme is 0 for dark and 1 for light in Blink's settings; the page opens with the knee in detail.

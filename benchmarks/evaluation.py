@@ -17,8 +17,7 @@ import torch
 import mopoe
 from mopoe.data.registry import entry
 from mopoe.evaluation.classifiers import Classifiers, ImageClassifier
-from mopoe.evaluation.coherence import conditional_coherence
-from mopoe.evaluation.evaluate import targets_outside
+from mopoe.evaluation.coherence import conditional_coherence, targets_outside
 from mopoe.evaluation.log_likelihood import joint_log_likelihood
 from mopoe.evaluation.verdicts import Estimate, mean_estimate
 from sweep.spec.sweep_spec import load_spec, trial_config_for

@@ -23,6 +23,7 @@ Estimator = Literal["elbo", "iwae", "dreg"]
 BetaSchedule = Literal["linear", "cosine", "cyclical"]
 PixelLikelihood = Literal["laplace", "normal", "bernoulli"]
 Initialisation = Literal["torch", "he"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,8 @@ class TrialConfig:
     """Start value of the posteriors' log-variance; -5 lets latents carry signal from the first step."""
     lr: float = 5e-4
     """Learning rate of Adam."""
+    precision: Precision = "float32"
+    """What encoders and decoders compute in while they train; weights and densities stay in float32."""
     batch_size: int = 256
     """Samples per step; the last, smaller batch of an epoch is used too."""
     epochs: int = 300
@@ -191,6 +194,7 @@ _CHOICES = {
     "likelihood": PixelLikelihood,
     "likelihood_weights": LikelihoodWeights,
     "initialisation": Initialisation,
+    "precision": Precision,
 }
 _ANY = sys.float_info.max
 _BOUNDS: dict[str, tuple[float, float, str]] = {

@@ -3,11 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Literal, Self, get_args
 
-from mopoe.config import require
+from mopoe.config import Precision, require
 
 Split = Literal["train", "validation", "test"]
 Extra = Literal["representation", "frechet", "conditional_likelihood", "mixture_prior", "fid", "prd"]
-Precision = Literal["float32", "bfloat16"]
 _AMOUNTS = ("coherence_samples", "joint_samples", "likelihood_samples", "importance_samples")
 
 
@@ -32,6 +31,8 @@ class RungConfig:
     """Importance samples per held-out sample."""
     subset_sizes: tuple[int, ...] = ()
     """Sizes of the observed subsets whose coherence is measured; none for all."""
+    own_targets: bool = False
+    """Whether coherence is also measured of targets that were observed; the objective leaves them out."""
 
     def __post_init__(self) -> None:
         """Reject impossible values with a sentence."""
@@ -56,6 +57,8 @@ class EvaluationConfig:
     """Importance samples per held-out sample; a multiple of the number of subsets stratifies exactly."""
     subset_sizes: tuple[int, ...] = ()
     """Sizes of the observed subsets whose coherence and Frechet distances are measured; none for all."""
+    own_targets: bool = True
+    """Whether coherence is also measured of targets that were observed; the objective leaves them out."""
     at_rungs: RungConfig = RungConfig()
     """The smaller amounts of every evaluation before the last epoch's; objectives keep their names."""
     extras: tuple[Extra, ...] = ()
@@ -86,4 +89,5 @@ class EvaluationConfig:
         less = self.at_rungs
         fewer = {name: min(getattr(self, name), getattr(less, name)) for name in _AMOUNTS}
         sizes = less.subset_sizes or self.subset_sizes
-        return replace(self, **fewer, subset_sizes=sizes, extras=(), pictures=0)
+        own = self.own_targets and less.own_targets
+        return replace(self, **fewer, subset_sizes=sizes, own_targets=own, extras=(), pictures=0)

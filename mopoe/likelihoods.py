@@ -59,7 +59,7 @@ class Laplace(_Scaled):
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """Return -|x - output| / scale - log(2 scale), summed: at most -log(2 scale) per element."""
         constant = x[0].numel() * _log(2 * self.scale)
-        return -(x - output).abs().flatten(1).sum(1) / self.scale - constant
+        return -_total((x - output).abs()) / self.scale - constant
 
 
 class Normal(_Scaled):
@@ -71,7 +71,7 @@ class Normal(_Scaled):
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """Return -((x - output) / scale)^2 / 2 - log(scale sqrt(2 pi)), summed."""
         constant = x[0].numel() * (_log(self.scale) + 0.5 * math.log(2 * math.pi))
-        return -0.5 * ((x - output) / self.scale).square().flatten(1).sum(1) - constant
+        return -0.5 * _total(((x - output) / self.scale).square()) - constant
 
 
 class Bernoulli(Likelihood):
@@ -79,7 +79,7 @@ class Bernoulli(Likelihood):
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """Return x output - log(1 + exp(output)), summed."""
-        return (x * output - nn.functional.softplus(output)).flatten(1).sum(1)
+        return _total(x * output - nn.functional.softplus(output))
 
     def mean(self, output: Tensor) -> Tensor:
         """Return the probabilities."""
@@ -98,11 +98,16 @@ class Categorical(Likelihood):
         """Return the log-probabilities of the symbols in x, summed over positions."""
         if not x.is_floating_point():
             return -nn.functional.cross_entropy(output, x.long(), reduction="none").view(len(x), -1).sum(1)
-        return (x * torch.log_softmax(output, dim=1)).flatten(1).sum(1)
+        return _total(x * torch.log_softmax(output, dim=1))
 
     def mean(self, output: Tensor) -> Tensor:
         """Return the probabilities of the symbols at every position."""
         return torch.softmax(output, dim=1)
+
+
+def _total(terms: Tensor) -> Tensor:
+    """Return the sum over all but the first axis, in whatever layout: flattening channels-last would copy."""
+    return terms.sum(tuple(range(1, terms.dim()))) if terms.dim() > 1 else terms
 
 
 def _log(value: float | Tensor) -> float | Tensor:

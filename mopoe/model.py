@@ -182,7 +182,11 @@ class MoPoE(nn.Module):
 
     def means(self, z_BZ: Tensor, style_MBW: Tensor | None = None) -> dict[str, Tensor]:
         """Return the mean of p(x_m | z, w_m) by modality name, shaped like x_m."""
-        return {n: self.likelihood(n).mean(output) for n, output in self.decode(z_BZ, style_MBW).items()}
+        return {name: self.mean(name, z_BZ, style_MBW) for name in self.names}
+
+    def mean(self, name: str, z_BZ: Tensor, style_MBW: Tensor | None = None) -> Tensor:
+        """Return the mean of p(x_m | z, w_m) of one modality."""
+        return self.likelihood(name).mean(self._output(self.names.index(name), z_BZ, style_MBW))
 
     def log_prob(
         self, z_BZ: Tensor, x: Mapping[str, Tensor], style_MBW: Tensor | None = None

@@ -165,7 +165,9 @@ def _train_epoch(
     for index_B in order.split(config.batch_size):
         now = replace(weights, beta=beta_at(done.step, n_steps, config))
         present_MB = None if split.present is None else split.present[index_B].t()
-        terms = _terms(model, split.batch(index_B, device), present_MB, now, config, done.step)
+        # Outside of the networks nothing is computed in half precision (`at_least_float32`).
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            terms = _terms(model, split.batch(index_B, device), present_MB, now, config, done.step)
         optimizer.zero_grad(set_to_none=True)
         terms.loss.backward()
         optimizer.step()

@@ -60,7 +60,8 @@ def problems(store: Store) -> Iterator[str]:
         masks = len(subset_masks(modalities))
         frames["subset_metrics"] = frames["subset_metrics"].filter(pl.col("subset_mask") > 0)
         yield from _gaps("subset_metrics", frames, ["subset_mask"], masks)
-        yield from _gaps("pair_coherence", frames, ["source_mask", "target"], masks * modalities)
+        outside = masks // 2 * modalities  # all there is of an evaluation without `own_targets`
+        yield from _gaps("pair_coherence", frames, ["source_mask", "target"], masks * modalities, outside)
     yield from _checkpoint_problems(store, trials)
 
 
@@ -164,12 +165,12 @@ def _all_subsets(manifest: Manifest) -> bool:
     return not evaluation.get("subset_sizes") and not evaluation.get("at_rungs", {}).get("subset_sizes")
 
 
-def _gaps(table: str, frames: Mapping[str, pl.DataFrame], of: Sequence[str], number: int) -> Iterator[str]:
+def _gaps(table: str, frames: Mapping[str, pl.DataFrame], of: Sequence[str], *right: int) -> Iterator[str]:
     """Give the evaluations that lack a subset, or a pair of subset and target."""
     evaluation = ["trial_id", "attempt", "epoch", "split"]
     counts = frames[table].group_by(evaluation).agg(pl.struct(of).n_unique().alias("found"))
-    for row in counts.filter(pl.col("found") != number).sort(evaluation).iter_rows(named=True):
-        yield f"{table}: {_named(row, evaluation)} has {row['found']} of {number} {' and '.join(of)}"
+    for row in counts.filter(~pl.col("found").is_in(right)).sort(evaluation).iter_rows(named=True):
+        yield f"{table}: {_named(row, evaluation)} has {row['found']} of {right[0]} {' and '.join(of)}"
 
 
 def _checkpoint_problems(store: Store, trials: pl.DataFrame) -> Iterator[str]:

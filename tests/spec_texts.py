@@ -47,9 +47,11 @@ TOP = (
 )
 EVALUATION = (
     "split, every, coherence_samples, joint_samples, likelihood_samples, importance_samples, subset_sizes, "
-    "at_rungs, extras, pictures, seed, precision, inception_weights"
+    "own_targets, at_rungs, extras, pictures, seed, precision, inception_weights"
 )
-AT_RUNGS = "coherence_samples, joint_samples, likelihood_samples, importance_samples, subset_sizes"
+AT_RUNGS = (
+    "coherence_samples, joint_samples, likelihood_samples, importance_samples, subset_sizes, own_targets"
+)
 OBJECTIVES = "conditional_coherence, joint_coherence, log_likelihood"
 WHOLE = "but must be a whole number"
 WORD = "but must be a word (a number or date in quotes)"

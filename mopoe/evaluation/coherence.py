@@ -38,7 +38,9 @@ class Conditional:
     masks: tuple[int, ...]
     """The S observed subsets."""
     verdicts: Verdicts
-    """What the classifiers say of every (source, target) pair."""
+    """What the classifiers say of every (source, target) pair that was measured."""
+    measured_SM: Tensor
+    """Which pairs were: bool [S, M]."""
     kl_NS: Tensor
     """KL of every subset's posterior to the prior, in nats: [N, S]."""
     health: Health
@@ -82,6 +84,8 @@ def conditional_coherence(
     seed: int,
     device: torch.device,
     sizes: Sequence[int] = (),
+    *,
+    own_targets: bool = True,
 ) -> Conditional:
     """Return what the first n samples of a split say of every (source subset, target) pair.
 
@@ -96,8 +100,12 @@ def conditional_coherence(
         seed: fixes the noise; that of a subset does not depend on which others are measured.
         device: where to compute.
         sizes: sizes of the source subsets; none for all.
+        own_targets: whether targets that are in the source are decoded too: half of all pairs.
     """
     chosen = [s for s, mask in enumerate(model.masks) if not sizes or mask.bit_count() in sizes]
+    masks = tuple(model.masks[s] for s in chosen)
+    outside_SM = targets_outside(masks, len(model.names))
+    measured_SM = torch.ones_like(outside_SM) if own_targets else outside_SM
     found: list[Tensor] = []
     kl: list[Tensor] = []
     meter = HealthMeter()
@@ -112,22 +120,27 @@ def conditional_coherence(
             meter.add(mu_SBZ, kl_SBZ)
             kl.append(kl_SBZ.sum(2).t().cpu())
             z_SBZ, style_MRW = conditional_latents(model, q, seed, "conditional coherence", start, stop)
-            if style_MRW is not None:
-                style_MRW = style_MRW.unflatten(1, z_SBZ.shape[:2])[:, chosen].flatten(1, 2)
-            means = model.means(z_SBZ[chosen].flatten(0, 1), style_MRW)
-            logits = [classifiers.logits(name, means[name]) for name in model.names]
-            logits_BSMC = torch.stack(logits, 1).unflatten(0, (len(chosen), -1)).transpose(0, 1)
-            if labels.dim() == 1:
-                right = _classes(logits_BSMC) == labels[start:stop, None, None].to(device)
-                found.append(right.cpu())
-            else:
-                found.append(logits_BSMC.cpu())
+            z_SBZ = z_SBZ[chosen]
+            style_MSBW = None if style_MRW is None else style_MRW.unflatten(1, (-1, stop - start))[:, chosen]
+            shape = (*measured_SM.shape, stop - start, *labels.shape[1:])
+            found_SMB = torch.zeros(shape, dtype=torch.bool if labels.dim() == 1 else torch.float32)
+            for m, name in enumerate(model.names):
+                if not (rows_S := measured_SM[:, m]).any():
+                    continue
+                style_MRW = None if style_MSBW is None else style_MSBW[:, rows_S].flatten(1, 2)
+                mean_R = model.mean(name, z_SBZ[rows_S].flatten(0, 1), style_MRW)
+                said = classifiers.logits(name, mean_R).unflatten(0, (-1, stop - start))
+                if labels.dim() == 1:
+                    said = _classes(said) == labels[start:stop].to(device)
+                found_SMB[rows_S, m] = said.cpu()
+            found.append(found_SMB.movedim(2, 0))
     all_found = torch.cat(found)
     return Conditional(
-        masks=tuple(model.masks[s] for s in chosen),
+        masks=masks,
         verdicts=ClassVerdicts(all_found, labels)
         if labels.dim() == 1
         else judge_attributes(all_found, labels, seed),
+        measured_SM=measured_SM,
         kl_NS=torch.cat(kl),
         health=meter.result(),
     )
@@ -169,6 +182,15 @@ def joint_coherence(
     return (
         Joint(agreed.double().mean(1), None) if attributes else Joint(agreed & (predicted[0] >= 0), predicted)
     )
+
+
+def targets_outside(masks: tuple[int, ...], n_modalities: int) -> Tensor:
+    """Return which targets are not in which subset: bool [S, M].
+
+    >>> targets_outside((1, 2, 3), 2).tolist()
+    [[False, True], [True, False], [False, False]]
+    """
+    return torch.tensor([[not mask >> m & 1 for m in range(n_modalities)] for mask in masks])
 
 
 def _classes(logits: Tensor) -> Tensor:

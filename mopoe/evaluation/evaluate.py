@@ -12,7 +12,13 @@ from torch import Tensor
 
 from mopoe.data.container import MultimodalData
 from mopoe.evaluation.classifiers import Classifiers
-from mopoe.evaluation.coherence import Conditional, Joint, conditional_coherence, joint_coherence
+from mopoe.evaluation.coherence import (
+    Conditional,
+    Joint,
+    conditional_coherence,
+    joint_coherence,
+    targets_outside,
+)
 from mopoe.evaluation.extras import Materials, check_extras, extra_metrics, record
 from mopoe.evaluation.log_likelihood import log_likelihood
 from mopoe.evaluation.pictures import draw_pictures
@@ -78,7 +84,14 @@ class Evaluator:
         # One context for all, so that it casts every weight once.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=c.precision == "bfloat16"):
             conditional = conditional_coherence(
-                model, split, self.classifiers, c.coherence_samples, c.seed, self.device, c.subset_sizes
+                model,
+                split,
+                self.classifiers,
+                c.coherence_samples,
+                c.seed,
+                self.device,
+                c.subset_sizes,
+                own_targets=c.own_targets,
             )
             attributes = split.labels.dim() > 1
             joint = joint_coherence(
@@ -119,15 +132,6 @@ class Evaluator:
         )
 
 
-def targets_outside(masks: tuple[int, ...], n_modalities: int) -> Tensor:
-    """Return which targets are not in which subset: bool [S, M].
-
-    >>> targets_outside((1, 2, 3), 2).tolist()
-    [[False, True], [True, False], [False, False]]
-    """
-    return torch.tensor([[not mask >> m & 1 for m in range(n_modalities)] for mask in masks])
-
-
 def _coherence_metrics(
     names: tuple[str, ...], found: Conditional, outside_SM: Tensor
 ) -> Iterator[SubsetMetric]:
@@ -136,12 +140,13 @@ def _coherence_metrics(
         row_SM = torch.zeros_like(outside_SM)
         row_SM[s] = True
         for metric, chosen_SM in (("coherence", row_SM & outside_SM), ("coherence_all", row_SM)):
-            if chosen_SM.any():
+            if chosen_SM.any() and found.measured_SM[chosen_SM].all():
                 yield record(mask, metric, found.verdicts.mean_over(chosen_SM), n)
     if (balanced := found.verdicts.balanced()) is not None:
-        for mask, *columns in zip(found.masks, *(part.tolist() for part in balanced), strict=True):
-            for name, *estimate in zip(names, *columns, strict=True):
-                yield record(mask, "coherence_balanced", (estimate[0], estimate[1]), n, name)
+        value_SM, error_SM = (part.tolist() for part in balanced)
+        for s, m in found.measured_SM.nonzero().tolist():
+            estimate = value_SM[s][m], error_SM[s][m]
+            yield record(found.masks[s], "coherence_balanced", estimate, n, names[m])
 
 
 def _joint_metrics(found: Joint) -> Iterator[SubsetMetric]:
@@ -171,14 +176,13 @@ def _pairs(model: MoPoE, found: Conditional) -> tuple[PairCoherence, ...]:
     value_SM, stderr_SM = (part.tolist() for part in verdicts.pairs())
     return tuple(
         PairCoherence(
-            source_mask=mask,
-            target=name,
+            source_mask=found.masks[s],
+            target=model.names[m],
             value=value_SM[s][m],
             stderr=stderr_SM[s][m],
             n=len(found.kl_NS),
             chance=verdicts.chance,
             measure=verdicts.measure,
         )
-        for s, mask in enumerate(found.masks)
-        for m, name in enumerate(model.names)
+        for s, m in found.measured_SM.nonzero().tolist()
     )

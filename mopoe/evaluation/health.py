@@ -45,11 +45,12 @@ class HealthMeter:
 
     def add(self, mu_SBZ: Tensor, kl_SBZ: Tensor) -> None:
         """Take the posterior means of a batch and their KLs to the prior, by latent."""
-        mu_SBZ, kl_SBZ = mu_SBZ.double(), kl_SBZ.double()
         if self._n == 0:
-            self._sums_3SZ = mu_SBZ.new_zeros(3, len(mu_SBZ), mu_SBZ.shape[2])
-            self._bad_S = mu_SBZ.new_zeros(len(mu_SBZ))
-        self._sums_3SZ += torch.stack([mu_SBZ, mu_SBZ.square(), kl_SBZ]).sum(2)
+            self._sums_3SZ = mu_SBZ.new_zeros(3, len(mu_SBZ), mu_SBZ.shape[2], dtype=torch.float64)
+            self._bad_S = mu_SBZ.new_zeros(len(mu_SBZ), dtype=torch.float64)
+        wide_SBZ = mu_SBZ.double()
+        for i, values_SBZ in enumerate((wide_SBZ, wide_SBZ.square(), kl_SBZ)):
+            self._sums_3SZ[i] += values_SBZ.sum(1, dtype=torch.float64)
         self._bad_S += (~(mu_SBZ.isfinite() & kl_SBZ.isfinite())).sum((1, 2))
         self._n += mu_SBZ.shape[1]
 

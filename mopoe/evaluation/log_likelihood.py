@@ -246,8 +246,13 @@ def _log_prob(model: MoPoE, z_BKZ: Tensor, x: dict[str, Tensor], style_MBKW: Ten
     parts = []
     for start in range(0, len(flat_z), ROWS):
         stop = min(start + ROWS, len(flat_z))
-        sample_of_row = torch.arange(start, stop, device=flat_z.device) // n_samples
         style = None if style_MRW is None else style_MRW[:, start:stop]
-        terms = model.log_prob(flat_z[start:stop], {name: a[sample_of_row] for name, a in x.items()}, style)
+        one = start // n_samples
+        if one == (stop - 1) // n_samples:  # a view, where a copy for every latent is not needed
+            of_row = {name: a[one : one + 1].expand(stop - start, *a.shape[1:]) for name, a in x.items()}
+        else:
+            sample_of_row = torch.arange(start, stop, device=flat_z.device) // n_samples
+            of_row = {name: a[sample_of_row] for name, a in x.items()}
+        terms = model.log_prob(flat_z[start:stop], of_row, style)
         parts.append(torch.stack(list(terms.values())).double().sum(0))
     return torch.cat(parts).view(n_batch, n_samples)

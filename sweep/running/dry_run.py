@@ -16,7 +16,8 @@ from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from mopoe.evaluation.evaluate import Evaluator
 from mopoe.evaluation_config import EvaluationConfig
-from mopoe.model import build_model
+from mopoe.memory import keep_freed_memory
+from mopoe.model import MoPoE, build_model
 from mopoe.training import train
 from sweep.running.progress import duration
 from sweep.running.trainable import materials
@@ -69,6 +70,7 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
     """
     device = "cuda" if torch.cuda.is_available() and spec.resources.gpu != 0 else "cpu"
     torch.set_num_threads(max(1, int(spec.resources.cpu)))
+    keep_freed_memory()  # as workers do
     data, classifiers = materials(spec)
     searched = [name for name in _COSTLY if name in spec.search_space]
     table = Table(box=None)
@@ -133,15 +135,10 @@ def measure(
     model = build_model(config, data.modalities)
     # No number matters here, and a rate this small cannot diverge.
     short = replace(config, lr=1e-12, epochs=2)
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    kept = Kept()
-    with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
-        train(replace(short, epochs=1), _first(data, config.batch_size), bool, model=model, device=device)
+    memory = training_memory(model, short, data, device)
     seconds: list[float] = []
     train(short, _first(data, n), lambda r: seconds.append(r.seconds), model=model, device=device)
     parameters = sum(p.numel() for p in model.parameters())
-    memory = torch.cuda.max_memory_allocated() if device == "cuda" else 16 * parameters + kept.size(model)
     some = {name: max(1, getattr(evaluation, name) // SHARE) for name in _SAMPLES}
     evaluator = Evaluator(data, classifiers, replace(evaluation, **some), epochs=1, device=device)
     evaluation_seconds = evaluator.measure(model, "objectives").seconds * SHARE
@@ -158,6 +155,22 @@ def measure(
         evaluation_seconds=evaluation_seconds,
         trial_seconds=config.epochs * epoch_seconds + len(rungs) * rung_seconds + evaluation_seconds,
     )
+
+
+def training_memory(model: MoPoE, config: TrialConfig, data: "MultimodalData", device: str) -> int:
+    """Return the bytes that training takes at its peak, by one step of a model.
+
+    On a CPU it is counted: parameters, gradients, Adam's two moments, and what autograd keeps. A process
+    grows by up to a fifth more: the backward pass needs room to work.
+    """
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    kept = Kept()
+    with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+        train(replace(config, epochs=1), _first(data, config.batch_size), bool, model=model, device=device)
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return 16 * sum(p.numel() for p in model.parameters()) + kept.size(model)
 
 
 _SAMPLES = ("coherence_samples", "joint_samples", "likelihood_samples")

@@ -12,6 +12,7 @@ import polars as pl
 
 from mopoe.config import TrialConfig
 from mopoe.errors import DivergedError
+from mopoe.memory import keep_freed_memory
 from mopoe.records import EpochReport
 from sweep.errors import StoreError
 from sweep.manifest import enter, open_folder
@@ -56,6 +57,7 @@ def run_single(
         StoreError: the folder holds something else, or there is nothing to resume.
         DivergedError: the loss stopped being a finite number; the trial is recorded as failed.
     """
+    keep_freed_memory()
     writer = StoreWriter(settled(root))
     spec_hash = trials_hash(spec)
     known = open_folder(root, spec, spec_hash) is not None

@@ -94,7 +94,10 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
     import torch
     from ray import tune
 
+    from mopoe.memory import keep_freed_memory
+
     torch.set_num_threads(plan.threads)
+    keep_freed_memory()
     with contextlib.suppress(FileNotFoundError):  # on another machine; data given by a full path may be there
         os.chdir(plan.folder)
     also_import_from(plan.folder)  # data sets and networks of the user's own

@@ -252,6 +252,6 @@ def _like(values: Mapping[Any, Any], defaults: Mapping[str, Any], *at: str) -> d
         kind = type(defaults[name])
         found[name] = tuple(value) if kind is tuple and isinstance(value, list) else value
         if type(found[name]) is not kind:
-            must = {int: "int_type", str: "string_type", tuple: "tuple_type", dict: "dict_type"}[kind]
-            raise problem(f"{name} is {show(value)}, but must be {MUST[must]}", *at, name)
+            word = "string" if kind is str else kind.__name__
+            raise problem(f"{name} is {show(value)}, but must be {MUST[f'{word}_type']}", *at, name)
     return found

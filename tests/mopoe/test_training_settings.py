@@ -45,6 +45,7 @@ CHANGES: dict[str, Any] = {
     "channels": (2, 3, 2),
     "initialisation": "he",
     "initial_logvar": -2.0,
+    "precision": "bfloat16",
     "lr": 2e-2,
     "batch_size": 11,
     "epochs": 4,

@@ -14,7 +14,7 @@ from mopoe.data.container import Split
 from mopoe.errors import DataError
 from mopoe.evaluation import coherence
 from mopoe.evaluation.classifiers import Classifiers
-from mopoe.evaluation.coherence import conditional_coherence, joint_coherence
+from mopoe.evaluation.coherence import conditional_coherence, joint_coherence, targets_outside
 from mopoe.likelihoods import Normal as NormalLikelihood
 from mopoe.model import MoPoE
 
@@ -220,6 +220,29 @@ def test_private_latents_stay_with_their_subset(
     whole, part = (conditional_coherence(model, split, judges, 40, 0, CPU, s) for s in ((), (2, 3)))
     assert torch.equal(part.verdicts.correct_NSM, whole.verdicts.correct_NSM[:, 3:])
     assert not torch.equal(part.verdicts.correct_NSM, whole.verdicts.correct_NSM[:, :4])
+    less = conditional_coherence(model, split, judges, 40, 0, CPU, own_targets=False)
+    outside_SM = targets_outside(model.masks, 3)
+    assert torch.equal(less.verdicts.correct_NSM, whole.verdicts.correct_NSM & outside_SM)
+
+
+def test_without_own_targets_the_others_are_what_they_were(known: Callable[..., Any]) -> None:
+    """Targets outside the source get the same verdicts, of classes and of attributes; the others get none."""
+    case = known((0.3, 0.4, 0.2), n=50)
+    split = case.data.validation
+    rows = nn.functional.one_hot(split.labels, 4)
+    for labels in (split.labels, rows):
+        samples = Split(split.x, labels)
+        whole, less = (
+            conditional_coherence(case.model, samples, case.classifiers, 50, 0, CPU, own_targets=own)
+            for own in (True, False)
+        )
+        outside_SM = targets_outside(whole.masks, 3)
+        assert whole.measured_SM.all()
+        assert torch.equal(less.measured_SM, outside_SM)
+        for all_pairs, fewer in zip(whole.verdicts.pairs(), less.verdicts.pairs(), strict=True):
+            assert torch.equal(all_pairs[outside_SM], fewer[outside_SM])
+        assert whole.verdicts.mean_over(outside_SM) == less.verdicts.mean_over(outside_SM)
+        assert torch.equal(whole.kl_NS, less.kl_NS)
 
 
 def test_attributes_have_average_precision_and_agreement(known: Callable[..., Any]) -> None:

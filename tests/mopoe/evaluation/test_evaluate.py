@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mopoe.data.container import Split
-from mopoe.evaluation.coherence import conditional_coherence, joint_coherence
-from mopoe.evaluation.evaluate import Evaluator, targets_outside
+from mopoe.evaluation.coherence import conditional_coherence, joint_coherence, targets_outside
+from mopoe.evaluation.evaluate import Evaluator
 from mopoe.evaluation.log_likelihood import joint_log_likelihood
 from mopoe.evaluation_config import EvaluationConfig, RungConfig
 from mopoe.records import METRICS, OBJECTIVES, Evaluation
@@ -188,6 +188,13 @@ def test_objectives_keep_their_names_and_their_draws_at_rungs(case: Any) -> None
     whole = conditional_coherence(case.model, split, case.classifiers, 300, 3, CPU)
     assert torch.equal(first.verdicts.correct_NSM, whole.verdicts.correct_NSM[: r.coherence_samples])
     assert {p.n for p in rung.pair_coherence} == {r.coherence_samples}
+    # Only what the objective reads is decoded: targets that were not observed.
+    pairs = {(p.source_mask, int(p.target[1])): p.value for p in rung.pair_coherence}
+    assert set(pairs) == {(mask, m) for mask in range(1, 32) for m in range(5) if not mask >> m & 1}
+    assert rung.objectives["conditional_coherence"] == pytest.approx(sum(pairs.values()) / 75)
+    assert not any(metric.metric == "coherence_all" for metric in rung.subset_metrics)
+    balanced = [m for m in rung.subset_metrics if m.metric == "coherence_balanced"]
+    assert {(m.subset_mask, int(m.target[1])) for m in balanced} == set(pairs)
     log_p = joint_log_likelihood(case.model, split, 20, 31, 3, CPU)
     assert rung.objectives["log_likelihood"] == pytest.approx(float(log_p.mean()))
 

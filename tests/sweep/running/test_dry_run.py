@@ -1,6 +1,8 @@
 """What a sweep would cost, before it costs anything."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -101,6 +103,58 @@ def test_kept_memory_is_that_of_a_known_network():
         loss = (layer(x).relu() ** 2).sum()
     loss.backward()
     assert kept.size(layer) == 4 * (8 * 10 + 8 * 20)
+
+
+GROWTH = """
+import sys, torch, mopoe
+from dataclasses import replace
+from pathlib import Path
+from mopoe.data.registry import ModalitySpec
+from mopoe.memory import keep_freed_memory
+from sweep.running.dry_run import training_memory
+
+torch.set_num_threads(1)
+keep_freed_memory()
+specs = tuple(ModalitySpec(name=f"m{m}", shape=(3, 28, 28)) for m in range(5))
+config = mopoe.TrialConfig(latent_dim=int(sys.argv[1]), batch_size=256, epochs=1)
+x = {m.name: torch.zeros(512, *m.shape, dtype=torch.uint8) for m in specs}
+split = mopoe.Split(x, torch.arange(512) % 10)
+data = mopoe.MultimodalData(name="", options={}, fingerprint="", modalities=specs, n_classes=10,
+                            train=split, validation=split, test=split)
+
+def mib(key):
+    return int(Path("/proc/self/status").read_text().partition(key + ":")[2].split()[0]) / 1024
+
+if sys.argv[2] == "predicted":
+    print(training_memory(mopoe.build_model(config, specs), config, data, "cpu") / 2**20)
+else:
+    # What libraries take at the first call is no trial's.
+    few = replace(data, train=split.take(torch.arange(8)))
+    mopoe.train(replace(config, latent_dim=2, channels=(2, 2, 2)), few, bool)
+    before = mib("VmRSS")
+    mopoe.train(config, data, bool)
+    print(mib("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("latent_dim", [64, 512])
+def test_the_memory_of_training_is_predicted_within_a_fifth(latent_dim):
+    """At the sizes of the PolyMNIST sweep: how a process that trains grows, against the dry run's figure."""
+    predicted, grown = (
+        float(
+            subprocess.run(
+                [sys.executable, "-c", GROWTH, str(latent_dim), what],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=300,
+            ).stdout
+        )
+        for what in ("predicted", "grown")
+    )
+    assert predicted == pytest.approx(grown, rel=0.2), (predicted, grown)
 
 
 def test_the_command_prints_costs_and_writes_nothing(sweep_file, tmp_path, monkeypatch, capsys):

@@ -128,6 +128,7 @@ def test_an_evaluation_has_amounts_for_rungs_and_extras_for_the_end(load):
                 f"possible: {AT_RUNGS}"
             ),
         ),
+        ("own_targets: 1", ":24: evaluation: own_targets is 1, but must be true or false"),
         ("at_rungs: {joint_samples: 2.5}", f":24: evaluation.at_rungs: joint_samples is 2.5, {WHOLE}"),
         (
             "at_rungs: {joint_samples: 0}",

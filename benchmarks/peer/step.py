@@ -1,0 +1,118 @@
+"""CPU time and memory of a training step: this project against multivae 1.0.3, from the same weights.
+
+Run: make compare-cost      (this part: two minutes on one core; prints tables and what they were measured on)
+
+The paper's model (M=5, Z=512, batches of 256), the same layers, one thread. Ours is `mopoe.train` whole:
+order, gather, bytes to floats, noise, the step, sums. Theirs is their model's `forward`, with `backward` and
+torch's Adam as their trainer calls them, on batches that are floats already: their data set and loader are
+left out. Each side has a process of its own, they take turns, and ratios are taken round by round. `peak` is
+what one large convolution reaches in the same rounds; FLOPs are counted by hand.
+"""
+
+import platform
+import statistics
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+
+import torch
+from alternate import alternate, spread
+
+import mopoe
+from mopoe.data.registry import ModalitySpec
+
+ROUNDS, STEPS, BATCH, WIDTH, M = 5, 2, 256, 512, 5
+CONFIG = mopoe.TrialConfig(latent_dim=WIDTH, batch_size=BATCH, epochs=1)
+SIDES = ("multivae", "ours", "ours, bf16", "peak", "peak, bf16")
+PEAK_REPEATS = 8
+
+
+def gflops() -> float:
+    """Return the products and sums of a step of the networks, forward and backward, in 10^9."""
+    # Encoder: three convolutions, a hidden layer, two heads; decoder: a layer, three transposed convolutions.
+    places = (14 * 14, 7 * 7, 4 * 4)
+    maps = [n * 9 * a * b for n, a, b in zip(places, (3, 32, 64), (32, 64, 128), strict=True)]
+    linear = 2048 * WIDTH + 2 * WIDTH * WIDTH + WIDTH * 2048
+    # Backward: by weights and by inputs, but not by the images.
+    return 2e-9 * M * BATCH * (3 * (2 * sum(maps) + linear) - maps[0])
+
+
+def make(side: str) -> Callable[[], object]:
+    """Return a function that trains some steps, or multiplies."""
+    if side.startswith("peak"):
+        return peak(torch.bfloat16 if "bf16" in side else torch.float32)
+    torch.manual_seed(0)
+    specs = tuple(ModalitySpec(name=f"m{m}", shape=(3, 28, 28)) for m in range(M))
+    model, n = mopoe.build_model(CONFIG, specs), BATCH * STEPS
+    stored = {m.name: torch.randint(256, (n, *m.shape), dtype=torch.uint8) for m in specs}
+    if side == "multivae":
+        from bridge import dataset, peer
+
+        theirs = peer("MoPoE", model, beta=CONFIG.beta).train()
+        batches = [
+            dataset({name: x[start : start + BATCH].float() / 255 for name, x in stored.items()})
+            for start in range(0, n, BATCH)
+        ]
+        optimizer = torch.optim.Adam(theirs.parameters(), lr=CONFIG.lr)
+
+        def their_steps() -> None:
+            for batch in batches:
+                loss = theirs(batch, epoch=1, dataset_size=n, uses_ddp=False).loss
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+        return their_steps
+    split = mopoe.Split(stored, torch.arange(n) % 10)
+    data = mopoe.MultimodalData(
+        name="random",
+        options={},
+        fingerprint="",
+        modalities=specs,
+        n_classes=10,
+        train=split,
+        validation=split,
+        test=split,
+    )
+    config = replace(CONFIG, precision="bfloat16" if "bf16" in side else "float32")
+    return lambda: mopoe.train(config, data, bool, model=model)
+
+
+def peak(dtype: torch.dtype) -> Callable[[], object]:
+    """Return a function that convolves large maps, which oneDNN does faster than a matrix product."""
+    x, weight = torch.randn(256, 128, 16, 16), torch.randn(128, 128, 3, 3)
+    x, weight = (t.to(dtype).contiguous(memory_format=torch.channels_last) for t in (x, weight))
+
+    def multiply() -> None:
+        with torch.inference_mode():
+            for _ in range(PEAK_REPEATS):
+                torch.nn.functional.conv2d(x, weight, padding=1)
+
+    return multiply
+
+
+def main() -> None:
+    """Print the table."""
+    machine = platform.processor() or platform.machine()
+    print(f"multivae {version('multivae')}, torch {torch.__version__}, {machine}, 1 thread, {ROUNDS} rounds")
+    print(f"M={M}, Z={WIDTH}, batch {BATCH}: {gflops():.1f} GFLOP a step\n")
+    rounds, mib = alternate(make, SIDES, ROUNDS)
+    # 3 x 3 products at each of 16 x 16 places, but for those that meet the padding.
+    work = PEAK_REPEATS * 2e-9 * 256 * 128 * 128 * (3 * 16 - 2) ** 2
+    top = {side: [work / each[side] for each in rounds] for side in SIDES[3:]}
+    head = ("", "ms", "samples/s", "their / our: median (min to max)", "of peak", "peak MiB")
+    print("{:<11}{:>6}{:>10}{:>34}{:>9}{:>10}".format(*head))
+    for side in SIDES[:3]:
+        seconds = [each[side] / STEPS for each in rounds]
+        ratios = spread([each["multivae"] / each[side] for each in rounds])
+        best = top["peak, bf16" if "bf16" in side else "peak"]
+        share = statistics.median(gflops() / s / t for s, t in zip(seconds, best, strict=True))
+        middle = statistics.median(seconds)
+        row = (side, 1e3 * middle, BATCH / middle, ratios, share, mib[side])
+        print("{:<11}{:>6.0f}{:>10.0f}{:>34}{:>9.0%}{:>10.0f}".format(*row))
+    for side, rates in top.items():
+        print(f"{side}: {spread(rates)} GFLOP/s")
+
+
+if __name__ == "__main__":
+    main()
