@@ -1,0 +1,73 @@
+"""Syne Tune's multi-objective ASHA on recorded curves: one line of JSON, the epochs by seed and share.
+
+Run by benchmarks/search.py in an environment of its own. The scheduler is used as its documentation has it: random
+suggestions, non-dominated sorting, reduction factor 3. It draws from the global generators of Python and NumPy,
+which are therefore seeded.
+"""
+
+import json
+import random
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from replay import OBJECTIVES, Curves, Vector, read_curves, replay
+from syne_tune.backend.trial_status import Trial
+from syne_tune.config_space import choice
+from syne_tune.optimizer.scheduler import SchedulerDecision
+from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
+
+
+class Moasha:
+    """Syne Tune's scheduler as a search."""
+
+    def __init__(self, curves: Curves, grace: int, seed: int) -> None:
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - what it draws from
+        self._scheduler = MOASHA(
+            {name: choice(values) for name, values in curves.axes.items()},
+            metrics=list(OBJECTIVES),
+            do_minimize=False,
+            time_attr="epoch",
+            max_t=curves.budget,
+            grace_period=grace,
+            reduction_factor=3,
+            random_seed=seed,
+        )
+        self._budget = curves.budget
+        self._trials: dict[str, Trial] = {}
+
+    def suggest(self, name: str) -> dict[str, float]:
+        config = self._scheduler.suggest().config
+        self._trials[name] = Trial(len(self._trials), config, datetime.now(UTC))
+        self._scheduler.on_trial_add(self._trials[name])
+        return config
+
+    def goes_on(self, name: str, epoch: int, vector: Vector) -> bool:
+        result = dict(zip(OBJECTIVES, vector, strict=True)) | {"epoch": epoch}
+        if epoch == self._budget:
+            return True
+        return self._scheduler.on_trial_result(self._trials[name], result) == SchedulerDecision.CONTINUE
+
+    def ended(self, name: str, epoch: int, vector: Vector) -> None:
+        result = dict(zip(OBJECTIVES, vector, strict=True)) | {"epoch": epoch}
+        if epoch == self._budget:
+            self._scheduler.on_trial_complete(self._trials[name], result)
+        else:
+            self._scheduler.on_trial_remove(self._trials[name])
+
+
+def main(table: str, grace: str, seeds: str, shares: str) -> None:
+    curves = read_curves(Path(table))
+    found = [
+        replay(Moasha(curves, int(grace), seed), curves, json.loads(shares)) for seed in range(int(seeds))
+    ]
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
