@@ -6,12 +6,14 @@
 #   make bench       what we claim, measured here
 #   make compare     our values beside those of multivae 1.0.3, which gets an environment of its own
 #   make compare-cost  the cost of evaluation beside multivae's
+#   make compare-search  the search on recorded trials beside Syne Tune 0.16, in an environment of its own, and Optuna
 PYTHON ?= python3.11
 BIN := .venv/bin
 PEER := .venv-multivae/bin/python
+SYNETUNE := .venv-synetune/bin/python
 SHELL := /bin/bash
 
-.PHONY: setup demo test test-slow lint bench compare compare-cost clean
+.PHONY: setup demo test test-slow lint bench compare compare-cost compare-search clean
 
 setup: .venv/.installed
 
@@ -40,6 +42,8 @@ bench: setup
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/initialisation.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/driver.py
 
 compare: .venv-multivae/.installed
 	$(PEER) benchmarks/peer/agreement.py
@@ -47,6 +51,14 @@ compare: .venv-multivae/.installed
 
 compare-cost: .venv-multivae/.installed
 	$(PEER) benchmarks/peer/cost.py
+
+compare-search: setup .venv-synetune/.installed
+	$(BIN)/python benchmarks/search.py --full --peer $(SYNETUNE)
+
+.venv-synetune/.installed: constraints.txt
+	test -x $(SYNETUNE) || $(PYTHON) -m venv .venv-synetune
+	$(SYNETUNE) -m pip install --quiet --disable-pip-version-check -c constraints.txt syne-tune==0.16.0 polars moocore
+	touch $@
 
 # Of the project's own dependencies only those that mopoe's models need.
 .venv-multivae/.installed: constraints.txt
@@ -56,4 +68,4 @@ compare-cost: .venv-multivae/.installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-multivae results
+	rm -rf .venv .venv-multivae .venv-synetune results

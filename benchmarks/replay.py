@@ -1,9 +1,10 @@
 """Replays searches on a table of recorded learning curves: what `search.py` and its peer have in common.
 
-Imports little, so that it also runs in the environment of a peer. A suggestion is a point of the table's grid;
-what it reports is looked up. Simulated workers train one epoch each in turn; an epoch costs one.
+Imports little, so that it also runs in the environment of a peer. A suggestion is a point of the table's
+grid; what it reports is looked up. Simulated workers train one epoch each in turn; an epoch costs one.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ class Curves:
     """The grid's values by parameter."""
     vectors: dict[tuple[float, ...], list[Vector]]
     """The objectives after every epoch, by point in the order of the axes."""
+    recorded: int
+    """Points that were recorded; any other has the curve of a recorded one, the fewest grid steps away."""
 
     @property
     def budget(self) -> int:
@@ -62,7 +65,14 @@ def read_curves(path: Path = TABLE) -> Curves:
     vectors: dict[tuple[float, ...], list[Vector]] = {}
     for row in table.select(*names, *OBJECTIVES).iter_rows():
         vectors.setdefault(row[: len(names)], []).append(row[len(names) :])
-    return Curves({name: sorted(set(table[name])) for name in names}, vectors)
+    axes = {name: sorted(set(table[name])) for name in names}
+
+    def steps(a: tuple[float, ...], b: tuple[float, ...]) -> int:
+        return sum(abs(v.index(x) - v.index(y)) for v, x, y in zip(axes.values(), a, b, strict=True))
+
+    grid = itertools.product(*axes.values())
+    whole = {point: vectors[min(vectors, key=lambda other: steps(point, other))] for point in grid}
+    return Curves(axes, whole, len(vectors))
 
 
 def volume(vectors: Sequence[Vector]) -> float:
@@ -73,11 +83,11 @@ def volume(vectors: Sequence[Vector]) -> float:
 def replay(search: Search, curves: Curves, shares: Sequence[float]) -> list[float]:
     """Return the epochs until the front of completed trials has these shares of the hypervolume of all.
 
-    Infinity where a search has not come there after twice the epochs of the whole table, or has ended.
+    Infinity where a search has not come there after as many epochs as all trials have, or has ended.
     """
     goals = [share * curves.volume for share in shares]
     reached = [np.inf] * len(shares)
-    limit = 1 * len(curves.vectors) * curves.budget
+    limit = len(curves.vectors) * curves.budget
     running: dict[str, tuple[list[Vector], int]] = {}
     completed: list[Vector] = []
     begun = spent = 0

@@ -1,14 +1,16 @@
 """Syne Tune's multi-objective ASHA on recorded curves: one line of JSON, the epochs by seed and share.
 
-Run by benchmarks/search.py in an environment of its own. The scheduler is used as its documentation has it: random
-suggestions, non-dominated sorting, reduction factor 3. It draws from the global generators of Python and NumPy,
-which are therefore seeded.
+Run by benchmarks/search.py in an environment of its own. The scheduler is used as its documentation has it:
+random suggestions, non-dominated sorting, reduction factor 3. It draws from the global generators of Python
+and NumPy, which are therefore seeded.
 """
 
 import json
 import random
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,30 +45,36 @@ class Moasha:
 
     def suggest(self, name: str) -> dict[str, float]:
         config = self._scheduler.suggest().config
-        self._trials[name] = Trial(len(self._trials), config, datetime.now(UTC))
+        self._trials[name] = Trial(int(name[1:]), config, datetime.now(UTC))
         self._scheduler.on_trial_add(self._trials[name])
         return config
 
     def goes_on(self, name: str, epoch: int, vector: Vector) -> bool:
-        result = dict(zip(OBJECTIVES, vector, strict=True)) | {"epoch": epoch}
         if epoch == self._budget:
             return True
+        result = dict(zip(OBJECTIVES, vector, strict=True)) | {"epoch": epoch}
         return self._scheduler.on_trial_result(self._trials[name], result) == SchedulerDecision.CONTINUE
 
     def ended(self, name: str, epoch: int, vector: Vector) -> None:
-        result = dict(zip(OBJECTIVES, vector, strict=True)) | {"epoch": epoch}
+        trial = self._trials.pop(name)
         if epoch == self._budget:
-            self._scheduler.on_trial_complete(self._trials[name], result)
+            result = dict(zip(OBJECTIVES, vector, strict=True)) | {"epoch": epoch}
+            self._scheduler.on_trial_complete(trial, result)
         else:
-            self._scheduler.on_trial_remove(self._trials[name])
+            self._scheduler.on_trial_remove(trial)
+
+
+def one(table: str, grace: int, shares: list[float], seed: int) -> list[float]:
+    """Return the epochs of one seed, by share."""
+    curves = read_curves(Path(table))
+    return replay(Moasha(curves, grace, seed), curves, shares)
 
 
 def main(table: str, grace: str, seeds: str, shares: str) -> None:
-    curves = read_curves(Path(table))
-    found = [
-        replay(Moasha(curves, int(grace), seed), curves, json.loads(shares)) for seed in range(int(seeds))
-    ]
-    print(json.dumps(found))
+    """Print the line."""
+    with ProcessPoolExecutor(4) as pool:
+        found = pool.map(partial(one, table, int(grace), json.loads(shares)), range(int(seeds)))
+        print(json.dumps(list(found)))
 
 
 if __name__ == "__main__":
