@@ -1,6 +1,6 @@
 """What the driver of a sweep costs: memory and time per trial as it grows, asking, and a whole trivial run.
 
-Run: python benchmarks/driver.py [--full]      (a minute or two; --full: 10,000 simulated trials, more repeats)
+Run: python benchmarks/driver.py [--full]      (two minutes; --full: 10,000 simulated trials, more repeats)
 
 1. A simulated sweep: searcher, scheduler and recorder are called as Ray calls them, with made-up reports of
    two objectives, nine epochs a trial, eight trials at a time, halving; tables go to memory. Suggestions are

@@ -13,6 +13,7 @@ import argparse
 import json
 import subprocess
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,7 @@ def main(*, full: bool, peer: str | None) -> None:
         peers[f"Syne Tune MO-ASHA, grace {grace}"] = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True
         )
-    with ProcessPoolExecutor(4) as pool:
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
         futures = {name: [pool.submit(one, name, seed) for seed in range(seeds)] for name in names}
         found = {name: np.array([f.result() for f in each]) for name, each in futures.items()}
     for name, process in peers.items():

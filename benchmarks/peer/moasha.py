@@ -11,6 +11,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def one(table: str, grace: int, shares: list[float], seed: int) -> list[float]:
 
 def main(table: str, grace: str, seeds: str, shares: str) -> None:
     """Print the line."""
-    with ProcessPoolExecutor(4) as pool:
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
         found = pool.map(partial(one, table, int(grace), json.loads(shares)), range(int(seeds)))
         print(json.dumps(list(found)))
 
