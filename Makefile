@@ -6,13 +6,15 @@
 #   make bench       what we claim, measured here; FULL=1 for what takes longer than some minutes, too
 #   make compare     our values beside those of multivae 1.0.3, which gets an environment of its own
 #   make compare-cost  the cost of training and evaluation beside multivae's
+#   make compare-search  the search on recorded trials beside Syne Tune 0.16, in an environment of its own, and Optuna
 #   make pictures    the two pictures in docs/, from the demo's report; needs Chromium
 PYTHON ?= python3.11
 BIN := .venv/bin
 PEER := .venv-multivae/bin/python
+SYNETUNE := .venv-synetune/bin/python
 SHELL := /bin/bash
 
-.PHONY: setup demo test test-slow lint bench compare compare-cost pictures clean
+.PHONY: setup demo test test-slow lint bench compare compare-cost compare-search pictures clean
 
 setup: .venv/.installed
 
@@ -42,6 +44,8 @@ bench: setup
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/side_by_side.py
+	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/driver.py
 ifdef FULL
 	$(BIN)/python benchmarks/initialisation.py
 	$(BIN)/python benchmarks/precision.py
@@ -66,6 +70,14 @@ pictures: setup
 	    "file://$(CURDIR)/results/digits/report/report.html#$$knee"; \
 	done
 
+compare-search: setup .venv-synetune/.installed
+	$(BIN)/python benchmarks/search.py --full --peer $(SYNETUNE)
+
+.venv-synetune/.installed: constraints.txt
+	test -x $(SYNETUNE) || $(PYTHON) -m venv .venv-synetune
+	$(SYNETUNE) -m pip install --quiet --disable-pip-version-check -c constraints.txt syne-tune==0.16.0 polars moocore
+	touch $@
+
 # Of the project's own dependencies only those that mopoe's models need.
 .venv-multivae/.installed: constraints.txt
 	test -x $(PEER) || $(PYTHON) -m venv .venv-multivae
@@ -74,4 +86,4 @@ pictures: setup
 	touch $@
 
 clean:
-	rm -rf .venv .venv-multivae results
+	rm -rf .venv .venv-multivae .venv-synetune results

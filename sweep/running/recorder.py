@@ -4,18 +4,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 
-from sweep.analysis.fronts import front_mask, hypervolume
-from sweep.running.trainable import watch_path
+from sweep.running.trainable import checkpoint_name, watch_path
 from sweep.running.watchdog import hung_at
-from sweep.search.agenda import trials_in_all
-from sweep.search.outcome import Ended, Standing, completed_points, end_record, split_name, start_record
+from sweep.search.agenda import Agenda
+from sweep.search.outcome import Ended, Standing, end_record, split_name, start_record
 from sweep.spec.sweep_spec import SweepSpec, trial_config_for
-from sweep.store.merge import CHECKPOINTS
 from sweep.store.records import EventRecord, TrialRecord
 from sweep.store.write import StoreWriter
 
@@ -47,17 +45,21 @@ class Recorder(Callback):
     ) -> None:
         self._spec = spec
         self._writer = writer
-        self._ended = list(ended)
+        self.agenda = Agenda(spec, ended)
+        self._counts = Counter(trial.status for trial in ended)
         self._running: dict[str, _Running] = {}
         self._on_change = on_change
         self._epochs_each = trial_config_for(spec, ()).epochs
         self._epochs_here = 0
+        for trial in ended:
+            self._drop_checkpoints(trial, frozenset())
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that a trial runs; a retry after a lost worker keeps its first record."""
         if trial.trial_id not in self._running:
             record = start_record(self._spec, trial.config, datetime.now(UTC))
             self._running[trial.trial_id] = _Running(record)
+            self.agenda.begin(record.trial_id)
             self._writer.write_trial(record)
         self._on_change(self.standing())
 
@@ -95,60 +97,49 @@ class Recorder(Callback):
 
     def standing(self) -> Standing:
         """Return how the sweep stands."""
-        found = completed_points(self._ended, self._spec.objectives)
-        ended = Counter(trial.status for trial in self._ended)
-        total = trials_in_all(self._spec, self._ended, self.running)
-        gone = len(self._ended) * self._epochs_each
+        total = self.agenda.total
+        gone = self._counts.total() * self._epochs_each
         gone += sum(running.last.get("epoch", 0) for running in self._running.values())
         return Standing(
             total=total,
-            done=ended["completed"],
+            done=self._counts["completed"],
             running=len(self._running),
-            failed=ended["failed"],
-            stopped=ended["stopped"],
-            infeasible=ended["infeasible"],
-            front_size=int(front_mask(found).sum()),
-            hypervolume=hypervolume(found, self._spec.reference_point),
+            failed=self._counts["failed"],
+            stopped=self._counts["stopped"],
+            infeasible=self._counts["infeasible"],
+            front_size=len(self.agenda.front.configs),
+            hypervolume=self.agenda.front.volume,
             epochs_left=max(0, total * self._epochs_each - gone),
             epochs_here=self._epochs_here,
         )
-
-    @property
-    def ended(self) -> Sequence[Ended]:
-        """The trials in their final state, those of earlier runs included."""
-        return tuple(self._ended)
-
-    @property
-    def running(self) -> Sequence[str]:
-        """The trials that run now."""
-        return tuple(running.record.trial_id for running in self._running.values())
 
     def _close(self, running: _Running, failure: dict[str, str]) -> None:
         last = running.last | failure
         record = end_record(running.record, last, self._spec.objectives, datetime.now(UTC), self._spec.limits)
         self._writer.write_trial(record)
-        self._ended.append(
-            Ended(trial_id=record.trial_id, status=record.status, objectives=record.objectives)
-        )
-        self._drop_checkpoints()
+        ended = Ended(trial_id=record.trial_id, status=record.status, objectives=record.objectives)
+        front_before = self.agenda.front.configs
+        self.agenda.end(ended)
+        self._counts[ended.status] += 1
+        self._drop_checkpoints(ended, front_before)
         self._on_change(self.standing())
 
-    def _drop_checkpoints(self) -> None:
-        """Delete the weights of trials that ended, but for those to keep: large models would fill a disk."""
-        gone = {trial.trial_id for trial in self._ended} - kept_trials(self._spec, self._ended)
-        for name in self._writer.files.list(CHECKPOINTS):
-            if PurePosixPath(name).stem in gone:
-                self._writer.files.delete(name)
+    def _drop_checkpoints(self, ended: Ended, front_before: frozenset[str]) -> None:
+        """Delete the weights that are not to stay now that a trial has ended: large models would fill a disk.
 
-
-def kept_trials(spec: SweepSpec, ended: Sequence[Ended]) -> set[str]:
-    """Return the trials whose weights stay: by `spec.keep` those of configs on the front, all, or none."""
-    if spec.keep == "none":
-        return set()
-    found = completed_points(ended, spec.objectives)
-    configs = zip(found.trial_ids, front_mask(found), strict=True)
-    kept = {split_name(trial_id)[0] for trial_id, on_front in configs if on_front or spec.keep == "all"}
-    return {t.trial_id for t in ended if t.status == "completed" and split_name(t.trial_id)[0] in kept}
+        By `keep` the completed trials of configs on the front keep theirs, or all, or none.
+        """
+        front = self.agenda.front
+        dropped: list[str] = []
+        if self._spec.keep == "front":
+            left = front_before - front.configs
+            dropped = [name for config in left for name in front.completed(config)]
+        on_front = split_name(ended.trial_id)[0] in front.configs
+        kept = {"front": on_front, "all": True, "none": False}[self._spec.keep]
+        if ended.status != "completed" or not kept:
+            dropped.append(ended.trial_id)
+        for name in dropped:
+            self._writer.files.delete(checkpoint_name(name))
 
 
 def lost_reason(root: Path, trial_id: str) -> str:

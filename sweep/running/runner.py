@@ -18,7 +18,7 @@ from sweep.manifest import enter, open_folder
 from sweep.running.dashboards import StudyMirror
 from sweep.running.recorder import Recorder
 from sweep.running.trainable import WorkerPlan, make_trainable, materials
-from sweep.search.agenda import Next, next_trial, trials_in_all
+from sweep.search.agenda import Agenda, Next
 from sweep.search.outcome import Ended, Standing, objective_values, split_name
 from sweep.search.replicating import Past, ReplicatingSearcher
 from sweep.search.scheduler import HalvingScheduler, recorded_vectors
@@ -81,8 +81,9 @@ def run_sweep(
     _, classifiers = materials(spec)
     manifest = enter(root, spec, spec.spec_hash, classifiers.accuracy, classifiers.hash, allowed)
     past = past_trials(store, spec.objectives)
-    n_ended = f"{len(past.ended)} of {trials_in_all(spec, past.ended, past.cut_off)}"
-    if next_trial(spec, past.ended, cut_off=past.cut_off) is Next.END:
+    agenda = Agenda(spec, past.ended, cut_off=past.cut_off)
+    n_ended = f"{len(past.ended)} of {agenda.total}"
+    if agenda.next_trial() is Next.END:
         say(f"{store.files} holds all {len(past.ended)} trials already")
         return store
     if past.suggestions:
@@ -197,6 +198,6 @@ def _fit(
         ),
     )
     tuner.fit()
-    if next_trial(spec, recorder.ended, recorder.running) is not Next.END:
+    if recorder.agenda.next_trial() is not Next.END:
         # Tune takes Ctrl-C for itself and returns as if it had finished.
         raise KeyboardInterrupt

@@ -1,10 +1,11 @@
-"""Which trial of a sweep comes next: one that was cut off, a further seed of a config, a new config. Pure."""
+"""Which trial of a sweep comes next: one that was cut off, a further seed of a config, a new config."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
+from itertools import chain
 
-from sweep.analysis.fronts import front_mask
-from sweep.search.outcome import Ended, completed_points, replicate_name, split_name
+from sweep.search.front import Front
+from sweep.search.outcome import Ended, replicate_name, split_name
 from sweep.spec.sweep_spec import SweepSpec
 
 
@@ -16,10 +17,8 @@ class Next(Enum):
     END = "nothing"
 
 
-def next_trial(
-    spec: SweepSpec, ended: Sequence[Ended], running: Collection[str] = (), cut_off: Sequence[str] = ()
-) -> str | Next:
-    """Return the trial to start next.
+class Agenda:
+    """The trials of a sweep by where they stand; a step costs the same however many there are.
 
     Args:
         spec: the sweep: how many configs it has, and which of them get how many seeds.
@@ -27,41 +26,79 @@ def next_trial(
         running: trials that run now.
         cut_off: trials that began, but neither ended nor run.
     """
-    if cut_off:
-        return cut_off[0]
-    if missing := next(missing_trials(spec, ended, running), None):
-        return missing
-    if len(_configs(ended, running)) < spec.trials:
-        return Next.NEW_CONFIG
-    return Next.WAIT if running else Next.END
 
+    def __init__(
+        self,
+        spec: SweepSpec,
+        ended: Iterable[Ended] = (),
+        running: Iterable[str] = (),
+        cut_off: Iterable[str] = (),
+    ) -> None:
+        self._spec = spec
+        self.front = Front(spec.objectives, spec.reference_point)
+        self._begun: set[str] = set()
+        self._configs: set[str] = set()
+        self._running: dict[str, None] = {}
+        self._cut_off = dict.fromkeys(cut_off)
+        self._missing: dict[str, None] = {}
+        for name in running:
+            self.begin(name)
+        for trial in ended:
+            self.begin(trial.trial_id)
+            self.end(trial)
 
-def trials_in_all(spec: SweepSpec, ended: Sequence[Ended], running: Collection[str]) -> int:
-    """Return how many trials the sweep has by what is known now; but with `all`, more may follow."""
-    to_come = max(0, spec.trials - len(_configs(ended, running)))
-    per_config = spec.replicates.seeds if spec.replicates.when == "all" else 1
-    return len(ended) + len(running) + len([*missing_trials(spec, ended, running)]) + to_come * per_config
+    @property
+    def running(self) -> Collection[str]:
+        """Return the trials that run now."""
+        return self._running.keys()
 
+    def begin(self, name: str) -> None:
+        """Note that a trial runs."""
+        self._cut_off.pop(name, None)
+        self._missing.pop(name, None)
+        self._begun.add(name)
+        self._running[name] = None
+        config, _ = split_name(name)
+        if config not in self._configs:
+            self._configs.add(config)
+            if self._spec.replicates.when == "all":
+                self._missing |= dict.fromkeys(self._lacking(config))
 
-def missing_trials(spec: SweepSpec, ended: Sequence[Ended], running: Collection[str]) -> Iterator[str]:
-    """Give the trials that known configs lack by what is known now, config by config."""
-    begun = {trial.trial_id for trial in ended} | set(running)
-    configs = _configs(ended, running)
-    match spec.replicates.when:
-        case "all":
-            due = configs
-        case "survivors":
-            due = {split_name(t.trial_id)[0] for t in ended if t.status == "completed"}
-        case "front":
-            found = completed_points(ended, spec.objectives)
-            on_front = {t for t, on in zip(found.trial_ids, front_mask(found), strict=True) if on}
-            # Until every config has had its first seed, the front is not known.
-            spent = len(configs) >= spec.trials and not configs & set(running)
-            due = {split_name(t)[0] for t in on_front} if spent else set()
-    for config in sorted(due):
-        names = (replicate_name(config, r) for r in range(spec.replicates.seeds))
-        yield from (name for name in names if name not in begun)
+    def end(self, trial: Ended) -> None:
+        """Note how a trial ended."""
+        del self._running[trial.trial_id]
+        self.front.add(trial)
+        if self._spec.replicates.when == "survivors" and trial.status == "completed":
+            self._missing |= dict.fromkeys(self._lacking(split_name(trial.trial_id)[0]))
 
+    def next_trial(self) -> str | Next:
+        """Return the trial to start next."""
+        if name := next(chain(self._cut_off, self._missing_now()), None):
+            return name
+        if len(self._configs) < self._spec.trials:
+            return Next.NEW_CONFIG
+        return Next.WAIT if self._running else Next.END
 
-def _configs(ended: Sequence[Ended], running: Collection[str]) -> set[str]:
-    return {split_name(name)[0] for name in (*(trial.trial_id for trial in ended), *running)}
+    @property
+    def total(self) -> int:
+        """Return how many trials there are by what is known now; but for `all`, more may follow."""
+        to_come = max(0, self._spec.trials - len(self._configs))
+        per_config = self._spec.replicates.seeds if self._spec.replicates.when == "all" else 1
+        return len(self._begun) + len(self._missing_now()) + to_come * per_config
+
+    def lacks(self, config: str) -> bool:
+        """Return whether a trial of a config runs, was cut off or is missing."""
+        waiting = (*self._running, *self._cut_off, *self._missing_now())
+        return any(split_name(name)[0] == config for name in waiting)
+
+    def _missing_now(self) -> Collection[str]:
+        if self._spec.replicates.when != "front":
+            return self._missing
+        # Until every config has had its first seed, the front is not known.
+        if len(self._configs) < self._spec.trials or self._configs & self._running.keys():
+            return ()
+        return [name for config in sorted(self.front.configs) for name in self._lacking(config)]
+
+    def _lacking(self, config: str) -> Sequence[str]:
+        names = (replicate_name(config, r) for r in range(self._spec.replicates.seeds))
+        return [name for name in names if name not in self._begun]

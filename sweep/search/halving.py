@@ -9,7 +9,7 @@ before it, so that what goes on covers the front. Axes: D distinct vectors, N tr
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,52 +46,48 @@ def decide(
     >>> [decide(name, recorded, (True, True), eta=3).decision for name in recorded]
     ['stop', 'continue', 'stop']
     """
-    ids = list(recorded)
-    values_NO = np.array([recorded[name] for name in ids], dtype=np.float64)
-    gain_NO = np.where(np.asarray(maximize), values_NO, -values_NO)
-    rank_N, ahead_N = ordering(gain_NO)
-    mine = ids.index(newcomer)
-    good = bool(np.isfinite(gain_NO[mine]).all()) and ahead_N[mine] * eta < len(ids)
+    gain_NO = np.array(list(recorded.values()), dtype=np.float64)
+    gain_NO = np.where(np.asarray(maximize), gain_NO, -gain_NO)
+    finite_N = np.asarray(np.isfinite(gain_NO).all(1), dtype=np.bool_)
+    mine = list(recorded).index(newcomer)
+    finite = bool(finite_N[mine])
+    kept_NO = gain_NO[finite_N]
+    rank, ahead = place(kept_NO, int(finite_N[:mine].sum())) if finite else _behind(kept_NO)
+    good = finite and ahead * eta < len(gain_NO)
     return Verdict(
-        decision="continue" if good else "stop",
-        rank=int(rank_N[mine]),
-        ahead=int(ahead_N[mine]),
-        compared_to=len(ids) - 1,
+        decision="continue" if good else "stop", rank=rank, ahead=ahead, compared_to=len(gain_NO) - 1
     )
 
 
-def ordering(gain_NO: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rank of each trial's front and the number of trials that come before it, both [N].
+def place(gain_NO: NDArray[np.float64], mine: int) -> tuple[int, int]:
+    """Return the rank of one trial's front and the number of trials that come before it.
 
     Larger is better in every column. Distances within a front are between the objectives' ranks among all
     trials, scaled to 0..1: no unit and no monotone rescaling of an objective matters.
 
-    >>> rank_N, ahead_N = ordering(np.array([[3.0, 3], [0, 1], [1, 0], [2, 2], [3, 3]]))
-    >>> rank_N.tolist(), ahead_N.tolist()
-    ([0, 2, 2, 1, 0], [0, 4, 3, 2, 0])
+    >>> gain_NO = np.array([[3.0, 3], [0, 1], [1, 0], [2, 2], [3, 3]])
+    >>> [place(gain_NO, mine) for mine in range(5)]
+    [(0, 0), (2, 4), (2, 3), (1, 2), (0, 0)]
     """
+    # Of the levels, not of the values: two values may differ by less than another scale can show.
+    levels_NO = np.stack([np.unique(gain, return_inverse=True)[1] for gain in gain_NO.T], axis=1)
+    rank_N = _ranks(levels_NO)
+    front_NO = levels_NO[rank_N == rank_N[mine]]
+    level_DO, count_D = np.unique(front_NO, axis=0, return_counts=True)
+    order = epsilon_net(level_DO / np.maximum(levels_NO.max(0), 1))
+    before = order[: order.index(int((level_DO == levels_NO[mine]).all(1).argmax()))]
+    return int(rank_N[mine]), int((rank_N < rank_N[mine]).sum() + count_D[before].sum())
+
+
+def _behind(gain_NO: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the place behind all of these trials."""
+    return (int(_ranks(gain_NO).max()) + 1, len(gain_NO)) if len(gain_NO) else (0, 0)
+
+
+def _ranks(gain_NO: NDArray[Any]) -> NDArray[np.int64]:
     import moocore
 
-    finite_N = np.isfinite(gain_NO).all(1)
-    rank_N = np.zeros(len(gain_NO), dtype=np.int64)
-    ahead_N = np.full(len(gain_NO), finite_N.sum(), dtype=np.int64)
-    if finite_N.any():
-        gain_NO = gain_NO[finite_N]
-        levels_NO = np.stack([np.unique(gain, return_inverse=True)[1] for gain in gain_NO.T], axis=1)
-        level_DO, twin_N, count_D = np.unique(levels_NO, axis=0, return_inverse=True, return_counts=True)
-        # Of the levels, not of the values: two values may differ by less than another scale can show.
-        rank_D = np.asarray(moocore.pareto_rank(level_DO.astype(np.float64), maximise=True))
-        scaled_DO = level_DO / np.maximum(level_DO.max(0), 1)
-        order: list[int] = []
-        for rank in range(rank_D.max() + 1):
-            (front,) = np.nonzero(rank_D == rank)
-            order += front[epsilon_net(scaled_DO[front])].tolist()
-        ahead_D = np.empty(len(order), dtype=np.int64)
-        ahead_D[order] = np.cumsum(count_D[order]) - count_D[order]
-        twin_N = twin_N.reshape(-1)  # NumPy 2.0 gives it another shape
-        rank_N[finite_N], ahead_N[finite_N] = rank_D[twin_N], ahead_D[twin_N]
-    rank_N[~finite_N] = rank_N.max(initial=-1, where=finite_N) + 1
-    return rank_N, ahead_N
+    return np.asarray(moocore.pareto_rank(gain_NO.astype(np.float64), maximise=True))
 
 
 def epsilon_net(points_NO: NDArray[np.float64]) -> list[int]:

@@ -5,13 +5,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from mopoe.config import TrialConfig
-from sweep.analysis.points import Points
 from sweep.spec.constraints import Limit
 from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.records import Status, TrialRecord
@@ -124,24 +120,6 @@ def split_name(trial_id: str) -> tuple[str, int]:
     """
     config_name, _, replicate = trial_id.partition("-s")
     return config_name, int(replicate or 0)
-
-
-def completed_points(ended: Sequence[Ended], objectives: tuple[str, ...]) -> Points:
-    """Return the configs with completed trials in the space of the objectives, all maximised.
-
-    A config's objectives are the means over its completed seeds.
-    """
-    configs: dict[str, list[Ended]] = {}
-    for trial in sorted(ended, key=lambda trial: split_name(trial.trial_id)):
-        if trial.status == "completed":
-            configs.setdefault(split_name(trial.trial_id)[0], []).append(trial)
-    means = [[fmean(t.objectives[name] for t in seeds) for name in objectives] for seeds in configs.values()]
-    return Points(
-        trial_ids=tuple(seeds[0].trial_id for seeds in configs.values()),
-        values=np.array(means, dtype=np.float64).reshape(-1, len(objectives)),
-        names=objectives,
-        maximize=(True,) * len(objectives),
-    )
 
 
 def suggested_config(spec: SweepSpec, suggested: Mapping[str, Any]) -> TrialConfig:

@@ -1,11 +1,12 @@
 """The searcher that Ray Tune sees: makes of a searcher of configs one of trials, with several seeds each."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from sweep.search.agenda import Next, missing_trials, next_trial
+from sweep.search.agenda import Agenda, Next
 from sweep.search.outcome import Ended, judge, measured_values, split_name
 from sweep.search.searcher import OptunaSearcher, PastTrial, trial_name
 from sweep.spec.space import Suggestion
@@ -49,12 +50,15 @@ class ReplicatingSearcher(OptunaSearcher):
         warm: Sequence[PastTrial] = (),
     ) -> None:
         self._spec = spec
-        self._ended = list(past.ended)
-        self._cut_off = list(past.cut_off)
+        self._agenda = Agenda(spec, past.ended, cut_off=past.cut_off)
+        self._ended: dict[str, list[Ended]] = defaultdict(list)
+        for trial in past.ended:
+            self._ended[split_name(trial.trial_id)[0]].append(trial)
         self._suggestions = dict(past.suggestions)
+        self._next_config = 1 + max((int(name[1:]) for name in self._suggestions), default=-1)
         self._running: dict[str, str] = {}
         self._on_told = on_told
-        self._unfinished = {name for name in self._suggestions if self._lacks(name)}
+        self._unfinished = {name for name in self._suggestions if self._agenda.lacks(name)}
         configs = [self._config(name) for name in sorted(self._suggestions)]
         super().__init__(
             spec.space,
@@ -77,20 +81,21 @@ class ReplicatingSearcher(OptunaSearcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override] # FINISHED is a str
         """Return the next trial, None while what runs must end first, or FINISHED."""
-        found = next_trial(self._spec, self._ended, self._running.values(), self._cut_off)
+        found = self._agenda.next_trial()
         if found is Next.END:
             return self.FINISHED
         if found is Next.WAIT:
             return None
         if found is Next.NEW_CONFIG:
-            name = trial_name(1 + max((int(c[1:]) for c in self._suggestions), default=-1))
+            name = trial_name(self._next_config)
+            self._next_config += 1
             asked = super().suggest(name)
             assert isinstance(asked, dict)
             self._suggestions[name] = asked["suggestion"]
             self._unfinished.add(name)
         else:
             name = str(found)
-            self._cut_off = [t for t in self._cut_off if t != name]
+        self._agenda.begin(name)
         self._running[trial_id] = name
         return {"trial_id": name, "suggestion": dict(self._suggestions[split_name(name)[0]])}
 
@@ -109,8 +114,10 @@ class ReplicatingSearcher(OptunaSearcher):
         last = dict(result or {}) | {"stopped": "before its full budget"}
         last |= {"failure": "its worker was lost"} if error else {}
         status, _ = judge(last, budget, self._spec.objectives, self._spec.limits)
-        self._ended.append(Ended(trial_id=name, status=status, objectives=measured_values(last)))
-        if config_name not in self._unfinished or self._lacks(config_name):
+        ended = Ended(trial_id=name, status=status, objectives=measured_values(last))
+        self._ended[config_name].append(ended)
+        self._agenda.end(ended)
+        if config_name not in self._unfinished or self._agenda.lacks(config_name):
             return
         self._unfinished.remove(config_name)
         past = self._config(config_name)
@@ -128,15 +135,9 @@ class ReplicatingSearcher(OptunaSearcher):
         """Return nothing: Ray pickles searchers to restore them, and a sweep is never restored so."""
         return {}
 
-    def _lacks(self, config_name: str) -> bool:
-        """Return whether a trial of a config runs, was cut off or is missing."""
-        running = self._running.values()
-        waiting = (*running, *self._cut_off, *missing_trials(self._spec, self._ended, running))
-        return any(split_name(trial)[0] == config_name for trial in waiting)
-
     def _config(self, config_name: str) -> PastTrial:
         """Return a config as the study knows it: with the means over the seeds that got farthest."""
-        mine = [trial for trial in self._ended if split_name(trial.trial_id)[0] == config_name]
+        mine = self._ended[config_name]
         best: Status = next((s for s in _BEST_FIRST if any(t.status == s for t in mine)), "failed")
         seeds = [trial.objectives for trial in mine if trial.status == best]
         names = seeds[0].keys() if seeds and best != "failed" else ()

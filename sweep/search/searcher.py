@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial, Trial
 
+TRIES = 10
+"""How often at most a sampler is asked for a config that the sweep has not had."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastTrial:
@@ -86,9 +89,11 @@ class OptunaSearcher(Searcher):
         # A sampler that began anew would suggest the configs of the first run again.
         made = make_sampler(sampler, seed + len(past), n_trials, conditional=space.conditional)
         self._study = _study(made, len(objectives))
+        self._sampler, self._random = made, make_sampler("random", seed + len(past), n_trials)
         self._epochs_max = epochs_max
         self._limits = tuple(limits)
         self._open: dict[str, Trial] = {}
+        self._asked = {_key(trial.suggestion) for trial in past}
         self._again = deque(trial.trial_id for trial in past if not trial.finished)
         self._n_asked = sum(trial.finished for trial in past)
         self._next_number = len(past)
@@ -96,8 +101,10 @@ class OptunaSearcher(Searcher):
         for trial in (*warm, *past):
             self._add(trial)
         known = known_points(space, sampler, seed, list(start_with), n_trials)
-        for suggestion in known[len(past) :]:
+        known = known[len(past) :]
+        for suggestion in known:
             self._study.enqueue_trial(dict(suggestion))
+        self._n_enqueued = len(self._again) + len(known)
 
     @property
     def study(self) -> "Study":
@@ -155,6 +162,26 @@ class OptunaSearcher(Searcher):
         """Read nothing; see `save`."""
 
     def _ask(self) -> "Trial":
+        """Return the study's next trial: one that was enqueued, else a config that the sweep has not had.
+
+        The same settings with the same seed give the same numbers again. A config that comes again is told
+        FAIL, which samplers ignore; the last of `TRIES` is taken as it is, for the space may be used up.
+        """
+        from optuna.trial import TrialState
+
+        for tries_left in reversed(range(TRIES)):
+            trial = self._ask_once()
+            new = _key(trial.params) not in self._asked
+            self._asked.add(_key(trial.params))
+            if new or self._n_enqueued or not tries_left:
+                break
+            self._study.tell(trial, state=TrialState.FAIL)
+            self._study.sampler = self._random
+        self._study.sampler = self._sampler
+        self._n_enqueued = max(0, self._n_enqueued - 1)
+        return trial
+
+    def _ask_once(self) -> "Trial":
         if not self._space.conditional:
             return self._study.ask(self._distributions)
         trial = self._study.ask()
@@ -195,6 +222,10 @@ def frozen_trial(
 def excesses(limits: Sequence[Limit], measured: Mapping[str, float]) -> dict[str, float]:
     """Return by how much each constraint is missed; at most 0 where it is kept."""
     return {limit.name: limit.excess(measured) for limit in limits}
+
+
+def _key(suggestion: Suggestion) -> frozenset[tuple[str, float | int | str]]:
+    return frozenset(suggestion.items())
 
 
 def trial_name(number: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
-from sweep.search.agenda import trials_in_all
+from sweep.search.agenda import Agenda
 from sweep.search.outcome import Ended, objective_values
 from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.read import Store
@@ -63,7 +63,7 @@ def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
     running = trials.filter(status="running")["trial_id"].to_list()
     # A folder of single trials has no plan of how many there will be.
     alone = found.manifest.spec_hash.startswith("t")
-    total = trials.height if alone else trials_in_all(spec, ended, running)
+    total = trials.height if alone else Agenda(spec, ended, running).total
     epochs = _epochs(store, trials)
     begun = int(epochs.filter(pl.col("trial_id").is_in(running))["epochs"].sum())
     times = [*trials["started_at"], *trials["ended_at"], *epochs["at"]]

@@ -1,12 +1,35 @@
-"""Whose weights stay when trials end."""
+"""The driver's record of trials, called as Ray calls it."""
+
+from types import SimpleNamespace
 
 import pytest
 
-from sweep.running.recorder import kept_trials
+from sweep.running.recorder import Recorder
+from sweep.running.trainable import checkpoint_path
 from sweep.search.outcome import Ended
 from sweep.spec.sweep_spec import load_spec
+from sweep.store.write import StoreWriter
+
+NAMES = ("conditional_coherence", "log_likelihood")
+POINTS = {"t0000": (2, 0), "t0000-s1": (0, 2), "t0001": (0.9, 0.9), "t0002": (0, 3)}
 
 
+def ended(name, x, y):
+    """Return a completed trial."""
+    return Ended(trial_id=name, status="completed", objectives=dict(zip(NAMES, (x, y), strict=True)))
+
+
+def play(recorder, name, x, y, failure=None):
+    """Start a trial and let it end with these objectives, or fail."""
+    config = {"trial_id": name, "suggestion": {"beta": 1.0, **{f"subset_weights.{i}": 0.5 for i in range(4)}}}
+    trial = SimpleNamespace(trial_id=name, config=config)
+    recorder.on_trial_start(0, [], trial)
+    result = {"epoch": 2, "objectives": dict(zip(NAMES, (x, y), strict=True))}
+    recorder.on_trial_result(0, [], trial, result | ({"failure": failure} if failure else {}))
+    recorder.on_trial_complete(0, [], trial)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
 @pytest.mark.parametrize(
     ("keep", "kept"),
     [
@@ -15,13 +38,20 @@ from sweep.spec.sweep_spec import load_spec
         ("none", set()),
     ],
 )
-def test_weights_are_kept_by_config(sweep_file, keep, kept):
+def test_weights_are_kept_by_config(sweep_file, tmp_path, keep, kept, resumed):
     """All completed seeds of a config on the front stay, or of every config, or none; no failed one."""
-    points = {"t0000": (2, 0), "t0000-s1": (0, 2), "t0001": (0.9, 0.9), "t0002": (0, 3)}
-    names = ("conditional_coherence", "log_likelihood")
-    ended = [
-        Ended(trial_id=t, status="completed", objectives=dict(zip(names, p, strict=True)))
-        for t, p in points.items()
-    ]
-    ended.append(Ended(trial_id="t0002-s1", status="failed", objectives={}))
-    assert kept_trials(load_spec(sweep_file, [f"keep={keep}"]), ended) == kept
+    spec = load_spec(sweep_file, [f"keep={keep}", "trials=4"])
+    for name in (*POINTS, "t0003"):
+        path = checkpoint_path(tmp_path, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"weights")
+    past = [ended(name, *point) for name, point in POINTS.items()] if resumed else []
+    standings = []
+    recorder = Recorder(spec, StoreWriter(tmp_path), past, standings.append)
+    if not resumed:
+        for name, point in POINTS.items():
+            play(recorder, name, *point)
+    play(recorder, "t0003", 9.0, 9.0, failure="it diverged")
+    assert {name for name in (*POINTS, "t0003") if checkpoint_path(tmp_path, name).exists()} == kept
+    last = standings[-1]
+    assert (last.done, last.failed, last.running, last.total, last.front_size) == (4, 1, 0, 5, 2)

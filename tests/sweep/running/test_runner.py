@@ -244,3 +244,24 @@ def test_past_trials_carry_what_the_study_needs(finished):
         if row["status"] == "completed":
             assert trial.objectives["log_likelihood"] == row["o_log_likelihood"]
             assert trial.objectives["parameters"] == row["n_parameters"] > 1000
+
+
+@pytest.mark.slow
+def test_survivors_get_their_seeds(sweep_file, tmp_path):
+    """Configs whose first seed was not stopped get a second one, which runs in full; the others get none."""
+    scheduler = ["scheduler.type=halving", "scheduler.grace=1", "scheduler.eta=2"]
+    replicates = ["replicates.seeds=2", "replicates.when=survivors"]
+    _, standings = run(sweep_file, tmp_path / "x", "trials=5", *scheduler, *replicates)
+    store = open_store(tmp_path / "x")
+    trials = store.latest_trials().collect()
+    status = dict(zip(trials["trial_id"], trials["status"], strict=True))
+    firsts = [name for name in status if "-s" not in name]
+    survived = {name for name in firsts if status[name] == "completed"}
+    assert len(firsts) == 5
+    assert 0 < len(survived) < 5
+    assert {name: status[name] for name in status if "-s" in name} == {
+        f"{n}-s1": "completed" for n in survived
+    }
+    assert {status[name] for name in firsts} == {"completed", "stopped"}
+    assert not [e for e in store.events().collect()["trial_id"] if "-s" in e]
+    assert (standings[-1].total, standings[-1].ended) == (len(status), len(status))

@@ -1,11 +1,13 @@
 """What comes next: which config gets which seed when."""
 
+from statistics import fmean
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.search.agenda import Next, next_trial, trials_in_all
-from sweep.search.outcome import Ended, completed_points, replicate_name, split_name
+from sweep.search.agenda import Agenda, Next
+from sweep.search.outcome import Ended, replicate_name, split_name
 from sweep.spec.sections import ReplicatesSpec
 from sweep.spec.sweep_spec import load_spec
 
@@ -30,6 +32,11 @@ def ended(name, x=0.0, y=0.0, status="completed"):
         status=status,
         objectives=dict(zip(NAMES, (x, y), strict=True)) if status == "completed" else {},
     )
+
+
+def next_trial(spec, done, running=(), cut_off=()):
+    """Return what comes next of a sweep that stands so."""
+    return Agenda(spec, done, running, cut_off).next_trial()
 
 
 def test_without_replicates_configs_come_one_after_the_other(make_spec):
@@ -88,7 +95,21 @@ def test_more_configs_later_come_before_the_front(make_spec):
 @pytest.mark.parametrize(("when", "total"), [("all", 6), ("survivors", 4), ("front", 3)])
 def test_trials_in_all_are_those_known_of_now(make_spec, when, total):
     """Of three configs one completed: with `all` each has two seeds, else only those that are sure."""
-    assert trials_in_all(make_spec(3, 2, when), [ended("t0000")], []) == total
+    assert Agenda(make_spec(3, 2, when), [ended("t0000")]).total == total
+
+
+def means(done):
+    """Return the means over completed seeds by config."""
+    seeds = {}
+    for trial in done:
+        if trial.status == "completed":
+            seeds.setdefault(split_name(trial.trial_id)[0], []).append([trial.objectives[n] for n in NAMES])
+    return {config: tuple(fmean(v) for v in zip(*found, strict=True)) for config, found in seeds.items()}
+
+
+def dominates(a, b):
+    """Return whether a is as good in both and better in one."""
+    return a != b and all(x >= y for x, y in zip(a, b, strict=True))
 
 
 @given(
@@ -103,8 +124,9 @@ def test_every_order_ends_with_what_the_rule_promises(make_spec, points, seeds, 
     """Whatever ends first or fails: no trial twice, the budget kept, the promised seeds all there."""
     spec = make_spec(len(points), seeds, when)
     done, running = [], []
+    kept_up = Agenda(spec)
     while True:
-        found = next_trial(spec, done, running) if len(running) < at_once else Next.WAIT
+        found = kept_up.next_trial() if len(running) < at_once else Next.WAIT
         if found is Next.END:
             break
         if found is Next.WAIT:
@@ -113,41 +135,22 @@ def test_every_order_ends_with_what_the_rule_promises(make_spec, points, seeds, 
             failed = rng.random() < 0.2
             noise = rng.uniform(-2, 2)
             done.append(ended(name, status="failed") if failed else ended(name, x + noise, y - noise))
+            kept_up.end(done[-1])
             continue
         begun = [t.trial_id for t in done] + running
         name = f"t{len({split_name(b)[0] for b in begun}):04}" if found is Next.NEW_CONFIG else found
         assert name not in begun
         running.append(name)
+        kept_up.begin(name)
     begun = {t.trial_id for t in done}
     firsts = {name for name in begun if split_name(name)[1] == 0}
     assert len(firsts) == len(points)
     survived = {t.trial_id for t in done if t.status == "completed" and t.trial_id in firsts}
-    found = completed_points(done, NAMES)
-    # Brute force: a config is on the front if no other is as good in both and better in one.
-    front = {
-        split_name(t)[0]
-        for t, v in zip(found.trial_ids, found.values, strict=True)
-        if not any((w >= v).all() and (w > v).any() for w in found.values)
-    }
+    front = {c: v for c, v in means(done).items() if not any(dominates(w, v) for w in means(done).values())}
+    assert kept_up.front.configs == set(front)
     due = {"all": firsts, "survivors": survived, "front": front}[when]
     for config in due:
         assert {replicate_name(config, r) for r in range(seeds)} <= begun
     if when != "front":
         assert len(begun) == len(firsts) + (seeds - 1) * len(due)
-    assert trials_in_all(spec, done, []) == len(begun)
-
-
-def test_a_config_is_the_mean_over_its_completed_seeds():
-    """Failed seeds do not count; a config without a completed seed is no point."""
-    found = completed_points(
-        [
-            ended("t0001-s1", 3.0, 1.0),
-            ended("t0000", status="failed"),
-            ended("t0001", 1.0, 4.0),
-            ended("t0001-s2", status="failed"),
-            ended("t0002-s1", 7.0, 7.0),
-        ],
-        NAMES,
-    )
-    assert found.trial_ids == ("t0001", "t0002-s1")
-    assert found.values.tolist() == [[2.0, 2.5], [7.0, 7.0]]
+    assert kept_up.total == Agenda(spec, done).total == len(begun)

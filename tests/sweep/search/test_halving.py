@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
-from sweep.search.halving import decide, epsilon_net, ordering
+from sweep.search.halving import decide, epsilon_net
 
 # Few distinct values, so that ties and duplicates are frequent; lists come in any order.
 VALUE = st.integers(0, 6).map(float)
@@ -217,8 +217,7 @@ def test_one_objective_agrees_with_rays_asha(values, eta):
         assert ours == ("stop" if theirs == TrialScheduler.STOP else "continue")
 
 
-def test_orders_are_those_of_all_trials_at_once():
-    """The whole rung is ordered in one call; an empty front of finite trials is no error."""
-    rank_N, ahead_N = ordering(np.full((3, 2), np.nan))
-    assert rank_N.tolist() == [0, 0, 0]
-    assert ahead_N.tolist() == [0, 0, 0]
+def test_without_finite_trials_the_place_is_the_first():
+    """Trials that are not finite have none before them if there is no other."""
+    found = verdicts([(math.nan, math.nan)] * 3)
+    assert [(v.decision, v.rank, v.ahead) for v in found] == [("stop", 0, 0)] * 3

@@ -8,9 +8,7 @@ import pytest
 from ray.tune.utils import flatten_dict
 
 from sweep.search.outcome import (
-    Ended,
     Standing,
-    completed_points,
     end_record,
     measured_values,
     objective_values,
@@ -124,15 +122,3 @@ def test_objective_values_are_all_or_nothing():
     assert objective_values(last(), OBJECTIVES) == (0.4, -7000.0)
     assert objective_values(last(likelihood=-math.inf), OBJECTIVES) is None
     assert objective_values(None, OBJECTIVES) is None
-
-
-def test_only_completed_trials_are_points():
-    """Failed trials have no place in the space of objectives."""
-    ended = [
-        Ended(trial_id="a", status="completed", objectives={"x": 1.0, "y": 2.0}),
-        Ended(trial_id="b", status="failed", objectives={}),
-    ]
-    found = completed_points(ended, ("y", "x"))
-    assert found.trial_ids == ("a",)
-    assert found.values.tolist() == [[2.0, 1.0]]
-    assert completed_points([], ("x",)).values.shape == (0, 1)

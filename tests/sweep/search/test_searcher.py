@@ -213,7 +213,8 @@ def test_a_parameter_under_another_is_suggested_only_there(sampler):
         assert CONDITIONAL.suggestion(settings) == pytest.approx(suggestion)
         s.on_trial_complete(str(i), result(suggestion["beta"] / 10, -suggestion["beta"]))
     assert methods == {"mopoe", "moe"}
-    assert {trial.state for trial in s.study.trials} == {TrialState.COMPLETE}
+    states = [trial.state for trial in s.study.trials]
+    assert (states.count(TrialState.COMPLETE), states.count(TrialState.RUNNING)) == (16, 0)
 
 
 def test_known_points_come_first_and_once():
@@ -262,3 +263,31 @@ def test_gp_says_what_is_missing(monkeypatch):
     monkeypatch.setattr("sweep.search.samplers.find_spec", lambda name: None)
     with pytest.raises(SpecError, match=r"^sampler gp needs scipy, which is not installed here; use tpe$"):
         make_sampler("gp", 0, 10)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "qmc"])
+def test_no_config_comes_twice_while_there_are_new_ones(sampler):
+    """Of twelve configs eight trials have eight, those of an earlier run included."""
+    space = Space({"beta": Choice(values=(0.1, 1, 2, 3)), "latent_dim": Choice(values=(8, 16, 32))}, ("m0",))
+    first = searcher(n_trials=4, sampler=sampler, space=space)
+    past = [past_trial(f"t{i}", first.suggest(str(i)), "stopped", 0.1, -9.0) for i in range(4)]
+    s = searcher(n_trials=8, sampler=sampler, space=space, past=past)
+    asked = [trial.suggestion for trial in past]
+    for i in range(4):
+        asked.append(s.suggest(str(i))["suggestion"])
+        s.on_trial_complete(str(i), result(asked[-1]["beta"], -asked[-1]["latent_dim"]))
+    assert len({tuple(sorted(suggestion.items())) for suggestion in asked}) == 8
+    assert all(trial.state != TrialState.RUNNING for trial in s.study.trials)
+
+
+def test_a_space_that_is_used_up_gives_its_configs_again():
+    """The number of trials is kept, though the only config comes every time."""
+    s = searcher(n_trials=3, space=Space({"beta": Choice(values=(1.0,))}, ("m0",)))
+    assert [s.suggest(str(i))["suggestion"] for i in range(3)] == [{"beta": 1.0}] * 3
+
+
+def test_known_points_may_be_the_same():
+    """What a user wants first comes as often as it was given."""
+    point = SPACE.suggestion(SPACE.complete({"beta": 1.0}))
+    s = searcher(start_with=[point, point])
+    assert [s.suggest(str(i))["suggestion"] for i in range(2)] == [pytest.approx(point)] * 2

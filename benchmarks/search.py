@@ -1,0 +1,157 @@
+"""Epochs until a search has found the front: ours beside random search, Optuna and Syne Tune.
+
+Run: python benchmarks/search.py [--full] [--peer PYTHON]      (a minute; --full: 20 seeds and more rows)
+
+The trials are recorded ones: a grid on the real digits (curves/digits_grid.yaml), replayed. Counted are the
+epochs until the front of the completed trials has 90 % and 95 % of the hypervolume of all; a search that has
+not come there after as many epochs as the whole grid has counts as endless. Medians over seeds stand with the
+95 % interval of a bootstrap over seeds, as do the ratios of two searches, seed by seed. PYTHON is that of an
+environment with Syne Tune 0.16; `make compare-search` makes one.
+"""
+
+import argparse
+import json
+import subprocess
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from replay import OBJECTIVES, TABLE, WORKERS, Curves, Point, Vector, read_curves, replay
+
+from sweep.search.replicating import Past, ReplicatingSearcher
+from sweep.search.scheduler import HalvingScheduler
+from sweep.spec.sweep_spec import load_spec
+
+SHARES = (0.9, 0.95)
+
+
+class Ours:
+    """The project's searcher and scheduler."""
+
+    def __init__(self, *overrides: str) -> None:
+        spec = load_spec(TABLE.with_suffix(".yaml"), ["trials=2000", *overrides])
+        self._space = spec.space
+        self._searcher = ReplicatingSearcher(spec, Past())
+        self._scheduler = HalvingScheduler(
+            spec.scheduler,
+            spec.objectives,
+            seed=spec.seed,
+            epochs_max=lambda suggested: spec.budget(suggested["suggestion"]),
+            on_decision=lambda _: None,
+        )
+        self._asked: dict[str, dict[str, object]] = {}
+
+    def suggest(self, name: str) -> Point | None:
+        asked = self._searcher.suggest(name)
+        if not isinstance(asked, dict):
+            return None
+        self._asked[name] = asked
+        return self._space.settings(asked["suggestion"])
+
+    def goes_on(self, name: str, epoch: int, vector: Vector) -> bool:
+        return self._scheduler.on_report(self._asked[name], _result(epoch, vector)) == "continue"
+
+    def ended(self, name: str, epoch: int, vector: Vector) -> None:
+        self._searcher.on_trial_complete(name, _result(epoch, vector))
+
+
+class Optuna:
+    """A sampler of Optuna's as its documentation has it: ask, and tell at the end."""
+
+    def __init__(self, sampler: optuna.samplers.BaseSampler, curves: Curves) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._study = optuna.create_study(sampler=sampler, directions=["maximize"] * len(OBJECTIVES))
+        self._axes = curves.axes
+        self._open: dict[str, optuna.Trial] = {}
+
+    def suggest(self, name: str) -> Point | None:
+        self._open[name] = trial = self._study.ask()
+        return {axis: trial.suggest_categorical(axis, values) for axis, values in self._axes.items()}
+
+    def goes_on(self, name: str, epoch: int, vector: Vector) -> bool:  # noqa: ARG002 - a Search
+        return True
+
+    def ended(self, name: str, epoch: int, vector: Vector) -> None:  # noqa: ARG002 - a Search
+        self._study.tell(self._open.pop(name), vector)
+
+
+def _result(epoch: int, vector: Vector) -> dict[str, float]:
+    """Return a report as Ray hands it on."""
+    return {"epoch": epoch} | {f"objectives/{n}": v for n, v in zip(OBJECTIVES, vector, strict=True)}
+
+
+OURS = {
+    "ours: random": ("sampler=random",),
+    "ours: TPE": ("sampler=tpe",),
+    "ours: random, halving": ("sampler=random", "scheduler.type=halving"),
+    "ours: TPE, halving": ("sampler=tpe", "scheduler.type=halving"),
+    "ours: random, halving, eta 2": ("sampler=random", "scheduler.type=halving", "scheduler.eta=2"),
+    "ours: TPE, halving, eta 2": ("sampler=tpe", "scheduler.type=halving", "scheduler.eta=2"),
+}
+RANDOM, STOCK = "random search", "Optuna TPE"
+
+
+def one(name: str, seed: int) -> list[float]:
+    """Return the epochs of one search with one seed, by share."""
+    curves = read_curves()
+    if name in OURS:
+        return replay(Ours(f"seed={seed}", *OURS[name]), curves, SHARES)
+    sampler = {RANDOM: optuna.samplers.RandomSampler, STOCK: optuna.samplers.TPESampler}[name]
+    return replay(Optuna(sampler(seed=seed), curves), curves, SHARES)
+
+
+def median(values: NDArray[np.float64]) -> str:
+    """Return a median and the 95 % interval of a bootstrap over seeds; values may be infinite."""
+    drawn = np.random.default_rng(0).choice(values, (4000, len(values)))
+    medians = np.quantile(drawn, 0.5, axis=1, method="higher")
+    low, high = np.quantile(medians, [0.025, 0.975], method="nearest")
+    middle = np.quantile(values, 0.5, method="higher")
+    digits = 0 if middle > 10 else 2
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def ratio(mine: NDArray[np.float64], other: NDArray[np.float64]) -> str:
+    """Return the median of the ratios seed by seed; where neither came there, it is to our disadvantage."""
+    both = np.isinf(mine)
+    return median(np.where(both, np.inf, np.where(both, 1.0, mine) / other))
+
+
+def main(*, full: bool, peer: str | None) -> None:
+    """Print the tables."""
+    curves, seeds = read_curves(), 20 if full else 4
+    names = [RANDOM, STOCK, *(OURS if full else [*OURS][:4])]
+    peers = {}
+    for grace in (1, 2) if peer else ():
+        arguments = [TABLE, str(grace), str(seeds), json.dumps(SHARES)]
+        command = [peer, Path(__file__).parent / "peer" / "moasha.py", *arguments]
+        peers[f"Syne Tune MO-ASHA, grace {grace}"] = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True
+        )
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        futures = {name: [pool.submit(one, name, seed) for seed in range(seeds)] for name in names}
+        found = {name: np.array([f.result() for f in each]) for name, each in futures.items()}
+    for name, process in peers.items():
+        found[name] = np.array(json.loads(process.communicate()[0].splitlines()[-1]))
+    n = len(curves.vectors)
+    print(
+        f"grid of {n} trials of {curves.budget} epochs, {curves.recorded} of them recorded; hypervolume "
+        f"{curves.volume:.1f}; {WORKERS} workers; {seeds} seeds; halving: grace 2, eta 3 unless said"
+    )
+    for i, share in enumerate(SHARES):
+        print(f"\n{share:.0%} of the hypervolume; ratios of epochs, seed by seed: this one's to the column's")
+        print(f"{'':<30}{'reached':>8}{'epochs: median (95 %)':>26}{RANDOM:>24}{STOCK:>24}")
+        for name, epochs in found.items():
+            mine = epochs[:, i]
+            against = "".join(f"{ratio(mine, found[other][:, i]):>24}" for other in (RANDOM, STOCK))
+            print(f"{name:<30}{np.isfinite(mine).mean():>8.0%}{median(mine):>26}{against}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--peer")
+    options = parser.parse_args()
+    main(full=options.full, peer=options.peer)

@@ -1,0 +1,71 @@
+"""The front of a running sweep, kept as trials end: what did not change is not computed again."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+import numpy as np
+
+from sweep.analysis.fronts import front_mask, hypervolume
+from sweep.analysis.points import Points
+from sweep.search.outcome import Ended, split_name
+
+Vector = tuple[float, ...]
+
+
+class Front:
+    """The configs on the front by the means over their completed seeds, all objectives maximised."""
+
+    def __init__(self, objectives: Sequence[str], reference: Mapping[str, float]) -> None:
+        self._objectives = tuple(objectives)
+        self._reference = dict(reference)
+        self._completed: dict[str, list[Ended]] = {}
+        self._front: dict[str, Vector] = {}
+        self._volume = 0.0
+
+    @property
+    def configs(self) -> frozenset[str]:
+        """Return the configs on the front; exact ties are all on it."""
+        return frozenset(self._front)
+
+    @property
+    def volume(self) -> float:
+        """Return the hypervolume between front and reference point."""
+        return self._volume
+
+    def completed(self, config_name: str) -> list[str]:
+        """Return a config's completed trials, in the order they ended."""
+        return [trial.trial_id for trial in self._completed.get(config_name, ())]
+
+    def add(self, trial: Ended) -> None:
+        """Take a trial that ended; all configs are looked at only if one on the front has a new mean."""
+        if trial.status != "completed":
+            return
+        config, _ = split_name(trial.trial_id)
+        self._completed.setdefault(config, []).append(trial)
+        mean = self._mean(config)
+        if config in self._front:
+            means = {name: self._mean(name) for name in self._completed}
+            mask = front_mask(self._points(means))
+            self._front = {name: means[name] for name, on in zip(means, mask, strict=True) if on}
+        elif any(_dominates(other, mean) for other in self._front.values()):
+            return
+        else:
+            others = {name: vector for name, vector in self._front.items() if not _dominates(mean, vector)}
+            self._front = others | {config: mean}
+        self._volume = hypervolume(self._points(self._front), self._reference)
+
+    def _mean(self, config: str) -> Vector:
+        seeds = self._completed[config]
+        return tuple(fmean(trial.objectives[name] for trial in seeds) for name in self._objectives)
+
+    def _points(self, vectors: Mapping[str, Vector]) -> Points:
+        return Points(
+            trial_ids=tuple(vectors),
+            values=np.array(list(vectors.values()), dtype=np.float64).reshape(-1, len(self._objectives)),
+            names=self._objectives,
+            maximize=(True,) * len(self._objectives),
+        )
+
+
+def _dominates(a: Vector, b: Vector) -> bool:
+    return a != b and all(x >= y for x, y in zip(a, b, strict=True))
