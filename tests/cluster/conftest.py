@@ -1,0 +1,36 @@
+"""The laptop of the rack, and what is the same in every scenario."""
+
+import os
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from cluster.laptop import CACHE, ROOT, SWEEP, Laptop
+
+
+@pytest.fixture
+def laptop(monkeypatch):
+    """Give the laptop, with a token and with the data set built; /mnt is new and gone at the end."""
+    if not os.environ.get("SWEEP_RACK"):
+        pytest.skip("the rack is put up by `make test-cluster`")
+    # The launcher keeps its ssh connections at a path made of the user's name alone: not those of another rack.
+    user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+    sockets = Path(f"/tmp/ray_ssh_{sha256(user.encode()).hexdigest()[:10]}")
+    sockets.mkdir(exist_ok=True)
+    mounted = (Path("/mnt"), sockets)
+    for path in mounted:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700", "tmpfs", path], check=True)
+    monkeypatch.setenv("MOPOE_CACHE", str(CACHE))
+    laptop = Laptop(Path("/mnt/laptop"))
+    laptop.run("ray", "get-auth-token", "--generate")
+    (laptop.home / ".ray" / "auth_token").chmod(0o600)
+    build = (
+        "from sweep.running.trainable import materials; from sweep.spec.sweep_spec import load_spec;"
+        f"materials(load_spec({str(ROOT / SWEEP)!r}, ()))"
+    )
+    laptop.run(sys.executable, "-c", build, limit=300)
+    yield laptop
+    for path in mounted:
+        subprocess.run(["umount", "--lazy", path], check=True)
