@@ -7,7 +7,8 @@ MopoeError                 the root: its message is one sentence for the user
 ├── DivergedError          the loss or a gradient is no longer a finite number
 ├── SpecError              (sweep.errors) the YAML file is wrong
 ├── StoreError             (sweep.errors) a results folder is missing, damaged or another sweep's
-└── TrialTimeError         (sweep.errors) a trial took longer than its sweep allows
+├── TrialTimeError         (sweep.errors) a trial took longer than its sweep allows
+└── ClusterError           (sweep.errors) a cluster cannot be reached, or is not fit to run a sweep
 """
 
 

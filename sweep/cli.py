@@ -9,6 +9,7 @@ import typer
 
 from mopoe.errors import ConfigError, DataError, MopoeError
 from mopoe.functions import also_import_from
+from sweep.commands.cluster import app as cluster_app
 from sweep.commands.data import app as data_app
 from sweep.commands.run import (
     File,
@@ -129,7 +130,7 @@ def show_config(file: File, override: Overrides = None) -> None:
     print(yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=110), end="")  # noqa: T201 - the command's answer
 
 
-app.registered_commands += store_app.registered_commands
+app.registered_commands += store_app.registered_commands + cluster_app.registered_commands
 
 
 def main() -> None:

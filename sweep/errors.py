@@ -1,4 +1,4 @@
-"""The three branches that `sweep` adds to the error tree of `mopoe.errors`."""
+"""The four branches that `sweep` adds to the error tree of `mopoe.errors`."""
 
 from mopoe.errors import MopoeError
 
@@ -13,3 +13,7 @@ class StoreError(MopoeError):
 
 class TrialTimeError(MopoeError):
     """A trial took longer than its sweep allows."""
+
+
+class ClusterError(MopoeError):
+    """A cluster cannot be reached, or is not fit to run a sweep."""

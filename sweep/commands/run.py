@@ -26,6 +26,9 @@ _Address = Annotated[
     str,
     typer.Option(help="'local' for this machine, 'auto' for the Ray cluster it is part of, or an address."),
 ]
+_Workers = Annotated[
+    int, typer.Option(help="Wait for so many workers of the cluster, two minutes at most.", min=0)
+]
 _Allowed = Annotated[
     list[str] | None,
     typer.Option(
@@ -49,13 +52,20 @@ _DryRun = Annotated[
 
 def run(
     file: File,
-    out: Annotated[Path | None, typer.Option(help="Results folder [default: results/NAME].")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Results folder [default: results/NAME, or what --cluster says].")
+    ] = None,
     address: _Address = "local",
     override: Overrides = None,
     allow_changed: _Allowed = None,
     optuna_storage: _Storage = None,
     tensorboard: _TensorBoard = False,  # noqa: FBT002 - typer's way
     dry_run: _DryRun = False,  # noqa: FBT002 - typer's way
+    cluster: Annotated[
+        Path | None,
+        typer.Option(help="Run it on the cluster of this file for `ray up`, not here.", metavar="FILE"),
+    ] = None,
+    workers: _Workers = 0,
 ) -> None:
     """Run a sweep; on the folder of an earlier run, what is left of it."""
     from sweep.spec.sweep_spec import load_spec
@@ -66,8 +76,15 @@ def run(
 
         print_costs(spec, console())
         return
-    root = out or Path("results") / spec.name
-    _run(spec, root, address, allow_changed, optuna_storage, tensorboard=tensorboard)
+    if cluster is not None:
+        from sweep.commands.cluster import run_spec_there
+
+        words = [*repeated("-o", override), *repeated("--allow-changed", allow_changed)]
+        words += ["--optuna-storage", optuna_storage] if optuna_storage else []
+        words += ["--tensorboard"] if tensorboard else []
+        run_spec_there(cluster, file, spec, out, words)
+    root = Path(out) if out else Path("results") / spec.name
+    _run(spec, root, address, workers, allow_changed, optuna_storage, tensorboard=tensorboard)
 
 
 def resume(
@@ -77,12 +94,13 @@ def resume(
     allow_changed: _Allowed = None,
     optuna_storage: _Storage = None,
     tensorboard: _TensorBoard = False,  # noqa: FBT002 - typer's way
+    workers: _Workers = 0,
 ) -> None:
     """Go on with a sweep that was cut off, from its results folder alone."""
     from sweep.manifest import stored_spec
 
     spec = stored_spec(folder, override or ())
-    _run(spec, folder, address, allow_changed, optuna_storage, tensorboard=tensorboard)
+    _run(spec, folder, address, workers, allow_changed, optuna_storage, tensorboard=tensorboard)
 
 
 def extend(
@@ -96,13 +114,14 @@ def extend(
     from sweep.manifest import stored_spec
 
     spec = stored_spec(folder, [f"trials={stored_spec(folder).trials + trials}"])
-    _run(spec, folder, address, None, optuna_storage, tensorboard=tensorboard)
+    _run(spec, folder, address, 0, None, optuna_storage, tensorboard=tensorboard)
 
 
 def _run(
     spec: "SweepSpec",
     root: Path,
     address: str,
+    workers: int,
     allowed: list[str] | None,
     optuna_storage: str | None,
     *,
@@ -121,6 +140,7 @@ def _run(
             spec,
             root,
             address=address,
+            workers=workers,
             allowed=allowed or (),
             optuna_storage=optuna_storage,
             tensorboard=tensorboard,

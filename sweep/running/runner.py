@@ -12,6 +12,7 @@ import ray
 from ray import tune
 
 from mopoe.errors import ConfigError
+from sweep.cluster.probe import SEE_GPUS, prepare
 from sweep.manifest import enter, open_folder
 from sweep.running.dashboards import StudyMirror
 from sweep.running.recorder import Recorder
@@ -34,6 +35,7 @@ def run_sweep(
     root: Path,
     *,
     address: str = "local",
+    workers: int = 0,
     allowed: Sequence[str] = (),
     optuna_storage: str | None = None,
     tensorboard: bool = False,
@@ -49,6 +51,7 @@ def run_sweep(
         spec: the sweep.
         root: its results folder; shared by all machines if there are several.
         address: "local" starts Ray on this machine; "auto" or an address joins a cluster.
+        workers: how many workers of a cluster to wait for.
         allowed: keys of the spec that may differ from the folder's although trials depend on them.
         optuna_storage: a database URL or a file to copy the study to, for optuna-dashboard.
         tensorboard: whether trials write their epochs for TensorBoard, too.
@@ -59,6 +62,7 @@ def run_sweep(
         KeyboardInterrupt: Ctrl-C; what was finished is in the store, and the next call goes on.
         StoreError: the folder holds another sweep.
         DataError: the data set cannot be built.
+        ClusterError: the cluster is not fit to run it; said before the first trial.
         ConfigError: tensorboardX is not installed.
     """
     root = local_folder(root)
@@ -87,6 +91,8 @@ def run_sweep(
     say("starting Ray" if address == "local" else f"joining the Ray cluster at {address!r}")
     _start_ray(address)
     try:
+        if address != "local":
+            prepare(spec, str(root), workers, say)
         searcher = ReplicatingSearcher(spec, past, mirror.add if mirror else lambda _: None, warm)
         _fit(spec, root, searcher, past.ended, on_change, tensorboard=tensorboard)
     finally:
@@ -122,7 +128,7 @@ def _start_ray(address: str) -> None:
     # Ray's coming default, set now so that it does not warn: a trial without a GPU keeps the device list.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Waiting threads of torch sleep instead of spinning: two workers on two cores would starve each other.
-    workers = {"env_vars": {"OMP_WAIT_POLICY": "passive"}}
+    workers = {"env_vars": {"OMP_WAIT_POLICY": "passive", **SEE_GPUS["env_vars"]}}
     ray.init(
         address=address,
         include_dashboard=False if address == "local" else None,
@@ -159,13 +165,16 @@ def _fit(
         # A seed that a config has earned by its front or its full budget runs to the end.
         spared=lambda trial_id: spec.replicates.when != "all" and split_name(trial_id)[1] > 0,
     )
+    slots = spec.resources.slots(there.get("CPU", 0.0), there.get("GPU", 0.0))
+    # All wait for a place at once, so that a cluster grows by all it needs and not one by one.
+    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
     tuner = tune.Tuner(
         tune.with_resources(make_trainable(plan), {"cpu": cpu, "gpu": gpu}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=-1,
-            max_concurrent_trials=spec.resources.slots(there.get("CPU", 0.0), there.get("GPU", 0.0)),
+            max_concurrent_trials=slots,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(

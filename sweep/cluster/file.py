@@ -1,0 +1,96 @@
+"""What a cluster's file for `ray up` says that a sweep needs to know, and what is left to fill in there."""
+
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search_spaces import load_yaml
+
+TOKEN = Path("~/.ray/auth_token")
+"""Where Ray looks for the token that opens a cluster."""
+MAKE_TOKEN = f"(umask 077 && ray get-auth-token --generate > /dev/null) && chmod 600 {TOKEN}"
+"""The command that makes a token only its owner can read."""
+_TEXT = re.compile(r"(?:^|\s)#.*$")
+_BLANK = re.compile(r"[^\s\"'\[\],{}]*REPLACE[^\s\"'\[\],{}]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterFile:
+    """A cluster's file."""
+
+    path: Path
+    """The file."""
+    results: str | None
+    """The folder or address under which sweeps keep their results: `metadata.results`."""
+    workers: int
+    """Machines that join without being asked for."""
+    cpus: float
+    """CPU cores of all workers once the cluster has grown; 0 if the file does not say."""
+    gpus: float
+    """GPUs of all workers once the cluster has grown."""
+    left: tuple[str, ...]
+    """What is left to do before `ray up`, one sentence each."""
+
+
+def read_cluster(path: Path, token: Path = TOKEN) -> ClusterFile:
+    """Return what a cluster's file says.
+
+    Raises:
+        ConfigError: the file cannot be read or is no mapping.
+    """
+    data = load_yaml(path).data
+    text = path.read_text(encoding="utf-8")
+    provider, types = data.get("provider") or {}, data.get("available_node_types") or {}
+    workers = {name: node for name, node in types.items() if name != data.get("head_node_type")}
+    most = sum(node.get("max_workers", data.get("max_workers", 0)) for node in workers.values())
+    # No more of all types together than max_workers.
+    share = min(1.0, data.get("max_workers", most) / most) if most else 0.0
+    joining = len(provider.get("worker_ips") or ()) + sum(n.get("min_workers", 0) for n in workers.values())
+    results = (data.get("metadata") or {}).get("results")
+    return ClusterFile(
+        path=path,
+        results=str(results) if results else None,
+        workers=joining,
+        cpus=share * _total(workers, "CPU", data),
+        gpus=share * _total(workers, "GPU", data),
+        left=(*blanks(path, text), *_unsafe(path, text, token.expanduser())),
+    )
+
+
+def blanks(path: Path, text: str) -> list[str]:
+    r"""Return what a user has not filled in yet, with its line.
+
+    >>> blanks(Path("c.yaml"), "region: us-west-2\nImageId: ami-REPLACE # an image")
+    ['c.yaml:2: ami-REPLACE is not filled in; the comment beside it says with what']
+    """
+    return [
+        f"{path}:{number}: {found} is not filled in; the comment beside it says with what"
+        for number, line in enumerate(text.splitlines(), 1)
+        for found in _BLANK.findall(_TEXT.sub("", line))
+    ]
+
+
+def _unsafe(path: Path, text: str, token: Path) -> list[str]:
+    """Return what would let strangers in."""
+    found = []
+    if "RAY_AUTH_MODE=token" not in text:
+        found.append(
+            f"{path} does not set RAY_AUTH_MODE=token: whoever reaches the cluster could run code there"
+        )
+    if not token.exists():
+        found.append(f"there is no token in {token}; make one with: {MAKE_TOKEN}")
+    elif stat.S_IMODE(token.stat().st_mode) & 0o077:
+        found.append(f"{token} can be read by others on this machine; mend it with: chmod 600 {token}")
+    return found
+
+
+def _total(types: dict[str, Any], resource: str, data: dict[str, Any]) -> float:
+    return float(
+        sum(
+            (node.get("resources") or {}).get(resource, 0)
+            * node.get("max_workers", data.get("max_workers", 0))
+            for node in types.values()
+        )
+    )
