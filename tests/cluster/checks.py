@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
-from cluster.rack import Rack
+from cluster.rack import PATIENCE, Rack
+
+from sweep.errors import StoreError
 from sweep.store.read import open_store
 
 TOKEN = "~/.ray/auth_token"
@@ -17,8 +19,8 @@ print("nodes alive:", alive)
 """
 ASK = """
 import sys, urllib.error, urllib.request
-for token in (None, "wrong"):
-    request = urllib.request.Request(sys.argv[1], headers={"Authorization": f"Bearer {token}"} if token else {})
+for headers in ({}, {"Authorization": "Bearer wrong"}):
+    request = urllib.request.Request(sys.argv[1], headers=headers)
     try:
         print(urllib.request.urlopen(request, timeout=10).status)
     except urllib.error.HTTPError as error:
@@ -34,13 +36,15 @@ PUBLIC = {
     "ray::RuntimeEnv": "asks for the token",
     "python": "the head's 10001 (Ray Client, asks for the token), 44217 and 44227 (metrics, open)",
     "ray::": "workers, ask for the token",
+    "sweep": "the driver, asks for the token",
 }
-"""Programs that Ray lets listen for everybody, by the beginning of their names; 2.60 cannot be told otherwise."""
+"""Programs that listen for everybody, by the beginning of their names; Ray 2.60 cannot be told otherwise."""
 
 
-def nodes_from_inside(rack: Rack, head: str, wanted: int, limit: float = 120) -> None:
+def nodes_from_inside(rack: Rack, head: str, wanted: int) -> None:
     """Wait on the head until Ray itself counts that many nodes; the launcher's word is not taken for it."""
-    said = rack.ssh(head, f"python -c '{COUNT}' {wanted} {limit}", limit + 60)
+    limit = 0.9 * PATIENCE
+    said = rack.ssh(head, f"python -c '{COUNT}' {wanted} {limit}")
     assert f"nodes alive: {wanted}\n" in said, f"not {wanted} nodes after {limit:.0f} s:\n{said}"
 
 
@@ -52,14 +56,15 @@ def a_stranger_is_refused(rack: Rack, head: str, stranger: str) -> None:
     assert rack.ssh(head, f"{ask} http://127.0.0.1:8265/api/jobs/").split() == ["401", "403"]
     assert rack.ssh(stranger, f"{ask} http://{head}:52365/api/job_agent/jobs/").split() == ["401", "403"]
     for command in ("status", "start"):
-        said = rack.ssh(stranger, f"ray {command} --address={head}:6379", 120, status=1)
+        said = rack.ssh(stranger, f"ray {command} --address={head}:6379", status=1)
         assert "AuthenticationError" in said, said
-    said = rack.ssh(stranger, f"mkdir .ray; echo {'0' * 64} > {TOKEN}; ray status --address={head}:6379", status=1)
+    rack.ssh(stranger, f"mkdir .ray && echo {'0' * 64} > {TOKEN}")
+    said = rack.ssh(stranger, f"RAY_AUTH_MODE=token ray status --address={head}:6379", status=1)
     assert "AuthenticationError" in said, said
 
 
 def secrets_are_kept(rack: Rack, address: str) -> None:
-    """The token is its owner's alone wherever it lies, and in no command line; only known programs are public."""
+    """The token is its owner's alone and in no command line; only known programs listen for everybody."""
     modes = f"grep -rlF -f {TOKEN} /root /tmp 2>/dev/null | xargs stat -c '%a %n'"
     assert rack.ssh(address, modes) == "600 /root/.ray/auth_token\n"
     assert rack.ssh(address, f"cat /proc/[0-9]*/cmdline | grep -caF -f {TOKEN}", status=1) == "0\n"
@@ -70,11 +75,18 @@ def secrets_are_kept(rack: Rack, address: str) -> None:
             assert not where.endswith(":8265"), line
 
 
-def all_trials_ended(results: str | Path, trials: int) -> None:
-    """Every trial is there once, has completed, and none was run under two names."""
-    found = open_store(results).trials().collect()
-    assert found["trial_id"].n_unique() == found["config_id"].n_unique() == trials
+def all_trials_completed(results: str | Path, trials: int) -> None:
+    """Every trial is there once, completed, and no settings were run under two names."""
     last = open_store(results).latest_trials().collect()
-    assert last.height == trials
     assert last["status"].to_list() == ["completed"] * trials
-    assert found.filter(status="completed").height == trials
+    assert last["trial_id"].n_unique() == last["config_id"].n_unique() == trials
+    ended = open_store(results).trials().filter(status="completed").collect()
+    assert ended.height == trials
+
+
+def completed(results: str | Path) -> int:
+    """Return how many trials have completed; none where there is no store yet."""
+    try:
+        return open_store(results).latest_trials().filter(status="completed").collect().height
+    except StoreError:
+        return 0

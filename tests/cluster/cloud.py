@@ -29,10 +29,9 @@ class Cloud:
         self.ec2 = boto3.client("ec2")
         self.s3 = boto3.client("s3")
         self.image = self.ec2.describe_images()["Images"][0]["ImageId"]
-        self.ec2.import_key_pair(
-            KeyName="rack", PublicKeyMaterial=Path(f"{rack.key}.pub").read_bytes()
-        )
-        self.group = self.ec2.create_security_group(GroupName="rack", Description="ssh from here, all inside")["GroupId"]
+        self.ec2.import_key_pair(KeyName="rack", PublicKeyMaterial=Path(f"{rack.key}.pub").read_bytes())
+        made = self.ec2.create_security_group(GroupName="rack", Description="ssh from here, all inside")
+        self.group = made["GroupId"]
         iam = boto3.client("iam")
         for name in ("mopoe-sweep", "ray-autoscaler-v1"):
             iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")

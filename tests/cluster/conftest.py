@@ -15,7 +15,7 @@ def laptop(monkeypatch):
     """Give the laptop, with a token and with the data set built; /mnt is new and gone at the end."""
     if not os.environ.get("SWEEP_RACK"):
         pytest.skip("the rack is put up by `make test-cluster`")
-    # The launcher keeps its ssh connections at a path made of the user's name alone: not those of another rack.
+    # The launcher keeps its ssh connections at a path made of the user's name alone: no other rack's here.
     user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
     sockets = Path(f"/tmp/ray_ssh_{sha256(user.encode()).hexdigest()[:10]}")
     sockets.mkdir(exist_ok=True)
@@ -30,7 +30,7 @@ def laptop(monkeypatch):
         "from sweep.running.trainable import materials; from sweep.spec.sweep_spec import load_spec;"
         f"materials(load_spec({str(ROOT / SWEEP)!r}, ()))"
     )
-    laptop.run(sys.executable, "-c", build, limit=300)
+    laptop.run(sys.executable, "-c", build)
     yield laptop
     for path in mounted:
         subprocess.run(["umount", "--lazy", path], check=True)

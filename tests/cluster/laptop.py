@@ -6,8 +6,10 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
+from cluster.rack import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 SWEEP = "tests/cluster/sweep.yaml"
@@ -41,7 +43,7 @@ class Begun:
     log: Path
     """What it has said."""
 
-    def end(self, limit: float, *, status: int | None = 0) -> str:
+    def end(self, limit: float = PATIENCE, *, status: int | None = 0) -> str:
         """Wait for its end and return what it said; fail unless it ends in time, with that status."""
         try:
             found = self.process.wait(limit)
@@ -84,7 +86,7 @@ class Laptop:
 
     def say(self, what: str) -> None:
         """Print a step with its time since the beginning."""
-        print(f"{time.monotonic() - self._began:5.0f} s  {what}", flush=True)
+        print(f"{time.monotonic() - self._began:5.0f} s  {what}", flush=True)  # noqa: T201 - the test is minutes long
 
     def begin(self, *words: object) -> Begun:
         """Start a command in the project's folder."""
@@ -101,16 +103,16 @@ class Laptop:
             )
         return Begun(typed, process, log)
 
-    def run(self, *words: object, limit: float = 60, status: int | None = 0) -> str:
+    def run(self, *words: object, status: int | None = 0) -> str:
         """Run a command to its end and return what it said; fail unless it ends in time, with that status."""
-        said = self.begin(*words).end(limit, status=status)
+        said = self.begin(*words).end(status=status)
         self.say(" ".join(Path(str(word)).name for word in words[:3]))
         return said
 
-    def cluster_file(self, shipped: str, **replaced: object) -> Path:
+    def cluster_file(self, shipped: str, **replaced: Any) -> Path:
         """Write a shipped cluster file to the home folder, with addresses, image and `pip install` replaced.
 
-        A key is a path, as in `provider__head_ip`; it must be there already.
+        A key is a path, as in `provider__head_ip`; a mapping replaces what it names and leaves the rest.
         """
         document = yaml.safe_load((ROOT / shipped).read_text(encoding="utf-8"))
         for path, value in replaced.items():
@@ -118,8 +120,7 @@ class Laptop:
             node = document
             for name in above:
                 node = node[name]
-            assert last in node, f"{shipped} has no {path}"
-            node[last] = value
+            node[last] = {**node[last], **value} if isinstance(value, dict) else value
         commands = document["setup_commands"]
         (installed,) = [number for number, command in enumerate(commands) if "pip install" in command]
         commands[installed] = INSTALL

@@ -22,8 +22,12 @@ SHARED = Path("/mnt/shared")
 T = TypeVar("T")
 
 
-def until(what: str, limit: float, check: Callable[[], T]) -> T:
-    """Return the first answer of `check` that is true; fail after `limit` seconds with what was waited for."""
+PATIENCE = 300.0
+"""Seconds after which a wait has failed; ten times what a quiet machine takes."""
+
+
+def until(what: str, check: Callable[[], T], limit: float = PATIENCE) -> T:
+    """Return the first true answer of `check`; fail after `limit` seconds with what was waited for."""
     end = time.monotonic() + limit
     while not (answer := check()):
         if time.monotonic() > end:
@@ -116,14 +120,14 @@ class Rack:
                 stdout=log,
                 stderr=log,
             )
-        first = until(f"the first process of {name}", 10, machine.first)
+        first = until(f"the first process of {name}", machine.first, 20)
         # A MAC address of its own for good: one that comes back is not lost to its neighbours' ARP caches.
         mac = IPv4Address(address).packed.hex(":")
         end = ["peer", "name", "eth0", "address", f"02:00:{mac}", "netns", first]
         _do("ip", "link", "add", machine.cable, "type", "veth", *end)
         _do("ip", "link", "set", machine.cable, "master", "bridge", "up")
         try:
-            until(f"sshd of {name} at {address}", 20, lambda: _answers(address))
+            until(f"sshd of {name} at {address}", lambda: _answers(address), 30)
         except AssertionError as error:
             raise AssertionError(f"{error}; it said:\n{machine.log.read_text()}") from None
 
@@ -135,7 +139,8 @@ class Rack:
         os.kill(int(machine.first()), signal.SIGKILL)
         machine.process.wait(20)
         machine.process = None
-        until(f"the end of {machine.cable}", 20, lambda: not Path("/sys/class/net", machine.cable).exists())
+        # Gone with its other end, if the kernel has come to it.
+        subprocess.run(["ip", "link", "del", machine.cable], check=False, capture_output=True)
 
     def cut(self, address: str) -> None:
         """Pull a machine's cable."""
@@ -145,7 +150,7 @@ class Rack:
         """Plug a machine's cable in again."""
         _do("ip", "link", "set", self.machines[address].cable, "up")
 
-    def ssh(self, address: str, command: str, limit: float = 60, *, status: int | None = 0) -> str:
+    def ssh(self, address: str, command: str, *, status: int | None = 0) -> str:
         """Return what a command says on a machine, errors included; fail unless it ends with that status."""
         options = ["-q", "-i", str(self.key), "-o", "StrictHostKeyChecking=no"]
         target = ["-o", "UserKnownHostsFile=/dev/null", f"root@{address}", command]
@@ -155,7 +160,7 @@ class Rack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=limit,
+            timeout=PATIENCE,
             check=False,
         )
         assert status in (None, done.returncode), f"{command}: status {done.returncode}\n{done.stdout}"
