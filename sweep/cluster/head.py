@@ -1,5 +1,6 @@
 """The way to a cluster's head from here: Ray's own command line, and its jobs API through an ssh tunnel."""
 
+import logging
 import os
 import signal
 import socket
@@ -43,6 +44,7 @@ def connected(cluster: Path) -> Iterator["JobSubmissionClient"]:
             "--cluster needs more packages; install them with: pip install 'mopoe-sweep[cluster]'"
         )
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # a token alone is not sent
+    logging.getLogger("ray").setLevel(logging.WARNING)
     with _tunnel(cluster) as address:
         yield _client(address, cluster)
 
