@@ -2,6 +2,7 @@
 #   make demo        a sweep over real digits, its report, and the front as a table (minutes on two cores)
 #   make test        the test suite, without what takes minutes
 #   make test-slow   the rest: sweeps killed twenty times, workers killed at random
+#   make test-cluster  a real `ray up` of both cluster files: machines in namespaces, losses in mid sweep; needs root
 #   make lint        format, lint and types
 #   make bench       what we claim, measured here
 #   make compare     our values beside those of multivae 1.0.3, which gets an environment of its own
@@ -9,9 +10,10 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 PEER := .venv-multivae/bin/python
+SCENARIOS := local aws
 SHELL := /bin/bash
 
-.PHONY: setup demo test test-slow lint bench compare compare-cost clean
+.PHONY: setup demo test test-slow test-cluster lint bench compare compare-cost clean
 
 setup: .venv/.installed
 
@@ -31,6 +33,9 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
+test-cluster: setup
+	tests/cluster/run $(BIN)/python $(SCENARIOS)
+
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -40,6 +45,7 @@ bench: setup
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/initialisation.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/scaling.py
 
 compare: .venv-multivae/.installed
 	$(PEER) benchmarks/peer/agreement.py

@@ -55,7 +55,7 @@ class Cloud:
 
     def run(self) -> None:
         """Keep the machines as the instances are, until told to stop."""
-        while not self._stop.wait(0.3):
+        while not self._stop.wait(1):
             addresses = {i["PrivateIpAddress"] for i in self.instances()}
             powered = {a for a, machine in self._rack.machines.items() if machine.process}
             for address in addresses - powered:

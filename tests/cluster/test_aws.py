@@ -6,7 +6,7 @@ from cluster.laptop import IMAGE, SEEN, SWEEP
 from cluster.rack import SHARED, Rack, until
 
 GATEWAY = "172.31.255.1"  # within moto's default network
-RESULTS = SHARED / "sweeps"
+RESULTS = "s3://results/sweeps"
 
 
 def test_a_sweep_outlives_a_reclaim(laptop, monkeypatch):
@@ -14,13 +14,14 @@ def test_a_sweep_outlives_a_reclaim(laptop, monkeypatch):
     for name, value in environment(GATEWAY).items():
         monkeypatch.setenv(name, value)
         laptop.environment[name] = value
-    image = {**IMAGE, **environment(GATEWAY)}
-    with Rack(SHARED.parent / "rack", f"{GATEWAY}/16", SEEN, image) as rack, cloud_on(rack) as cloud:
+    variables = IMAGE | environment(GATEWAY)
+    with Rack(SHARED.parent / "rack", f"{GATEWAY}/16", SEEN, variables) as rack, cloud_on(rack) as cloud:
         laptop.say("a cloud")
-        node = {"ImageId": cloud.image, "KeyName": "rack", "SecurityGroupIds": [cloud.group]}
+        image = {"ImageId": cloud.image, "KeyName": "rack"}
+        node = image | {"SecurityGroupIds": [cloud.group], "IamInstanceProfile": {"Name": "mopoe-sweep"}}
         file = laptop.cluster_file(
             "cluster.yaml",
-            metadata__results=str(RESULTS),
+            metadata__results=RESULTS,
             max_workers=2,
             idle_timeout_minutes=0.5,
             provider__use_internal_ips=True,
@@ -38,7 +39,7 @@ def test_a_sweep_outlives_a_reclaim(laptop, monkeypatch):
         until("two spot workers", lambda: len(cloud.spot()) == 2)
         laptop.say("two spot workers, asked for by trials that wait")
         nodes_from_inside(rack, address, 3)
-        until("a completed trial", lambda: completed(RESULTS / "rack") >= 1)
+        until("a completed trial", lambda: completed(f"{RESULTS}/rack") >= 1)
         for machine in rack.machines:
             secrets_are_kept(rack, machine)
         assert {i["SecurityGroups"][0]["GroupId"] for i in cloud.instances()} == {cloud.group}
@@ -49,8 +50,12 @@ def test_a_sweep_outlives_a_reclaim(laptop, monkeypatch):
         laptop.say("a replacement")
         following.end()
         laptop.say("the sweep has ended")
+        fetched = laptop.home / "fetched"
+        laptop.run("sweep", "fetch", f"{RESULTS}/rack", fetched)
+        for results in (f"{RESULTS}/rack", fetched):
+            assert "is sound" in laptop.run("sweep", "verify", results)
+            all_trials_completed(results, 6)
         until("idle workers to be given back", lambda: not cloud.spot())
         laptop.say("idle workers given back")
         laptop.run("ray", "down", "-y", file)
         assert cloud.instances() == []
-        all_trials_completed(RESULTS / "rack", 6)
