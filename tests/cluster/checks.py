@@ -65,8 +65,8 @@ def a_stranger_is_refused(rack: Rack, head: str, stranger: str) -> None:
 
 def secrets_are_kept(rack: Rack, address: str) -> None:
     """The token is its owner's alone and in no command line; only known programs listen for everybody."""
-    modes = f"grep -rlF -f {TOKEN} /root /tmp 2>/dev/null | xargs stat -c '%a %n'"
-    assert rack.ssh(address, modes) == "600 /root/.ray/auth_token\n"
+    found = f"find /root /tmp -xdev -type f -exec grep -lF -f {TOKEN} {{}} + | xargs stat -c '%a %n'"
+    assert rack.ssh(address, found) == "600 /root/.ray/auth_token\n"
     assert rack.ssh(address, f"cat /proc/[0-9]*/cmdline | grep -caF -f {TOKEN}", status=1) == "0\n"
     for line in rack.ssh(address, "ss -Hltnp").splitlines():
         where, program = line.split()[3], re.findall(r'\(\("([^"]+)"', line)[0]

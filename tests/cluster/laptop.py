@@ -23,7 +23,7 @@ IMAGE = {
     "RAY_worker_niceness": 0,
     # A silent death is seen in seconds; with Ray's defaults it takes about a minute.
     "RAY_health_check_period_ms": 1000,
-    "RAY_health_check_timeout_ms": 1000,
+    "RAY_health_check_timeout_ms": 3000,
     "RAY_health_check_failure_threshold": 5,
     "AUTOSCALER_HEARTBEAT_TIMEOUT_S": 15,
 }

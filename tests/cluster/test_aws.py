@@ -28,7 +28,7 @@ def test_a_sweep_outlives_a_reclaim(laptop, monkeypatch):
             auth__ssh_user="root",
             auth__ssh_private_key=str(rack.key),
             available_node_types__head__node_config=node,
-            available_node_types__gpu_spot__resources={"CPU": 2},
+            available_node_types__gpu_spot__resources={"CPU": 2, "GPU": 0},
             available_node_types__gpu_spot__node_config=node,
         )
         laptop.run("ray", "up", "-y", file)
