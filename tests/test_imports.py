@@ -101,6 +101,10 @@ ANALYSIS = [m for m in modules("sweep") if below(m, "sweep.store", "sweep.analys
                 "sweep.spec.sections",
                 "sweep.search.outcome",
                 "sweep.search.agenda",
+                "sweep.cluster.doctor",
+                "sweep.cluster.fetch",
+                "sweep.cluster.file",
+                "sweep.cluster.plan",
                 "sweep.manifest",
                 "sweep.verify",
                 "search_spaces",
@@ -173,7 +177,11 @@ def allowed(name: str) -> tuple[str, ...]:
         "sweep.report": (*plain, "sweep.store", "sweep.analysis", "sweep.report"),
         "sweep.spec": ("mopoe", "search_spaces", "sweep.errors", "sweep.spec"),
         "sweep.search": (*parts, "sweep.analysis", "sweep.search"),
-        "sweep.running": (*parts, "sweep.analysis", "sweep.report.words", "sweep.search", "sweep.running"),
+        "sweep.cluster": (*parts, "sweep.cluster"),
+        "sweep.running": (
+            *parts,
+            *("sweep.analysis", "sweep.report.words", "sweep.search", "sweep.cluster", "sweep.running"),
+        ),
     }
     for floor, packages in floors.items():
         if below(name, floor):

@@ -44,7 +44,7 @@ def findings(
         if node.results:
             fatal.append(
                 f"{node.host} cannot use the results folder {root} ({node.results}); choose a folder that "
-                "all machines share, or s3://BUCKET/FOLDER with the right to read, write and list it"
+                "all machines share, or s3://BUCKET/FOLDER that it may read, write and list"
             )
         if node.data_error:
             fatal.append(

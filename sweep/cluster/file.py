@@ -4,7 +4,6 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from search_spaces import load_yaml
 
@@ -42,19 +41,19 @@ def read_cluster(path: Path, token: Path = TOKEN) -> ClusterFile:
     """
     data = load_yaml(path).data
     text = path.read_text(encoding="utf-8")
-    provider, types = data.get("provider") or {}, data.get("available_node_types") or {}
-    workers = {name: node for name, node in types.items() if name != data.get("head_node_type")}
-    most = sum(node.get("max_workers", data.get("max_workers", 0)) for node in workers.values())
+    types = data.get("available_node_types") or {}
+    workers = [node for name, node in types.items() if name != data.get("head_node_type")]
+    most = [node.get("max_workers", data.get("max_workers", 0)) for node in workers]
     # No more of all types together than max_workers.
-    share = min(1.0, data.get("max_workers", most) / most) if most else 0.0
-    joining = len(provider.get("worker_ips") or ()) + sum(n.get("min_workers", 0) for n in workers.values())
-    results = (data.get("metadata") or {}).get("results")
+    share = min(1.0, data.get("max_workers", sum(most)) / max(1, sum(most)))
+    sizes = [node.get("resources") or {} for node in workers]
+    joining = len((data.get("provider") or {}).get("worker_ips") or ())
     return ClusterFile(
         path=path,
-        results=str(results) if results else None,
-        workers=joining,
-        cpus=share * _total(workers, "CPU", data),
-        gpus=share * _total(workers, "GPU", data),
+        results=(data.get("metadata") or {}).get("results"),
+        workers=joining + sum(node.get("min_workers", 0) for node in workers),
+        cpus=share * sum(n * size.get("CPU", 0) for n, size in zip(most, sizes, strict=True)),
+        gpus=share * sum(n * size.get("GPU", 0) for n, size in zip(most, sizes, strict=True)),
         left=(*blanks(path, text), *_unsafe(path, text, token.expanduser())),
     )
 
@@ -84,13 +83,3 @@ def _unsafe(path: Path, text: str, token: Path) -> list[str]:
     elif stat.S_IMODE(token.stat().st_mode) & 0o077:
         found.append(f"{token} can be read by others on this machine; mend it with: chmod 600 {token}")
     return found
-
-
-def _total(types: dict[str, Any], resource: str, data: dict[str, Any]) -> float:
-    return float(
-        sum(
-            (node.get("resources") or {}).get(resource, 0)
-            * node.get("max_workers", data.get("max_workers", 0))
-            for node in types.values()
-        )
-    )

@@ -45,19 +45,16 @@ def connected(cluster: Path) -> Iterator["JobSubmissionClient"]:
         )
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # a token alone is not sent
     logging.getLogger("ray").setLevel(logging.WARNING)
-    with _tunnel(cluster) as address:
-        yield _client(address, cluster)
-
-
-def _client(address: str, cluster: Path) -> "JobSubmissionClient":
+    from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
-    try:
-        client = JobSubmissionClient(address)
-        client.list_jobs()  # asks for the token, too
-    except Exception as error:
-        raise ClusterError(f"the head of {cluster} refuses: {' '.join(str(error).split())}") from error
-    return client
+    with _tunnel(cluster) as address:
+        try:
+            client = JobSubmissionClient(address)
+            client.list_jobs()  # asks for the token, too
+            yield client
+        except (RuntimeError, OSError, RayError) as error:
+            raise ClusterError(f"the head of {cluster} refuses: {' '.join(str(error).split())}") from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.cluster.head import connected
+from sweep.cluster.head import PATIENCE, connected
 from sweep.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -50,16 +50,23 @@ def send(cluster: Path, name: str, words: Sequence[str], files: Mapping[str, Pat
         ClusterError: the head cannot be reached, or refuses.
     """
     job = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    with connected(cluster) as client, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         for there, here in files.items():
             shutil.copy(here, Path(folder, there))
-        client.submit_job(
-            entrypoint=shlex.join(words),
-            submission_id=job,
-            # Lines are to be seen when they are written.
-            runtime_env={"working_dir": folder, "env_vars": {"PYTHONUNBUFFERED": "1"}},
-        )
-    return job
+        # Lines are to be seen when they are written.
+        environment = {"working_dir": folder, "env_vars": {"PYTHONUNBUFFERED": "1"}}
+        until = time.monotonic() + PATIENCE
+        with connected(cluster) as client:
+            while True:
+                try:
+                    return client.submit_job(
+                        entrypoint=shlex.join(words), submission_id=job, runtime_env=environment
+                    )
+                except RuntimeError as error:
+                    # A head that has just begun answers before it has an agent that runs jobs.
+                    if "try again" not in str(error) or time.monotonic() > until:
+                        raise
+                time.sleep(PAUSE)
 
 
 def follow(cluster: Path, job: str, write: Callable[[str], object]) -> int:

@@ -151,8 +151,10 @@ def await_workers(spec: SweepSpec, workers: int, say: Callable[[str], None]) -> 
                 "lower resources.cpu or resources.gpu, or correct the cluster's file"
             )
     until = time.monotonic() + REST
-    while len(_alive()) <= workers and time.monotonic() < until:
+    while (joined := len(_alive()) - 1) < workers and time.monotonic() < until:
         time.sleep(1)
+    if joined < workers:
+        say(f"{joined} of {workers} workers have joined; resources.concurrent would count on the others")
 
 
 def _alive() -> list[dict[str, Any]]:

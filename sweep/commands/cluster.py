@@ -3,12 +3,14 @@
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mopoe.errors import ConfigError
+from search_spaces import did_you_mean, find
 
 if TYPE_CHECKING:
     from sweep.cluster.file import ClusterFile
@@ -31,17 +33,7 @@ def attach(
     job: Annotated[str | None, typer.Argument(help="Job [default: the newest].", metavar="JOB")] = None,
 ) -> None:
     """Follow a sweep that runs on a cluster, from its first line on; Ctrl-C leaves it running."""
-    from search_spaces import did_you_mean
-    from sweep.cluster.jobs import jobs
-
-    names = [found.name for found in jobs(cluster)]
-    if job is None and not names:
-        raise ConfigError(
-            f"the cluster of {cluster} has no job; start one with: sweep run FILE --cluster {cluster}"
-        )
-    if job is not None and job not in names:
-        raise ConfigError(f"the cluster of {cluster} has no job {job!r}; {did_you_mean(job, names)}")
-    _follow(cluster, job or names[-1])
+    raise typer.Exit(_follow(cluster, _known(cluster, job)))
 
 
 @app.command()
@@ -61,7 +53,8 @@ def stop(
     """End a sweep on a cluster; what was finished is kept, and the same `sweep run` goes on with it."""
     from sweep.cluster.jobs import stop as stop_job
 
-    typer.echo(f"{job} {'is ended' if stop_job(cluster, job) else 'was not running'}")
+    ended = stop_job(cluster, _known(cluster, job))
+    typer.echo(f"{job} {'is ended' if ended else 'had ended already'}")
 
 
 @app.command()
@@ -98,11 +91,11 @@ def doctor(
 ) -> None:
     """Examine this machine, or every machine of a cluster; exit with 2 if something is wrong."""
     if cluster is not None:
-        checked = fit(cluster)
+        place = out or _ready(cluster).results
         words = ["sweep", "doctor", *(["sweep.yaml"] if file else []), "--address", "auto"]
-        place = out or checked.results
-        shipped = {"sweep.yaml": _found(file)} if file else {}
-        run_there(cluster, "doctor", [*words, *(["--out", place] if place else [])], shipped)
+        words += ["--out", place] if place else []
+        files = {"sweep.yaml": find(file)} if file else {}
+        raise typer.Exit(_run_there(cluster, "doctor", words, files))
     from sweep.cluster.probe import examine
     from sweep.spec.sweep_spec import load_spec
 
@@ -111,18 +104,40 @@ def doctor(
         raise typer.Exit(2)
 
 
-def run_there(cluster: Path, name: str, words: Sequence[str], files: Mapping[str, Path]) -> None:
-    """Send a command to a cluster's head, follow it, and exit with its status."""
+def run_spec_there(
+    cluster: Path, file: str, spec: "SweepSpec", out: str | None, words: Sequence[str]
+) -> None:
+    """Run a sweep on a cluster: `words` are further options of `sweep run`; exit with the job's status.
+
+    Raises:
+        ClusterError: results would not be shared, or the head cannot be reached.
+        ConfigError: the cluster's file is not filled in.
+    """
+    from sweep.cluster.plan import growth, shared_place
+
+    known = _ready(cluster)
+    place = shared_place(known, spec.name, out)
+    modules = {path.name: path for path in Path().glob("*.py")}  # data sets and networks of the user's own
+    options = ["--address", "auto", "--out", place, *words, *growth(known, spec)]
+    command = ["sweep", "run", "sweep.yaml", *options]
+    status = _run_there(cluster, spec.name, command, {**modules, "sweep.yaml": find(file)})
+    if status == 0:
+        typer.echo(f"here:   sweep fetch {place} --cluster {cluster}")
+    raise typer.Exit(status)
+
+
+def _run_there(cluster: Path, name: str, words: Sequence[str], files: Mapping[str, Path]) -> int:
+    """Send a command to a cluster's head, follow it, and return its exit status."""
     from sweep.cluster.jobs import send
 
     typer.echo(f"connecting to the head of {cluster}", err=True)
     job = send(cluster, name, words, files)
     typer.echo(f"job {job}: {shlex.join(words)}", err=True)
-    _follow(cluster, job)
+    return _follow(cluster, job)
 
 
-def fit(cluster: Path) -> "ClusterFile":
-    """Return what a cluster's file says; ConfigError if something is left to fill in there."""
+def _ready(cluster: Path) -> "ClusterFile":
+    """Return what a cluster's file says; ConfigError if something is left to do."""
     from sweep.cluster.file import read_cluster
 
     found = read_cluster(cluster)
@@ -131,45 +146,26 @@ def fit(cluster: Path) -> "ClusterFile":
     return found
 
 
-def run_spec_there(
-    cluster: Path, file: str, spec: "SweepSpec", out: str | None, words: Sequence[str]
-) -> None:
-    """Run a sweep on a cluster: `words` are further options of `sweep run`; exit with the job's status.
+def _known(cluster: Path, job: str | None) -> str:
+    """Return the job if the cluster has it, or the newest."""
+    from sweep.cluster.jobs import jobs
 
-    Raises:
-        ConfigError: results would not be shared, or the cluster's file is not filled in.
-    """
-    from sweep.cluster.plan import growth, shared_place
-
-    known = fit(cluster)
-    place = shared_place(known, spec.name, out)
-    modules = {path.name: path for path in Path().glob("*.py")}  # data sets and networks of the user's own
-    more = ["--out", place, *words, *growth(known, spec)]
-    run_there(
-        cluster,
-        spec.name,
-        ["sweep", "run", "sweep.yaml", "--address", "auto", *more],
-        {**modules, "sweep.yaml": _found(file)},
-    )
+    names = [found.name for found in jobs(cluster)]
+    if not names:
+        raise ConfigError(f"{cluster} has no job; start one with: sweep run FILE --cluster {cluster}")
+    if job is not None and job not in names:
+        raise ConfigError(f"{cluster} has no job {job!r}; {did_you_mean(job, names)}")
+    return job or names[-1]
 
 
-def _found(file: str) -> Path:
-    from search_spaces import find
-
-    return find(file)
-
-
-def _follow(cluster: Path, job: str) -> None:
+def _follow(cluster: Path, job: str) -> int:
+    """Print what a job prints until it ends, and return its exit status; Ctrl-C exits with 130."""
     from sweep.cluster.jobs import follow
 
-    def write(text: str) -> None:
-        typer.echo(text, nl=False)
-
     try:
-        status = follow(cluster, job, write)
+        return follow(cluster, job, partial(typer.echo, nl=False))
     except KeyboardInterrupt:
         at = f"--cluster {cluster} {job}"
         ways = f"to follow it: sweep attach {at}; to end it: sweep stop {at}"
         typer.echo(f"\nsweep: left; the job goes on; {ways}", err=True)
         sys.exit(130)
-    raise typer.Exit(status)

@@ -126,6 +126,8 @@ def test_show_config_fills_in_every_default_and_reads_back(sweep, sweep_file, tm
         (["trial", "{file}", "--resume", "--out", "{dir}/none"], "leave out --resume to start it"),
         (["trial", "{file}", "--out", "{file}"], "is a file, but results need a folder"),
         (["report", "{dir}/none"], "none"),
+        (["run", "{file}", "--cluster", "{dir}/c.yaml"], "there is no file "),
+        (["fetch", "/mnt/x", "{dir}/x"], "/mnt/x is a folder; give --cluster FILE"),
         (["resume", "{dir}/none"], "there is no results folder"),
         (["extend", "{dir}", "--trials", "2"], "is no results folder: it holds no sweep.json"),
         (["resume", "{trained}"], "a sweep and single trials do not share a folder"),

@@ -5,20 +5,23 @@ import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+
+from sweep.cluster.file import MAKE_TOKEN
 
 # In namespaces of its own a `ray start` neither meets another Ray nor leaves one behind.
 UNSHARE = ["unshare", "--net", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc"]
 INSIDE = """
 mount -t tmpfs none /tmp/ray && ip link set lo up && export HOME=$1 && cd $1 || exit 9
-(umask 077 && ray get-auth-token --generate > /dev/null 2>&1) && chmod 600 ~/.ray/auth_token
+umask 022 && eval "$2"
 stat -c 'token file %a' ~/.ray/auth_token
 RAY_AUTH_MODE=token ray start --head --port=6399 --num-cpus=1 --object-store-memory=80000000 \
     --dashboard-host=127.0.0.1 --node-ip-address=127.0.0.1 > start.log 2>&1 || cat start.log
 exec python inside.py
 """
-PROGRAM = '''
+PROGRAM = """
 import contextlib, json, os, pathlib, subprocess, sys, urllib.error, urllib.request
 os.environ["RAY_AUTH_MODE"] = "token"
 from sweep.cluster import head, jobs
@@ -29,11 +32,12 @@ def here(cluster):
     yield "http://127.0.0.1:8265"
 
 head._tunnel = here
-job = jobs.send(pathlib.Path("c.yaml"), "tiny", ["sh", "-c", "cat a.txt; exit 3"], {"a.txt": pathlib.Path("a.txt")})
+file, shipped = pathlib.Path("c.yaml"), {"a.txt": pathlib.Path("a.txt")}
+job = jobs.send(file, "tiny", ["sh", "-c", "cat a.txt; exit 3"], shipped)
 said = []
-print("status", jobs.follow(pathlib.Path("c.yaml"), job, said.append), "shipped" in "".join(said))
-print("jobs", [(j.name == job, j.status, j.command) for j in jobs.jobs(pathlib.Path("c.yaml"))])
-print("stopped", jobs.stop(pathlib.Path("c.yaml"), job))
+print("status", jobs.follow(file, job, said.append), "shipped" in "".join(said))
+print("jobs", [(j.name == job, j.status, j.command) for j in jobs.jobs(file)])
+print("stopped", jobs.stop(file, job))
 def ask(token):
     request = urllib.request.Request("http://127.0.0.1:8265/api/jobs/", headers=token)
     try:
@@ -41,14 +45,15 @@ def ask(token):
     except urllib.error.HTTPError as error:
         return error.code
 token = pathlib.Path("~/.ray/auth_token").expanduser().read_text()
-print("jobs API", ask({}), ask({"Authorization": "Bearer " + "0" * 64}), ask({"Authorization": f"Bearer {token}"}))
+bearer = [{}, {"Authorization": "Bearer " + "0" * 64}, {"Authorization": f"Bearer {token}"}]
+print("jobs API", *map(ask, bearer))
 pathlib.Path("~/.ray/auth_token").expanduser().unlink()
 for mode in ("token", "disabled"):
     join = "import ray; ray.init(address='127.0.0.1:6399', log_to_driver=False); print('joined')"
     done = subprocess.run([sys.executable, "-c", join], capture_output=True, text=True, timeout=100,
                           env={**os.environ, "RAY_AUTH_MODE": mode})
     print("stranger", mode, "joined" in done.stdout)
-'''
+"""
 
 
 @pytest.mark.ray
@@ -60,10 +65,10 @@ def test_a_job_runs_with_the_token_and_a_stranger_is_refused(tmp_path):
         pytest.skip("needs the extra `cluster`")
     (tmp_path / "inside.py").write_text(PROGRAM)
     (tmp_path / "a.txt").write_text("shipped\n")
-    os.makedirs("/tmp/ray", exist_ok=True)  # a place to mount on
-    environment = {**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
+    Path("/tmp/ray").mkdir(exist_ok=True)  # a place to mount on
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
-        [*UNSHARE, "bash", "-c", INSIDE, "bash", str(tmp_path)],
+        [*UNSHARE, "bash", "-c", INSIDE, "bash", str(tmp_path), MAKE_TOKEN],
         capture_output=True,
         text=True,
         timeout=280,
