@@ -14,7 +14,7 @@ collect_ignore = [] if "SWEEP_RACK" in os.environ else ["test_local.py", "test_a
 
 
 @pytest.fixture
-def laptop(monkeypatch):
+def laptop(request, monkeypatch):
     """Give the laptop, with a token and with the data set built; /mnt is new and gone at the end."""
     # The launcher keeps its ssh connections at a path made of the user's name alone: no other rack's here.
     user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
@@ -32,6 +32,9 @@ def laptop(monkeypatch):
         f"materials(load_spec({str(ROOT / SWEEP)!r}, ()))"
     )
     laptop.run(sys.executable, "-c", build)
+    failed = request.session.testsfailed
     yield laptop
+    if request.session.testsfailed > failed:
+        laptop.tell()
     for path in mounted:
         subprocess.run(["umount", "--lazy", path], check=True)

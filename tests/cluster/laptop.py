@@ -90,6 +90,11 @@ class Laptop:
         """Print a step with its time since the beginning."""
         print(f"{time.monotonic() - self._began:5.0f} s  {what}", flush=True)  # noqa: T201 - the test is minutes long
 
+    def tell(self) -> None:
+        """Print the end of what every command said."""
+        for log in sorted(self.logs.iterdir()):
+            self.say("\n".join([log.name, *log.read_text(errors="replace").splitlines()[-20:]]))
+
     def begin(self, *words: object) -> Begun:
         """Start a command in the project's folder."""
         typed = tuple(map(str, words))

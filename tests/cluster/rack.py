@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -89,8 +90,12 @@ class Rack:
         _do("ip", "link", "set", "bridge", "up")
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Power everything off."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Power everything off; after an error, print what the head's autoscaler did last."""
+        if kind and self.machines:
+            with suppress(subprocess.TimeoutExpired):
+                tail = "tail -n 30 /tmp/ray/session_latest/logs/monitor.log"
+                print(self.ssh(next(iter(self.machines)), tail, status=None))  # noqa: T201 - the disks go next
         for address, machine in self.machines.items():
             if machine.process:
                 self.off(address)
