@@ -2,6 +2,7 @@
 #   make demo        a sweep over real digits, its report, and the front as a table (minutes on two cores)
 #   make test        the test suite, without what takes minutes
 #   make test-slow   the rest: sweeps killed twenty times, workers killed at random
+#   make test-cluster  a real `ray up` of both cluster files: machines in namespaces, losses in mid sweep; needs root
 #   make lint        format, lint and types
 #   make bench       what we claim, measured here; FULL=1 for what takes longer than some minutes, too
 #   make compare     our values beside those of multivae 1.0.3, which gets an environment of its own
@@ -12,9 +13,10 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 PEER := .venv-multivae/bin/python
 SYNETUNE := .venv-synetune/bin/python
+SCENARIOS := local aws
 SHELL := /bin/bash
 
-.PHONY: setup demo test test-slow lint bench compare compare-cost compare-search pictures clean
+.PHONY: setup demo test test-slow test-cluster lint bench compare compare-cost compare-search pictures clean
 
 setup: .venv/.installed
 
@@ -34,6 +36,9 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
+test-cluster: setup
+	tests/cluster/run $(BIN)/python $(SCENARIOS)
+
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -46,6 +51,7 @@ bench: setup
 	$(BIN)/python benchmarks/side_by_side.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/driver.py
+	$(BIN)/python benchmarks/scaling.py
 ifdef FULL
 	$(BIN)/python benchmarks/initialisation.py
 	$(BIN)/python benchmarks/precision.py

@@ -1,0 +1,104 @@
+"""Trials per second on 1, 2, 4 and 8 nodes: of trivial trials, which cost nothing, and of real ones.
+
+Run: python benchmarks/scaling.py      (make bench; minutes)
+
+The nodes are Ray's own, on this machine, each with one CPU to give and a raylet of its own; the head gives
+none. Trivial trials report made-up objectives and end, so that what is measured is the driver: sampler, Ray
+Tune, records and files. Real ones are small trainings on `digits`, one thread each. The rate is that of the
+trials that end after every node has ended its first: neither the start of processes nor imports count.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+NODES = (1, 2, 4, 8)
+TRIALS = {"trivial": lambda n: 100 + 20 * n, "real": lambda n: 8 + 4 * n}
+SWEEP = """
+name: scaling
+data: {name: digits}
+trials: 1
+sampler: random
+reference_point: {conditional_coherence: 0, log_likelihood: -9000}
+search_space: {beta: {type: uniform, low: 0.1, high: 1}}
+fixed: {epochs: 1, batch_size: 128, latent_dim: 16, channels: [4, 8, 8]}
+evaluation:
+  {coherence_samples: 20, joint_samples: 20, likelihood_samples: 2, importance_samples: 31, pictures: 0}
+resources: {cpu: 1}
+keep: none
+"""
+
+
+def trivial(suggested: dict[str, Any]) -> None:
+    """Report a trial's only epoch at once."""
+    from ray import tune
+
+    drawn = random.Random(suggested["trial_id"])
+    found = {"conditional_coherence": drawn.random(), "log_likelihood": -drawn.uniform(6000, 8000)}
+    tune.report({"epoch": 1, "objectives": found, "device": "none"})
+
+
+def measure(kind: str, n: int) -> None:
+    """Print how many trials a second end on so many nodes."""
+    from ray.cluster_utils import Cluster
+
+    from sweep.running import runner
+    from sweep.spec.sweep_spec import load_spec
+
+    if kind == "trivial":
+        runner.make_trainable = lambda _: trivial
+    small = {"object_store_memory": 80_000_000}
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **small}
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "scaling.yaml")
+        file.write_text(SWEEP)
+        for _ in range(n):
+            cluster.add_node(num_cpus=1, **small)
+        try:
+            spec = load_spec(str(file), [f"trials={TRIALS[kind](n)}"])
+            store = runner.run_sweep(
+                spec, Path(folder, "r"), address=cluster.address, say=str, on_change=bool
+            )
+        finally:
+            cluster.shutdown()
+        trials = store.latest_trials().sort("ended_at").collect()
+        assert trials["status"].to_list() == ["completed"] * spec.trials
+        # With one place a node: every node has ended its first when the first n to start have ended.
+        warm = trials.sort("started_at").head(n)["ended_at"].max()
+        after = trials.filter(trials["ended_at"] > warm)
+        seconds = (after["ended_at"].max() - warm).total_seconds()
+        print(f"{after.height / seconds:.3f}")
+
+
+def main() -> None:
+    """Print the table."""
+    cores = len(os.sched_getaffinity(0))
+    print(f"{cores} cores; trials per second, and how often that of one node")
+    print(f"{'nodes':>5}" + "".join(f"{kind:>16}" for kind in TRIALS))
+    rates: dict[tuple[str, int], float] = {}
+    for n in NODES:
+        line = f"{n:>5}"
+        for kind in TRIALS:
+            done = subprocess.run(
+                [sys.executable, __file__, kind, str(n)],
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+                env={**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"},
+            )
+            rates[kind, n] = float(done.stdout.split()[-1])
+            line += f"{rates[kind, n]:>9.2f} ({rates[kind, n] / rates[kind, NODES[0]]:3.1f})"
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        measure(sys.argv[1], int(sys.argv[2]))
+    else:
+        main()

@@ -1,0 +1,61 @@
+"""Provider `aws`, against a fake EC2, IAM and S3 on the rack's own bridge."""
+
+from cluster.checks import all_trials_completed, completed, nodes_from_inside, secrets_are_kept
+from cluster.cloud import cloud_on, environment
+from cluster.laptop import IMAGE, SEEN, SWEEP
+from cluster.rack import SHARED, Rack, until
+
+GATEWAY = "172.31.255.1"  # within moto's default network
+RESULTS = "s3://results/sweeps"
+
+
+def test_a_sweep_outlives_a_reclaim(laptop, monkeypatch):
+    """From no worker to two, one reclaimed and replaced, results on S3, and in the end no instance left."""
+    for name, value in environment(GATEWAY).items():
+        monkeypatch.setenv(name, value)
+        laptop.environment[name] = value
+    variables = IMAGE | environment(GATEWAY)
+    with Rack(SHARED.parent / "rack", f"{GATEWAY}/16", SEEN, variables) as rack, cloud_on(rack) as cloud:
+        laptop.say("a cloud")
+        image = {"ImageId": cloud.image, "KeyName": "rack"}
+        node = image | {"SecurityGroupIds": [cloud.group], "IamInstanceProfile": {"Name": "mopoe-sweep"}}
+        file = laptop.cluster_file(
+            "cluster.yaml",
+            metadata__results=RESULTS,
+            max_workers=2,
+            idle_timeout_minutes=0.5,
+            provider__use_internal_ips=True,
+            auth__ssh_user="root",
+            auth__ssh_private_key=str(rack.key),
+            available_node_types__head__node_config=node,
+            available_node_types__gpu_spot__resources={"CPU": 2, "GPU": 0},
+            available_node_types__gpu_spot__node_config=node,
+        )
+        laptop.run("ray", "up", "-y", file)
+        (head,) = cloud.instances()
+        address = head["PrivateIpAddress"]
+        nodes_from_inside(rack, address, 1)
+        following = laptop.begin("sweep", "run", SWEEP, "--cluster", file)
+        until("two spot workers", lambda: len(cloud.spot()) == 2)
+        laptop.say("two spot workers, asked for by trials that wait")
+        nodes_from_inside(rack, address, 3)
+        until("a completed trial", lambda: completed(f"{RESULTS}/rack") >= 1)
+        for machine in rack.machines:
+            secrets_are_kept(rack, machine)
+        assert {i["SecurityGroups"][0]["GroupId"] for i in cloud.instances()} == {cloud.group}
+        first = cloud.spot()
+        cloud.reclaim(first[0])
+        laptop.say("one reclaimed in mid sweep")
+        until("a replacement", lambda: len(cloud.spot()) == 2)
+        laptop.say("a replacement")
+        following.end()
+        laptop.say("the sweep has ended")
+        fetched = laptop.home / "fetched"
+        laptop.run("sweep", "fetch", f"{RESULTS}/rack", fetched)
+        for results in (f"{RESULTS}/rack", fetched):
+            assert "is sound" in laptop.run("sweep", "verify", results)
+            all_trials_completed(results, 6)
+        until("idle workers to be given back", lambda: not cloud.spot())
+        laptop.say("idle workers given back")
+        laptop.run("ray", "down", "-y", file)
+        assert cloud.instances() == []
