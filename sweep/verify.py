@@ -120,7 +120,7 @@ def _file_problems(store: Store, name: str, table: str) -> Iterator[str]:
     yield from (
         f"has no column {key}" for key in KEYS[table] if key not in (*schema.names, *NULLABLE.get(table, ()))
     )
-    for column in schema if schema_version(schema) == SCHEMA_VERSION else ():
+    for column in schema if schema_version(schema) in (0, SCHEMA_VERSION) else ():
         wanted = TABLES[table].field(column.name).type if column.name in TABLES[table].names else None
         if wanted is None and not column.name.startswith((PARAMETER, OBJECTIVE, STDERR, RECONSTRUCTION)):
             yield f"has an unknown column {column.name}"

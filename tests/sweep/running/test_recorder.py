@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from sweep.running.recorder import Recorder
-from sweep.running.trainable import checkpoint_path
+from sweep.running.trainable import checkpoint_name
 from sweep.search.outcome import Ended
 from sweep.spec.sweep_spec import load_spec
 from sweep.store.write import StoreWriter
@@ -42,7 +42,7 @@ def test_weights_are_kept_by_config(sweep_file, tmp_path, keep, kept, resumed):
     """All completed seeds of a config on the front stay, or of every config, or none; no failed one."""
     spec = load_spec(sweep_file, [f"keep={keep}", "trials=4"])
     for name in (*POINTS, "t0003"):
-        path = checkpoint_path(tmp_path, name)
+        path = tmp_path / checkpoint_name(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"weights")
     past = [ended(name, *point) for name, point in POINTS.items()] if resumed else []
@@ -52,6 +52,6 @@ def test_weights_are_kept_by_config(sweep_file, tmp_path, keep, kept, resumed):
         for name, point in POINTS.items():
             play(recorder, name, *point)
     play(recorder, "t0003", 9.0, 9.0, failure="it diverged")
-    assert {name for name in (*POINTS, "t0003") if checkpoint_path(tmp_path, name).exists()} == kept
+    assert {name for name in (*POINTS, "t0003") if (tmp_path / checkpoint_name(name)).exists()} == kept
     last = standings[-1]
     assert (last.done, last.failed, last.running, last.total, last.front_size) == (4, 1, 0, 5, 2)
