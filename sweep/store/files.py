@@ -61,7 +61,9 @@ class Files:
 
     def list(self, folder: str = "") -> dict[str, int]:
         """Return size in bytes by name of a folder's files; unfinished ones, of dot-names, are left out."""
-        with _refusal(f"list {self}/{folder}"):
+        found: list[fs.FileInfo] = []
+        # Arrow still raises if another process makes the folder in the moment between its two looks.
+        with suppress(FileNotFoundError), _refusal(f"list {self}/{folder}", absent=True):
             found = self._system.get_file_info(fs.FileSelector(self._at(folder), allow_not_found=True))
         names = {i.base_name: i.size for i in found if i.is_file and not i.base_name.startswith(".")}
         return {f"{folder}/{name}" if folder else name: names[name] for name in sorted(names)}
