@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from s3_server import BUCKET, S3_KEYS, server
 from mopoe.config import TrialConfig
 from mopoe.records import EpochReport, Evaluation, PairCoherence, Picture, SubsetMetric
 from mopoe.subsets import subset_masks, subset_members
+from sweep.cli import main
 from sweep.errors import SpecError
 from sweep.manifest import new_manifest
 from sweep.search.outcome import start_record
@@ -36,6 +38,23 @@ COMPLETED = (
     ("t06", "c6", 0, 4.0, 16, "all", 0.60, -1600.0),
     ("t07", "c2", 1, 2.5, 64, "all", 0.70, -1514.0),
 )
+
+
+@pytest.fixture
+def sweep(monkeypatch, capsys):
+    """Run a command in this process; return its exit status, output and error output."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        found = capsys.readouterr()
+        return status, found.out, found.err
+
+    return run
 
 
 def strip(target: int, labels: tuple[int, ...]) -> bytes:

@@ -9,25 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from sweep.cli import main
 from sweep.store.read import open_store
-
-
-@pytest.fixture
-def sweep(monkeypatch, capsys):
-    """Run a command in this process; return its exit status, output and error output."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        found = capsys.readouterr()
-        return status, found.out, found.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,13 @@
 """`sweep data` as a user meets it, and a sweep on what it made."""
 
 import struct
-import sys
+from functools import partial
 
 import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
 
-from sweep.cli import main
 from sweep.running.runner import run_sweep
 from sweep.spec.sweep_spec import load_spec
 from sweep.store.read import open_store
@@ -31,21 +30,10 @@ def sources(tmp_path):
 
 
 @pytest.fixture
-def sweep(sources, monkeypatch, capsys):
+def sweep(sources, monkeypatch, sweep):
     """Run `sweep data` in the folder of the sources; return its exit status, output and error output."""
     monkeypatch.chdir(sources)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["sweep", "data", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        found = capsys.readouterr()
-        return status, found.out, found.err
-
-    return run
+    return partial(sweep, "data")
 
 
 BUILD = ("build", "polymnist", "--mnist", "mnist", "--photographs", "photographs", "--out", "data/p")

@@ -1,35 +1,16 @@
 """`sweep best` and `sweep report` of two sweeps, as a user meets them."""
 
 import json
-import sys
 from dataclasses import replace
 
 import pytest
 import yaml
 
 from mopoe.config import TrialConfig
-from sweep.cli import main
 from sweep.spec.sweep_spec import load_spec, trial_config_for
 from sweep.store.read import open_store
 from sweep.store.records import Objective
 from sweep.store.write import StoreWriter
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a command in this process; return its exit status, output and error output."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        found = capsys.readouterr()
-        return status, found.out, found.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +50,9 @@ def planned(tmp_path_factory, make_planned, make_planned_record):
         ),
     ],
 )
-def test_the_best_config_is_a_file_that_a_trial_runs_as_it_is(run, planned, tmp_path, options, trial, why):
+def test_the_best_config_is_a_file_that_a_trial_runs_as_it_is(sweep, planned, tmp_path, options, trial, why):
     """The printed file loads, and its one trial has every setting of the original, the seed too."""
-    status, out, err = run("best", planned, *options)
+    status, out, err = sweep("best", planned, *options)
     assert (status, err) == (0, "")
     assert out.startswith(f"# {trial} of tiny: {why}; conditional coherence 0.")
     file = tmp_path / "best.yaml"
@@ -85,11 +66,11 @@ def test_the_best_config_is_a_file_that_a_trial_runs_as_it_is(run, planned, tmp_
     assert (spec.name, spec.trials) == (f"tiny-{trial}", 1)
 
 
-def test_the_best_config_trains_at_once(run, planned, tmp_path):
+def test_the_best_config_trains_at_once(sweep, planned, tmp_path):
     """`sweep trial` takes the printed file."""
     file = tmp_path / "best.yaml"
-    file.write_text(run("best", planned)[1], encoding="utf-8")
-    status, _, err = run("trial", file, "--set", "epochs=1", "--out", tmp_path / "out")
+    file.write_text(sweep("best", planned)[1], encoding="utf-8")
+    status, _, err = sweep("trial", file, "--set", "epochs=1", "--out", tmp_path / "out")
     assert (status, err) == (0, "")
     (row,) = open_store(tmp_path / "out").trials().collect().iter_rows(named=True)
     assert json.loads(row["config_json"])["beta"] == 1.5
@@ -125,24 +106,24 @@ def test_the_best_config_trains_at_once(run, planned, tmp_path):
         (("--pick", "knee", "--coherence-at-least", "0.5"), "are two ways to choose; give one of them"),
     ],
 )
-def test_no_such_config_is_one_sentence_and_status_2(run, planned, options, sentence):
+def test_no_such_config_is_one_sentence_and_status_2(sweep, planned, options, sentence):
     """Nothing is printed but the sentence, which names what is possible."""
-    status, out, err = run("best", planned, *options)
+    status, out, err = sweep("best", planned, *options)
     assert (status, out) == (2, "")
     assert sentence in err
     assert err.count("\n") == 1
 
 
-def test_before_the_first_config_there_is_none_to_pick(run, tmp_path, make_planned):
+def test_before_the_first_config_there_is_none_to_pick(sweep, tmp_path, make_planned):
     """Either way of choosing says so."""
     make_planned(tmp_path / "sweep")
-    assert "so there is none to pick" in run("best", tmp_path / "sweep")[2]
-    status, _, err = run("best", tmp_path / "sweep", "--coherence-at-least", "0.5")
+    assert "so there is none to pick" in sweep("best", tmp_path / "sweep")[2]
+    status, _, err = sweep("best", tmp_path / "sweep", "--coherence-at-least", "0.5")
     assert status == 2
     assert "of at least 0.5; none has completed yet" in err
 
 
-def test_two_sweeps_are_compared(run, made_up_sweep, tmp_path, make_manifest, make_record):
+def test_two_sweeps_are_compared(sweep, made_up_sweep, tmp_path, make_manifest, make_record):
     """The terminal says hypervolumes and coverage; the page is where the last line says."""
     other = tmp_path / "other"
     writer = StoreWriter(other)
@@ -150,7 +131,7 @@ def test_two_sweeps_are_compared(run, made_up_sweep, tmp_path, make_manifest, ma
     writer.write_manifest(replace(make_manifest(), name="other", sweep_id="other", spec=spec))
     values = {"conditional_coherence": 0.79, "log_likelihood": -1485.0}
     writer.write_trial(make_record("t0", status="completed", objectives=values))
-    status, out, err = run("report", made_up_sweep, other, "--out", tmp_path / "page")
+    status, out, err = sweep("report", made_up_sweep, other, "--out", tmp_path / "page")
     assert (status, err) == (0, "")
     assert out.splitlines() == [
         (
@@ -163,28 +144,28 @@ def test_two_sweeps_are_compared(run, made_up_sweep, tmp_path, make_manifest, ma
     ]
 
 
-def test_what_cannot_be_compared_is_one_sentence(run, made_up_sweep, tmp_path, make_manifest):
+def test_what_cannot_be_compared_is_one_sentence(sweep, made_up_sweep, tmp_path, make_manifest):
     """Other objectives, or more than two folders."""
     manifest = replace(make_manifest(), objectives=(Objective(name="log_likelihood"),))
     StoreWriter(tmp_path / "other").write_manifest(
         replace(manifest, reference_point={"log_likelihood": -9.0})
     )
-    status, out, err = run("report", made_up_sweep, tmp_path / "other")
+    status, out, err = sweep("report", made_up_sweep, tmp_path / "other")
     assert (status, out) == (2, "")
     assert err == (
         f"sweep: {made_up_sweep} has the objectives conditional_coherence, log_likelihood and "
         f"{tmp_path / 'other'} has log_likelihood: fronts of different objectives cannot be compared\n"
     )
-    status, _, err = run("report", *[made_up_sweep] * 3)
+    status, _, err = sweep("report", *[made_up_sweep] * 3)
     assert (status, err) == (
         2,
         "sweep: 3 results folders are given, but a report is of one or compares two\n",
     )
 
 
-def test_the_provenance_names_all_that_made_the_numbers(run, made_up_sweep, tmp_path):
+def test_the_provenance_names_all_that_made_the_numbers(sweep, made_up_sweep, tmp_path):
     """Sweep, spec hash, versions, revision, data, classifiers and commands; the spec is a file beside it."""
-    assert run("report", made_up_sweep, "--out", tmp_path)[0] == 0
+    assert sweep("report", made_up_sweep, "--out", tmp_path)[0] == 0
     found = json.loads((tmp_path / "provenance.json").read_text(encoding="utf-8"))
     wanted = {
         "sweep_id": "digits-20260102",

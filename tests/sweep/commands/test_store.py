@@ -1,25 +1,5 @@
 """What `sweep compact`, `verify`, `merge` and `export` print, and their exit status."""
 
-import sys
-
-import pytest
-
-from sweep.cli import main
-
-
-@pytest.fixture
-def sweep(monkeypatch, capsys):
-    """Run a command in this process; return its exit status, output and error output."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        found = capsys.readouterr()
-        return int(stop.value.code or 0), found.out, found.err
-
-    return run
-
 
 def test_compact_says_how_many_files_became_one(sweep, tmp_path, make_sweep):
     """A line per table that has files."""

@@ -6,26 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sweep.cli import main
-
 GOOD = {"conditional_coherence": 0.5, "log_likelihood": -15000.0}
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a command in this process; return its exit status, output and error output."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        found = capsys.readouterr()
-        return status, found.out, found.err
-
-    return run
 
 
 @pytest.fixture
@@ -46,10 +27,10 @@ def begun(tmp_path, make_planned, make_planned_record):
     return tmp_path / "sweep", finish
 
 
-def test_status_says_where_a_sweep_stands(run, begun):
+def test_status_says_where_a_sweep_stands(sweep, begun):
     """Trials, front, pace and the age of the last report, a line each, and the front as a table."""
     folder, finish = begun
-    status, out, err = run("status", folder)
+    status, out, err = sweep("status", folder)
     assert (status, err) == (0, "")
     lines = [line.rstrip() for line in out.splitlines()]
     assert lines[:4] == [
@@ -63,20 +44,20 @@ def test_status_says_where_a_sweep_stands(run, begun):
     assert "knee" not in out
     assert "t0000" in out
     finish()
-    assert run("status", folder)[1].startswith("tiny: complete\ntrials       2: 2 completed, 0 failed,")
+    assert sweep("status", folder)[1].startswith("tiny: complete\ntrials       2: 2 completed, 0 failed,")
 
 
-def test_a_stalled_sweep_is_said(run, tmp_path, make_planned, make_planned_record):
+def test_a_stalled_sweep_is_said(sweep, tmp_path, make_planned, make_planned_record):
     """A trial begun in January that has said nothing since is no running sweep."""
     spec, writer = make_planned(tmp_path / "sweep")
     writer.write_trial(make_planned_record(spec, 0))
-    status, out, _ = run("status", tmp_path / "sweep")
+    status, out, _ = sweep("status", tmp_path / "sweep")
     assert status == 0
     assert out.startswith("tiny: stalled: trials are left, but the last report was ")
     assert "pace" not in out
 
 
-def test_watch_goes_on_until_the_sweep_is_complete(run, begun, monkeypatch):
+def test_watch_goes_on_until_the_sweep_is_complete(sweep, begun, monkeypatch):
     """Each look that says something new is a line; the page reloads itself until the last look."""
     folder, finish = begun
     pages = []
@@ -88,7 +69,7 @@ def test_watch_goes_on_until_the_sweep_is_complete(run, begun, monkeypatch):
             finish()
 
     monkeypatch.setattr("sweep.commands.watch.time.sleep", wait)
-    status, out, err = run("watch", folder, "--every", "7")
+    status, out, err = sweep("watch", folder, "--every", "7")
     assert (status, err) == (0, "")
     assert out.splitlines() == [
         f"page: {folder / 'report' / 'report.html'}",
@@ -102,7 +83,7 @@ def test_watch_goes_on_until_the_sweep_is_complete(run, begun, monkeypatch):
     assert (folder / "report" / "tables" / "front.tex").exists()
 
 
-def test_ctrl_c_ends_a_watch_and_not_the_sweep(run, begun, monkeypatch):
+def test_ctrl_c_ends_a_watch_and_not_the_sweep(sweep, begun, monkeypatch):
     """It says so, exits with 0 and leaves a page that does not reload."""
     folder, _ = begun
 
@@ -110,7 +91,7 @@ def test_ctrl_c_ends_a_watch_and_not_the_sweep(run, begun, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sweep.commands.watch.time.sleep", interrupt)
-    status, out, err = run("watch", folder)
+    status, out, err = sweep("watch", folder)
     assert (status, err) == (0, "")
     assert out.endswith("no longer watched; the sweep itself goes on\n")
     assert "location.reload" not in (folder / "report" / "report.html").read_text(encoding="utf-8")
