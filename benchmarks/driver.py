@@ -29,6 +29,7 @@ from sweep.search.replicating import Past, ReplicatingSearcher
 from sweep.search.scheduler import HalvingScheduler
 from sweep.search.searcher import OptunaSearcher, PastTrial
 from sweep.spec.sweep_spec import SweepSpec, load_spec
+from sweep.store.read import Store
 from sweep.store.write import StoreWriter
 
 EPOCHS, AT_ONCE, TRIVIAL = 9, 8, 60
@@ -135,7 +136,7 @@ def run_ours(trials: int, folder: Path) -> float:
     runner._start_ray("local")  # noqa: SLF001 - the two parts of run_sweep, without its data set
     began = time.perf_counter()
     searcher = ReplicatingSearcher(spec, Past())
-    runner._fit(spec, folder, searcher, (), lambda _: None, tensorboard=False)  # noqa: SLF001 - as above
+    runner._fit(spec, Store(folder), str(folder), searcher, (), lambda _: None, tensorboard=False)  # noqa: SLF001 - as above
     took = time.perf_counter() - began
     ray.shutdown()
     return took
