@@ -101,7 +101,8 @@ def run_sweep(
     try:
         if address != "local":
             prepare(spec, str(root), workers, say)
-        searcher = ReplicatingSearcher(spec, past, mirror.add if mirror else lambda _: None, warm)
+        told = mirror.add if mirror else lambda _: None
+        searcher = ReplicatingSearcher(spec, past, told, warm, ahead=True)
         _fit(spec, store, root, searcher, past.ended, on_change, tensorboard=tensorboard)
     finally:
         ray.shutdown()

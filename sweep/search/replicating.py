@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -40,6 +41,7 @@ class ReplicatingSearcher(OptunaSearcher):
         past: trials of earlier runs; those that never ended are suggested again first.
         warm: trials of other sweeps, to learn from only.
         on_told: called with every config that the study knows the end of.
+        ahead: whether to ask in the background, as soon as it is known that a suggestion will be wanted.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class ReplicatingSearcher(OptunaSearcher):
         past: Past,
         on_told: Callable[[PastTrial], None] = lambda _: None,
         warm: Sequence[PastTrial] = (),
+        *,
+        ahead: bool = False,
     ) -> None:
         self._spec = spec
         self._agenda = Agenda(spec, past.ended, cut_off=past.cut_off)
@@ -78,6 +82,9 @@ class ReplicatingSearcher(OptunaSearcher):
             else:
                 # Asks for the enqueued config at once: it is the study's open one of that name from now on.
                 super().suggest(config.trial_id)
+        if ahead:
+            self._pool = ThreadPoolExecutor(1)
+            self.ask_ahead()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override] # FINISHED is a str
         """Return the next trial, None while what runs must end first, or FINISHED."""
@@ -88,9 +95,10 @@ class ReplicatingSearcher(OptunaSearcher):
             return None
         if found is Next.NEW_CONFIG:
             name = trial_name(self._next_config)
-            self._next_config += 1
             asked = super().suggest(name)
-            assert isinstance(asked, dict)
+            if not isinstance(asked, dict):
+                return None
+            self._next_config += 1
             self._suggestions[name] = asked["suggestion"]
             self._unfinished.add(name)
         else:
@@ -129,6 +137,8 @@ class ReplicatingSearcher(OptunaSearcher):
             "time_total_s": past.measured.get("seconds"),
         }
         super().on_trial_complete(config_name, told, past.status == "failed")
+        if self._agenda.next_trial() is Next.NEW_CONFIG:
+            self.ask_ahead()
         self._on_told(past)
 
     def __getstate__(self) -> dict[str, Any]:

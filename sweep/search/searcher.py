@@ -6,14 +6,18 @@ leaves a trial with a NaN objective RUNNING for ever, and its sampler then avoid
 tells a stopped trial as COMPLETE.)
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
+from sweep.search.memory import AFFORDED, thinned
 from sweep.search.outcome import judge, measured_values
 from sweep.search.samplers import known_points, make_sampler
 from sweep.spec.constraints import Limit
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.study import Study
     from optuna.trial import FrozenTrial, Trial
+
+PATIENCE = 0.05
+"""Seconds that the driver waits for a suggestion (TPE takes 20 ms); then Ray asks again a little later."""
 
 TRIES = 10
 """How often at most a sampler is asked for a config that the sweep has not had."""
@@ -87,12 +94,19 @@ class OptunaSearcher(Searcher):
         self._objectives = tuple(objectives)
         self._distributions = space.distributions()
         # A sampler that began anew would suggest the configs of the first run again.
-        made = make_sampler(sampler, seed + len(past), n_trials, conditional=space.conditional)
-        self._study = _study(made, len(objectives))
-        self._sampler, self._random = made, make_sampler("random", seed + len(past), n_trials)
+        self._make_sampler = partial(make_sampler, sampler, n_trials=n_trials, conditional=space.conditional)
+        self._seed = seed + len(past)
+        self._random = make_sampler("random", self._seed, n_trials)
+        self._sampler = self._make_sampler(seed=self._seed)
+        self._study = _study(self._sampler, len(objectives))
+        self._afforded, self._n_known = AFFORDED.get(sampler, math.inf), 0
         self._epochs_max = epochs_max
         self._limits = tuple(limits)
         self._open: dict[str, Trial] = {}
+        # With it, one thread alone asks and tells: in order, and the driver waits for neither.
+        self._pool: ThreadPoolExecutor | None = None
+        self._coming: Future[Trial] | None = None
+        self._told: deque[Future[None]] = deque()
         self._asked = {_key(trial.suggestion) for trial in past}
         self._again = deque(trial.trial_id for trial in past if not trial.finished)
         self._n_asked = sum(trial.finished for trial in past)
@@ -108,15 +122,20 @@ class OptunaSearcher(Searcher):
 
     @property
     def study(self) -> "Study":
-        """The Optuna study, for reading."""
+        """The Optuna study, for reading: of a long sweep what its sampler remembers (`memory`)."""
+        if self._pool is not None:
+            self._pool.submit(bool).result()
         return self._study
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override] # FINISHED is a str
-        """Return the next suggestion, or FINISHED when `n_trials` have been suggested."""
+        """Return the next suggestion, None if it is not ready, or FINISHED after `n_trials`."""
         if self._n_asked >= self._n_trials:
             return Searcher.FINISHED
+        asked = self._next()
+        if asked is None:
+            return None
         self._n_asked += 1
-        self._open[trial_id] = asked = self._ask()
+        self._open[trial_id] = asked
         if self._again:
             name = self._again.popleft()
         else:
@@ -131,12 +150,19 @@ class OptunaSearcher(Searcher):
         error: bool = False,  # noqa: FBT001, FBT002 - Ray's interface
     ) -> None:
         """Tell the study how a trial ended; one that ended before its full budget was stopped early."""
+        if self._pool is None:
+            self._tell(trial_id, dict(result or {}), error=error)
+        else:
+            self._told.append(self._pool.submit(self._tell, trial_id, dict(result or {}), error=error))
+
+    def _tell(self, trial_id: str, result: dict[str, Any], *, error: bool) -> None:
         from optuna.trial import TrialState
 
         trial = self._open.pop(trial_id, None)
         if trial is None:
             return
-        last = dict(result or {}) | {"stopped": "before its full budget"}
+        self._n_known += 1
+        last = result | {"stopped": "before its full budget"}
         status, _ = judge(last, self._epochs_max(trial.params), self._objectives, self._limits)
         measured = measured_values(last)
         values = [measured[name] for name in self._objectives if name in measured]
@@ -161,6 +187,26 @@ class OptunaSearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Read nothing; see `save`."""
 
+    def ask_ahead(self) -> None:
+        """Begin to ask for a suggestion that will be wanted, in the background."""
+        if self._pool is not None and self._coming is None and self._n_asked < self._n_trials:
+            self._coming = self._pool.submit(self._ask)
+
+    def _next(self) -> "Trial | None":
+        """Return the next trial, or None if the sampler is not done with it."""
+        if self._pool is None:
+            return self._ask()
+        self.ask_ahead()
+        assert self._coming is not None
+        try:
+            asked = self._coming.result(PATIENCE)
+        except TimeoutError:
+            return None
+        self._coming = None
+        while self._told and self._told[0].done():
+            self._told.popleft().result()  # raises what went wrong
+        return asked
+
     def _ask(self) -> "Trial":
         """Return the study's next trial: one that was enqueued, else a config that the sweep has not had.
 
@@ -169,6 +215,8 @@ class OptunaSearcher(Searcher):
         """
         from optuna.trial import TrialState
 
+        if self._n_known > self._afforded:
+            self._forget()
         for tries_left in reversed(range(TRIES)):
             trial = self._ask_once()
             new = _key(trial.params) not in self._asked
@@ -181,6 +229,21 @@ class OptunaSearcher(Searcher):
         self._n_enqueued = max(0, self._n_enqueued - 1)
         return trial
 
+    def _forget(self) -> None:
+        """Begin a study of what is remembered and what is open; enqueued trials must have been asked for."""
+        if self._n_enqueued:
+            return
+        remembered = thinned(self._study.get_trials(deepcopy=False))
+        self._n_known = len(remembered)
+        # A sampler may keep what it has inferred of the old study. One that began anew would repeat itself.
+        self._seed += 1
+        self._sampler = self._make_sampler(seed=self._seed)
+        self._study = _study(self._sampler, len(self._objectives))
+        self._study.add_trials(remembered)
+        for name, trial in self._open.items():
+            self._study.enqueue_trial(trial.params)
+            self._open[name] = self._ask_once()
+
     def _ask_once(self) -> "Trial":
         if not self._space.conditional:
             return self._study.ask(self._distributions)
@@ -192,6 +255,7 @@ class OptunaSearcher(Searcher):
         if trial.finished:
             found = frozen_trial(trial, self._distributions, self._objectives, self._limits)
             self._study.add_trial(found)
+            self._n_known += 1
         else:
             self._study.enqueue_trial(dict(trial.suggestion))
 

@@ -1,5 +1,7 @@
 """The searcher of trials: seeds per config, and what the study of configs is told."""
 
+import threading
+
 import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
@@ -124,3 +126,55 @@ def test_a_second_run_does_not_suggest_the_first_ones_configs_again(sweep_file, 
     new = [s.suggest(x) for x in "abc"]
     assert [n["trial_id"] for n in new] == ["t0003", "t0004", "t0005"]
     assert not any(n["suggestion"] in asked.values() for n in new)
+
+
+def ask(s, trial_id):
+    """Return the next suggestion, asking again while it is not ready."""
+    while (found := s.suggest(trial_id)) is None:
+        pass
+    return found
+
+
+def test_asking_ahead_changes_no_suggestion():
+    """One trial at a time, asking in the background gives the suggestions that waiting for them gives."""
+
+    def draws(*, ahead):
+        s = ReplicatingSearcher(load_spec("digits", ["trials=12", "sampler=tpe"]), Past(), ahead=ahead)
+        found = []
+        for i in range(12):
+            found.append(ask(s, str(i)))
+            s.on_trial_complete(str(i), last(0.1 * i, -float(i * i % 7), epoch=6))
+        assert {t.state for t in s.study.get_trials()} == {TrialState.COMPLETE}
+        assert s.suggest("end") == Searcher.FINISHED
+        return found
+
+    assert draws(ahead=True) == draws(ahead=False)
+
+
+def test_the_driver_does_not_wait_for_a_slow_sampler(monkeypatch):
+    """While the sampler thinks there is no suggestion, and trials end at once; then it knows of them."""
+    thinking = threading.Event()
+    s = ReplicatingSearcher(load_spec("digits", ["trials=3"]), Past(), ahead=True)
+    first = ask(s, "a")
+    asks = s._ask
+    monkeypatch.setattr(s, "_ask", lambda: (thinking.wait(60), asks())[1])
+    assert s.suggest("b") is None
+    s.on_trial_complete("a", last(0.5, -7.0, epoch=6))
+    assert s.suggest("b") is None
+    thinking.set()
+    assert ask(s, "b")["trial_id"] == "t0001"
+    assert first["trial_id"] == "t0000"
+    assert s.study.trials[0].state == TrialState.COMPLETE
+
+
+def test_what_goes_wrong_in_the_background_comes_out(monkeypatch):
+    """An error of the sampler is raised by the next suggestion, one of the study by the one after."""
+    s = ReplicatingSearcher(load_spec("digits", ["trials=3"]), Past(), ahead=True)
+    ask(s, "a")
+    monkeypatch.setattr(s, "_tell", lambda *_, **__: 1 / 0)
+    s.on_trial_complete("a", last(0.5, -7.0, epoch=6))
+    with pytest.raises(ZeroDivisionError):
+        ask(s, "b")
+    monkeypatch.setattr(s, "_ask", [].pop)
+    with pytest.raises(IndexError):
+        ask(s, "c")
