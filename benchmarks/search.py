@@ -21,8 +21,8 @@ import optuna
 from numpy.typing import NDArray
 from replay import OBJECTIVES, TABLE, WORKERS, Curves, Point, Vector, read_curves, replay
 
-from sweep.search.replicating import Past, ReplicatingSearcher
 from sweep.search.scheduler import HalvingScheduler
+from sweep.search.searcher import Past, SweepSearcher
 from sweep.spec.sweep_spec import load_spec
 
 SHARES = (0.9, 0.95)
@@ -34,7 +34,7 @@ class Ours:
     def __init__(self, *overrides: str) -> None:
         spec = load_spec(TABLE.with_suffix(".yaml"), ["trials=2000", *overrides])
         self._space = spec.space
-        self._searcher = ReplicatingSearcher(spec, Past())
+        self._searcher = SweepSearcher(spec, Past())
         self._scheduler = HalvingScheduler(
             spec.scheduler,
             spec.objectives,
@@ -123,18 +123,14 @@ def main(*, full: bool, peer: str | None) -> None:
     """Print the tables."""
     curves, seeds = read_curves(), 20 if full else 4
     names = [RANDOM, STOCK, *(OURS if full else [*OURS][:4])]
-    peers = {}
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        futures = {name: [pool.submit(one, name, seed) for seed in range(seeds)] for name in names}
+        found = {name: np.array([f.result() for f in each]) for name, each in futures.items()}
     for grace in (1, 2) if peer else ():
         arguments = [TABLE, str(grace), str(seeds), json.dumps(SHARES)]
         command = [peer, Path(__file__).parent / "peer" / "moasha.py", *arguments]
-        peers[f"Syne Tune MO-ASHA, grace {grace}"] = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True
-        )
-    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
-        futures = {name: [pool.submit(one, name, seed) for seed in range(seeds)] for name in names}
-        found = {name: np.array([f.result() for f in each]) for name, each in futures.items()}
-    for name, process in peers.items():
-        found[name] = np.array(json.loads(process.communicate()[0].splitlines()[-1]))
+        printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        found[f"Syne Tune MO-ASHA, grace {grace}"] = np.array(json.loads(printed.splitlines()[-1]))
     n = len(curves.vectors)
     print(
         f"grid of {n} trials of {curves.budget} epochs, {curves.recorded} of them recorded; hypervolume "

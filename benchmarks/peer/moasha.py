@@ -73,7 +73,7 @@ def one(table: str, grace: int, shares: list[float], seed: int) -> list[float]:
 
 def main(table: str, grace: str, seeds: str, shares: str) -> None:
     """Print the line."""
-    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         found = pool.map(partial(one, table, int(grace), json.loads(shares)), range(int(seeds)))
         print(json.dumps(list(found)))
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from tensorboardX import SummaryWriter
 
-    from sweep.search.searcher import PastTrial
+    from sweep.search.study import KnownConfig
 
 
 class StudyMirror:
@@ -33,7 +33,7 @@ class StudyMirror:
         self._study: Any = None
         self._try(lambda: self._create(study_name, spec.objectives))
 
-    def add(self, config: "PastTrial") -> None:
+    def add(self, config: "KnownConfig") -> None:
         """Add a config that has ended, with the mean objectives of its seeds."""
         if self._study is not None:
             self._try(lambda: self._add(config))
@@ -51,8 +51,8 @@ class StudyMirror:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.set_metric_names(list(objectives))
 
-    def _add(self, config: "PastTrial") -> None:
-        from sweep.search.searcher import frozen_trial
+    def _add(self, config: "KnownConfig") -> None:
+        from sweep.search.study import frozen_trial
 
         spec = self._spec
         self._study.add_trial(frozen_trial(config, spec.space.distributions(), spec.objectives, spec.limits))

@@ -22,7 +22,7 @@ from mopoe.training import train
 from sweep.running.progress import duration
 from sweep.running.trainable import materials
 from sweep.search.outcome import suggested_config
-from sweep.search.replicating import Past, ReplicatingSearcher
+from sweep.search.searcher import Past, SweepSearcher
 from sweep.spec.parameters import Choice, Int, Parameter
 from sweep.spec.sections import ReplicatesSpec
 from sweep.spec.sweep_spec import SweepSpec, trial_config_for
@@ -114,7 +114,7 @@ def corners(spec: SweepSpec) -> list[TrialConfig]:
 
 def first_suggestions(spec: SweepSpec) -> dict[str, TrialConfig]:
     """Return the configs that the sampler begins with, by trial."""
-    searcher = ReplicatingSearcher(spec.model_copy(update={"replicates": ReplicatesSpec()}), Past())
+    searcher = SweepSearcher(spec.model_copy(update={"replicates": ReplicatesSpec()}), Past())
     asked = [searcher.suggest(str(i)) for i in range(min(SUGGESTIONS, spec.trials))]
     return {a["trial_id"]: suggested_config(spec, a) for a in asked if isinstance(a, dict)}
 

@@ -20,9 +20,9 @@ from sweep.running.recorder import Recorder
 from sweep.running.trainable import WorkerPlan, make_trainable, materials
 from sweep.search.agenda import Agenda, Next
 from sweep.search.outcome import Ended, Standing, objective_values, split_name
-from sweep.search.replicating import Past, ReplicatingSearcher
 from sweep.search.scheduler import HalvingScheduler, recorded_vectors
-from sweep.search.searcher import PastTrial
+from sweep.search.searcher import Past, SweepSearcher
+from sweep.search.study import KnownConfig
 from sweep.search.warm_start import past_measured, warm_trials
 from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.files import LocalFiles, settled
@@ -88,7 +88,7 @@ def run_sweep(
         return store
     if past.suggestions:
         say(f"{store.files} holds {n_ended} trials already")
-    warm: list[PastTrial] = []
+    warm: list[KnownConfig] = []
     for folder in spec.warm_start:
         found, sentence = warm_trials(Path(folder), spec)
         warm += found
@@ -102,7 +102,7 @@ def run_sweep(
         if address != "local":
             prepare(spec, str(root), workers, say)
         told = mirror.add if mirror else lambda _: None
-        searcher = ReplicatingSearcher(spec, past, told, warm, ahead=True)
+        searcher = SweepSearcher(spec, past, told, warm, ahead=True)
         _fit(spec, store, root, searcher, past.ended, on_change, tensorboard=tensorboard)
     finally:
         ray.shutdown()
@@ -154,7 +154,7 @@ def _fit(
     spec: SweepSpec,
     store: Store,
     root: str,
-    searcher: ReplicatingSearcher,
+    searcher: SweepSearcher,
     ended: Sequence[Ended],
     on_change: Callable[[Standing], None],
     *,

@@ -8,13 +8,13 @@ from typing import Any
 from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from sweep.search.outcome import objective_values
-from sweep.search.searcher import PastTrial
+from sweep.search.study import KnownConfig
 from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.read import open_store
 from sweep.store.schema import OBJECTIVE
 
 
-def warm_trials(root: Path, spec: SweepSpec) -> tuple[list[PastTrial], str]:
+def warm_trials(root: Path, spec: SweepSpec) -> tuple[list[KnownConfig], str]:
     """Return the trials of another results folder that this sweep's sampler can learn from, and a sentence.
 
     Those are trials of full budget on the same data and evaluation, with the same constants (but the seed),
@@ -41,7 +41,7 @@ def past_measured(row: dict[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
-def _past(row: dict[str, Any], spec: SweepSpec) -> PastTrial | None:
+def _past(row: dict[str, Any], spec: SweepSpec) -> KnownConfig | None:
     settings = json.loads(row["config_json"])
     try:
         suggestion = spec.space.suggestion(settings)
@@ -54,7 +54,7 @@ def _past(row: dict[str, Any], spec: SweepSpec) -> PastTrial | None:
     measured = past_measured(row)
     if not same or objective_values({"objectives": measured}, spec.objectives) is None:
         return None
-    return PastTrial(trial_id=row["trial_id"], suggestion=suggestion, status="completed", measured=measured)
+    return KnownConfig(name=row["trial_id"], suggestion=suggestion, status="completed", measured=measured)
 
 
 def _constants(config: TrialConfig, searched: Collection[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import optuna
 import pytest
 
 from sweep.running.dashboards import StudyMirror, open_storage, write_epoch
-from sweep.search.searcher import PastTrial
+from sweep.search.study import KnownConfig
 from sweep.spec.sweep_spec import load_spec
 
 SUGGESTION = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
@@ -20,20 +20,20 @@ def test_the_study_on_disk_has_every_config(sweep_file, tmp_path, monkeypatch, n
     for study in ("other", "mine", "mine"):
         mirror = StudyMirror(storage, study, spec, said.append)
         mirror.add(
-            PastTrial(
-                trial_id="t0000",
+            KnownConfig(
+                name="t0000",
                 suggestion=SUGGESTION,
                 status="completed",
                 measured={"conditional_coherence": 0.5, "log_likelihood": -7.0},
             )
         )
-        mirror.add(PastTrial(trial_id="t0001", suggestion=SUGGESTION, status="failed"))
+        mirror.add(KnownConfig(name="t0001", suggestion=SUGGESTION, status="failed"))
     assert said == []
     assert sorted(optuna.get_all_study_names(open_storage(storage))) == ["mine", "other"]
     found = optuna.load_study(study_name="mine", storage=open_storage(storage))
     assert [t.name for t in found.directions] == ["MAXIMIZE"] * 2
     assert found.metric_names == list(spec.objectives)
-    assert [(t.user_attrs["trial_id"], t.state.name, t.values) for t in found.trials] == [
+    assert [(t.user_attrs["name"], t.state.name, t.values) for t in found.trials] == [
         ("t0000", "COMPLETE", [0.5, -7.0]),
         ("t0001", "FAIL", None),
     ]
@@ -45,7 +45,7 @@ def test_a_mirror_that_cannot_be_written_is_one_warning(sweep_file, tmp_path, st
     """The sweep goes on; nothing is tried again."""
     said, storage = [], storage.format(folder=tmp_path)
     mirror = StudyMirror(storage, "mine", load_spec(sweep_file), said.append)
-    mirror.add(PastTrial(trial_id="t0000", suggestion=SUGGESTION, status="failed"))
+    mirror.add(KnownConfig(name="t0000", suggestion=SUGGESTION, status="failed"))
     assert len(said) == 1
     assert said[0].startswith(f"warning: the study is no longer copied to {storage} (")
 

@@ -13,7 +13,7 @@ from mopoe.data import load as load_data
 from mopoe.model import build_model
 from sweep.running.dry_run import CORNERS, Kept, corners, first_suggestions, measure
 from sweep.running.trainable import materials
-from sweep.search.replicating import Past, ReplicatingSearcher
+from sweep.search.searcher import Past, SweepSearcher
 from sweep.spec.sweep_spec import load_spec
 
 
@@ -67,7 +67,7 @@ def _write(folder, text):
 def test_the_first_suggestions_are_those_of_the_sweep(sweep_file):
     """The same names and settings as the searcher's that runs later, whatever the replicates."""
     spec = load_spec(sweep_file, ["replicates.seeds=2"])
-    searcher = ReplicatingSearcher(load_spec(sweep_file), Past())
+    searcher = SweepSearcher(load_spec(sweep_file), Past())
     expected = [searcher.suggest(x) for x in "abc"]
     found = first_suggestions(spec)
     assert list(found) == ["t0000", "t0001", "t0002"]

@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
-from ray.tune.utils import flatten_dict
 
 from sweep.search.memory import AFFORDED, thinned
-from sweep.search.searcher import OptunaSearcher
+from sweep.search.study import ConfigStudy, KnownConfig
 from sweep.spec.parameters import LogUniform
 from sweep.spec.space import Space
 
@@ -27,17 +26,16 @@ def trial(*values, x=0.5, state=TrialState.COMPLETE, missed=0.0):
     )
 
 
-def searcher(n_trials, sampler):
-    """Return a searcher over one parameter, for trials of three epochs."""
+def config_study(n, sampler):
+    """Return a study of n configs over one parameter."""
     space = Space({"beta": LogUniform(low=0.1, high=10.0)}, ("m0", "m1"))
-    return OptunaSearcher(
-        space, OBJECTIVES, sampler=sampler, seed=0, n_trials=n_trials, epochs_max=lambda _: 3
-    )
+    return ConfigStudy(space, OBJECTIVES, sampler=sampler, seed=0, n_configs=n)
 
 
-def result(*values):
-    """Return a last report as Ray hands it on: with flat keys."""
-    return flatten_dict({"epoch": 3, "objectives": dict(zip(OBJECTIVES, values, strict=True))})
+def completed(name, suggestion):
+    """Return a config whose objectives are its beta, and minus it."""
+    measured = dict(zip(OBJECTIVES, (suggestion["beta"], -suggestion["beta"]), strict=True))
+    return KnownConfig(name=name, suggestion=suggestion, status="completed", measured=measured)
 
 
 def test_the_front_stays_and_the_rest_thins_out():
@@ -72,28 +70,25 @@ def test_failed_trials_go_and_stopped_ones_thin_out():
 def test_a_long_sweep_keeps_its_study_small(sampler, monkeypatch):
     """The study never has many more trials than its sampler affords, every end is told, none repeated."""
     monkeypatch.setitem(AFFORDED, sampler, 12)
-    s, running, seen, n = searcher(n_trials=30, sampler=sampler), [], [], 0
+    s, running, seen, n = config_study(30, sampler), [], set(), 0
     for i in range(30):
-        asked = s.suggest(str(i))
-        seen.append(frozenset(asked["suggestion"].items()))
-        running.append((str(i), asked["suggestion"]))
+        running.append((str(i), s.ask(str(i))))
+        seen.add(running[-1][1]["beta"])
         if len(running) == 3:
-            name, suggested = running.pop(0)
-            s.on_trial_complete(name, result(suggested["beta"], -suggested["beta"]))
+            s.tell(completed(*running.pop(0)))
             n = max(n, len(s.study.trials))
-    for name, suggested in running:
-        s.on_trial_complete(name, result(suggested["beta"], -suggested["beta"]))
+    for asked in running:
+        s.tell(completed(*asked))
     trials = s.study.get_trials()
     assert n <= 12 + 3 + 1
-    assert len(set(seen)) == 30
+    assert len(seen) == 30
     assert {t.state for t in trials} == {TrialState.COMPLETE}
     assert all(t.values == [t.params["beta"], -t.params["beta"]] for t in trials)
 
 
 def test_a_short_sweep_forgets_nothing():
     """Up to what a sampler affords the study holds every trial."""
-    s = searcher(n_trials=20, sampler="tpe")
+    s = config_study(20, "tpe")
     for i in range(20):
-        s.suggest(str(i))
-        s.on_trial_complete(str(i), result(0.1, -i))
+        s.tell(completed(str(i), s.ask(str(i))))
     assert len(s.study.trials) == 20

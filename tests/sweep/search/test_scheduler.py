@@ -14,10 +14,9 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.utils import flatten_dict
 
 from sweep.search.scheduler import HalvingScheduler, recorded_vectors
-from sweep.search.searcher import OptunaSearcher
-from sweep.spec.parameters import Uniform
+from sweep.search.searcher import Past, SweepSearcher
 from sweep.spec.parts import SchedulerSpec
-from sweep.spec.space import Space
+from sweep.spec.sweep_spec import load_spec
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
 
@@ -208,10 +207,13 @@ def learn(suggested):
 def test_every_trial_of_a_run_ends_in_a_final_state(local_ray, tmp_path):
     """Stopped is PRUNED, full budget COMPLETE, NaN and errors FAIL, none RUNNING; decisions match them."""
     s, decisions = scheduler(budget=8, grace=1)
-    space = Space({"beta": Uniform(low=0, high=1)}, ("m0",))
-    searcher = OptunaSearcher(
-        space, OBJECTIVES, sampler="random", seed=1, n_trials=20, epochs_max=lambda suggestion: 8
+    file = tmp_path / "x.yaml"
+    file.write_text(
+        "{name: x, data: {name: digits}, trials: 20, seed: 1, sampler: random, fixed: {epochs: 8}, "
+        "reference_point: {conditional_coherence: -1, log_likelihood: -1}, "
+        "search_space: {beta: {type: uniform, low: 0.001, high: 1}}}"
     )
+    searcher = SweepSearcher(load_spec(str(file)), Past(), ahead=True)
     tune.Tuner(
         tune.with_resources(learn, {"cpu": 0.5}),
         tune_config=tune.TuneConfig(
@@ -230,7 +232,9 @@ def test_every_trial_of_a_run_ends_in_a_final_state(local_ray, tmp_path):
         if trial.state == TrialState.COMPLETE:
             assert trial.values == pytest.approx([-abs(trial.params["beta"] - c) / 8 for c in (0.3, 0.7)])
         if trial.state == TrialState.PRUNED:
-            epoch = trial.user_attrs["epoch"]
+            epoch = next(
+                d.epoch for d in decisions if d.trial_id == trial.user_attrs["name"] and d.decision == "stop"
+            )
             assert epoch in (1, 3)
             expected = [-abs(trial.params["beta"] - c) / epoch for c in (0.3, 0.7)]
             assert trial.user_attrs["values"] == pytest.approx(expected)

@@ -47,9 +47,9 @@ def new_record(spec, name, beta):
 def test_trials_of_full_budget_inside_the_space_are_taken(sweep_file, earlier):
     """Stopped and failed trials are not; an infeasible one is judged by this sweep's own limits."""
     found, sentence = warm_trials(earlier, load_spec(sweep_file))
-    assert sorted(t.trial_id for t in found) == ["t0", "t1", "t2"]
+    assert sorted(t.name for t in found) == ["t0", "t1", "t2"]
     assert {t.status for t in found} == {"completed"}
-    measured = {t.trial_id: t.measured["log_likelihood"] for t in found}
+    measured = {t.name: t.measured["log_likelihood"] for t in found}
     assert (measured["t0"], measured["t1"]) == (-7000.0, -6000.0)
     assert sentence == f"warm start: 3 of the 3 trials of {earlier} fit this sweep"
 
@@ -57,7 +57,7 @@ def test_trials_of_full_budget_inside_the_space_are_taken(sweep_file, earlier):
 def test_trials_outside_the_space_are_left_out(sweep_file, earlier):
     """A narrower range leaves out what lies beyond it."""
     found, sentence = warm_trials(earlier, load_spec(sweep_file, ["search_space.beta.high=1"]))
-    assert sorted(t.trial_id for t in found) == ["t0", "t2"]
+    assert sorted(t.name for t in found) == ["t0", "t2"]
     assert sentence == f"warm start: 2 of the 3 trials of {earlier} fit this sweep"
 
 

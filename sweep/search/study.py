@@ -1,0 +1,254 @@
+"""Optuna's ask and tell over the configs of a sweep.
+
+The study lives in the driver's memory and has one writer. Every config ends in a final state there: COMPLETE
+with finite objectives at full budget, PRUNED if it was stopped early, FAIL otherwise. (Ray's own OptunaSearch
+leaves a trial with a NaN objective RUNNING for ever, and its sampler then avoids that place for ever; and it
+tells a stopped trial as COMPLETE.)
+"""
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sweep.search.memory import AFFORDED, thinned
+from sweep.search.samplers import known_points, make_sampler
+from sweep.spec.constraints import Limit
+from sweep.spec.space import Space, Suggestion
+from sweep.store.records import Status
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial, Trial
+
+PATIENCE = 0.05
+"""Seconds that the driver waits for a suggestion (TPE takes 20 ms); then Ray asks again a little later."""
+
+TRIES = 10
+"""How often at most a sampler is asked for a config that the sweep has not had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownConfig:
+    """A config of a sweep, or of another one, and what has become of it."""
+
+    name: str
+    """Its name, which is that of its first trial."""
+    suggestion: Suggestion
+    """The sampler's parameters."""
+    status: Status
+    """How it ended; running if it has not."""
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """What it measured last: objectives, and whatever constraints are about."""
+
+
+class ConfigStudy:
+    """Suggests configs, all objectives maximised, and is told what has become of each.
+
+    Args:
+        space: the search space.
+        objectives: names of the objectives, in order.
+        sampler: tpe, gp, nsga2, nsga3, random, qmc or grid.
+        seed: fixes the sampler's draws, for configs one at a time; with several at a time their order of
+            finishing matters too.
+        n_configs: configs of the sweep in all, those of earlier runs included.
+        limits: the constraints.
+        start_with: suggestions that come first.
+        past: configs of earlier runs; those that run have been asked for.
+        warm: configs of other sweeps, to learn from only.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        objectives: Sequence[str],
+        *,
+        sampler: str,
+        seed: int,
+        n_configs: int,
+        limits: Sequence[Limit] = (),
+        start_with: Sequence[Suggestion] = (),
+        past: Sequence[KnownConfig] = (),
+        warm: Sequence[KnownConfig] = (),
+    ) -> None:
+        self._space = space
+        self._objectives = tuple(objectives)
+        self._limits = tuple(limits)
+        self._distributions = space.distributions()
+        # A sampler that began anew would suggest the configs of the first run again.
+        self._seed = seed + len(past)
+        self._make_sampler = partial(make_sampler, sampler, n_trials=n_configs, conditional=space.conditional)
+        self._random = make_sampler("random", self._seed, n_configs)
+        self._sampler = self._make_sampler(seed=self._seed)
+        self._study = _study(self._sampler, len(objectives))
+        self._afforded, self._n_known = AFFORDED.get(sampler, math.inf), 0
+        self._open: dict[str, Trial] = {}
+        self._asked = {_key(config.suggestion) for config in past}
+        # With it, one thread alone asks and tells: in order, and the driver waits for neither.
+        self._pool: ThreadPoolExecutor | None = None
+        self._coming: Future[Trial] | None = None
+        self._told: deque[Future[None]] = deque()
+        for config in (*warm, *past):
+            if config.status != "running":
+                self._study.add_trial(frozen_trial(config, self._distributions, objectives, limits))
+                self._n_known += 1
+        running = [config for config in past if config.status == "running"]
+        known = known_points(space, sampler, seed, list(start_with), n_configs)[len(past) :]
+        for suggestion in (*(config.suggestion for config in running), *known):
+            self._study.enqueue_trial(dict(suggestion))
+        self._n_enqueued = len(running) + len(known)
+        for config in running:
+            self._open[config.name] = self._ask()
+
+    @property
+    def study(self) -> "Study":
+        """The Optuna study, for reading: of a long sweep what its sampler remembers (`memory`)."""
+        if self._pool is not None:
+            self._pool.submit(bool).result()
+        return self._study
+
+    def ask_in_background(self) -> None:
+        """Ask and tell in a thread from now on, so that the caller never waits long."""
+        self._pool = ThreadPoolExecutor(1)
+
+    def ask_ahead(self) -> None:
+        """Begin to ask for a suggestion that will be wanted, if that is done in the background."""
+        if self._pool is not None and self._coming is None:
+            self._coming = self._pool.submit(self._ask)
+
+    def ask(self, name: str) -> Suggestion | None:
+        """Return the suggestion for a new config, or None if the sampler is not done with it."""
+        trial = self._next()
+        if trial is None:
+            return None
+        self._open[name] = trial
+        return dict(trial.params)
+
+    def tell(self, config: KnownConfig) -> None:
+        """Note what has become of a config that was asked for."""
+        if self._pool is None:
+            self._tell(config)
+        else:
+            self._told.append(self._pool.submit(self._tell, config))
+
+    def _next(self) -> "Trial | None":
+        if self._pool is None:
+            return self._ask()
+        self.ask_ahead()
+        assert self._coming is not None
+        try:
+            trial = self._coming.result(PATIENCE)
+        except TimeoutError:
+            return None
+        self._coming = None
+        while self._told and self._told[0].done():
+            self._told.popleft().result()  # raises what went wrong
+        return trial
+
+    def _tell(self, config: KnownConfig) -> None:
+        found = frozen_trial(config, self._distributions, self._objectives, self._limits)
+        trial = self._open.pop(config.name)
+        for name, value in found.user_attrs.items():
+            trial.set_user_attr(name, value)
+        for name, excess in found.constraints.items():
+            trial.set_constraint(name, excess)
+        self._study.tell(trial, found.values, found.state)
+        self._n_known += 1
+
+    def _ask(self) -> "Trial":
+        """Return the study's next trial: one that was enqueued, else a config that the sweep has not had.
+
+        The same settings with the same seed give the same numbers again. A config that comes again is told
+        FAIL, which samplers ignore; the last of `TRIES` is taken as it is, for the space may be used up.
+        """
+        from optuna.trial import TrialState
+
+        if self._n_known > self._afforded and not self._n_enqueued:
+            self._forget()
+        for tries_left in reversed(range(TRIES)):
+            trial = self._ask_once()
+            new = _key(trial.params) not in self._asked
+            self._asked.add(_key(trial.params))
+            if new or self._n_enqueued or not tries_left:
+                break
+            self._study.tell(trial, state=TrialState.FAIL)
+            self._study.sampler = self._random
+        self._study.sampler = self._sampler
+        self._n_enqueued = max(0, self._n_enqueued - 1)
+        return trial
+
+    def _forget(self) -> None:
+        """Begin a study of what is remembered and what is open."""
+        remembered = self._study.get_trials(deepcopy=False)
+        while len(remembered) > self._afforded:
+            remembered = thinned(remembered)
+        self._n_known = len(remembered)
+        # A sampler may keep what it has inferred of the old study. One that began anew would repeat itself.
+        self._seed += 1
+        self._sampler = self._make_sampler(seed=self._seed)
+        self._study = _study(self._sampler, len(self._objectives))
+        self._study.add_trials(remembered)
+        for name, trial in self._open.items():
+            self._study.enqueue_trial(trial.params)
+            self._open[name] = self._ask_once()
+
+    def _ask_once(self) -> "Trial":
+        if not self._space.conditional:
+            return self._study.ask(self._distributions)
+        trial = self._study.ask()
+        self._space.draw(lambda axis: _suggest(trial, axis, self._distributions[axis]))
+        return trial
+
+
+def frozen_trial(
+    config: KnownConfig,
+    distributions: Mapping[str, "BaseDistribution"],
+    objectives: Sequence[str],
+    limits: Sequence[Limit],
+) -> "FrozenTrial":
+    """Return a config in its final state as Optuna keeps it; one without full budget has its values aside."""
+    from optuna.trial import TrialState, create_trial
+
+    states = {"stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+    state = states.get(config.status, TrialState.COMPLETE)
+    done = state == TrialState.COMPLETE
+    values = [config.measured[name] for name in objectives if name in config.measured]
+    excesses = {limit.name: limit.excess(config.measured) for limit in limits}
+    return create_trial(
+        params=dict(config.suggestion),
+        distributions={axis: distributions[axis] for axis in config.suggestion},
+        values=values if done else None,
+        state=state,
+        constraints=excesses if done else {},
+        user_attrs={"name": config.name} | ({} if done else {"values": values}),
+    )
+
+
+def _key(suggestion: Suggestion) -> frozenset[tuple[str, float | int | str]]:
+    return frozenset(suggestion.items())
+
+
+def _suggest(trial: "Trial", axis: str, kind: "BaseDistribution") -> float | int | str:
+    """Return Optuna's value for an axis that exists under what was suggested before."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    match kind:
+        case FloatDistribution():
+            return trial.suggest_float(axis, kind.low, kind.high, log=kind.log)
+        case IntDistribution():
+            return trial.suggest_int(axis, kind.low, kind.high, step=kind.step, log=kind.log)
+        case CategoricalDistribution():
+            return trial.suggest_categorical(axis, kind.choices)  # type: ignore[return-value] # numbers and words
+    raise TypeError(kind)
+
+
+def _study(sampler: "BaseSampler", n_objectives: int) -> "Study":
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.create_study(sampler=sampler, directions=["maximize"] * n_objectives)
