@@ -42,12 +42,12 @@ def trivial_spec(trials: int, *overrides: str) -> SweepSpec:
 
 
 def made_up(suggestion: dict[str, float], epoch: int) -> dict[str, float]:
-    """Return two objectives that conflict and grow with the epochs."""
-    x = np.log(suggestion["beta"])
+    """Return two objectives that grow with the epochs: beta trades them, the latent size takes from both."""
+    x, lost = np.log(suggestion["beta"]), suggestion["latent_dim"] / 100
     gone = epoch / EPOCHS
     return {
-        "conditional_coherence": float(gone * np.cos(x)),
-        "log_likelihood": float(gone * np.sin(x)) - 7000,
+        "conditional_coherence": float(gone * (np.cos(x) - lost)),
+        "log_likelihood": float(gone * (np.sin(x) - lost)) - 7000,
     }
 
 

@@ -88,8 +88,8 @@ OURS = {
     "ours: TPE": ("sampler=tpe",),
     "ours: random, halving": ("sampler=random", "scheduler.type=halving"),
     "ours: TPE, halving": ("sampler=tpe", "scheduler.type=halving"),
-    "ours: random, halving, eta 2": ("sampler=random", "scheduler.type=halving", "scheduler.eta=2"),
-    "ours: TPE, halving, eta 2": ("sampler=tpe", "scheduler.type=halving", "scheduler.eta=2"),
+    "ours: random, halving, eta 3": ("sampler=random", "scheduler.type=halving", "scheduler.eta=3"),
+    "ours: TPE, halving, eta 3": ("sampler=tpe", "scheduler.type=halving", "scheduler.eta=3"),
 }
 RANDOM, STOCK = "random search", "Optuna TPE"
 
@@ -134,7 +134,7 @@ def main(*, full: bool, peer: str | None) -> None:
     n = len(curves.vectors)
     print(
         f"grid of {n} trials of {curves.budget} epochs, {curves.recorded} of them recorded; hypervolume "
-        f"{curves.volume:.1f}; {WORKERS} workers; {seeds} seeds; halving: grace 2, eta 3 unless said"
+        f"{curves.volume:.1f}; {WORKERS} workers; {seeds} seeds; halving: grace 2, eta 2 unless said"
     )
     for i, share in enumerate(SHARES):
         print(f"\n{share:.0%} of the hypervolume; ratios of epochs, seed by seed: this one's to the column's")

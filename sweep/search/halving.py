@@ -74,8 +74,8 @@ def place(gain_NO: NDArray[np.float64], mine: int) -> tuple[int, int]:
     rank_N = _ranks(levels_NO)
     front_NO = levels_NO[rank_N == rank_N[mine]]
     level_DO, count_D = np.unique(front_NO, axis=0, return_counts=True)
-    order = epsilon_net(level_DO / np.maximum(levels_NO.max(0), 1))
-    before = order[: order.index(int((level_DO == levels_NO[mine]).all(1).argmax()))]
+    me = int((level_DO == levels_NO[mine]).all(1).argmax())
+    before = epsilon_net(level_DO / np.maximum(levels_NO.max(0), 1), until=me)[:-1]
     return int(rank_N[mine]), int((rank_N < rank_N[mine]).sum() + count_D[before].sum())
 
 
@@ -90,10 +90,10 @@ def _ranks(gain_NO: NDArray[Any]) -> NDArray[np.int64]:
     return np.asarray(moocore.pareto_rank(gain_NO.astype(np.float64), maximise=True))
 
 
-def epsilon_net(points_NO: NDArray[np.float64]) -> list[int]:
+def epsilon_net(points_NO: NDArray[np.float64], until: int | None = None) -> list[int]:
     """Return the order in which points cover their set: first the best balanced, then ever the farthest.
 
-    The first has the largest sum, and each next one the largest distance to its nearest predecessor. Ties go
+    With `until` the order ends with that point. The first has the largest sum, and each next one the largest distance to its nearest predecessor. Ties go
     to the larger sum, then to the larger first objective, and so on: never to the place in the list.
 
     >>> epsilon_net(np.array([[0.0, 1.0], [0.5, 0.6], [0.25, 0.75], [1.0, 0.0]]))
@@ -101,16 +101,14 @@ def epsilon_net(points_NO: NDArray[np.float64]) -> list[int]:
     """
     # From here on the place in the list is the order of preference.
     preferred = np.lexsort((*(-points_NO.T[::-1]), -points_NO.sum(1)))
-    points_NO = points_NO[preferred]
-    order = [0]
-    distance_N = _squared(points_NO, 0)
-    for _ in range(1, len(points_NO)):
+    points_ON = np.ascontiguousarray(points_NO[preferred].T)
+    distance_N = np.full(len(preferred), np.inf)
+    order: list[int] = []
+    for _ in preferred:
         order.append(int(distance_N.argmax()))
-        distance_N = np.minimum(distance_N, _squared(points_NO, order[-1]))
-        distance_N[order] = -1
+        if preferred[order[-1]] == until:
+            break
+        apart_ON = points_ON - points_ON[:, order[-1:]]
+        np.minimum(distance_N, np.einsum("on,on->n", apart_ON, apart_ON), out=distance_N)
+        distance_N[order[-1]] = -1
     return [int(i) for i in preferred[order]]
-
-
-def _squared(points_NO: NDArray[np.float64], i: int) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = ((points_NO - points_NO[i]) ** 2).sum(1)
-    return found

@@ -68,7 +68,7 @@ class SchedulerSpec(StrictModel):
     """none; halving by all objectives; asha by one; median stops the worse half by one objective."""
     grace: int = Field(2, ge=1)
     """Epochs before the first rung."""
-    eta: int = Field(3, ge=2)
+    eta: int = Field(2, ge=2)
     """Each rung is at eta times the epochs of the one before; the best 1/eta go on, with median 1/2."""
     brackets: int = Field(1, ge=1)
     """Groups of trials: bracket s has no first s rungs, and 1/eta as many trials as the bracket before."""

@@ -27,7 +27,7 @@ def scheduler(budget=20, seed=0, recorded=None, spared=lambda _: False, **spec):
     """Return a scheduler with rungs at 2 and 6, and the list that its decisions go to."""
     decisions = []
     found = HalvingScheduler(
-        SchedulerSpec(**{"type": "halving"} | spec),
+        SchedulerSpec(**{"type": "halving", "eta": 3} | spec),
         OBJECTIVES,
         seed=seed,
         epochs_max=lambda suggested: budget,

@@ -160,7 +160,7 @@ def test_constants_and_choices_may_be_weights_by_label(load, refusal):
 
 def test_rungs_lie_below_the_longest_budget(load):
     """They are grace times powers of eta; a searched number of epochs counts with its largest value."""
-    halving = "scheduler: {type: halving}\n"
+    halving = "scheduler: {type: halving, eta: 3}\n"
     assert load(SHORT + halving).rungs == (2, 6, 18, 54, 162)
     assert load(SHORT + halving + "fixed: {epochs: 18}\n").rungs == (2, 6)
     searched = SHORT.replace("{beta: ", "{epochs: {type: int, low: 2, high: 7}, beta: ")

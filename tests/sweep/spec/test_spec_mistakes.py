@@ -262,12 +262,12 @@ MISTAKES = [
     ),
     (
         "trials: 14",
-        "trials: 14\nscheduler: {type: halving, brackets: 2}",
+        "trials: 14\nscheduler: {type: halving, eta: 3, brackets: 2}",
         ":4: scheduler: brackets is 2, but rungs are at: 2",
     ),
     (
         "trials: 14",
-        "trials: 14\nscheduler: {type: halving, grace: 1, brackets: 3}",
+        "trials: 14\nscheduler: {type: halving, grace: 1, eta: 3, brackets: 3}",
         ":4: scheduler: brackets is 3, but rungs are at: 1, 3",
     ),
     (
