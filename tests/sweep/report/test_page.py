@@ -62,7 +62,6 @@ def test_page_has_its_cards_in_order(outline):
         "Checks",
         "Methods",
         "Coherence by number of observed modalities",
-        "Coherence by observed subset and target",
         "Latents and further measurements",
         "Samples of the picks",
         "Learning curves",

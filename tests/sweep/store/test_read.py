@@ -6,7 +6,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.errors import StoreError
@@ -163,6 +163,7 @@ def test_few_columns_of_rows_with_one_key(tmp_path, make_report, make_record):
         compact(store)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(("t1-0", "t1-1", "t1-1-2")), st.integers(1, 9), st.integers(0, 3))))
 def test_names_tell_whether_a_key_may_be_there_twice(files):
     """They do for reports exactly, however a trial is named; beside a compacted file any key may be."""
