@@ -64,7 +64,7 @@ def test_last_evaluation_is_the_last_epoch_of_the_last_attempt():
 
 @pytest.mark.parametrize(("right", "n"), [(0, 10), (1, 1), (7, 20), (250, 250), (499, 1000)])
 def test_interval_of_an_accuracy_is_wilsons(right, n):
-    """Its ends are where the share is 1.96 standard errors of the end's own away; a measure of None is an accuracy."""
+    """The share is 1.96 standard errors from its ends, by their own errors; no measure is an accuracy."""
     share, z = right / n, 1.959964
     low, high = pair_interval(share, 0.0, n, "accuracy")
     for end in {low, high} - {0.0, 1.0}:
