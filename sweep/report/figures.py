@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from sweep.report.theme import FAINT, FRONT, MUTED, RING, axis, drawn, figure_html, layout, series, thinned
+from sweep.report.theme import FAINT, FRONT, MUTED, RING, axis, drawn, layout, series, thinned
 from sweep.report.view import View
-from sweep.report.words import pick_labels, plain, searched_settings, setting_text, with_error
+from sweep.report.words import pick_labels, plain, row_terms
 from sweep.store.schema import OBJECTIVE, STDERR
 
 _MOST_POINTS = 200
@@ -24,82 +24,58 @@ def front_figures(view: View) -> str:
 
 
 def _front_figure(view: View, x: str, y: str) -> str:
-    import plotly.graph_objects as go
-
     found = view.tradeoff
-    configs = found.configs.with_columns(
-        pl.Series("_hover", _hover(view)), pl.Series("_front", found.on_front)
-    ).sort(OBJECTIVE + x)
-    front = configs.filter("_front")
-    figure = go.Figure(layout=layout(440, xaxis=axis(_title(view, x)), yaxis=axis(_title(view, y))))
+    hover, on_front = pl.Series("_hover", _hover(view)), pl.Series("_front", found.on_front)
+    configs = found.configs.with_columns(hover, on_front).sort(OBJECTIVE + x)
 
-    def dots(rows: pl.DataFrame, colour: str, *, bars: bool, **more: object) -> None:
-        def error(name: str) -> dict[str, object] | None:
-            bar = {"array": rows[STDERR + name].to_list(), "thickness": 1, "width": 0, "color": colour}
-            return bar if bars else None
+    def dots(rows: pl.DataFrame, colour: str, *, bars: bool, **more: object) -> dict[str, Any]:
+        bar = {"thickness": 1, "width": 0, "color": colour}
+        bars_of = {f"error_{a}": bar | {"array": rows[STDERR + n].to_list()} for a, n in (("x", x), ("y", y))}
+        texts: dict[str, Any] = {"hovertext": rows["_hover"].to_list(), "hoverinfo": "text"}
+        texts |= {"customdata": rows["trial_id"].to_list()} | (bars_of if bars else {})
+        return series(rows.select(OBJECTIVE + x, OBJECTIVE + y).to_numpy(), **texts, **more)
 
-        figure.add_scatter(
-            x=rows[OBJECTIVE + x].to_list(),
-            y=rows[OBJECTIVE + y].to_list(),
-            error_x=error(x),
-            error_y=error(y),
-            hovertext=rows["_hover"].to_list(),
-            hoverinfo="text",
-            customdata=rows["trial_id"].to_list(),
-            **more,
-        )
-
-    others = configs.filter(~pl.col("_front"))
+    others, front = configs.filter(~pl.col("_front")), configs.filter("_front")
     few = thinned(others)
-    dots(
-        few,
-        MUTED,
-        bars=few.height == others.height,
-        mode="markers",
-        name=f"{_share(few, others)}other configs",
-        marker={"color": MUTED, "size": 7},
-    )
     # With more than two objectives the front is no line in the plane of two of them.
-    flat = len(found.points.names) == 2
+    mode = "lines+markers" if len(found.points.names) == 2 else "markers"
     shape = "vh" if dict(zip(found.points.names, found.points.maximize, strict=True))[x] else "hv"
-    dots(
-        front,
-        FRONT,
-        bars=True,
-        mode="lines+markers" if flat else "markers",
-        name="front",
-        marker={"color": FRONT, "size": 9},
-        line={"color": FRONT, "width": 1.5, "shape": shape},
+    line = {"color": FRONT, "width": 1.5, "shape": shape}
+    name, small, large = (
+        f"{_share(few, others)}other configs",
+        {"color": MUTED, "size": 7},
+        {"color": FRONT, "size": 9},
     )
+    parts = [
+        dots(
+            few,
+            MUTED,
+            bars=few.height == others.height,
+            mode="markers",
+            name=name,
+            marker=small | {"color": MUTED},
+        ),
+        dots(front, FRONT, bars=True, mode=mode, name="front", marker=large | {"color": FRONT}, line=line),
+    ]
     values = configs[OBJECTIVE + x].to_numpy()
     # A label stands above and to the right, where a front to be maximised leaves room, unless it would leave
     # the figure.
     turn = 0.3 * values.min() + 0.7 * values.max()
+    silent = {"type": "scatter", "hoverinfo": "skip", "showlegend": False}
     for picked in view.picked:
-        row = configs.row(by_predicate=pl.col("trial_id") == picked.trial_id, named=True)
-        figure.add_scatter(
-            x=[row[OBJECTIVE + x]],
-            y=[row[OBJECTIVE + y]],
-            mode="markers+text",
-            marker={
-                "color": picked.colour,
-                "size": 16,
-                "symbol": "circle-open",
-                "line": {"width": 2.5, "color": picked.colour},
-            },
-            text=[escape(picked.labels)],
-            textposition="bottom left" if row[OBJECTIVE + x] > turn else "top right",
-            cliponaxis=False,
-            hoverinfo="skip",
-            showlegend=False,
-        )
+        at = configs.filter(trial_id=picked.trial_id).select(OBJECTIVE + x, OBJECTIVE + y).row(0)
+        circle = {"symbol": "circle-open", "size": 16, "color": picked.colour, "line": {"width": 2.5}}
+        place = "bottom left" if at[0] > turn else "top right"
+        label = {"text": [escape(picked.labels)], "textposition": place, "cliponaxis": False}
+        parts.append(silent | label | {"x": at[:1], "y": at[1:], "mode": "markers+text", "marker": circle})
     # Moved by details.js to the chosen config.
     ring = {"color": RING, "size": 24, "symbol": "circle-open", "line": {"width": 2, "color": RING}}
-    figure.add_scatter(x=[None], y=[None], mode="markers", marker=ring, hoverinfo="skip", showlegend=False)
+    parts.append(silent | {"x": [None], "y": [None], "mode": "markers", "marker": ring})
     description = (
         f"Scatter plot of {plain(x)} against {plain(y)} for {configs.height} configs, with the front"
     )
-    return figure_html(figure, f"front-{x}-{y}", description)
+    form = layout(440, xaxis=axis(_title(view, x)), yaxis=axis(_title(view, y)))
+    return drawn(f"front-{x}-{y}", description, parts, form)
 
 
 def _share(some: pl.DataFrame, whole: pl.DataFrame) -> str:
@@ -110,19 +86,11 @@ def _share(some: pl.DataFrame, whole: pl.DataFrame) -> str:
 def _hover(view: View) -> list[str]:
     """Return what pointing at a config shows: its trial, objectives and searched settings."""
     found, texts = view.tradeoff, []
-    settings = searched_settings(found.configs.columns)
     for row in found.configs.iter_rows(named=True):
         label = pick_labels(found.picks, row["trial_id"])
-        lines = [f"<b>{escape(row['trial_id'])}</b>{f' ({escape(label)})' if label else ''}"]
-        lines += [
-            f"{escape(plain(name))} {with_error(row[OBJECTIVE + name], row[STDERR + name])}"
-            for name in found.points.names
-        ]
-        lines += [
-            f"{escape(plain(name))} {escape(setting_text([row[p] for p in parts]))}"
-            for name, parts in settings.items()
-        ]
-        texts.append("<br>".join(lines))
+        first = f"<b>{escape(row['trial_id'])}</b>{f' ({escape(label)})' if label else ''}"
+        terms = row_terms(found.points.names, row).items()
+        texts.append("<br>".join([first, *(f"{escape(k)} {escape(v)}" for k, v in terms)]))
     return texts
 
 

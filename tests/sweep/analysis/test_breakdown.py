@@ -16,15 +16,6 @@ def test_coherence_by_size_leaves_out_observed_targets(made_up_sweep):
     assert all(math.isclose(c, 0.12) for c in found["chance"])
 
 
-def test_coherence_by_size_may_count_observed_targets(made_up_sweep):
-    """The other aggregate: an observed target has 0.95, and the full set counts."""
-    pairs = open_store(made_up_sweep).pair_coherence().collect()
-    found = coherence_by_size(pairs, observed_too=True).filter(trial_id="t03")
-    assert found["pairs"].to_list() == [9, 9, 3]
-    expected = [(3 * 0.95 + 6 * 0.78) / 9, (6 * 0.95 + 3 * 0.80) / 9, 0.95]
-    assert found["value"].to_list() == pytest.approx(expected)
-
-
 def test_metrics_by_size_leave_out_observed_targets():
     """Of a metric by target; one that has numbers without a target is the mean of these."""
     rows = [
