@@ -128,6 +128,7 @@ class Store:
         def collect(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> pl.DataFrame:
             nonlocal schemas
             try:
+                schemas = schemas or self.schemas(self.names(name))
                 with reading(f"cannot read {self.files}"):
                     rows = self.rows(name, schemas, columns)
                     rows = distinct(name, rows) if may_repeat(list(schemas)) else rows
@@ -135,7 +136,7 @@ class Store:
                     rows = rows.select(wanted or list(columns))
                     return (rows if n_rows is None else rows.head(n_rows)).collect()
             except FileNotFoundError:
-                schemas = self.schemas(self.names(name))
+                schemas = {}
                 raise
 
         def read(
