@@ -77,7 +77,7 @@ def best(
     from sweep.analysis.comparison import best_above
     from sweep.analysis.tradeoff import tradeoff
     from sweep.manifest import stored_spec
-    from sweep.report.words import count, measured, plain
+    from sweep.report.words import count, plain, value_text
     from sweep.spec.one_trial import one_trial
     from sweep.store.read import open_store
 
@@ -92,7 +92,7 @@ def best(
     else:
         trial, why = _picked(found, pick or "knee")
     row = found.configs.row(by_predicate=pl.col("trial_id") == trial, named=True)
-    numbers = [f"{plain(n)} {measured(row, n)}" for n in found.manifest.reference_point]
+    numbers = [f"{plain(n)} {value_text(row, n)}" for n in found.manifest.reference_point]
     config = TrialConfig.from_dict(json.loads(row["config_json"]))
     text = yaml.safe_dump(
         one_trial(spec, config, f"{spec.name}-{trial}"), sort_keys=False, default_flow_style=None, width=110

@@ -37,7 +37,7 @@ def with_error(value: float, error: float | None) -> str:
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
-def measured(row: Mapping[str, Any], name: str) -> str:
+def value_text(row: Mapping[str, Any], name: str) -> str:
     """Return a config's value of an objective with its error."""
     return with_error(row[OBJECTIVE + name], row[STDERR + name])
 
@@ -125,6 +125,6 @@ def setting_text(parts: Sequence[object]) -> str:
 def row_terms(objectives: Sequence[str], row: Mapping[str, Any]) -> dict[str, str]:
     """Return a config's objectives and searched settings as texts, by their names in words."""
     settings = searched_settings(list(row)).items()
-    return {plain(n): measured(row, n) for n in objectives} | {
+    return {plain(n): value_text(row, n) for n in objectives} | {
         plain(name): setting_text([row[part] for part in parts]) for name, parts in settings
     }
