@@ -179,7 +179,7 @@ def _difference_figure(a: Tradeoff, sets: list[list[Array]], found: Difference) 
     # Each colour fades by itself: through a grey, small shares would look alike.
     clear = [[0.5, "rgba(0,114,178,0)"], [0.5, "rgba(213,94,0,0)"]]
     scale = [[0, COLOURS[1]], *clear, [1, COLOURS[0]]]
-    heat = {"type": "heatmap", "x": x, "y": y, "z": found.share.T.tolist(), "zmin": -1, "zmax": 1}
+    heat = {"type": "heatmap", "x": x, "y": y, "z": found.share.T.round(3).tolist(), "zmin": -1, "zmax": 1}
     heat |= {"colorscale": scale, "colorbar": bar, "hovertemplate": "A less B: %{z:.0%}<extra></extra>"}
     up, names = a.points.maximize, a.points.names
     margin = {"l": 56, "r": 16, "t": 16, "b": 100}
