@@ -234,7 +234,7 @@ def reading(failure: str) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
-        if "NO_SUCH_KEY" in str(error):
+        if re.search("NO_SUCH_KEY|RESOURCE_NOT_FOUND", str(error)):
             raise FileNotFoundError(reason(error)) from error
         raise StoreError(f"{failure}: {reason(error)}") from error
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sweep.errors import StoreError
 from sweep.store.compact import compact
-from sweep.store.read import Store, may_repeat, open_store
+from sweep.store.read import Store, may_repeat, open_store, reading
 from sweep.store.schema import KEYS, TABLES
 from sweep.store.write import StoreWriter
 
@@ -225,3 +225,15 @@ def test_folder_names_are_taken_literally(tmp_path, make_record):
     root = tmp_path / "beta[0-9]*"
     StoreWriter(root).write_trial(make_record("t1"))
     assert Store(root).trials().collect()["trial_id"].to_list() == ["t1"]
+
+
+@pytest.mark.parametrize("word", ["NO_SUCH_KEY", "RESOURCE_NOT_FOUND"])
+def test_object_that_goes_away_while_it_is_read_is_absent(word):
+    """In either of S3's words, so that reading begins anew; any other error is said."""
+    with pytest.raises(FileNotFoundError), reading("cannot read x"):
+        raise OSError(f"When reading information: AWS Error {word} during GetObject operation: gone")
+    with (
+        pytest.raises(StoreError, match=r"^cannot read x: AWS Error ACCESS_DENIED$"),
+        reading("cannot read x"),
+    ):
+        raise OSError("AWS Error ACCESS_DENIED")
