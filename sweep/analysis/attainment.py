@@ -80,7 +80,8 @@ def attainment_difference(
            [ 1.,  0.]])
     """
     sign = np.where(maximize, 1.0, -1.0)
-    gains = [[points * sign for points in group] for group in (left, right)]
+    # What a run attains is what its front does, and a grid of fronts is small.
+    gains = [[moocore.filter_dominated(p * sign, maximise=True) for p in group] for group in (left, right)]
     pooled = np.concatenate([points for group in gains for points in group])
     x, y = np.unique(pooled[:, 0]), np.unique(pooled[:, 1])
     shares = [np.mean([_attained(points, x, y) for points in group], axis=0) for group in gains]

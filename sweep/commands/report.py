@@ -77,10 +77,9 @@ def best(
     from sweep.analysis.comparison import best_above
     from sweep.analysis.tradeoff import tradeoff
     from sweep.manifest import stored_spec
-    from sweep.report.words import count, plain, with_error
+    from sweep.report.words import count, plain, value_text
     from sweep.spec.one_trial import one_trial
     from sweep.store.read import open_store
-    from sweep.store.schema import OBJECTIVE, STDERR
 
     found = tradeoff(open_store(folder))
     spec = stored_spec(folder)
@@ -93,10 +92,7 @@ def best(
     else:
         trial, why = _picked(found, pick or "knee")
     row = found.configs.row(by_predicate=pl.col("trial_id") == trial, named=True)
-    numbers = [
-        f"{plain(n)} {with_error(row[OBJECTIVE + n], row[STDERR + n])}"
-        for n in found.manifest.reference_point
-    ]
+    numbers = [f"{plain(n)} {value_text(row, n)}" for n in found.manifest.reference_point]
     config = TrialConfig.from_dict(json.loads(row["config_json"]))
     text = yaml.safe_dump(
         one_trial(spec, config, f"{spec.name}-{trial}"), sort_keys=False, default_flow_style=None, width=110

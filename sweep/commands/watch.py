@@ -47,12 +47,13 @@ def watch(
     from rich.live import Live
 
     from sweep.report.page import write_page, write_report
+    from sweep.store.files import files_at
     from sweep.store.read import open_store
     from sweep.store.schema import TABLES
 
     place, terminal = out or folder / "report", console()
     store = open_store(folder)
-    terminal.print(f"page: {place / 'report.html'}", highlight=False, soft_wrap=True)
+    terminal.print(f"page: {files_at(place)}/report.html", highlight=False, soft_wrap=True)
     # Elsewhere than on a terminal, one line a look that says something new.
     live = Live(console=terminal, auto_refresh=False) if terminal.is_terminal else None
     seen: list[str] = []

@@ -9,8 +9,7 @@ from html import escape
 import polars as pl
 
 from mopoe.records import OBJECTIVES
-from sweep.analysis.breakdown import coherence_by_size
-from sweep.analysis.intervals import pair_interval
+from sweep.analysis.breakdown import coherence_by_size, pair_interval
 from sweep.report import figures, trust
 from sweep.report.card import NO_POINTS, Card
 from sweep.report.details import details_html
@@ -90,29 +89,17 @@ def size_card(view: View) -> Card:
                 f"to {last['value']:.2f} with {last['source_size']}"
             )
     finding = f"Coherence of targets that were not observed: {'; '.join(parts)}."
-    return Card(title=title, finding=finding, figure_html=figures.size_figure(view, sizes))
-
-
-def pair_card(view: View) -> Card:
-    """Return coherence by source subset and target of the trial in focus."""
-    title = "Coherence by observed subset and target"
-    pairs = view.pairs.filter(trial_id=view.focus or "")
-    unseen = pairs.filter(~pl.col("in_source")).sort("value", "source_mask", "target")
-    if not unseen.height:
-        return Card(title=title, finding="No picked trial has coherence of unobserved modalities.")
-    by_target = unseen.group_by("target").agg(pl.col("value").mean()).sort("value", "target")
-    hardest, easiest = by_target.row(0), by_target.row(-1)
-    worst = unseen.row(0, named=True)
-    finding = f"The weakest pair of {view.focus} is {worst['target']} from {worst['source_label']}"
-    low, high = pair_interval(worst["value"], worst["stderr"], worst["n"], worst["measure"])
-    finding += f" ({worst['value']:.2f}, 95 % interval {low:.2f} to {high:.2f})."
-    if easiest[1] - hardest[1] >= 0.01:
+    unseen = view.pairs.filter(~pl.col("in_source"), trial_id=view.focus).sort(
+        "value", "source_mask", "target"
+    )
+    if unseen.height:
+        worst = unseen.row(0, named=True)
+        low, high = pair_interval(worst["value"], worst["stderr"], worst["n"], worst["measure"])
         finding += (
-            f" On average over subsets, {hardest[0]} is the hardest to generate ({hardest[1]:.2f}) and "
-            f"{easiest[0]} the easiest ({easiest[1]:.2f})."
+            f" The weakest pair of {view.focus} is {worst['target']} from {worst['source_label']} "
+            f"({worst['value']:.2f}, 95 % interval {low:.2f} to {high:.2f})."
         )
-    finding += " Values in brackets: the target was itself observed."
-    return Card(title=title, finding=finding, figure_html=figures.pair_figure(view, pairs))
+    return Card(title=title, finding=finding, figure_html=figures.size_figure(view, sizes))
 
 
 def measured_card(view: View) -> Card:
@@ -253,7 +240,6 @@ CARDS: Sequence[Callable[[View], Card]] = (
     trust.checks_card,
     trust.method_card,
     size_card,
-    pair_card,
     measured_card,
     sample_card,
     curve_card,

@@ -8,20 +8,28 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from sweep.analysis.attainment import (
+    Array,
+    Difference,
+    attainment_difference,
+    attainment_surface,
+    seed_sets,
+)
 from sweep.analysis.comparison import common_corner, dominated
 from sweep.analysis.fronts import hypervolume
+from sweep.analysis.points import usable_trials
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.errors import StoreError
 from sweep.report.cards import Card
 from sweep.report.page import page_html
 from sweep.report.summary import front_rows, front_text
-from sweep.report.theme import FRONT, PICKS, axis, figure_html, layout
+from sweep.report.theme import COLOURS, axis, drawn, layout, series, steps
 from sweep.report.words import count, number, plain
 from sweep.store.files import write_atomically
 from sweep.store.read import Store
 from sweep.store.schema import OBJECTIVE
 
-_COLOURS, _MARKS = (FRONT, PICKS[0]), ("circle", "diamond")
+_MARKS = ("circle", "diamond")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +41,7 @@ class Comparison:
     note: str
     """Where the results lie."""
     cards: tuple[Card, ...]
-    """Fronts, domination, and what was changed."""
+    """Fronts, domination, attainment, and what was changed."""
 
 
 def compare(one: Store, other: Store) -> Comparison:
@@ -53,7 +61,7 @@ def compare(one: Store, other: Store) -> Comparison:
     return Comparison(
         title=" and ".join(dict.fromkeys(names)) + ", compared",
         note=f"A is {names[0]} in {one.files}, B is {names[1]} in {other.files}.",
-        cards=(_front_card(a, b), _domination_card(a, b), _change_card(a, b)),
+        cards=(_front_card(a, b), _domination_card(a, b), _attainment_card(a, b), _change_card(a, b)),
     )
 
 
@@ -114,24 +122,77 @@ def _flat(found: object, name: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _figure(a: Tradeoff, b: Tradeoff, x: str, y: str) -> str:
-    import plotly.graph_objects as go
-
-    figure = go.Figure(layout=layout(440, xaxis=axis(plain(x)), yaxis=axis(plain(y))))
-    flat = len(a.points.names) == 2
-    shape = "vh" if dict(zip(a.points.names, a.points.maximize, strict=True))[x] else "hv"
-    for found, own, colour, mark in zip((a, b), "AB", _COLOURS, _MARKS, strict=True):
+    flat, up = len(a.points.names) == 2, dict(zip(a.points.names, a.points.maximize, strict=True))[x]
+    parts = []
+    for found, own, colour, mark in zip((a, b), "AB", COLOURS, _MARKS, strict=False):
         for on_front, opacity in ((False, 0.35), (True, 1.0)):
             rows = found.configs.filter(pl.Series(found.on_front == on_front)).sort(OBJECTIVE + x)
-            figure.add_scatter(
-                x=rows[OBJECTIVE + x].to_list(),
-                y=rows[OBJECTIVE + y].to_list(),
-                mode="lines+markers" if flat and on_front else "markers",
-                name=f"{own}: {'front' if on_front else 'other configs'}",
-                opacity=opacity,
-                marker={"color": colour, "symbol": mark, "size": 9 if on_front else 7},
-                line={"color": colour, "width": 1.5, "shape": shape},
-                hovertext=[f"{own}: {trial}" for trial in rows["trial_id"]],
-                hoverinfo="text+x+y",
+            parts.append(
+                series(
+                    rows.select(OBJECTIVE + x, OBJECTIVE + y).to_numpy(),
+                    mode="lines+markers" if flat and on_front else "markers",
+                    name=f"{own}: {'front' if on_front else 'other configs'}",
+                    opacity=opacity,
+                    marker={"color": colour, "symbol": mark, "size": 9 if on_front else 7},
+                    line={"color": colour, "width": 1.5, "shape": "vh" if up else "hv"},
+                    hovertext=[f"{own}: {trial}" for trial in rows["trial_id"]],
+                    hoverinfo="text+x+y",
+                )
             )
     text = f"Scatter plot of {plain(x)} against {plain(y)} for the configs of both sweeps, with both fronts"
-    return figure_html(figure, f"fronts-{x}-{y}", text)
+    form = layout(440, xaxis=axis(plain(x)), yaxis=axis(plain(y)))
+    return drawn(f"fronts-{x}-{y}", text, parts, form)
+
+
+def _attainment_card(a: Tradeoff, b: Tradeoff) -> Card:
+    """Return which goals the seeds of one sweep reach more often than those of the other."""
+    title, names = "What the seeds of each attain", a.points.names
+    objectives = a.manifest.objectives
+    sets = left, right = [seed_sets(usable_trials(t.trials, objectives), objectives) for t in (a, b)]
+    if min(map(len, sets)) < 2 or len(names) != 2:
+        why = "It takes two objectives and, in A and in B, configs that share several seeds."
+        return Card(title=title, finding=why)
+    found = attainment_difference(left, right, a.points.maximize)
+    told, sign = [], np.where(a.points.maximize, 1.0, -1.0)
+    for own, other, lead in zip("AB", "BA", (found.share, -found.share), strict=True):
+        i, j = np.unravel_index(lead.argmax(), lead.shape)
+        goal = np.array([found.x[i], found.y[j]])
+        reach = [sum(((points - goal) * sign >= 0).all(axis=1).any() for points in some) for some in sets]
+        shares = {o: f"{n} of {len(s)}" for o, n, s in zip("AB", reach, sets, strict=True)}
+        at = " and ".join(f"{plain(n)} {number(v)}" for n, v in zip(names, goal, strict=True))
+        sentence = f"{own} leads most at {at}, "
+        sentence += f"which {shares[own]} of its seeds reach and {shares[other]} of {other}'s."
+        told.append(sentence if lead[i, j] > 0 else f"{own} leads nowhere.")
+    of = [
+        f"{count(len(s[0]), 'config')} of {own} with {len(s)} seeds each"
+        for own, s in zip("AB", sets, strict=True)
+    ]
+    finding = f"{' '.join(told)} Counted are {' and '.join(of)}."
+    return Card(title=title, finding=finding, figure_html=_difference_figure(a, sets, found))
+
+
+def _difference_figure(a: Tradeoff, sets: list[list[Array]], found: Difference) -> str:
+    """Return the plane of goals in the colour of who leads, and what half of each sweep's seeds attain."""
+    x, y = (_edges(values) for values in (found.x, found.y))
+    bar = {"thickness": 10, "outlinewidth": 0, "orientation": "h", "y": -0.16, "yanchor": "top", "len": 0.9}
+    bar |= {"tickvals": [-1, 0, 1], "ticktext": ["B alone", "both or none", "A alone"]}
+    # Each colour fades by itself: through a grey, small shares would look alike.
+    clear = [[0.5, "rgba(0,114,178,0)"], [0.5, "rgba(213,94,0,0)"]]
+    scale = [[0, COLOURS[1]], *clear, [1, COLOURS[0]]]
+    heat = {"type": "heatmap", "x": x, "y": y, "z": found.share.T.round(3).tolist(), "zmin": -1, "zmax": 1}
+    heat |= {"colorscale": scale, "colorbar": bar, "hovertemplate": "A less B: %{z:.0%}<extra></extra>"}
+    up, names = a.points.maximize, a.points.names
+    margin = {"l": 56, "r": 16, "t": 16, "b": 100}
+    form = layout(480, xaxis=axis(plain(names[0])), yaxis=axis(plain(names[1])), margin=margin)
+    lines = [
+        steps(attainment_surface(some, up, 0.5), i, maximize=up[0], name=f"{own}: half of the seeds")
+        for i, (some, own) in enumerate(zip(sets, "AB", strict=True))
+    ]
+    return drawn(
+        "attained", "Where the seeds of one sweep attain more than those of the other", [heat, *lines], form
+    )
+
+
+def _edges(goals: Array) -> list[float]:
+    """Return the ends of the cells that goals, from easy to hard, stand at the hard end of."""
+    return [float(goals[0] - 0.03 * (goals[-1] - goals[0])), *goals.tolist()]

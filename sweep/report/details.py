@@ -7,8 +7,7 @@ import polars as pl
 
 from mopoe.subsets import subset_label, subset_masks
 from sweep.report.view import View
-from sweep.report.words import number, pick_labels, plain, searched_settings, setting_text, with_error
-from sweep.store.schema import OBJECTIVE, STDERR
+from sweep.report.words import number, pick_labels, row_terms
 
 _MOST_CELLS = 40_000
 """Of all heat maps together: a page of very many configs has details of the front's and of some others."""
@@ -55,14 +54,7 @@ def details_html(view: View) -> str:
 
 def _settings(view: View, row: dict[str, object]) -> str:
     """Return a config's objectives, searched settings and seeds as a list of terms."""
-    terms = {
-        plain(name): with_error(row[OBJECTIVE + name], row[STDERR + name])  # type: ignore[arg-type] # numbers
-        for name in view.tradeoff.points.names
-    }
-    terms |= {
-        plain(name): setting_text([row[part] for part in parts])
-        for name, parts in searched_settings(list(row)).items()
-    }
+    terms = row_terms(view.tradeoff.points.names, row)
     terms |= {"seeds": str(row["seeds"]), "config": str(row["config_id"])}
     return f"<dl>{''.join(f'<dt>{escape(k)}</dt><dd>{escape(v)}</dd>' for k, v in terms.items() if v)}</dl>"
 

@@ -2,14 +2,13 @@
 
 from html import escape
 from itertools import combinations
+from typing import Any
 
 import polars as pl
 
-from mopoe.subsets import subset_label, subset_masks
-from sweep.analysis.intervals import pair_interval
-from sweep.report.theme import FAINT, FRONT, MUTED, RING, axis, figure_html, layout, thinned
+from sweep.report.theme import FAINT, FRONT, MUTED, RING, axis, drawn, layout, series, thinned
 from sweep.report.view import View
-from sweep.report.words import pick_labels, plain, searched_settings, setting_text, with_error
+from sweep.report.words import pick_labels, plain, row_terms
 from sweep.store.schema import OBJECTIVE, STDERR
 
 _MOST_POINTS = 200
@@ -25,82 +24,58 @@ def front_figures(view: View) -> str:
 
 
 def _front_figure(view: View, x: str, y: str) -> str:
-    import plotly.graph_objects as go
-
     found = view.tradeoff
-    configs = found.configs.with_columns(
-        pl.Series("_hover", _hover(view)), pl.Series("_front", found.on_front)
-    ).sort(OBJECTIVE + x)
-    front = configs.filter("_front")
-    figure = go.Figure(layout=layout(440, xaxis=axis(_title(view, x)), yaxis=axis(_title(view, y))))
+    hover, on_front = pl.Series("_hover", _hover(view)), pl.Series("_front", found.on_front)
+    configs = found.configs.with_columns(hover, on_front).sort(OBJECTIVE + x)
 
-    def dots(rows: pl.DataFrame, colour: str, *, bars: bool, **more: object) -> None:
-        def error(name: str) -> dict[str, object] | None:
-            bar = {"array": rows[STDERR + name].to_list(), "thickness": 1, "width": 0, "color": colour}
-            return bar if bars else None
+    def dots(rows: pl.DataFrame, colour: str, *, bars: bool, **more: object) -> dict[str, Any]:
+        bar = {"thickness": 1, "width": 0, "color": colour}
+        bars_of = {f"error_{a}": bar | {"array": rows[STDERR + n].to_list()} for a, n in (("x", x), ("y", y))}
+        texts: dict[str, Any] = {"hovertext": rows["_hover"].to_list(), "hoverinfo": "text"}
+        texts |= {"customdata": rows["trial_id"].to_list()} | (bars_of if bars else {})
+        return series(rows.select(OBJECTIVE + x, OBJECTIVE + y).to_numpy(), **texts, **more)
 
-        figure.add_scatter(
-            x=rows[OBJECTIVE + x].to_list(),
-            y=rows[OBJECTIVE + y].to_list(),
-            error_x=error(x),
-            error_y=error(y),
-            hovertext=rows["_hover"].to_list(),
-            hoverinfo="text",
-            customdata=rows["trial_id"].to_list(),
-            **more,
-        )
-
-    others = configs.filter(~pl.col("_front"))
+    others, front = configs.filter(~pl.col("_front")), configs.filter("_front")
     few = thinned(others)
-    dots(
-        few,
-        MUTED,
-        bars=few.height == others.height,
-        mode="markers",
-        name=f"{_share(few, others)}other configs",
-        marker={"color": MUTED, "size": 7},
-    )
     # With more than two objectives the front is no line in the plane of two of them.
-    flat = len(found.points.names) == 2
+    mode = "lines+markers" if len(found.points.names) == 2 else "markers"
     shape = "vh" if dict(zip(found.points.names, found.points.maximize, strict=True))[x] else "hv"
-    dots(
-        front,
-        FRONT,
-        bars=True,
-        mode="lines+markers" if flat else "markers",
-        name="front",
-        marker={"color": FRONT, "size": 9},
-        line={"color": FRONT, "width": 1.5, "shape": shape},
+    line = {"color": FRONT, "width": 1.5, "shape": shape}
+    name, small, large = (
+        f"{_share(few, others)}other configs",
+        {"color": MUTED, "size": 7},
+        {"color": FRONT, "size": 9},
     )
+    parts = [
+        dots(
+            few,
+            MUTED,
+            bars=few.height == others.height,
+            mode="markers",
+            name=name,
+            marker=small | {"color": MUTED},
+        ),
+        dots(front, FRONT, bars=True, mode=mode, name="front", marker=large | {"color": FRONT}, line=line),
+    ]
     values = configs[OBJECTIVE + x].to_numpy()
     # A label stands above and to the right, where a front to be maximised leaves room, unless it would leave
     # the figure.
     turn = 0.3 * values.min() + 0.7 * values.max()
+    silent = {"type": "scatter", "hoverinfo": "skip", "showlegend": False}
     for picked in view.picked:
-        row = configs.row(by_predicate=pl.col("trial_id") == picked.trial_id, named=True)
-        figure.add_scatter(
-            x=[row[OBJECTIVE + x]],
-            y=[row[OBJECTIVE + y]],
-            mode="markers+text",
-            marker={
-                "color": picked.colour,
-                "size": 16,
-                "symbol": "circle-open",
-                "line": {"width": 2.5, "color": picked.colour},
-            },
-            text=[escape(picked.labels)],
-            textposition="bottom left" if row[OBJECTIVE + x] > turn else "top right",
-            cliponaxis=False,
-            hoverinfo="skip",
-            showlegend=False,
-        )
+        at = configs.filter(trial_id=picked.trial_id).select(OBJECTIVE + x, OBJECTIVE + y).row(0)
+        circle = {"symbol": "circle-open", "size": 16, "color": picked.colour, "line": {"width": 2.5}}
+        place = "bottom left" if at[0] > turn else "top right"
+        label = {"text": [escape(picked.labels)], "textposition": place, "cliponaxis": False}
+        parts.append(silent | label | {"x": at[:1], "y": at[1:], "mode": "markers+text", "marker": circle})
     # Moved by details.js to the chosen config.
     ring = {"color": RING, "size": 24, "symbol": "circle-open", "line": {"width": 2, "color": RING}}
-    figure.add_scatter(x=[None], y=[None], mode="markers", marker=ring, hoverinfo="skip", showlegend=False)
+    parts.append(silent | {"x": [None], "y": [None], "mode": "markers", "marker": ring})
     description = (
         f"Scatter plot of {plain(x)} against {plain(y)} for {configs.height} configs, with the front"
     )
-    return figure_html(figure, f"front-{x}-{y}", description)
+    form = layout(440, xaxis=axis(_title(view, x)), yaxis=axis(_title(view, y)))
+    return drawn(f"front-{x}-{y}", description, parts, form)
 
 
 def _share(some: pl.DataFrame, whole: pl.DataFrame) -> str:
@@ -111,19 +86,11 @@ def _share(some: pl.DataFrame, whole: pl.DataFrame) -> str:
 def _hover(view: View) -> list[str]:
     """Return what pointing at a config shows: its trial, objectives and searched settings."""
     found, texts = view.tradeoff, []
-    settings = searched_settings(found.configs.columns)
     for row in found.configs.iter_rows(named=True):
         label = pick_labels(found.picks, row["trial_id"])
-        lines = [f"<b>{escape(row['trial_id'])}</b>{f' ({escape(label)})' if label else ''}"]
-        lines += [
-            f"{escape(plain(name))} {with_error(row[OBJECTIVE + name], row[STDERR + name])}"
-            for name in found.points.names
-        ]
-        lines += [
-            f"{escape(plain(name))} {escape(setting_text([row[p] for p in parts]))}"
-            for name, parts in settings.items()
-        ]
-        texts.append("<br>".join(lines))
+        first = f"<b>{escape(row['trial_id'])}</b>{f' ({escape(label)})' if label else ''}"
+        terms = row_terms(found.points.names, row).items()
+        texts.append("<br>".join([first, *(f"{escape(k)} {escape(v)}" for k, v in terms)]))
     return texts
 
 
@@ -140,128 +107,58 @@ def size_figure(view: View, sizes: pl.DataFrame) -> str:
         view: whose picks to draw.
         sizes: the rows of `coherence_by_size` of the picks.
     """
-    import plotly.graph_objects as go
-
-    figure = go.Figure(
-        layout=layout(
-            340,
-            xaxis=axis("observed modalities", dtick=1),
-            yaxis=axis("coherence of unobserved targets", range=[0, 1.02]),
-        )
-    )
-    for picked in view.picked:
-        rows = sizes.filter(trial_id=picked.trial_id)
-        figure.add_scatter(
-            x=rows["source_size"].to_list(),
-            y=rows["value"].to_list(),
+    lines = [
+        series(
+            sizes.filter(trial_id=picked.trial_id).select("source_size", "value").to_numpy(),
             mode="lines+markers",
             name=escape(picked.labels),
             line={"color": picked.colour, "width": 2.5},
             marker={"size": 8},
         )
-    chance = sizes.group_by("source_size").agg(pl.col("chance").mean()).sort("source_size")
-    figure.add_scatter(
-        x=chance["source_size"].to_list(),
-        y=chance["chance"].to_list(),
-        mode="lines",
-        name="chance",
-        line={"color": MUTED, "dash": "dot", "width": 2},
+        for picked in view.picked
+    ]
+    chance = sizes.group_by("source_size").agg(pl.col("chance").mean()).sort("source_size").to_numpy()
+    dots = {"color": MUTED, "dash": "dot", "width": 2}
+    form = layout(
+        340,
+        xaxis=axis("observed modalities", dtick=1),
+        yaxis=axis("coherence of unobserved targets", range=[0, 1.02]),
     )
-    return figure_html(figure, "by-size", "Line plot of coherence by number of observed modalities")
-
-
-def pair_figure(view: View, pairs: pl.DataFrame) -> str:
-    """Return the heat map of coherence by source subset and target of one trial.
-
-    Args:
-        view: for the modalities.
-        pairs: that trial's rows of the pair_coherence table.
-    """
-    import plotly.graph_objects as go
-
-    names = view.tradeoff.manifest.modalities
-    masks = subset_masks(len(names))
-    cells = {
-        (s, t): (v, i) for s, t, v, i in pairs.select("source_mask", "target", "value", "in_source").rows()
-    }
-    ends = {
-        (s, t): "{:.3f} to {:.3f}".format(*pair_interval(*rest))
-        for s, t, *rest in pairs.select(
-            "source_mask", "target", "value", "stderr", "n", "measure"
-        ).iter_rows()
-    }
-    values = [[cells.get((mask, name), (None, False))[0] for name in names] for mask in masks]
-
-    def text(mask: int, name: str) -> str:
-        value, observed = cells.get((mask, name), (None, False))
-        return "" if value is None else f"({value:.2f})" if observed else f"{value:.2f}"
-
-    figure = go.Figure(
-        go.Heatmap(
-            z=values,
-            x=[escape(n) for n in names],
-            y=[escape(subset_label(mask, names)) for mask in masks],
-            text=[[text(mask, name) for name in names] for mask in masks],
-            texttemplate="%{text}",
-            customdata=[[ends.get((mask, name), "") for name in names] for mask in masks],
-            hovertemplate="%{x} from %{y}: %{z:.3f}, 95 % interval %{customdata}<extra></extra>",
-            colorscale="Cividis",
-            zmin=0,
-            zmax=1,
-            xgap=1,
-            ygap=1,
-            colorbar={
-                "thickness": 10,
-                "outlinewidth": 0,
-                "tickvals": [0, 0.5, 1],
-                "lenmode": "pixels",
-                "len": 160,
-                "y": 1,
-                "yanchor": "top",
-            },
-        ),
-        layout=layout(
-            90 + 22 * len(masks),
-            xaxis=axis("target", showline=False, side="top", showgrid=False),
-            yaxis=axis("observed", showline=False, autorange="reversed", showgrid=False, dtick=1),
-            margin={"l": 56, "r": 8, "t": 56, "b": 8},
-        ),
-    )
-    drawn = figure_html(figure, "pairs", "Heat map of coherence by observed subset and target modality")
-    return f'<div class="scroll broad" tabindex="0">{drawn}</div>'
+    lines.append(series(chance, mode="lines", name="chance", line=dots))
+    return drawn("by-size", "Line plot of coherence by number of observed modalities", lines, form)
 
 
 def curve_figure(view: View, top: float) -> str:
     """Return loss by epoch: all trials thin, the picks bold, cut above `top`."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure(layout=layout(380, xaxis=axis("epoch"), yaxis=axis("training loss, nats per sample")))
-    xs: list[float | None] = []
-    ys: list[float | None] = []
     trials = view.curves.select("trial_id").unique(maintain_order=True)
-    drawn = thinned(trials, _MOST_CURVES)
-    for (_,), rows in view.curves.join(drawn, on="trial_id", maintain_order="left").group_by(
-        "trial_id", maintain_order=True
-    ):
-        thin = thinned(rows, _MOST_POINTS)
-        # The gap keeps the next trial's line apart.
-        xs += [*thin["epoch"].to_list(), None]
-        ys += [*thin["loss"].to_list(), None]
-    name = f"{_share(drawn, trials) or 'all '}trials"
-    figure.add_scatter(
-        x=xs, y=ys, mode="lines", name=name, line={"color": FAINT, "width": 1}, hoverinfo="skip"
-    )
+    some = thinned(trials, _MOST_CURVES)
+    curves = view.curves.join(some, on="trial_id", maintain_order="left").select("trial_id", "epoch", "loss")
+    gap = pl.DataFrame({"trial_id": [None], "epoch": [None], "loss": [None]}, schema=curves.schema)
+    # The gap keeps the next trial's line apart.
+    parts = [
+        p
+        for c in curves.partition_by("trial_id", maintain_order=True)
+        for p in (thinned(c, _MOST_POINTS), gap)
+    ]
+    whole = pl.concat(parts)
+    faint = {"color": FAINT, "width": 1}
+    lines: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "x": whole["epoch"].to_list(),
+            "y": whole["loss"].to_list(),
+            "mode": "lines",
+            "name": f"{_share(some, trials) or 'all '}trials",
+            "line": faint,
+            "hoverinfo": "skip",
+        }
+    ]
     for picked in view.picked:
-        rows = view.curves.filter(trial_id=picked.trial_id)
-        thin = thinned(rows, _MOST_POINTS)
-        figure.add_scatter(
-            x=thin["epoch"].to_list(),
-            y=thin["loss"].to_list(),
-            mode="lines",
-            name=escape(picked.labels),
-            line={"color": picked.colour, "width": 2.5},
-        )
-    losses = view.curves.filter(pl.col("loss").is_finite())["loss"].to_numpy()
-    low = float(losses.min())
-    figure.update_yaxes(range=[low - 0.05 * (top - low), top])
-    return figure_html(figure, "curves", "Line plot of training loss by epoch for all trials")
+        thin = thinned(view.curves.filter(trial_id=picked.trial_id), _MOST_POINTS)
+        line = {"color": picked.colour, "width": 2.5}
+        points = thin.select("epoch", "loss").to_numpy()
+        lines.append(series(points, mode="lines", name=escape(picked.labels), line=line))
+    low = float(view.curves.filter(pl.col("loss").is_finite())["loss"].min())  # type: ignore[arg-type] # numbers
+    loss = axis("training loss, nats per sample", range=[low - 0.05 * (top - low), top])
+    form = layout(380, xaxis=axis("epoch"), yaxis=loss)
+    return drawn("curves", "Line plot of training loss by epoch for all trials", lines, form)

@@ -23,20 +23,12 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
 
 
-def front_table(store: Store) -> pl.DataFrame:
+def front_rows(found: Tradeoff) -> pl.DataFrame:
     """Return one row per config on the front, the best in the first objective first.
 
     Columns: trial_id (the replicate of the lowest seed), config_id, seeds (number of replicates), picks, then
     o_<objective> (mean over seeds) and se_<objective>, then p_<parameter>.
-
-    Raises:
-        StoreError: a file of the store is damaged or of a newer schema.
     """
-    return front_rows(tradeoff(store))
-
-
-def front_rows(found: Tradeoff) -> pl.DataFrame:
-    """Return the table of `front_table` from a trade-off at hand."""
     first = found.manifest.objectives[0]
     values = [prefix + o.name for o in found.manifest.objectives for prefix in (OBJECTIVE, STDERR)]
     searched = [name for name in found.configs.columns if name.startswith(PARAMETER)]
@@ -50,7 +42,7 @@ def front_rows(found: Tradeoff) -> pl.DataFrame:
 
 
 def front_text(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rows of `front_table` as texts for people.
+    """Return rows of `front_rows` as texts for people.
 
     Each objective stands with its error, and the components of a simplex stand in one cell.
     """

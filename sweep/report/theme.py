@@ -4,14 +4,19 @@ Text colours are set by style.css for light and dark; the greys here are half tr
 """
 
 import re
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 # Okabe and Ito's palette, without those that vanish on white or on black.
 FRONT = "#D55E00"
 PICKS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = (FRONT, *PICKS)
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 MUTED = "rgba(128,128,128,0.55)"
 FAINT = "rgba(128,128,128,0.45)"
 RING = "#808080"
@@ -81,3 +86,29 @@ def figure_html(figure: Any, name: str, description: str) -> str:
         config={"displayModeBar": False, "responsive": True},
     )
     return f'<figure role="img" aria-label="{escape(description)}">{body}</figure>'
+
+
+def series(points: NDArray[np.float64], **more: object) -> dict[str, Any]:
+    """Return a scatter of points [P, 2 or more] that tells its text where there is one."""
+    text = {"hoverinfo": "text"} if "text" in more else {}
+    return {"type": "scatter", "x": points[:, 0].tolist(), "y": points[:, 1].tolist(), **text, **more}
+
+
+def steps(front: NDArray[np.float64], i: int, *, maximize: bool, **more: object) -> dict[str, Any]:
+    """Return a sorted front as steps that bound what it attains, in the i-th colour.
+
+    Args:
+        front: its points [P, 2], sorted by the first objective.
+        i: the colour.
+        maximize: whether larger is better in the first objective.
+        more: further settings of the line.
+    """
+    line = {"color": COLOURS[i % 6], "dash": DASHES[i % 6], "width": 2, "shape": "vh" if maximize else "hv"}
+    return series(front, mode="lines", line=line, hoverinfo="skip", **more)
+
+
+def drawn(name: str, description: str, parts: Iterable[dict[str, Any]], form: dict[str, Any]) -> str:
+    """Return a figure of these parts in this layout as HTML; the rest is as for `figure_html`."""
+    import plotly.graph_objects as go
+
+    return figure_html(go.Figure(list(parts), layout=form), name, description)

@@ -15,7 +15,7 @@ from sweep.analysis.rungs import rank_agreement
 from sweep.report import trust_figures as figures
 from sweep.report.card import NO_POINTS, Card
 from sweep.report.view import View
-from sweep.report.words import count, number, plain, with_error
+from sweep.report.words import count, number, plain, value_text, with_error
 from sweep.store.schema import OBJECTIVE, STDERR
 
 _ORDER = ("warn", "unknown", "pass")
@@ -70,13 +70,13 @@ def level_card(view: View) -> Card:
     if not chosen.height:
         return Card(title=title, finding=f"The front spans no range of {plain(x)}.")
     rows = [found.configs.row(i, named=True) for i in chosen["row"]]
-    likely = [_with_error(row, y) for row in rows]
+    likely = [value_text(row, y) for row in rows]
     ends = [f"{limit} {number(chosen['c'][i])} it is {likely[i]}" for i in (0, -1)]
     table = {
         "c": [number(c) for c in chosen["c"]],
         "trial": [row["trial_id"] for row in rows],
         plain(y): likely,
-        plain(x): [_with_error(row, x) for row in rows],
+        plain(x): [value_text(row, x) for row in rows],
         "chosen again": [f"{share:.2f}" for share in chosen["agree"]],
         "keeps c": [f"{share:.2f}" for share in chosen["keeps"]],
     }
@@ -208,7 +208,3 @@ def method_card(view: View) -> Card:
         finding += " More configs alone make for more of it."
     figure = figures.method_figure(view, methods) if len(found.points.names) > 1 else None
     return Card(title=title, finding=finding, figure_html=figure, table=table)
-
-
-def _with_error(row: dict[str, float], name: str) -> str:
-    return with_error(row[OBJECTIVE + name], row[STDERR + name])

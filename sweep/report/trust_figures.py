@@ -8,13 +8,11 @@ import numpy as np
 import polars as pl
 
 from sweep.analysis.attainment import Array
-from sweep.report.theme import FRONT, MUTED, PICKS, axis, figure_html, layout
+from sweep.report.theme import COLOURS, DASHES, FRONT, MUTED, axis, drawn, layout, series, steps
 from sweep.report.view import View
 from sweep.report.words import number, plain
 from sweep.store.schema import OBJECTIVE
 
-_COLOURS = (FRONT, *PICKS)
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x", "star")
 _RARE = [[0, "rgba(128,128,128,0.3)"], [0.2, "#E69F00"], [1, FRONT]]
 
@@ -27,60 +25,61 @@ def stability_figure(view: View) -> str:
     marker = {"color": share, "colorscale": _RARE, "cmin": 0, "cmax": 1, "colorbar": bar, "size": 11}
     ids = view.tradeoff.points.trial_ids
     text = [f"{escape(ids[i])}: on the front in {s:.0%}" for i, s in zip(order, share, strict=True)]
-    dots = _series(view.tradeoff.points.values[order], mode="markers", marker=marker, text=text)
+    dots = series(view.tradeoff.points.values[order], mode="markers", marker=marker, text=text)
     return _plane(view, "stability", "Configs coloured by their share of bootstraps on the front", [dots])
 
 
 def attainment_figure(view: View, sets: Sequence[Array], surfaces: Mapping[str, Array]) -> str:
     """Return the points of all seeds and the surfaces by name, as steps, in two objectives."""
-    dots = _series(np.concatenate(sets), mode="markers", name="a config with a seed", marker={"color": MUTED})
-    lines = [_steps(view, s, i, name=name) for i, (name, s) in enumerate(surfaces.items())]
+    dots = series(np.concatenate(sets), mode="markers", name="a config with a seed", marker={"color": MUTED})
+    up = view.tradeoff.points.maximize[0]
+    lines = [steps(s, i, maximize=up, name=name) for i, (name, s) in enumerate(surfaces.items())]
     return _plane(view, "attainment", "Attainment surfaces over seeds", [dots, *lines])
 
 
 def method_figure(view: View, methods: pl.DataFrame) -> str:
     """Return the configs of each method in its colour and symbol; of two objectives, with their fronts."""
     names = [OBJECTIVE + n for n in view.tradeoff.points.names[:2]]
-    flat, series = len(view.tradeoff.points.names) == 2, []
+    flat, up, parts = len(view.tradeoff.points.names) == 2, view.tradeoff.points.maximize[0], []
     for i, ((method,), rows) in enumerate(methods.group_by("method", maintain_order=True)):
-        marker = {"color": _COLOURS[i % 6], "symbol": _SYMBOLS[i % 6], "size": 8, "opacity": 0.75}
+        marker = {"color": COLOURS[i % 6], "symbol": _SYMBOLS[i % 6], "size": 8, "opacity": 0.75}
         more = {"name": escape(str(method)), "text": rows["trial_id"].to_list(), "marker": marker}
-        series.append(_series(rows.select(names).to_numpy(), mode="markers", **more))
+        parts.append(series(rows.select(names).to_numpy(), mode="markers", **more))
         front = rows.filter("on_own_front").select(names).sort(names[0]).to_numpy()
-        series += [_steps(view, front, i, showlegend=False)] if flat else []
-    return _plane(view, "methods", "Configs of each method, with its front", series)
+        parts += [steps(front, i, maximize=up, showlegend=False)] if flat else []
+    return _plane(view, "methods", "Configs of each method, with its front", parts)
 
 
 def history_figures(history: pl.DataFrame) -> str:
     """Return the hypervolume against trials, hours and epochs: three small figures of one height."""
     titles, volume = ("trials that ended", "hours", "epochs trained"), axis("hypervolume", rangemode="tozero")
     line = {"mode": "lines", "line": {"color": FRONT, "width": 2, "shape": "hv"}}
-    drawn = [
-        _figure(
+    figures = [
+        drawn(
             f"hypervolume-{column}",
             f"Line plot of hypervolume by {title}",
-            [_series(history.select(column, "hypervolume").to_numpy(), **line)],
+            [series(history.select(column, "hypervolume").to_numpy(), **line)],
             layout(240, xaxis=axis(title), yaxis=volume),
         )
         for column, title in zip(("trials", "hours", "epochs"), titles, strict=True)
     ]
-    return f'<div class="multiples">{"".join(drawn)}</div>'
+    return f'<div class="multiples">{"".join(figures)}</div>'
 
 
 def rung_figure(agreement: pl.DataFrame) -> str:
     """Return Kendall's tau by epoch, a line per objective, and the share of the final front kept."""
     named = {n: f"order by {plain(n)}" for n in agreement.columns[2:-1]} | {"kept": "share of the front kept"}
     lines = [
-        _series(
+        series(
             agreement.select("epoch", column).to_numpy(),
             mode="lines+markers",
             name=escape(name),
-            line={"color": _COLOURS[i % 6], "dash": _DASHES[i % 6], "width": 2},
+            line={"color": COLOURS[i % 6], "dash": DASHES[i % 6], "width": 2},
         )
         for i, (column, name) in enumerate(named.items())
     ]
     form = layout(320, xaxis=axis("epoch"), yaxis=axis("agreement with full budget", rangemode="tozero"))
-    return _figure("rungs", "Line plot of the agreement of early values with full budget", lines, form)
+    return drawn("rungs", "Line plot of the agreement of early values with full budget", lines, form)
 
 
 def importance_figure(shares: pl.DataFrame, settings: Sequence[str]) -> str:
@@ -92,7 +91,7 @@ def importance_figure(shares: pl.DataFrame, settings: Sequence[str]) -> str:
         share, chance = ordered["importance"].to_list(), ordered["chance"].to_list()
         clear = [1 if s > c else 0.3 for s, c in zip(share, chance, strict=True)]
         told = [f"{s:.2f}, by chance up to {number(c)}" for s, c in zip(share, chance, strict=True)]
-        look = {"color": _COLOURS[len(bars) % 6], "opacity": clear}
+        look = {"color": COLOURS[len(bars) % 6], "opacity": clear}
         bar = {"type": "bar", "orientation": "h", "x": share, "y": names, "marker": look}
         bars.append(bar | {"name": escape(plain(str(target))), "hovertext": told, "hoverinfo": "y+text+name"})
     form = layout(
@@ -100,28 +99,9 @@ def importance_figure(shares: pl.DataFrame, settings: Sequence[str]) -> str:
         xaxis=axis("share of the importance", tickformat=".0%"),
         yaxis=axis("", autorange="reversed", showgrid=False, ticks=""),
     )
-    return _figure("importances", "Bars of the importance of each setting for each target", bars, form)
+    return drawn("importances", "Bars of the importance of each setting for each target", bars, form)
 
 
-def _series(points: Array, **more: object) -> dict[str, Any]:
-    """Return a scatter of points [P, 2 or more] that tells its text where there is one."""
-    text = {"hoverinfo": "text"} if "text" in more else {}
-    return {"type": "scatter", "x": points[:, 0].tolist(), "y": points[:, 1].tolist(), **text, **more}
-
-
-def _steps(view: View, front: Array, i: int, **more: object) -> dict[str, Any]:
-    """Return a sorted front as steps that bound what it attains, in the i-th colour."""
-    shape = "vh" if view.tradeoff.points.maximize[0] else "hv"
-    line = {"color": _COLOURS[i % 6], "dash": _DASHES[i % 6], "width": 2, "shape": shape}
-    return _series(front, mode="lines", line=line, hoverinfo="skip", **more)
-
-
-def _plane(view: View, name: str, description: str, series: Iterable[dict[str, Any]]) -> str:
+def _plane(view: View, name: str, description: str, parts: Iterable[dict[str, Any]]) -> str:
     x, y = view.tradeoff.points.names[:2]
-    return _figure(name, description, series, layout(400, xaxis=axis(plain(x)), yaxis=axis(plain(y))))
-
-
-def _figure(name: str, description: str, series: Iterable[dict[str, Any]], form: dict[str, Any]) -> str:
-    import plotly.graph_objects as go
-
-    return figure_html(go.Figure(list(series), layout=form), name, description)
+    return drawn(name, description, parts, layout(400, xaxis=axis(plain(x)), yaxis=axis(plain(y))))

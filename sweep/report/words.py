@@ -2,12 +2,13 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
 from sweep.analysis.picks import Pick
-from sweep.store.schema import PARAMETER
+from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
 
 NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?( ± [\d.]+)?|")
 """A cell of a column of numbers: one, perhaps with its error, or nothing."""
@@ -34,6 +35,11 @@ def with_error(value: float, error: float | None) -> str:
         return number(value)
     digits = max(0, 1 - math.floor(math.log10(error)))
     return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def value_text(row: Mapping[str, Any], name: str) -> str:
+    """Return a config's value of an objective with its error."""
+    return with_error(row[OBJECTIVE + name], row[STDERR + name])
 
 
 def plain(name: str) -> str:
@@ -114,3 +120,11 @@ def setting_text(parts: Sequence[object]) -> str:
     if value is None:
         return ""
     return number(value) if isinstance(value, int | float) else str(value)
+
+
+def row_terms(objectives: Sequence[str], row: Mapping[str, Any]) -> dict[str, str]:
+    """Return a config's objectives and searched settings as texts, by their names in words."""
+    settings = searched_settings(list(row)).items()
+    return {plain(n): value_text(row, n) for n in objectives} | {
+        plain(name): setting_text([row[part] for part in parts]) for name, parts in settings
+    }

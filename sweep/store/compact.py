@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from sweep.store.files import Files
-from sweep.store.read import COMPACT, Store, distinct
+from sweep.store.read import COMPACT, Store, distinct, reading
 from sweep.store.schema import KEYS, TABLES
 
 MERGE_BYTES = 256 * 2**20
@@ -72,7 +72,8 @@ def merged_rows(
     """
     schemas = store.schemas(names)
     rows = distinct(table, store.rows(table, schemas)).with_columns(pl.col("trial_id").replace(trials or {}))
-    found = rows.sort(KEYS[table]).collect().to_arrow(compat_level=pl.CompatLevel.oldest())
+    with reading(f"cannot read {store.files}"):
+        found = rows.sort(KEYS[table]).collect().to_arrow(compat_level=pl.CompatLevel.oldest())
     known = {field.name: field for schema in (*schemas.values(), TABLES[table]) for field in schema}
     # Polars' texts are large_string; a searched parameter may have become wider than in any one file.
     kinds = [pa.string() if f.type == pa.large_string() else f.type for f in found.schema]

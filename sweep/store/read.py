@@ -1,7 +1,11 @@
 """The reading side of a store: lazy Polars frames over whatever files are there now."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +27,14 @@ MIGRATIONS: dict[int, Callable[[str, pl.LazyFrame], pl.LazyFrame]] = {}
 _T = TypeVar("_T")
 
 COMPACT = "/compact-"
-"""What the names of compacted files have after the table; readers take rows of theirs first."""
+"""What the names of compacted files have after the table; readers take rows of theirs first. None holds a key
+twice."""
+
+_REPORTS = re.compile(r"[^/]+/(.+)-([0-9]{4,})-([0-9]{4,})-[0-9a-f]{8}\.parquet")
+"""A file of a trial's attempt with its first and last epoch, as the writer names it."""
+
+_AT_ONCE = 16
+"""So many footers are read at a time: one of an object store is mostly waited for."""
 
 PATIENCE = 20
 """How often reading begins anew because a file was compacted away meanwhile."""
@@ -117,21 +128,23 @@ class Store:
         def collect(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> pl.DataFrame:
             nonlocal schemas
             try:
-                rows = self.rows(name, schemas, columns).select(wanted or list(columns))
-                rows = rows if predicate is None else rows.filter(predicate)
-                return (rows if n_rows is None else rows.head(n_rows)).collect()
+                schemas = schemas or self.schemas(self.names(name))
+                with reading(f"cannot read {self.files}"):
+                    rows = self.rows(name, schemas, columns)
+                    rows = distinct(name, rows) if may_repeat(list(schemas)) else rows
+                    rows = rows if predicate is None else rows.filter(predicate)
+                    rows = rows.select(wanted or list(columns))
+                    return (rows if n_rows is None else rows.head(n_rows)).collect()
             except FileNotFoundError:
-                schemas = self.schemas(self.names(name))
+                schemas = {}
                 raise
-            except OSError as error:
-                raise StoreError(f"cannot read {self.files}: {reason(error)}") from error
 
         def read(
             wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
         ) -> Iterator[pl.DataFrame]:
             yield _insisting(lambda: collect(wanted, predicate, n_rows))
 
-        return distinct(name, register_io_source(read, schema=columns))
+        return register_io_source(read, schema=columns)
 
     def names(self, table: str) -> list[str]:
         """Return the names of a table's files: compacted ones by age, then the others."""
@@ -143,7 +156,8 @@ class Store:
 
     def schemas(self, names: Sequence[str]) -> dict[str, pa.Schema]:
         """Return the schema in each file's footer; FileNotFoundError if one is gone."""
-        return {name: _read_schema(self.files, name) for name in names}
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return dict(zip(names, pool.map(partial(_read_schema, self.files), names), strict=True))
 
     def rows(
         self,
@@ -161,7 +175,7 @@ class Store:
             _conform(migrated(table, version, self.files.scan(names, schema)), columns, TABLES[table].names)
             for (version, schema), names in groups.items()
         ]
-        return pl.concat([pl.DataFrame(schema=columns).lazy(), *frames])
+        return pl.concat(frames or [pl.LazyFrame(schema=columns)])
 
     def _list(self, table: str) -> list[str]:
         return [name for name in self.files.list(table) if name.endswith(".parquet")]
@@ -179,6 +193,22 @@ def distinct(table: str, rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows.unique(subset=list(KEYS[table]), keep="first")
 
 
+def may_repeat(names: Sequence[str]) -> bool:
+    """Return whether two rows of a table's files may share a key, by what the files' names say.
+
+    They do not in one compacted file, nor in reports of which no two are of one epoch of an attempt.
+
+    >>> may_repeat(["epochs/t1-0-0001-0002-0a1b2c3d.parquet", "epochs/t1-0-0003-0003-0a1b2c3d.parquet"])
+    False
+    """
+    if len(names) == 1 and COMPACT in names[0]:
+        return False
+    found = [match.groups() for name in names if (match := _REPORTS.fullmatch(name))]
+    spans = sorted((attempt, int(first), int(last)) for attempt, first, last in found)
+    overlap = any(a[0] == b[0] and b[1] <= a[2] for a, b in pairwise(spans))
+    return overlap or len(found) < len(names)
+
+
 def _insisting(read: Callable[[], _T]) -> _T:
     """Return what `read` returns, called again if a file was compacted away between listing and reading."""
     for _ in range(PATIENCE):
@@ -193,15 +223,26 @@ def _compacted(names: Sequence[str]) -> set[str]:
     return {name for name in names if COMPACT in name}
 
 
-def _read_schema(files: Files, name: str) -> pa.Schema:
-    """Return the schema in a file's footer."""
+@contextmanager
+def reading(failure: str) -> Iterator[None]:
+    """Say what failed if files cannot be read; FileNotFoundError stays itself, in S3's words as well.
+
+    S3 has them if a file goes away between opening and reading.
+    """
     try:
-        with files.open(name) as file:
-            schema = pq.read_schema(file)
+        yield
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{files}/{name} cannot be read as Parquet: {reason(error)}") from error
+        if re.search("NO_SUCH_KEY|RESOURCE_NOT_FOUND", str(error)):
+            raise FileNotFoundError(reason(error)) from error
+        raise StoreError(f"{failure}: {reason(error)}") from error
+
+
+def _read_schema(files: Files, name: str) -> pa.Schema:
+    """Return the schema in a file's footer."""
+    with reading(f"{files}/{name} cannot be read as Parquet"), files.open(name) as file:
+        schema = pq.read_schema(file)
     if (version := schema_version(schema)) > SCHEMA_VERSION:
         raise StoreError(newer_schema(f"{files}/{name}", version))
     return schema

@@ -3,7 +3,7 @@ import math
 import polars as pl
 import pytest
 
-from sweep.analysis.breakdown import coherence_by_size, last_evaluation, metrics_by_size
+from sweep.analysis.breakdown import coherence_by_size, last_evaluation, metrics_by_size, pair_interval
 from sweep.store.read import open_store
 
 
@@ -14,15 +14,6 @@ def test_coherence_by_size_leaves_out_observed_targets(made_up_sweep):
     assert found["pairs"].to_list() == [6, 3]
     assert all(math.isclose(v, e) for v, e in zip(found["value"], [0.78, 0.80], strict=True))
     assert all(math.isclose(c, 0.12) for c in found["chance"])
-
-
-def test_coherence_by_size_may_count_observed_targets(made_up_sweep):
-    """The other aggregate: an observed target has 0.95, and the full set counts."""
-    pairs = open_store(made_up_sweep).pair_coherence().collect()
-    found = coherence_by_size(pairs, observed_too=True).filter(trial_id="t03")
-    assert found["pairs"].to_list() == [9, 9, 3]
-    expected = [(3 * 0.95 + 6 * 0.78) / 9, (6 * 0.95 + 3 * 0.80) / 9, 0.95]
-    assert found["value"].to_list() == pytest.approx(expected)
 
 
 def test_metrics_by_size_leave_out_observed_targets():
@@ -60,3 +51,20 @@ def test_last_evaluation_is_the_last_epoch_of_the_last_attempt():
         }
     )
     assert last_evaluation(frame)["value"].to_list() == [4, 5]
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 10), (1, 1), (7, 20), (250, 250), (499, 1000)])
+def test_interval_of_an_accuracy_is_wilsons(right, n):
+    """The share is 1.96 standard errors from its ends, by their own errors; no measure is an accuracy."""
+    share, z = right / n, 1.959964
+    low, high = pair_interval(share, 0.0, n, "accuracy")
+    for end in {low, high} - {0.0, 1.0}:
+        assert abs(share - end) == pytest.approx(z * math.sqrt(end * (1 - end) / n), rel=1e-4)
+    assert low <= share <= high
+    assert pair_interval(share, 0.0, n, None) == (low, high)
+
+
+def test_an_average_precision_has_the_interval_of_its_standard_error():
+    """Within 0..1."""
+    assert pair_interval(0.5, 0.1, 40, "average_precision") == pytest.approx((0.304, 0.696), abs=1e-3)
+    assert pair_interval(0.99, 0.1, 40, "average_precision")[1] == 1.0

@@ -6,13 +6,27 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sweep.store.files import files_at
+from sweep.store.read import Store
+from sweep.store.write import StoreWriter
+
 GOOD = {"conditional_coherence": 0.5, "log_likelihood": -15000.0}
 
 
-@pytest.fixture
-def begun(tmp_path, make_planned, make_planned_record):
+def page(folder):
+    """Return the report's page as it is now."""
+    with files_at(folder).open("report/report.html") as file:
+        return file.read().decode()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def begun(request, tmp_path, make_planned, make_planned_record):
     """A sweep of two trials, one completed and one begun a minute ago; with what ends the second."""
     spec, writer = make_planned(tmp_path / "sweep", trials=2)
+    root = tmp_path / "sweep" if request.param == "folder" else request.getfixturevalue("s3")
+    if request.param == "s3":
+        writer = StoreWriter(root)
+        writer.write_manifest(Store(tmp_path / "sweep").manifest)
     ago = datetime.now(UTC) - timedelta(seconds=60)
     end = {"status": "completed", "epochs": 2, "seconds": 30.0, "objectives": GOOD}
     first = make_planned_record(spec, 0, started_at=ago, ended_at=ago + timedelta(seconds=30), **end)
@@ -24,7 +38,7 @@ def begun(tmp_path, make_planned, make_planned_record):
         done = make_planned_record(spec, 1, started_at=ago, ended_at=datetime.now(UTC), **end)
         writer.write_trial(done)
 
-    return tmp_path / "sweep", finish
+    return root, finish
 
 
 def test_status_says_where_a_sweep_stands(sweep, begun):
@@ -63,7 +77,7 @@ def test_watch_goes_on_until_the_sweep_is_complete(sweep, begun, monkeypatch):
     pages = []
 
     def wait(seconds):
-        pages.append((folder / "report" / "report.html").read_text(encoding="utf-8"))
+        pages.append(page(folder))
         assert seconds == 7
         if len(pages) == 2:
             finish()
@@ -72,15 +86,15 @@ def test_watch_goes_on_until_the_sweep_is_complete(sweep, begun, monkeypatch):
     status, out, err = sweep("watch", folder, "--every", "7")
     assert (status, err) == (0, "")
     assert out.splitlines() == [
-        f"page: {folder / 'report' / 'report.html'}",
+        f"page: {folder}/report/report.html",
         "trials       2: 1 completed, 0 failed, 1 running, 0 left",
         "trials       2: 2 completed, 0 failed, 0 running, 0 left",
     ]
     assert ["})(7);" in page for page in pages] == [True, True]
-    last = (folder / "report" / "report.html").read_text(encoding="utf-8")
+    last = page(folder)
     assert "location.reload" not in last
     assert "2 trials: 2 completed." in last
-    assert (folder / "report" / "tables" / "front.tex").exists()
+    assert "report/tables/front.tex" in files_at(folder).list("report/tables")
 
 
 def test_ctrl_c_ends_a_watch_and_not_the_sweep(sweep, begun, monkeypatch):
@@ -94,7 +108,7 @@ def test_ctrl_c_ends_a_watch_and_not_the_sweep(sweep, begun, monkeypatch):
     status, out, err = sweep("watch", folder)
     assert (status, err) == (0, "")
     assert out.endswith("no longer watched; the sweep itself goes on\n")
-    assert "location.reload" not in (folder / "report" / "report.html").read_text(encoding="utf-8")
+    assert "location.reload" not in page(folder)
 
 
 def test_neither_needs_torch_or_ray(begun):

@@ -10,7 +10,6 @@ from sweep.report.cards import (
     failure_card,
     front_card,
     measured_card,
-    pair_card,
     provenance_card,
     sample_card,
     setting_card,
@@ -61,18 +60,8 @@ def test_size_card(seen):
     assert size_card(seen).finding == (
         "Coherence of targets that were not observed: best conditional coherence (t04) from 0.80 with 1 to "
         "0.82 with 2; best log likelihood (t00) from 0.42 with 1 to 0.44 with 2; knee (t02) from 0.74 with 1 "
-        "to 0.76 with 2."
+        "to 0.76 with 2. The weakest pair of t02 is m1 from m0 (0.74, 95 % interval 0.65 to 0.82)."
     )
-
-
-def test_pair_card_looks_at_the_knee(seen):
-    """The heat map is of the knee; targets that are equally hard are not ranked."""
-    card = pair_card(seen)
-    assert card.finding == (
-        "The weakest pair of t02 is m1 from m0 (0.74, 95 % interval 0.65 to 0.82). "
-        "Values in brackets: the target was itself observed."
-    )
-    assert "(0.95)" in card.figure_html
 
 
 def test_measured_card_has_the_means_by_size(seen):
@@ -196,7 +185,6 @@ def test_cards_without_data_say_why(tmp_path, make_manifest):
     assert [c.finding for c in cards[:-1]] == [
         "No trial has completed with finite objectives yet, so there is nothing to compare.",
         "No trial has completed with finite objectives yet, so there is nothing to compare.",
-        "No picked trial has coherence of unobserved modalities.",
         "No picked trial has coherence of unobserved modalities.",
         "No picked trial has further measurements.",
         "No picked trial has stored images.",

@@ -61,9 +61,42 @@ def test_domination_is_told_config_by_config(found):
     ]
 
 
+def test_attainment_takes_several_seeds_of_each(found):
+    """Sweeps of single seeds say so and have no figure."""
+    card = found.cards[2]
+    assert card.finding == "It takes two objectives and, in A and in B, configs that share several seeds."
+    assert card.figure_html is None
+
+
+def test_attainment_is_told_where_each_leads_most(tmp_path, make_manifest, make_record):
+    """Two configs a sweep, two seeds in A and three in B: the goals and who reaches them, by hand."""
+    fronts = {"a": [(0.4, -10.0), (0.5, -20.0)], "b": [(0.3, -5.0), (0.5, -21.0)]}
+    for name, seeds in (("a", 2), ("b", 3)):
+        writer = StoreWriter(tmp_path / name)
+        writer.write_manifest(replace(make_manifest(), sweep_id=name))
+        for seed in range(seeds):
+            for c, (coherence, likelihood) in enumerate(fronts[name]):
+                # B's last seed is as good as nothing.
+                values = {"conditional_coherence": coherence, "log_likelihood": likelihood - 40 * (seed == 2)}
+                writer.write_trial(
+                    make_record(
+                        f"t{c}{seed}", config_id=f"c{c}", seed=seed, status="completed", objectives=values
+                    )
+                )
+    card = compare(open_store(tmp_path / "a"), open_store(tmp_path / "b")).cards[2]
+    assert card.finding == (
+        "A leads most at conditional coherence 0.4 and log likelihood -20, which 2 of 2 of its seeds reach "
+        "and 0 of 3 of B's. B leads most at conditional coherence 0.3 and log likelihood -5, which 2 of 3 of "
+        "its seeds reach and 0 of 2 of A's. Counted are 2 configs of A with 2 seeds each and 2 configs of B "
+        "with 3 seeds each."
+    )
+    assert card.figure_html.count("<figure") == 1
+    assert '"name":"A: half of the seeds"' in card.figure_html
+
+
 def test_what_was_changed(found):
     """Every key of the files that differs, at any depth, and the versions."""
-    card = found.cards[2]
+    card = found.cards[-1]
     assert card.finding == "Between the files and versions of A and B 5 keys differ."
     assert card.table.rows() == [
         ("name", "digits <demo>", "other"),
@@ -80,4 +113,4 @@ def test_a_sweep_equals_itself(made_up_sweep):
     assert same.title == "digits <demo>, compared"
     assert "the reference point of both: A 161, B 161." in same.cards[0].finding
     assert "dominates none. Of 5 configs on B's front A dominates none." in same.cards[1].finding
-    assert same.cards[2].table is None
+    assert same.cards[-1].table is None

@@ -5,9 +5,10 @@ from html.parser import HTMLParser
 import polars as pl
 import pytest
 
+from sweep.analysis.tradeoff import tradeoff
 from sweep.errors import StoreError
 from sweep.report.page import table_html, write_report
-from sweep.report.summary import front_table
+from sweep.report.summary import front_rows
 from sweep.store.read import open_store
 from sweep.store.write import StoreWriter
 
@@ -62,7 +63,6 @@ def test_page_has_its_cards_in_order(outline):
         "Checks",
         "Methods",
         "Coherence by number of observed modalities",
-        "Coherence by observed subset and target",
         "Latents and further measurements",
         "Samples of the picks",
         "Learning curves",
@@ -94,8 +94,8 @@ def test_every_image_is_described(outline):
 
 
 def test_front_files_hold_the_front(written, made_up_sweep):
-    """CSV and Parquet have the rows of `front_table`, and nothing else lies in the folder."""
-    expected = front_table(open_store(made_up_sweep))
+    """CSV and Parquet have the rows of `front_rows`, and nothing else lies in the folder."""
+    expected = front_rows(tradeoff(open_store(made_up_sweep)))
     assert pl.read_parquet(written / "front.parquet").equals(expected)
     assert pl.read_csv(written / "tables" / "front.csv")["p_beta"].to_list() == expected["p_beta"].to_list()
     drawn, shown = ("front", "coherence_by_size", "hyperparameters"), ("front", "picks", "coherence_by_size")

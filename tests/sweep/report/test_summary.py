@@ -4,7 +4,8 @@ from dataclasses import replace
 import polars as pl
 from rich.console import Console
 
-from sweep.report.summary import front_table, print_front
+from sweep.analysis.tradeoff import tradeoff
+from sweep.report.summary import front_rows, print_front
 from sweep.store.read import open_store
 from sweep.store.records import Objective
 from sweep.store.write import StoreWriter
@@ -17,9 +18,9 @@ def printed(root, width=120) -> str:
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
 
 
-def test_front_table_holds_the_front_best_first(made_up_sweep):
+def test_front_rows_hold_the_front_best_first(made_up_sweep):
     """One row per front config by falling coherence, with picks, errors, settings and seeds."""
-    found = front_table(open_store(made_up_sweep))
+    found = front_rows(tradeoff(open_store(made_up_sweep)))
     assert found.columns == [
         "trial_id",
         "config_id",
@@ -68,7 +69,7 @@ def test_nothing_completed_is_said_in_a_sentence(tmp_path, make_manifest, make_r
     writer = StoreWriter(tmp_path)
     writer.write_manifest(make_manifest())
     assert printed(tmp_path) == "No trial has completed with finite objectives yet (no trials)."
-    assert front_table(open_store(tmp_path)).height == 0
+    assert front_rows(tradeoff(open_store(tmp_path))).height == 0
     writer.write_trial(make_record("t1"))
     writer.write_trial(make_record("t2", status="failed", error="[bold]no memory\nat step 3"))
     assert printed(tmp_path).splitlines() == [
@@ -88,7 +89,7 @@ def test_a_minimised_first_objective_is_sorted_upwards(tmp_path, make_manifest, 
         writer.write_trial(
             make_record(trial, status="completed", objectives={"cost": cost, "gain": gain}, config_id=trial)
         )
-    found = front_table(open_store(tmp_path))
+    found = front_rows(tradeoff(open_store(tmp_path)))
     assert found.select("trial_id", "picks", "se_cost").rows() == [
         ("t2", "best cost", None),
         ("t1", "best gain", None),

@@ -6,9 +6,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sweep.errors import StoreError
-from sweep.store.read import Store, open_store
+from sweep.store.compact import compact
+from sweep.store.read import Store, may_repeat, open_store, reading
 from sweep.store.schema import KEYS, TABLES
 from sweep.store.write import StoreWriter
 
@@ -144,6 +147,36 @@ def test_epochs_reported_twice_are_read_once(tmp_path, make_report):
     assert sorted(Store(tmp_path).epochs().collect()["epoch"]) == [1, 2, 3]
 
 
+def test_few_columns_of_rows_with_one_key(tmp_path, make_report, make_record):
+    """What is asked for need neither hold the key nor what decides between rows, and a filter comes after."""
+    writer, store = StoreWriter(tmp_path), Store(tmp_path)
+    for epochs in ((1, 2), (2, 3)):
+        writer.write_reports("t1", 0, [make_report(e, NAMES) for e in epochs], NAMES)
+    writer.write_trial(make_record("t1"))
+    writer.write_trial(make_record("t1", status="completed", ended_at=datetime(2026, 1, 3, tzinfo=UTC)))
+    for _ in range(2):
+        assert store.epochs().select("loss").collect().height == 3
+        assert store.epochs().filter(pl.col("loss") > 0).select("kl").collect().height == 3
+        assert store.epochs().select(pl.len()).collect().item() == 3
+        assert store.epochs().head(2).collect().height == 2
+        assert store.trials().filter(status="running").select("seed").collect().height == 0
+        compact(store)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(("t1-0", "t1-1", "t1-1-2")), st.integers(1, 9), st.integers(0, 3))))
+def test_names_tell_whether_a_key_may_be_there_twice(files):
+    """They do for reports exactly, however a trial is named; beside a compacted file any key may be."""
+    names = [
+        f"epochs/{trial}-{first:04}-{first + n:04}-{i:08x}.parquet"
+        for i, (trial, first, n) in enumerate(files)
+    ]
+    keys = [(trial, epoch) for trial, first, n in files for epoch in range(first, first + n + 1)]
+    assert may_repeat(names) == (len(set(keys)) < len(keys))
+    assert may_repeat([*names, "epochs/compact-00001-0a1b2c3d.parquet"]) == bool(names)
+    assert may_repeat(["epochs/mine.parquet"])
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_no_two_rows_share_a_key(made_up_sweep, name):
     """The key of each table names its rows."""
@@ -192,3 +225,15 @@ def test_folder_names_are_taken_literally(tmp_path, make_record):
     root = tmp_path / "beta[0-9]*"
     StoreWriter(root).write_trial(make_record("t1"))
     assert Store(root).trials().collect()["trial_id"].to_list() == ["t1"]
+
+
+@pytest.mark.parametrize("word", ["NO_SUCH_KEY", "RESOURCE_NOT_FOUND"])
+def test_object_that_goes_away_while_it_is_read_is_absent(word):
+    """In either of S3's words, so that reading begins anew; any other error is said."""
+    with pytest.raises(FileNotFoundError), reading("cannot read x"):
+        raise OSError(f"When reading information: AWS Error {word} during GetObject operation: gone")
+    with (
+        pytest.raises(StoreError, match=r"^cannot read x: AWS Error ACCESS_DENIED$"),
+        reading("cannot read x"),
+    ):
+        raise OSError("AWS Error ACCESS_DENIED")
