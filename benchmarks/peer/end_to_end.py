@@ -57,6 +57,7 @@ def theirs(spec: SweepSpec, python: str, folder: Path) -> tuple[float, Points]:
     fixed = {k: v for k, v in spec.fixed.items() if k not in spec.search_space}
     plan = spec.plain() | {
         "fixed": fixed,
+        "data": {"name": spec.data.name, "options": dict(spec.data.options)},
         "space": spec.plain()["search_space"],
         "at_once": os.cpu_count(),
         "models": str(models),
