@@ -7,6 +7,7 @@
 #   make bench       what we claim, measured here; FULL=1 for what takes longer than some minutes, too
 #   make compare     our values beside those of multivae 1.0.3, which gets an environment of its own
 #   make compare-cost  the cost of training and evaluation beside multivae's
+#   make compare-sweep  the demo's sweep by the wall clock, beside Ray Tune, OptunaSearch and multivae
 #   make compare-search  the search on recorded trials beside Syne Tune 0.16, in an environment of its own, and Optuna
 #   make pictures    the two pictures in docs/, from the demo's report; needs Chromium
 PYTHON ?= python3.11
@@ -16,7 +17,7 @@ SYNETUNE := .venv-synetune/bin/python
 SCENARIOS := local aws
 SHELL := /bin/bash
 
-.PHONY: setup demo test test-slow test-cluster lint bench compare compare-cost compare-search pictures clean
+.PHONY: setup demo test test-slow test-cluster lint bench compare compare-cost compare-sweep compare-search pictures clean
 
 setup: .venv/.installed
 
@@ -46,6 +47,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/side_by_side.py
@@ -64,6 +66,9 @@ compare: .venv-multivae/.installed
 compare-cost: .venv-multivae/.installed
 	$(PEER) benchmarks/peer/step.py
 	$(PEER) benchmarks/peer/cost.py
+
+compare-sweep: setup .venv-multivae/.installed
+	$(BIN)/python benchmarks/peer/end_to_end.py --peer $(PEER)
 
 # A colour scheme is 0 for dark and 1 for light in Blink's settings; the page opens with the knee in detail.
 pictures: setup
@@ -84,10 +89,10 @@ compare-search: setup .venv-synetune/.installed
 	$(SYNETUNE) -m pip install --quiet --disable-pip-version-check -c constraints.txt syne-tune==0.16.0 polars moocore
 	touch $@
 
-# Of the project's own dependencies only those that mopoe's models need.
+# Of the project's own dependencies only those that mopoe's models need, and those of a sweep written with the peers.
 .venv-multivae/.installed: constraints.txt
 	test -x $(PEER) || $(PYTHON) -m venv .venv-multivae
-	$(PEER) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision safetensors filelock multivae==1.0.3
+	$(PEER) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision safetensors filelock 'ray[tune]' optuna multivae==1.0.3
 	$(PEER) -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 

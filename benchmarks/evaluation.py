@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from common import header, random_data
 
 import mopoe
 from mopoe.data.registry import entry
@@ -30,23 +31,6 @@ COHERENCE_SAMPLES, LIKELIHOOD_SAMPLES, K = 1000, 200, 62
 """For the precision."""
 
 
-def random_data(name: str, n: int) -> mopoe.MultimodalData:
-    """Return n samples of a data set's shapes."""
-    shapes, rng = entry(name).modalities, torch.Generator().manual_seed(0)
-    x = {m.name: torch.randint(256, (n, *m.shape), generator=rng, dtype=torch.uint8) for m in shapes}
-    split = mopoe.Split(x, torch.randint(10, (n,), generator=rng))
-    return mopoe.MultimodalData(
-        name=name,
-        options={},
-        fingerprint="",
-        modalities=shapes,
-        n_classes=10,
-        train=split,
-        validation=split,
-        test=split,
-    )
-
-
 def seconds(work: Callable[[], object]) -> float:
     """Return the CPU seconds of a call."""
     began = time.process_time()
@@ -58,7 +42,7 @@ def measure(name: str, n_train: int) -> tuple[float, float]:
     """Return the seconds of an epoch and of an evaluation at a rung."""
     spec = load_spec(name)
     config = replace(trial_config_for(spec, []), epochs=1)
-    data = random_data(name, SAMPLES)
+    data = random_data(SAMPLES, entry(name).modalities, name)
     networks = {m.name: ImageClassifier(m.shape[0], 10).eval() for m in data.modalities}
     judges = Classifiers(networks=networks, accuracy={}, hash="")
     evaluator = mopoe.Evaluator(data, judges, replace(spec.evaluation, extras=()), epochs=1)
@@ -94,7 +78,8 @@ def change() -> dict[str, Estimate]:
 def main() -> None:
     """Print the tables."""
     torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, 1 thread, CPU seconds, median of {ROUNDS} rounds")
+    print(header())
+    print(f"1 thread, CPU seconds, median of {ROUNDS} rounds")
     print(f"{'sweep':>10}{'epoch':>9}{'at a rung':>11}{'of an epoch':>13}")
     for name, n_train in SWEEPS.items():
         epoch, at_rung = measure(name, n_train)

@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 
 import torch
+from common import header
 
 import mopoe
 from mopoe.memory import keep_freed_memory
@@ -28,7 +29,8 @@ def main() -> None:
     data = mopoe.load_data("digits", seed=0)
     judges, middle = mopoe.load_classifiers(data), trial_config_for(spec, [])
     rows: list[dict[str, float]] = []
-    print(f"torch {torch.__version__}, 1 thread; bfloat16 less float32, {middle.epochs} epochs")
+    print(header())
+    print(f"1 thread; bfloat16 less float32, {middle.epochs} epochs")
     print(f"{'seed':>4}" + "".join(f"{name:>24}" for name in (*OBJECTIVES, "float32 / bfloat16 CPU")))
     for seed in range(int(sys.argv[1]) if len(sys.argv) > 1 else 4):
         found = []

@@ -13,6 +13,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+from common import header, random_data
+
 ROUNDS, STEPS = 4, 6
 
 
@@ -21,26 +23,12 @@ def train() -> float:
     import torch
 
     import mopoe
-    from mopoe.data.registry import ModalitySpec
     from mopoe.memory import keep_freed_memory
 
     torch.set_num_threads(1)
     keep_freed_memory()
-    specs = tuple(ModalitySpec(name=f"m{m}", shape=(3, 28, 28)) for m in range(5))
-    n = 256 * STEPS
-    x = {m.name: torch.randint(256, (n, *m.shape), dtype=torch.uint8) for m in specs}
-    split = mopoe.Split(x, torch.arange(n) % 10)
-    data = mopoe.MultimodalData(
-        name="random",
-        options={},
-        fingerprint="",
-        modalities=specs,
-        n_classes=10,
-        train=split,
-        validation=split,
-        test=split,
-    )
-    model = mopoe.build_model(config := mopoe.TrialConfig(epochs=1), specs)
+    data = random_data(256 * STEPS)
+    model = mopoe.build_model(config := mopoe.TrialConfig(epochs=1), data.modalities)
     began = time.perf_counter()
     mopoe.train(config, data, bool, model=model)
     return time.perf_counter() - began
@@ -49,6 +37,7 @@ def train() -> float:
 def main() -> None:
     """Print each round, and the medians."""
     os.environ["OMP_WAIT_POLICY"] = "passive"  # before the processes import torch
+    print(header())
     ratios = []
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         list(pool.map(_train_once, range(2)))

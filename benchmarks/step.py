@@ -1,4 +1,4 @@
-"""The subset part of a training step: ours against a plain loop over subsets, and its share of the step.
+"""Two parts of a training step: the subsets' KL, against a plain loop over subsets, and the data.
 
 Run: python benchmarks/step.py      (about two minutes; prints tables and what they were measured on)
 
@@ -7,15 +7,16 @@ one thread, in turn; the ratios are taken round by round. `products` forms all p
 leaves the derivatives to torch; `ours` is what training uses.
 """
 
-import platform
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
+from common import header, random_data, spread
 from torch import Tensor
 
 from mopoe.config import TrialConfig
+from mopoe.data.container import MultimodalData
 from mopoe.data.registry import ModalitySpec
 from mopoe.gaussian import kl_to_prior, membership, product_of_experts
 from mopoe.model import build_model
@@ -23,10 +24,12 @@ from mopoe.noise import draw_components
 from mopoe.objective import Draws, Weights, generalized_elbo
 from mopoe.subset_kl import weighted_kl
 from mopoe.subsets import subset_masks, subset_members
+from mopoe.training import train
 
 SIZES = ((2, 256, 512), (3, 256, 512), (5, 256, 512), (5, 256, 64), (10, 256, 64))
 STEPS = ((5, 256, 512), (5, 64, 64), (10, 256, 64))
 ROUNDS = 9
+SAMPLES = 1024
 
 
 def ours(mu_MBZ: Tensor, logvar_MBZ: Tensor, masks: tuple[int, ...]) -> Tensor:
@@ -57,9 +60,20 @@ def in_a_loop(mu_MBZ: Tensor, logvar_MBZ: Tensor, masks: tuple[int, ...]) -> Ten
 
 def seconds(function: Callable[..., Tensor], *inputs: object) -> float:
     """Return the CPU seconds of one forward and backward pass."""
+    return cpu(lambda: function(*inputs).backward())
+
+
+def cpu(work: Callable[[], object]) -> float:
+    """Return the CPU seconds of a call."""
     began = time.process_time()
-    function(*inputs).backward()
+    work()
     return time.process_time() - began
+
+
+def gather(data: MultimodalData, batch_size: int) -> None:
+    """Make the batches of an epoch as training does."""
+    for index_B in torch.randperm(len(data.train)).split(batch_size):
+        data.train.batch(index_B, torch.device("cpu"))
 
 
 def whole_step(m: int, b: int, z: int) -> Callable[[], Tensor]:
@@ -76,15 +90,17 @@ def whole_step(m: int, b: int, z: int) -> Callable[[], Tensor]:
     return lambda: generalized_elbo(model, x, draws, Weights(beta=1.0)).loss
 
 
-def spread(ratios: list[float]) -> str:
-    """Return median, minimum and maximum."""
-    return f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
+def epoch_and_data(b: int, z: int) -> list[float]:
+    """Return the CPU seconds of an epoch, and those of its batches alone."""
+    data, config = random_data(SAMPLES), TrialConfig(latent_dim=z, batch_size=b, epochs=1)
+    return [cpu(lambda: train(config, data, bool)), cpu(lambda: gather(data, b))]
 
 
 def main() -> None:
     """Print the tables."""
     torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, {platform.processor() or platform.machine()}, 1 thread, CPU time")
+    print(header())
+    print("1 thread, CPU time")
     names = f"{'M':>3}{'subsets':>9}{'B x Z':>11}{'loop ms':>10}{'products ms':>13}{'ours ms':>10}"
     print(names + f"{'loop / ours':>24}{'products / ours':>24}")
     for m, b, z in SIZES:
@@ -98,7 +114,7 @@ def main() -> None:
         loop, middle, fast = (1e3 * statistics.median(column) for column in zip(*rounds, strict=True))
         print(
             f"{m:>3}{len(masks):>9}{f'{b} x {z}':>11}{loop:>10.1f}{middle:>13.1f}{fast:>10.1f}"
-            f"{spread([a / c for a, _, c in rounds]):>24}{spread([a / c for _, a, c in rounds]):>24}"
+            f"{spread([a / c for a, _, c in rounds], 1):>24}{spread([a / c for _, a, c in rounds], 1):>24}"
         )
     print("\nshare of a training step, forward and backward, with the PolyMNIST networks")
     print(f"{'M':>3}{'B x Z':>11}{'step ms':>10}{'subsets ms':>12}{'share in %: median (min to max)':>36}")
@@ -107,8 +123,15 @@ def main() -> None:
         mu, logvar = (torch.randn(m, b, z, requires_grad=True) for _ in range(2))
         rounds = [[seconds(step), seconds(ours, mu, logvar, masks)] for _ in range(6)][1:]
         whole, part = (1e3 * statistics.median(column) for column in zip(*rounds, strict=True))
-        share = spread([100 * part / whole for whole, part in rounds])
+        share = spread([100 * part / whole for whole, part in rounds], 1)
         print(f"{m:>3}{f'{b} x {z}':>11}{whole:>10.0f}{part:>12.1f}{share:>36}")
+    print("\nshare of training that gathers batches and makes floats of bytes: order, index, scale")
+    print(f"{'B x Z':>11}{'epoch ms':>10}{'data ms':>9}{'share in %: median (min to max)':>36}")
+    for b, z in ((256, 512), (32, 96)):
+        rounds = [epoch_and_data(b, z) for _ in range(4)]
+        whole, part = (1e3 * statistics.median(column) for column in zip(*rounds[1:], strict=True))
+        share = spread([100 * part / whole for whole, part in rounds[1:]])
+        print(f"{f'{b} x {z}':>11}{whole:>10.0f}{part:>9.1f}{share:>36}")
 
 
 if __name__ == "__main__":

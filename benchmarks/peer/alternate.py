@@ -5,7 +5,6 @@ ratios are taken round by round.
 """
 
 import logging
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -58,8 +57,3 @@ def alternate(
     finally:
         for pool in pools.values():
             pool.shutdown()
-
-
-def spread(values: Sequence[float]) -> str:
-    """Return median, minimum and maximum."""
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"

@@ -8,14 +8,18 @@ is measured as its documentation has it, over the 75 (subset, target) pairs whos
 and with the targets that are, which makes 150; ours over the same 75, and over all 155.
 """
 
-import platform
 import statistics
+import sys
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
+from pathlib import Path
 
 import torch
-from alternate import alternate, spread
+from alternate import alternate
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from common import header, spread
 
 import mopoe
 from mopoe.data.registry import ModalitySpec
@@ -81,11 +85,11 @@ def make(task: str, side: str) -> Callable[[], object]:
 
 def main() -> None:
     """Print the table."""
-    machine = platform.processor() or platform.machine()
-    print(f"multivae {version('multivae')}, torch {torch.__version__}, {machine}, 1 thread, {ROUNDS} rounds")
-    print(f"{LIKELIHOOD_SAMPLES} samples with K={K}; {COHERENCE_SAMPLES} samples for coherence\n")
-    header = f"{'CPU time':<46}{'multivae':>10}  {'':<10}{'ours':>10}"
-    print(header + f"{'their / our: median (min to max)':>34}{'peak MiB':>13}")
+    print(header("multivae"))
+    samples = f"{LIKELIHOOD_SAMPLES} samples with K={K}; {COHERENCE_SAMPLES} samples for coherence"
+    print(f"{samples}; 1 thread, {ROUNDS} rounds\n")
+    head = f"{'CPU time':<46}{'multivae':>10}  {'':<10}{'ours':>10}"
+    print(head + f"{'their / our: median (min to max)':>34}{'peak MiB':>13}")
     for task, units in TASKS.items():
         rounds, mib = alternate(partial(make, task), SIDES, ROUNDS)
         ms = {s: f"{1e3 * statistics.median(each[s] for each in rounds) / units:.2f} ms" for s in SIDES}

@@ -9,17 +9,20 @@ left out. Each side has a process of its own, they take turns, and ratios are ta
 what one large convolution reaches in the same rounds; FLOPs are counted by hand.
 """
 
-import platform
 import statistics
+import sys
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
+from pathlib import Path
 
 import torch
-from alternate import alternate, spread
+from alternate import alternate
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from common import header, random_data, spread
 
 import mopoe
-from mopoe.data.registry import ModalitySpec
 
 ROUNDS, STEPS, BATCH, WIDTH, M = 5, 2, 256, 512, 5
 CONFIG = mopoe.TrialConfig(latent_dim=WIDTH, batch_size=BATCH, epochs=1)
@@ -42,15 +45,14 @@ def make(side: str) -> Callable[[], object]:
     if side.startswith("peak"):
         return peak(torch.bfloat16 if "bf16" in side else torch.float32)
     torch.manual_seed(0)
-    specs = tuple(ModalitySpec(name=f"m{m}", shape=(3, 28, 28)) for m in range(M))
-    model, n = mopoe.build_model(CONFIG, specs), BATCH * STEPS
-    stored = {m.name: torch.randint(256, (n, *m.shape), dtype=torch.uint8) for m in specs}
+    data = random_data(BATCH * STEPS)
+    model, n = mopoe.build_model(CONFIG, data.modalities), len(data.train)
     if side == "multivae":
         from bridge import dataset, peer
 
         theirs = peer("MoPoE", model, beta=CONFIG.beta).train()
         batches = [
-            dataset({name: x[start : start + BATCH].float() / 255 for name, x in stored.items()})
+            dataset({name: x[start : start + BATCH].float() / 255 for name, x in data.train.x.items()})
             for start in range(0, n, BATCH)
         ]
         optimizer = torch.optim.Adam(theirs.parameters(), lr=CONFIG.lr)
@@ -63,17 +65,6 @@ def make(side: str) -> Callable[[], object]:
                 optimizer.step()
 
         return their_steps
-    split = mopoe.Split(stored, torch.arange(n) % 10)
-    data = mopoe.MultimodalData(
-        name="random",
-        options={},
-        fingerprint="",
-        modalities=specs,
-        n_classes=10,
-        train=split,
-        validation=split,
-        test=split,
-    )
     config = replace(CONFIG, precision="bfloat16" if "bf16" in side else "float32")
     return lambda: mopoe.train(config, data, bool, model=model)
 
@@ -93,9 +84,8 @@ def peak(dtype: torch.dtype) -> Callable[[], object]:
 
 def main() -> None:
     """Print the table."""
-    machine = platform.processor() or platform.machine()
-    print(f"multivae {version('multivae')}, torch {torch.__version__}, {machine}, 1 thread, {ROUNDS} rounds")
-    print(f"M={M}, Z={WIDTH}, batch {BATCH}: {gflops():.1f} GFLOP a step\n")
+    print(header("multivae"))
+    print(f"M={M}, Z={WIDTH}, batch {BATCH}: {gflops():.1f} GFLOP a step; 1 thread, {ROUNDS} rounds\n")
     rounds, mib = alternate(make, SIDES, ROUNDS)
     # 3 x 3 products at each of 16 x 16 places, but for those that meet the padding.
     work = PEAK_REPEATS * 2e-9 * 256 * 128 * 128 * (3 * 16 - 2) ** 2

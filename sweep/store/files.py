@@ -16,7 +16,6 @@ from uuid import uuid4
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -125,6 +124,8 @@ class Files:
 
     def scan(self, names: Sequence[str], schema: pa.Schema) -> pl.LazyFrame:
         """Return the rows of Parquet files of one schema; FileNotFoundError, now or later, if one is gone."""
+        import pyarrow.dataset as ds  # brings pandas; of a folder on disk polars reads the files itself
+
         paths = [self._at(name) for name in names]
         found = ds.dataset(paths, filesystem=self._system, format="parquet", schema=schema)
         return pl.scan_pyarrow_dataset(found)
