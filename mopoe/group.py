@@ -1,19 +1,14 @@
 """Trials that take every optimiser step together, as one stacked model; a single trial is a group of one.
 
-A step stacks the members' parameters, lays a smaller latent in the corner of the widest, and maps the loss
-over the members (`torch.func.vmap`). Gradients flow back into each member's own tensors, where its own Adam
-reads them: no term couples two members, and a member's model and checkpoint are those it would have alone.
-All its latents that are padding have mean 0, precision 1 and no noise, so that padded weights never matter.
+A member's model, Adam and checkpoint are its own, with the shapes and the numbers that it would have alone.
 
-Axes: B batch, G member, N sample, T step of an epoch, Z latent.
+Axes: B batch, G member, N sample.
 """
 
-import copy
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,26 +17,18 @@ from mopoe.bound import bound_of
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError, DivergedError
-from mopoe.importance import importance_weighted_bound
 from mopoe.member import Member
-from mopoe.model import MoPoE, build_model
+from mopoe.model import build_model
 from mopoe.noise import generator
-from mopoe.objective import Draws, Terms, Weights, generalized_elbo
+from mopoe.objective import Terms
 from mopoe.records import EpochReport
+from mopoe.stack import Stack, objective
 from mopoe.subsets import mixture_weights
 
 FREE = (
-    *(
-        "beta",
-        "beta_warmup_epochs",
-        "beta_start",
-        "beta_schedule",
-        "beta_style",
-        "style_weights",
-        "latent_dim",
-    ),
-    *("subset_weights", "mixture_path", "weight_entropy", "likelihood_weights", "missing", "lr", "epochs"),
-    *("initialisation", "initial_logvar", "seed"),
+    *("beta", "beta_warmup_epochs", "beta_start", "beta_schedule", "beta_style", "style_weights", "epochs"),
+    *("subset_weights", "mixture_path", "weight_entropy", "likelihood_weights", "missing", "lr", "seed"),
+    *("latent_dim", "initialisation", "initial_logvar"),
 )
 """Settings that the members of a group need not share."""
 
@@ -72,11 +59,18 @@ def fuse_key(config: TrialConfig, modalities: tuple[ModalitySpec, ...]) -> tuple
 
 
 class Group:
-    """Members that are trained together; between epochs others may join and any may leave."""
+    """Members that are trained together; between epochs others may join and any may leave.
 
-    def __init__(self, members: Sequence[Member] = ()) -> None:
+    Args:
+        members: those of the first epoch.
+        size: how many there are going to be: a compiled step has room for so many, and is not compiled anew
+            when there are fewer.
+    """
+
+    def __init__(self, members: Sequence[Member] = (), size: int = 1) -> None:
         self.members: list[Member] = []
-        self._template: MoPoE | None = None
+        self.size = size
+        self._stack: Stack | None = None
         for member in members:
             self.join(member)
 
@@ -87,9 +81,11 @@ class Group:
             ConfigError: it cannot be stacked with those that are there.
         """
         if self.members:
-            ours, theirs = (fuse_key(m.config, m.data.modalities) for m in (self.members[0], member))
-            if ours is None or ours != theirs:
-                raise ConfigError("these trials cannot be one group, as they differ in more than numbers")
+            ours, theirs = (
+                (fuse_key(m.config, m.data.modalities), m.data.fingerprint) for m in (self.members[0], member)
+            )
+            if ours[0] is None or ours != theirs:
+                raise ConfigError("these trials cannot be one group: they differ in more than numbers")
         self.members.append(member)
 
     def leave(self, member: Member) -> None:
@@ -111,29 +107,30 @@ class Group:
         return [(member, sums.outcome(g, member, seconds)) for g, member in enumerate(self.members)]
 
     def _train(self, device: torch.device) -> "_Sums":
-        members = self.members
-        order_GN = torch.stack([member.order() for member in members]).to(device)
+        members, config = self.members, self.members[0].config
+        stack, slots = self._fitting_stack(), list(members)
+        if stack is not None:
+            slots += members[:1] * (stack.n - len(members))  # computed, and not trained
+            stack.begin(slots)
+        order_GN = torch.stack([member.order() for member in slots]).to(device)
         sums = _Sums(torch.ones((), dtype=torch.bool, device=device), torch.zeros((), device=device).long())
-        together = _Together(members, self._widest(), device) if len(members) > 1 else None
         for member in members:
             member.model.train()
-        for t, index_GB in enumerate(order_GN.split(members[0].config.batch_size, 1)):
+        for t, index_GB in enumerate(order_GN.split(config.batch_size, 1)):
             n = index_GB.shape[1]
             x = members[0].split.batch(index_GB.flatten(), device)
-            present = [member.present(index_B) for member, index_B in zip(members, index_GB, strict=True)]
-            draws = [member.draws(n, here_MB) for member, here_MB in zip(members, present, strict=True)]
-            # Outside of the networks nothing is computed in half precision (`at_least_float32`).
-            half = members[0].config.precision == "bfloat16"
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                if together is None:
-                    now = replace(members[0].fixed_weights, beta=members[0].beta())
-                    terms = objective(members[0].model, members[0].config, x, draws[0], now, present[0])
-                else:
-                    x = {name: rows.unflatten(0, (-1, n)) for name, rows in x.items()}
-                    terms = together.terms(t, x, draws, present)
+            present = [member.present(index_B) for member, index_B in zip(slots, index_GB, strict=True)]
+            draws = [member.draws(n, here_MB) for member, here_MB in zip(slots, present, strict=True)]
             for member in members:
                 member.optimizer.zero_grad(set_to_none=True)
-            terms.loss.sum().backward()
+            # Outside of the networks nothing is computed in half precision (`at_least_float32`).
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                if stack is not None:
+                    terms = stack.terms(t, x, draws, present)
+                else:
+                    now = replace(members[0].fixed_weights, beta=members[0].beta())
+                    terms = objective(members[0].model, config.estimator, x, draws[0], now, present[0])
+            (terms.loss if terms.loss.dim() == 0 else terms.loss[: len(members)].sum()).backward()
             for member in members:
                 member.optimizer.step()
                 member.step += 1
@@ -141,129 +138,17 @@ class Group:
             sums.add(terms, n)
         return sums
 
-    def _widest(self) -> MoPoE:
-        """Return a model whose shapes hold every member's; the same one as long as it does."""
+    def _fitting_stack(self) -> Stack | None:
+        """Return the stack, a new one only if the old one does not fit; None if one member needs none."""
+        config, n = self.members[0].config, len(self.members)
+        if config.compile != "no":
+            n = max(n, self.size)
+        elif n == 1:
+            return None
         widest = max((member.model for member in self.members), key=lambda model: model.latent_dim)
-        if self._template is None or self._template.latent_dim < widest.latent_dim:
-            self._template = copy.deepcopy(widest).train()
-            self._template.used_Z = torch.ones(widest.latent_dim, dtype=torch.bool)
-        return self._template
-
-
-def objective(
-    model: MoPoE,
-    config: TrialConfig,
-    x: Mapping[str, Tensor],
-    draws: Draws,
-    weights: Weights,
-    present_MB: Tensor | None,
-) -> Terms:
-    """Return what a trial minimises and its parts, for one batch."""
-    if config.estimator == "elbo":
-        return generalized_elbo(model, x, draws, weights, present_MB)
-    return importance_weighted_bound(model, x, draws, weights, config.estimator, present_MB)
-
-
-class _Objective(nn.Module):
-    """The objective of one member as a module, which `functional_call` gives the member's tensors."""
-
-    def __init__(self, model: MoPoE, config: TrialConfig) -> None:
-        super().__init__()
-        self.model, self.config = model, config
-
-    def forward(
-        self,
-        x: dict[str, Tensor],
-        draws: dict[str, Tensor],
-        weights: dict[str, Tensor],
-        here: dict[str, Tensor],
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Return loss, reconstruction and kl."""
-        found = objective(
-            self.model,
-            self.config,
-            x,
-            Draws(**{"component_B": None} | draws),  # type: ignore[arg-type] # by name
-            Weights(
-                beta=weights["beta"],
-                likelihood=dict(zip(self.model.names, weights["likelihood"], strict=True)),
-                style=weights["style"],
-                entropy=weights["entropy"],
-            ),
-            here.get("present_MB"),
-        )
-        return found.loss, dict(found.reconstruction), found.kl
-
-
-class _Together:
-    """One epoch's view of several members: what differs between them, as tensors with an axis for them."""
-
-    def __init__(self, members: Sequence[Member], template: MoPoE, device: torch.device) -> None:
-        models = [member.model for member in members]
-        self.members, self.width = members, template.latent_dim
-        self.objective = _Objective(template, members[0].config)
-        like: dict[str, Any] = {"device": device, "dtype": next(template.parameters()).dtype}
-        self.parameters = {
-            name: [dict(model.named_parameters())[name] for model in models]
-            for name, _ in template.named_parameters()
-        }
-        self.shapes = {name: parameter.shape for name, parameter in template.named_parameters()}
-        latents_Z = torch.arange(self.width, device=device)
-        self.buffers = {
-            "model.fixed_weights_S": torch.stack([model.fixed_weights_S for model in models]),
-            "model.used_Z": torch.stack([latents_Z < model.latent_dim for model in models]),
-        }
-        fixed = [member.fixed_weights for member in members]
-        self.beta_TG = torch.tensor(
-            [[m.beta(t) for m in members] for t in range(members[0].steps_per_epoch)], **like
-        )
-        self.weights = {
-            "likelihood": torch.tensor([list((w.likelihood or {}).values()) for w in fixed], **like),
-            "style": torch.tensor([w.style for w in fixed], **like),
-            "entropy": torch.tensor([w.entropy for w in fixed], **like),
-        }
-        self.loss = torch.func.vmap(self._loss, randomness="error")
-
-    def _loss(self, tensors: dict[str, Tensor], *inputs: dict[str, Tensor]) -> Any:
-        return torch.func.functional_call(self.objective, tensors, inputs)
-
-    def terms(
-        self, t: int, x: dict[str, Tensor], draws: Sequence[Draws], present: Sequence[Tensor | None]
-    ) -> Terms:
-        """Return the terms of every member, each with an axis for them, at a step of the epoch."""
-        tensors = self.buffers | {
-            f"model.{name}": torch.stack([in_the_corner(p, self.shapes[name]) for p in parameters])
-            for name, parameters in self.parameters.items()
-        }
-        noise = {}
-        for name in (f.name for f in fields(Draws)):
-            found = [tensor for d in draws if (tensor := getattr(d, name)) is not None]
-            if name in ("noise", "unimodal_MBZ"):
-                found = [in_the_corner(tensor, (*tensor.shape[:-1], self.width)) for tensor in found]
-            if found:
-                noise[name] = torch.stack(found)
-        here = [present_MB for present_MB in present if present_MB is not None]
-        return Terms(
-            *self.loss(
-                tensors,
-                x,
-                noise,
-                self.weights | {"beta": self.beta_TG[t]},
-                {"present_MB": torch.stack(here)} if here else {},
-            )
-        )
-
-
-def in_the_corner(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return a tensor of a shape whose leading corner is the given one, and the rest zeros.
-
-    >>> in_the_corner(torch.ones(1, 2), (2, 3)).tolist()
-    [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
-    """
-    missing = [want - have for have, want in zip(tensor.shape, shape, strict=True)]
-    if not any(missing):
-        return tensor
-    return nn.functional.pad(tensor, [n for last in reversed(missing) for n in (0, last)])
+        if self._stack is None or self._stack.n != n or self._stack.width < widest.latent_dim:
+            self._stack = Stack(widest, config, n)
+        return self._stack
 
 
 @dataclass(slots=True)

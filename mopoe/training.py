@@ -1,8 +1,10 @@
 """The core training function: from a config and a data set to a trained model; and many trials at a time."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -89,7 +91,7 @@ def train_group(
     for key in dict.fromkeys(keys):
         # The largest latent first: all others fit into its shapes.
         waiting = sorted((i for i, k in enumerate(keys) if k == key), key=lambda i: -configs[i].latent_dim)
-        group, places = Group(), dict[Member, int]()
+        group, places = Group(size=size), dict[Member, int]()
         while waiting or group.members:
             while waiting and len(group.members) < size:
                 i = waiting.pop(0)
@@ -107,6 +109,47 @@ def train_group(
                 if isinstance(found, DivergedError) or member.finished:
                     group.leave(member)
     return [results[i] for i in range(len(configs))]
+
+
+def members_per_device(
+    config: TrialConfig,
+    data: MultimodalData,
+    *,
+    candidates: Sequence[int] = (1, 2, 4, 8, 16),
+    steps: int = 4,
+    device: torch.device | str = "cpu",
+) -> int:
+    """Return how many trials like this one to train at a time on a device, by some real steps of each number.
+
+    Args:
+        config: the settings.
+        data: the data set; its first samples are used.
+        candidates: the numbers to try; one that does not fit into memory ends the search.
+        steps: length of a measurement, of which the fastest of three counts, after one to warm up.
+        device: the device, which should have nothing else to do.
+    """
+    few = replace(data, train=data.train.take(torch.arange(min(len(data.train), steps * config.batch_size))))
+    speeds: dict[int, float] = {}
+    for n in candidates if fuse_key(config, data.modalities) else (1,):
+        try:
+            group = Group([start(replace(config, seed=i), few, device=device) for i in range(n)], n)
+            times = [time.perf_counter()]
+            for _ in range(4):
+                group.epoch()
+                times.append(time.perf_counter())
+        except torch.OutOfMemoryError:
+            break
+        speeds[n] = n / min(b - a for a, b in pairwise(times[1:]))
+    return knee(speeds)
+
+
+def knee(speeds: Mapping[int, float]) -> int:
+    """Return the smallest number whose speed is within a tenth of the best.
+
+    >>> knee({1: 100.0, 2: 170.0, 4: 185.0, 8: 180.0})
+    2
+    """
+    return min(n for n, speed in speeds.items() if speed >= 0.9 * max(speeds.values()))
 
 
 def _after_epoch(
