@@ -146,7 +146,8 @@ class Group:
         elif n == 1:
             return None
         widest = max((member.model for member in self.members), key=lambda model: model.latent_dim)
-        if self._stack is None or self._stack.n != n or self._stack.width < widest.latent_dim:
+        old = self._stack
+        if old is None or old.n != n or not old.holds(widest):
             self._stack = Stack(widest, config, n)
         return self._stack
 

@@ -72,6 +72,10 @@ class Stack:
             loss = torch.compile(loss, dynamic=False, mode=mode)
         self.loss = loss
 
+    def holds(self, model: MoPoE) -> bool:
+        """Return whether a member's model fits: if it is the only one, without padding."""
+        return model.latent_dim == self.width or (self.n > 1 and model.latent_dim < self.width)
+
     def begin(self, members: Sequence[Member]) -> None:
         """Take the members of an epoch: what differs between them becomes tensors with an axis for them."""
         models, fixed = [member.model for member in members], [member.fixed_weights for member in members]
