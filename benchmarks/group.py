@@ -1,6 +1,6 @@
 """What it buys to train several trials as one stacked model, and to compile the step: trial-steps by time.
 
-Run: python benchmarks/group.py [--full]     (under two minutes on one core; --full: half an hour, or a GPU)
+Run: python benchmarks/group.py [toy] [small] [paper] [--full]   (two minutes on one core; --full on a GPU)
 
 All variants of a size take turns in one process, on random images in the shapes of PolyMNIST, five of
 3 x 28 x 28. A round is a few whole optimiser steps, noise and batches included; ratios to a single trial,
@@ -78,6 +78,8 @@ def variants(config: TrialConfig, *, full: bool) -> Iterator[tuple[int, TrialCon
         for how in compiled if full else ("no",):
             for n in (1, 4, 8, 16, 32) if CUDA else (1, 4, 8):
                 yield n, replace(config, precision=precision, compile=how)
+    if not full and config == SIZES["toy"]:
+        yield 1, replace(config, compile="step")
 
 
 def ready(n: int, config: TrialConfig, data: MultimodalData, steps: int) -> Variant:
@@ -132,8 +134,9 @@ def main() -> None:
     keep_freed_memory()
     name = torch.cuda.get_device_name() if CUDA else f"{platform.processor() or platform.machine()}, 1 thread"
     print(f"torch {torch.__version__}, {name}")
-    for size in SIZES:
-        measure(size, full="--full" in sys.argv[1:])
+    asked = sys.argv[1:]
+    for size in [size for size in SIZES if size in asked] or SIZES:
+        measure(size, full="--full" in asked)
 
 
 if __name__ == "__main__":

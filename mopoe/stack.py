@@ -67,7 +67,9 @@ class Stack:
         if self.graph and device.type != "cuda":
             raise ConfigError(f"compile is graph, but must be no or step on the device {device.type}")
         if config.compile != "no":
-            # The last, smaller batch is compiled once more, with its own shapes.
+            # By default a process has eight shapes compiled, and computes others uncompiled: too few for a
+            # worker that trains many trials. The last, smaller batch of an epoch is one more.
+            torch._dynamo.config.recompile_limit = 128  # noqa: SLF001 - documented so, and the only way in 2.6
             mode = "reduce-overhead" if self.graph else None
             loss = torch.compile(loss, dynamic=False, mode=mode)
         self.loss = loss
