@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mopoe.model import MoPoE, build_model
     from mopoe.objective import generalized_elbo
     from mopoe.records import EpochReport, Evaluation
-    from mopoe.training import train
+    from mopoe.training import members_per_device, train, train_group
 
 _HOMES = {
     "Bernoulli": "mopoe.likelihoods",
@@ -45,7 +45,9 @@ _HOMES = {
     "generalized_elbo": "mopoe.objective",
     "load_classifiers": "mopoe.evaluation.classifiers",
     "load_data": "mopoe.data",
+    "members_per_device": "mopoe.training",
     "train": "mopoe.training",
+    "train_group": "mopoe.training",
 }
 
 __all__ = [  # noqa: RUF022 - the order of the imports above
@@ -74,6 +76,8 @@ __all__ = [  # noqa: RUF022 - the order of the imports above
     "EpochReport",
     "Evaluation",
     "train",
+    "train_group",
+    "members_per_device",
 ]
 
 

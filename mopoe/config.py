@@ -24,6 +24,7 @@ BetaSchedule = Literal["linear", "cosine", "cyclical"]
 PixelLikelihood = Literal["laplace", "normal", "bernoulli"]
 Initialisation = Literal["torch", "he"]
 Precision = Literal["float32", "bfloat16"]
+Compile = Literal["no", "step", "graph"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,8 @@ class TrialConfig:
     """Learning rate of Adam."""
     precision: Precision = "float32"
     """What encoders and decoders compute in while they train; weights and densities stay in float32."""
+    compile: Compile = "no"
+    """Whether torch.compile compiles the step, and on a GPU also captures it as a CUDA graph (graph)."""
     batch_size: int = 256
     """Samples per step; the last, smaller batch of an epoch is used too."""
     epochs: int = 300
@@ -195,6 +198,7 @@ _CHOICES = {
     "likelihood_weights": LikelihoodWeights,
     "initialisation": Initialisation,
     "precision": Precision,
+    "compile": Compile,
 }
 _ANY = sys.float_info.max
 _BOUNDS: dict[str, tuple[float, float, str]] = {

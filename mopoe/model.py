@@ -57,6 +57,7 @@ class MoPoE(nn.Module):
     prior_S: Tensor
     fixed_weights_S: Tensor
     active_A: Tensor
+    used_Z: Tensor | None
     weight_logits_S: Tensor | None
 
     def __init__(
@@ -87,6 +88,8 @@ class MoPoE(nn.Module):
         self.register_buffer("fixed_weights_S", torch.tensor(weights, dtype=torch.float64), persistent=False)
         active = [s for s, weight in enumerate(weights) if weight > 0]
         self.register_buffer("active_A", torch.tensor(active), persistent=False)
+        # In a group: False for the latents that a smaller member does not have. There its means are 0.
+        self.register_buffer("used_Z", None, persistent=False)
         learned = nn.Parameter(torch.zeros(len(self.masks))) if self.bound.learned_weights else None
         self.register_parameter("weight_logits_S", learned)
 
@@ -123,6 +126,8 @@ class MoPoE(nn.Module):
             mu.split(shares, -1),
             precision.split(shares, -1),
         )
+        if self.used_Z is not None:
+            precision_MBZ = precision_MBZ.where(self.used_Z, 1)
         if present_MB is not None:
             here_MB1 = present_MB[:, :, None]
             mu_MBZ, precision_MBZ = mu_MBZ.where(here_MB1, 0), precision_MBZ.where(here_MB1, 0)
@@ -135,7 +140,8 @@ class MoPoE(nn.Module):
 
         A product is taken over the modalities of A that are there; with none of them it is the prior.
         """
-        return product_of_experts(q.mu_MBZ, q.precision_MBZ, *self.products(q, index))
+        mu_SBZ, precision_SBZ = product_of_experts(q.mu_MBZ, q.precision_MBZ, *self.products(q, index))
+        return mu_SBZ, precision_SBZ if self.used_Z is None else precision_SBZ.where(self.used_Z, 1)
 
     def products(self, q: Encoded, index: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Return which modalities are in which product, [S, M], and whether the prior is: [S], or [S, B]."""

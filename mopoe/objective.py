@@ -44,18 +44,19 @@ class Terms:
 class Weights:
     """The weights of the loss's parts."""
 
-    beta: float
+    beta: float | Tensor
     """Of all KL terms."""
-    likelihood: Mapping[str, float] | None = None
+    likelihood: Mapping[str, float | Tensor] | None = None
     """Of each modality's log-likelihood, also in unimodal ELBOs (where the released code has none)."""
-    style: Sequence[float] | None = None
+    style: Sequence[float] | Tensor | None = None
     """Of each modality's private KL, on top of beta; None for 1 each."""
-    entropy: float = 0.0
+    entropy: float | Tensor = 0.0
     """Of the entropy of learned mixture weights."""
 
-    def factors(self, names: Sequence[str]) -> dict[str, float]:
+    def factors(self, names: Sequence[str]) -> dict[str, float | Tensor]:
         """Return the weight of each modality's log-likelihood by name, 1 where none is given."""
-        return dict.fromkeys(names, 1.0) | dict(self.likelihood or {})
+        ones: dict[str, float | Tensor] = dict.fromkeys(names, 1.0)
+        return ones | dict(self.likelihood or {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,18 +163,23 @@ def repeated(x: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
 
 def _mixture_kl(model: MoPoE, q: Encoded, weights_AB: Tensor) -> Tensor:
     """Return sum_A w_A KL( q(z | X_A) || p(z) ), the mean over the batch."""
-    if model.family is GAUSSIAN and not model.bound.learned_weights:
+    # The compiler fuses the plain formula by itself.
+    one_pass = model.family is GAUSSIAN and not torch.compiler.is_compiling()
+    if one_pass and not model.bound.learned_weights:
         products = model.products(q, model.active_A)
-        return weighted_kl(q.mu_MBZ, q.precision_MBZ, *products, weights_AB).mean()
+        return weighted_kl(q.mu_MBZ, q.precision_MBZ, *products, weights_AB, model.used_Z).mean()
     kl_AB = model.family.kl_to_prior(*model.posteriors(q, model.active_A))
     return (weights_AB * kl_AB).sum(0).mean()
 
 
 def private_kl(
-    model: MoPoE, q: Encoded, weights: Sequence[float] | None
+    model: MoPoE, q: Encoded, weights: Sequence[float] | Tensor | None
 ) -> tuple[Tensor | float, Tensor | float]:
     """Return the sum of the private latents' KL terms, without and with their weights."""
     if model.style_dim == 0:
         return 0.0, 0.0
     kl_M = model.family.kl_to_prior(q.style_mu_MBW, q.style_precision_MBW).mean(1)
-    return kl_M.sum(), (kl_M if weights is None else kl_M * kl_M.new_tensor(weights)).sum()
+    if weights is None:
+        return kl_M.sum(), kl_M.sum()
+    weights_M = weights if isinstance(weights, Tensor) else kl_M.new_tensor(weights)
+    return kl_M.sum(), (kl_M * weights_M).sum()

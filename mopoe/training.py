@@ -1,26 +1,20 @@
-"""The core training function: one trial, from a config and a data set to a trained model.
+"""The core training function: from a config and a data set to a trained model; and many trials at a time."""
 
-Axes: B batch.
-"""
-
-import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from mopoe import checkpoint as checkpoints
-from mopoe.bound import beta_at, check_modalities, likelihood_weights, style_weights
 from mopoe.config import TrialConfig
-from mopoe.data.container import MultimodalData, Split
-from mopoe.errors import CheckpointError, DivergedError
-from mopoe.importance import importance_weighted_bound
-from mopoe.model import MoPoE, build_model
-from mopoe.noise import draw_components, generator
-from mopoe.objective import Draws, Terms, Weights, generalized_elbo
+from mopoe.data.container import MultimodalData
+from mopoe.errors import DivergedError
+from mopoe.group import Group, fuse_key
+from mopoe.member import Member, start
+from mopoe.model import MoPoE
 from mopoe.records import EpochReport, Evaluation
 
 Evaluate = Callable[[MoPoE, int], Evaluation | None]
@@ -58,196 +52,114 @@ def train(
         DivergedError: the loss or the gradient stopped being a finite number; says at which step.
         CheckpointError: the checkpoint is damaged or belongs to a trial with other settings.
     """
-    check_modalities(config, len(data.modalities))
-    device = torch.device(device)
-    model = (model or build_model(config, data.modalities)).to(device)
-    # fused: one kernel for all parameters. Its CPU version ignores gradients' strides; `.backward()` gives
-    # gradients the strides of their parameters, so it is safe here (and tested).
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
-    done = _Done()
-    if checkpoint is not None and checkpoint.exists():
-        done = _resume(checkpoint, config, data, model, optimizer)
-    split = hide(data.train.to(device), config)
-    weights = Weights(
-        beta=config.beta,
-        likelihood=likelihood_weights(config, data.modalities),
-        style=style_weights(config, len(data.modalities)),
-        entropy=config.weight_entropy,
-    )
-    for epoch in range(done.epoch + 1, config.epochs + 1):
-        started = time.perf_counter()
-        # Dropout draws from torch's global generator, which is seeded for the epoch and left as it was.
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(generator(config.seed, "dropout", epoch).initial_seed())
-            sums = _train_epoch(model, optimizer, split, weights, config, epoch, done)
-        seconds = time.perf_counter() - started
-        done.epoch = epoch
-        evaluation = evaluate(model, epoch) if evaluate is not None else None
-        safe = on_report(sums.report(done, config, seconds, evaluation))
-        # After the report: a trial that goes on from a checkpoint must not leave out an epoch's report.
-        if checkpoint is not None and (safe is not False or epoch == config.epochs):
-            checkpoints.save(checkpoint, done.progress(config, data), model, optimizer)
-    return model
+    member = start(config, data, model=model, checkpoint=checkpoint, device=device)
+    group = Group([member])
+    while not member.finished:
+        ((_, found),) = group.epoch()
+        if isinstance(found, DivergedError):
+            raise found
+        _after_epoch(member, found, on_report, evaluate)
+    return member.model
 
 
-@dataclass(slots=True)
-class _Done:
-    """How far a trial has come."""
+def train_group(
+    configs: Sequence[TrialConfig],
+    data: MultimodalData,
+    on_report: Callable[[int, EpochReport], bool | None],
+    *,
+    size: int = 1,
+    evaluate: Evaluate | None = None,
+    checkpoints: Sequence[Path] | None = None,
+    device: torch.device | str = "cpu",
+) -> list[MoPoE | DivergedError]:
+    """Train many trials, some at a time as one stacked model; return each one's model, or why it diverged.
 
-    epoch: int = 0
-    step: int = 0
-    examples: int = 0
+    The numbers of a trial are those of `train`, but for the rounding of sums in another order. When one ends,
+    the next that can be stacked with the others takes its place.
 
-    def progress(self, config: TrialConfig, data: MultimodalData) -> checkpoints.Progress:
-        return checkpoints.Progress(
-            config=config,
-            data=data.name,
-            data_options=dict(data.options),
-            epoch=self.epoch,
-            step=self.step,
-            examples=self.examples,
-        )
-
-
-@dataclass(slots=True)
-class _Sums:
-    """Sums over the samples of an epoch, kept on the device so that no step waits for the host."""
-
-    n: int = 0
-    loss: Tensor | float = 0.0
-    kl: Tensor | float = 0.0
-    reconstruction: dict[str, Tensor | float] = field(default_factory=dict)
-    grad_norm: float = math.nan
-
-    def add(self, terms: Terms, n: int) -> None:
-        self.n += n
-        self.loss = self.loss + terms.loss.detach() * n
-        self.kl = self.kl + terms.kl.detach() * n
-        for name, value in terms.reconstruction.items():
-            self.reconstruction[name] = self.reconstruction.get(name, 0.0) + value.detach() * n
-
-    def report(
-        self, done: _Done, config: TrialConfig, seconds: float, evaluation: Evaluation | None
-    ) -> EpochReport:
-        reconstruction = {name: float(value) / self.n for name, value in self.reconstruction.items()}
-        kl = float(self.kl) / self.n
-        return EpochReport(
-            epoch=done.epoch,
-            step=done.step,
-            examples=done.examples,
-            seconds=seconds,
-            loss=float(self.loss) / self.n,
-            elbo=-(sum(reconstruction.values()) + kl),
-            reconstruction=reconstruction,
-            kl=kl,
-            lr=config.lr,
-            grad_norm=self.grad_norm,
-            evaluation=evaluation,
-        )
-
-
-def _train_epoch(
-    model: MoPoE,
-    optimizer: torch.optim.Optimizer,
-    split: Split,
-    weights: Weights,
-    config: TrialConfig,
-    epoch: int,
-    done: _Done,
-) -> _Sums:
-    device = split.labels.device
-    order = torch.randperm(len(split), generator=generator(config.seed, "order", epoch)).to(device)
-    sums = _Sums()
-    finite = torch.ones((), dtype=torch.bool, device=device)
-    finite_steps = torch.zeros((), dtype=torch.int64, device=device)
-    n_steps = math.ceil(len(split) / config.batch_size)
-    model.train()
-    for index_B in order.split(config.batch_size):
-        now = replace(weights, beta=beta_at(done.step, n_steps, config))
-        present_MB = None if split.present is None else split.present[index_B].t()
-        # Outside of the networks nothing is computed in half precision (`at_least_float32`).
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            terms = _terms(model, split.batch(index_B, device), present_MB, now, config, done.step)
-        optimizer.zero_grad(set_to_none=True)
-        terms.loss.backward()
-        optimizer.step()
-        done.step += 1
-        done.examples += len(index_B)
-        sums.add(terms, len(index_B))
-        finite = finite & torch.isfinite(terms.loss.detach())
-        finite_steps += finite
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    sums.grad_norm = float(torch.nn.utils.get_total_norm(gradients))
-    if not bool(finite) or not math.isfinite(sums.grad_norm):
-        what, bad = "loss", done.step - n_steps + int(finite_steps) + 1
-        if bool(finite):
-            what, bad = "gradient", done.step
-        raise DivergedError(f"the {what} is not finite at step {bad} (epoch {epoch})")
-    return sums
-
-
-def _terms(
-    model: MoPoE,
-    x: dict[str, Tensor],
-    present_MB: Tensor | None,
-    weights: Weights,
-    config: TrialConfig,
-    step: int,
-) -> Terms:
-    """Return the objective of a batch with the noise of one step."""
-    n, n_modalities, device = len(x[model.names[0]]), len(model.names), model.active_A.device
-    rng = generator(config.seed, "latent", step, device=device)
-    shares = model.weights_S.detach() if present_MB is None else model.weights_given(present_MB).detach()
-    component_B = draw_components(config.mixture, shares, n, rng)
-    leading = () if config.estimator == "elbo" else (config.samples,)
-    if component_B is None:
-        leading = (*leading, len(model.active_A))
-    noise = torch.randn(*leading, n, model.latent_dim, generator=rng, device=device)
-    unimodal = style = None
-    if model.bound.unimodal_elbos:
-        unimodal = torch.randn(n_modalities, n, model.latent_dim, generator=rng, device=device)
-    if model.style_dim:
-        rows = math.prod(leading) * n
-        style = torch.randn(n_modalities, rows, model.style_dim, generator=rng, device=device)
-    draws = Draws(component_B=component_B, noise=noise, unimodal_MBZ=unimodal, style_MBW=style)
-    if config.estimator == "elbo":
-        return generalized_elbo(model, x, draws, weights, present_MB)
-    return importance_weighted_bound(model, x, draws, weights, config.estimator, present_MB)
-
-
-def hide(split: Split, config: TrialConfig) -> Split:
-    """Return the split with a share `config.missing` of its modalities hidden, at least one left per sample.
-
-    What a sample has lost is the same in every epoch, and fixed by the trial's seed.
+    Args:
+        configs: the settings of each trial. Those that cannot be stacked (`fuse_key`) take turns.
+        data: the data set.
+        on_report: called with a trial's place in `configs` and its report; see `train`.
+        size: how many to train at a time at most; `members_per_device` measures what is best.
+        evaluate: held-out measurements, called after every epoch of every trial.
+        checkpoints: the file of each trial; see `train`.
+        device: where to train.
     """
-    if config.missing == 0:
-        return split
-    rng = generator(config.seed, "missing")
-    chance_NM = torch.rand(len(split), len(split.x), generator=rng, dtype=torch.float64).to(
-        split.labels.device
-    )
-    if split.present is not None:
-        chance_NM = chance_NM.where(split.present, -1)
-    # The modality with the largest number stays whatever the share.
-    last_N1 = chance_NM.max(1, keepdim=True).values
-    return replace(split, present=(chance_NM >= config.missing) | (chance_NM == last_N1))
+    results: dict[int, MoPoE | DivergedError] = {}
+    keys = [fuse_key(config, data.modalities) or index for index, config in enumerate(configs)]
+    for key in dict.fromkeys(keys):
+        # The largest latent first: all others fit into its shapes.
+        waiting = sorted((i for i, k in enumerate(keys) if k == key), key=lambda i: -configs[i].latent_dim)
+        group, places = Group(size=size), dict[Member, int]()
+        while waiting or group.members:
+            while waiting and len(group.members) < size:
+                i = waiting.pop(0)
+                path = None if checkpoints is None else checkpoints[i]
+                member = start(configs[i], data, checkpoint=path, device=device)
+                results[i], places[member] = member.model, i
+                if not member.finished:
+                    group.join(member)
+            for member, found in group.epoch() if group.members else ():
+                i = places[member]
+                if isinstance(found, DivergedError):
+                    results[i] = found
+                else:
+                    _after_epoch(member, found, partial(on_report, i), evaluate)
+                if isinstance(found, DivergedError) or member.finished:
+                    group.leave(member)
+    return [results[i] for i in range(len(configs))]
 
 
-def _resume(
-    path: Path, config: TrialConfig, data: MultimodalData, model: MoPoE, optimizer: torch.optim.Optimizer
-) -> _Done:
-    found = checkpoints.read_progress(path)
-    changed = [
-        f"{name} was {was} and is now {now}"
-        for (name, was), now in zip(
-            (found.config.to_dict() | {"data": (found.data, found.data_options)}).items(),
-            (config.to_dict() | {"data": (data.name, dict(data.options))}).values(),
-            strict=True,
-        )
-        # More epochs than before are what going on is for.
-        if was != now and name != "epochs"
-    ]
-    if changed:
-        raise CheckpointError(f"{path}: belongs to a trial with other settings: {'; '.join(changed)}")
-    checkpoints.restore(path, model, optimizer)
-    return _Done(epoch=found.epoch, step=found.step, examples=found.examples)
+def members_per_device(
+    config: TrialConfig,
+    data: MultimodalData,
+    *,
+    candidates: Sequence[int] = (1, 2, 4, 8, 16),
+    steps: int = 4,
+    device: torch.device | str = "cpu",
+) -> int:
+    """Return how many trials like this one to train at a time on a device, by some real steps of each number.
+
+    Args:
+        config: the settings.
+        data: the data set; its first samples are used.
+        candidates: the numbers to try; one that does not fit into memory ends the search.
+        steps: length of a measurement, of which the fastest of three counts, after one to warm up.
+        device: the device, which should have nothing else to do.
+    """
+    few = replace(data, train=data.train.take(torch.arange(min(len(data.train), steps * config.batch_size))))
+    speeds: dict[int, float] = {}
+    for n in candidates if fuse_key(config, data.modalities) else (1,):
+        try:
+            group = Group([start(replace(config, seed=i), few, device=device) for i in range(n)], n)
+            times = [time.perf_counter()]
+            for _ in range(4):
+                group.epoch()
+                times.append(time.perf_counter())
+        except torch.OutOfMemoryError:
+            break
+        speeds[n] = n / min(b - a for a, b in pairwise(times[1:]))
+    return knee(speeds)
+
+
+def knee(speeds: Mapping[int, float]) -> int:
+    """Return the smallest number whose speed is within a tenth of the best.
+
+    >>> knee({1: 100.0, 2: 170.0, 4: 185.0, 8: 180.0})
+    2
+    """
+    return min(n for n, speed in speeds.items() if speed >= 0.9 * max(speeds.values()))
+
+
+def _after_epoch(
+    member: Member,
+    report: EpochReport,
+    on_report: Callable[[EpochReport], bool | None],
+    evaluate: Evaluate | None,
+) -> None:
+    evaluation = None if evaluate is None else evaluate(member.model, member.epoch)
+    safe = on_report(replace(report, evaluation=evaluation))
+    # After the report: a trial that goes on from a checkpoint must not leave out an epoch's report.
+    if safe is not False or member.finished:
+        member.save()

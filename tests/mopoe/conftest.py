@@ -1,5 +1,6 @@
 """A second implementation of the objective: plain loops and `torch.distributions`, to compare with."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -10,9 +11,12 @@ from torch import Tensor, nn
 from torch.distributions import Laplace, Normal, kl_divergence
 
 from mopoe.bound import Bound
+from mopoe.config import TrialConfig
+from mopoe.data.container import Split
 from mopoe.likelihoods import Likelihood
 from mopoe.modality import Modality
 from mopoe.model import MoPoE
+from mopoe.noise import generator, stratified_components
 
 torch.set_num_threads(1)
 
@@ -80,6 +84,44 @@ def plain_objective(
 def plain() -> Callable[..., Plain]:
     """Give the plain objective."""
     return plain_objective
+
+
+@pytest.fixture(scope="session")
+def train_plainly() -> Callable[..., list[dict[str, float]]]:
+    """Give a trainer of float64 models by the plain objective and unfused Adam; it returns epochs' means."""
+
+    def train(model: MoPoE, config: TrialConfig, split: Split) -> list[dict[str, float]]:
+        optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=False, foreach=False)
+        starts, expected, step = range(0, len(split), config.batch_size), [], 0
+        warmup = config.beta_warmup_epochs * len(starts)
+        for epoch in range(1, config.epochs + 1):
+            sums: dict[str, float] = {}
+            order = torch.randperm(len(split), generator=generator(config.seed, "order", epoch))
+            for index in (order[a : a + config.batch_size] for a in starts):
+                rng = generator(config.seed, "latent", step)
+                component = stratified_components(model.weights_S, len(index), rng)
+                terms = plain_objective(
+                    model,
+                    {name: images[index].float() / 255 for name, images in split.x.items()},
+                    component,
+                    torch.randn(len(index), model.latent_dim, generator=rng),
+                    beta=config.beta * (min(1.0, step / warmup) if warmup else 1.0),
+                    weights=config.subset_weights,
+                    prior_expert=config.prior_expert,
+                    scale=0.75,
+                )
+                optimizer.zero_grad()
+                terms.loss.backward()
+                norm = math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters()))
+                optimizer.step()
+                step += 1
+                parts = {"loss": terms.loss, "kl": terms.kl, **terms.reconstruction}
+                for name, value in parts.items():
+                    sums[name] = sums.get(name, 0.0) + float(value.detach()) * len(index) / len(split)
+            expected.append(sums | {"grad_norm": norm})
+        return expected
+
+    return train
 
 
 class InDouble(nn.Module):
