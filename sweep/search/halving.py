@@ -93,8 +93,9 @@ def _ranks(gain_NO: NDArray[Any]) -> NDArray[np.int64]:
 def epsilon_net(points_NO: NDArray[np.float64], until: int | None = None) -> list[int]:
     """Return the order in which points cover their set: first the best balanced, then ever the farthest.
 
-    With `until` the order ends with that point. The first has the largest sum, and each next one the largest distance to its nearest predecessor. Ties go
-    to the larger sum, then to the larger first objective, and so on: never to the place in the list.
+    With `until` the order ends with that point. The first has the largest sum, and each next one the largest
+    distance to its nearest predecessor. Ties go to the larger sum, then to the larger first objective, and so
+    on: never to the place in the list.
 
     >>> epsilon_net(np.array([[0.0, 1.0], [0.5, 0.6], [0.25, 0.75], [1.0, 0.0]]))
     [1, 3, 0, 2]

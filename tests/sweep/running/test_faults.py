@@ -130,11 +130,11 @@ def test_random_kills_and_every_fault_at_once(sweep_with, tmp_path):
         lost = (row["error"] or "").startswith("its worker process was lost")
         if name in reasons:
             assert row["status"] == "failed"
-            assert row["error"].startswith(reasons[name]) or lost, row
+            assert row["error"].startswith(reasons[name]) or lost, (name, row["error"])
         elif row["p_lr"] > 1:
-            assert row["error"].startswith("the loss is not finite at step ") or lost, row
+            assert row["error"].startswith("the loss is not finite at step ") or lost, (name, row["error"])
         else:
-            assert row["status"] == "completed" or lost, row
+            assert row["status"] == "completed" or lost, (name, row["error"])
     assert sum(row["status"] == "completed" for row in found.values()) >= 2
 
 
