@@ -44,28 +44,35 @@ def connected(cluster: Path) -> Iterator["JobSubmissionClient"]:
             "--cluster needs more packages; install them with: pip install 'mopoe-sweep[cluster]'"
         )
     logging.getLogger("ray").setLevel(logging.WARNING)
-    from ray.exceptions import RayError
-    from ray.job_submission import JobSubmissionClient
+    with _token_sent():
+        from ray.exceptions import RayError
+        from ray.job_submission import JobSubmissionClient
 
-    with _token_sent(), _tunnel(cluster) as address:
-        try:
-            client = JobSubmissionClient(address)
-            client.list_jobs()  # asks for the token, too
-            yield client
-        except (RuntimeError, OSError, RayError) as error:
-            raise ClusterError(f"the head of {cluster} refuses: {' '.join(str(error).split())}") from error
+        with _tunnel(cluster) as address:
+            try:
+                client = JobSubmissionClient(address)
+                client.list_jobs()  # asks for the token, too
+                yield client
+            except (RuntimeError, OSError, RayError) as error:
+                raise ClusterError(
+                    f"the head of {cluster} refuses: {' '.join(str(error).split())}"
+                ) from error
 
 
 @contextmanager
 def _token_sent() -> Iterator[None]:
-    """Let Ray send the token, for which having one is not enough; the environment is restored in the end."""
+    """Let Ray send the token, for which having one is not enough; the environment is restored in the end.
+
+    Ray reads the mode once, when a process first imports it.
+    """
     before = os.environ.get("RAY_AUTH_MODE")
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ["RAY_AUTH_MODE"] = "token"
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["RAY_AUTH_MODE"]
+        del os.environ["RAY_AUTH_MODE"]
+        if before is not None:
+            os.environ["RAY_AUTH_MODE"] = before
 
 
 @contextmanager
