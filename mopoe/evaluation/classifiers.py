@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
@@ -147,7 +147,7 @@ def load_classifiers(data: MultimodalData, config: ClassifierConfig | None = Non
     key = json.dumps(parts, sort_keys=True)
     name = f"classifiers-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
     path = cached_file(cache_dir() / name, lambda path: _train_all(path, data, config))
-    return _read(path, data)
+    return read_classifiers(path, data)
 
 
 def accuracy(network: nn.Module, split: Split, name: str) -> float:
@@ -198,16 +198,28 @@ def train_classifier(
 
 
 def _train_all(path: Path, data: MultimodalData, config: ClassifierConfig) -> None:
-    tensors: dict[str, Tensor] = {}
-    metadata = {}
-    for m in data.modalities:
-        network = train_classifier(data.train, m, data.n_classes, config)
-        metadata[m.name] = repr(accuracy(network, data.test, m.name))
-        tensors |= {f"{m.name}/{key}": value.contiguous() for key, value in network.state_dict().items()}
-    save_file(tensors, path, metadata)
+    networks = {m.name: train_classifier(data.train, m, data.n_classes, config) for m in data.modalities}
+    measured = {name: accuracy(network, data.test, name) for name, network in networks.items()}
+    path.write_bytes(packed(networks, measured))
 
 
-def _read(path: Path, data: MultimodalData) -> Classifiers:
+def packed(networks: Mapping[str, nn.Module], accuracy: Mapping[str, float]) -> bytes:
+    """Return the content of a file that `read_classifiers` reads, from classifiers and their accuracies."""
+    tensors = {
+        f"{name}/{key}": value.contiguous()
+        for name, network in networks.items()
+        for key, value in network.state_dict().items()
+    }
+    content: bytes = save(tensors, {name: repr(share) for name, share in accuracy.items()})
+    return content
+
+
+def read_classifiers(path: Path, data: MultimodalData) -> Classifiers:
+    """Return the classifiers of a data set from a file.
+
+    Raises:
+        DataError: the file is damaged, or holds others.
+    """
     networks: dict[str, nn.Module] = {}
     try:
         with safe_open(path, framework="pt") as file:

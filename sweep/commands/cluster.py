@@ -116,10 +116,33 @@ def run_spec_there(
 
     known = _ready(cluster)
     place = shared_place(known, spec.name, out)
+    command = ["sweep", "run", "sweep.yaml", "--address", "auto", "--out", place, *words]
+    _sweep_there(cluster, place, spec.name, [*command, *growth(known, spec)], {"sweep.yaml": find(file)})
+
+
+def go_on_there(cluster: Path, verb: str, folder: Path, words: Sequence[str]) -> None:
+    """Resume or extend a sweep on a cluster, from a results folder that its machines share.
+
+    Raises:
+        ClusterError: the folder is not shared, or the head cannot be reached.
+        ConfigError: the cluster's file is not filled in.
+    """
+    from sweep.cluster.plan import shared_place
+    from sweep.store.files import settled
+
+    known = _ready(cluster)
+    typed = str(folder)
+    place = shared_place(known, "", settled(folder) if ":/" in typed else typed)
+    command = ["sweep", verb, place, "--address", "auto", "--workers", str(known.workers), *words]
+    _sweep_there(cluster, place, folder.name, command, {})
+
+
+def _sweep_there(
+    cluster: Path, place: str, name: str, words: Sequence[str], files: Mapping[str, Path]
+) -> None:
+    """Run a sweep's command on a cluster's head and exit with its status."""
     modules = {path.name: path for path in Path().glob("*.py")}  # data sets and networks of the user's own
-    options = ["--address", "auto", "--out", place, *words, *growth(known, spec)]
-    command = ["sweep", "run", "sweep.yaml", *options]
-    status = _run_there(cluster, spec.name, command, {**modules, "sweep.yaml": find(file)})
+    status = _run_there(cluster, name, words, {**modules, **files})
     if status == 0:
         typer.echo(f"here:   sweep fetch {place} --cluster {cluster}")
     raise typer.Exit(status)

@@ -25,6 +25,10 @@ _Address = Annotated[
     str,
     typer.Option(help="'local' for this machine, 'auto' for the Ray cluster it is part of, or an address."),
 ]
+_Cluster = Annotated[
+    Path | None,
+    typer.Option(help="Run it on the cluster of this file for `ray up`, not here.", metavar="FILE"),
+]
 _Workers = Annotated[
     int, typer.Option(help="Wait for so many workers of the cluster, two minutes at most.", min=0)
 ]
@@ -61,10 +65,7 @@ def run(
     optuna_storage: _Storage = None,
     tensorboard: _TensorBoard = False,  # noqa: FBT002 - typer's way
     dry_run: _DryRun = False,  # noqa: FBT002 - typer's way
-    cluster: Annotated[
-        Path | None,
-        typer.Option(help="Run it on the cluster of this file for `ray up`, not here.", metavar="FILE"),
-    ] = None,
+    cluster: _Cluster = None,
     workers: _Workers = 0,
 ) -> None:
     """Run a sweep; on the folder of an earlier run, what is left of it."""
@@ -80,9 +81,7 @@ def run(
         from sweep.commands.cluster import run_spec_there
 
         words = [*repeated("-o", override), *repeated("--allow-changed", allow_changed)]
-        words += ["--optuna-storage", optuna_storage] if optuna_storage else []
-        words += ["--tensorboard"] if tensorboard else []
-        run_spec_there(cluster, file, spec, out, words)
+        run_spec_there(cluster, file, spec, out, [*words, *_copies(optuna_storage, tensorboard)])
     root = Path(out) if out else Path("results") / spec.name
     _run(spec, root, address, workers, allow_changed, optuna_storage, tensorboard=tensorboard)
 
@@ -94,9 +93,15 @@ def resume(
     allow_changed: _Allowed = None,
     optuna_storage: _Storage = None,
     tensorboard: _TensorBoard = False,  # noqa: FBT002 - typer's way
+    cluster: _Cluster = None,
     workers: _Workers = 0,
 ) -> None:
     """Go on with a sweep that was cut off, from its results folder alone."""
+    if cluster is not None:
+        from sweep.commands.cluster import go_on_there
+
+        words = [*repeated("-o", override), *repeated("--allow-changed", allow_changed)]
+        go_on_there(cluster, "resume", folder, [*words, *_copies(optuna_storage, tensorboard)])
     from sweep.manifest import stored_spec
 
     spec = stored_spec(folder, override or ())
@@ -109,12 +114,19 @@ def extend(
     address: _Address = "local",
     optuna_storage: _Storage = None,
     tensorboard: _TensorBoard = False,  # noqa: FBT002 - typer's way
+    cluster: _Cluster = None,
+    workers: _Workers = 0,
 ) -> None:
     """Add trials to a sweep, from its results folder alone."""
+    if cluster is not None:
+        from sweep.commands.cluster import go_on_there
+
+        words = ["--trials", str(trials), *_copies(optuna_storage, tensorboard)]
+        go_on_there(cluster, "extend", folder, words)
     from sweep.manifest import stored_spec
 
     spec = stored_spec(folder, [f"trials={stored_spec(folder).trials + trials}"])
-    _run(spec, folder, address, 0, None, optuna_storage, tensorboard=tensorboard)
+    _run(spec, folder, address, workers, None, optuna_storage, tensorboard=tensorboard)
 
 
 def _run(
@@ -133,10 +145,9 @@ def _run(
     from sweep.store.files import LocalFiles, files_at, settled
 
     screen = console()
-    more = (("--address", address if address != "local" else None), ("--optuna-storage", optuna_storage))
-    options = [word for option, value in more if value for word in (option, value)]
+    options = [] if address == "local" else ["--address", address]
     where = str(root) if isinstance(files_at(root), LocalFiles) else settled(root)
-    again = ["sweep", "resume", where, *options, *(["--tensorboard"] if tensorboard else [])]
+    again = ["sweep", "resume", where, *options, *_copies(optuna_storage, tensorboard)]
     with SweepProgress(screen) as progress, interrupted(shlex.join(again), root):
         store = run_sweep(
             spec,
@@ -152,6 +163,12 @@ def _run(
     screen.print()
     print_front(store, screen)
     screen.print(f"\ntables: {where}\nnext:   sweep report {where}", highlight=False, soft_wrap=True)
+
+
+def _copies(optuna_storage: str | None, tensorboard: bool) -> list[str]:  # noqa: FBT001 - a flag's value
+    """Return the words that ask for copies for other programs."""
+    storage = ["--optuna-storage", optuna_storage] if optuna_storage else []
+    return [*storage, *(["--tensorboard"] if tensorboard else [])]
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from mopoe.evaluation_config import EvaluationConfig
 from mopoe.memory import keep_freed_memory
 from mopoe.model import MoPoE, build_model
 from mopoe.training import train
+from sweep.running.materials import materials
 from sweep.running.progress import duration
-from sweep.running.trainable import materials
 from sweep.search.outcome import suggested_config
 from sweep.search.searcher import Past, SweepSearcher
 from sweep.spec.parameters import Choice, Int, Parameter

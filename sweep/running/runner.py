@@ -16,8 +16,9 @@ from sweep.cluster.probe import SEE_GPUS, prepare
 from sweep.errors import StoreError
 from sweep.manifest import enter, open_folder
 from sweep.running.dashboards import StudyMirror
+from sweep.running.materials import keep_classifiers, materials
 from sweep.running.recorder import Recorder
-from sweep.running.trainable import WorkerPlan, make_trainable, materials
+from sweep.running.trainable import WorkerPlan, make_trainable
 from sweep.search.agenda import Agenda, Next
 from sweep.search.outcome import Ended, Standing, objective_values, split_name
 from sweep.search.scheduler import HalvingScheduler, recorded_vectors
@@ -66,7 +67,7 @@ def run_sweep(
     Raises:
         KeyboardInterrupt: Ctrl-C; what was finished is in the store, and the next call goes on.
         StoreError: the folder holds another sweep.
-        DataError: the data set cannot be built.
+        DataError: the data set cannot be built, or the folder's classifiers are lost.
         ClusterError: the cluster is not fit to run it; said before the first trial.
         ConfigError: tensorboardX is not installed, or would have to write to an object store.
     """
@@ -76,10 +77,11 @@ def run_sweep(
         raise ConfigError(f"--tensorboard needs a folder to write to, but --out is {store.files}")
     if tensorboard and find_spec("tensorboardX") is None:
         raise ConfigError("--tensorboard needs the package tensorboardX, which is not installed")
-    open_folder(root, spec, spec.spec_hash, allowed)
+    before = open_folder(root, spec, spec.spec_hash, allowed)
     say(f"data set {spec.data.name!r} and its classifiers")
-    _, classifiers = materials(spec)
+    _, classifiers = materials(spec, root, before.classifier_hash if before else None)
     manifest = enter(root, spec, spec.spec_hash, classifiers.accuracy, classifiers.hash, allowed)
+    keep_classifiers(store.files, classifiers)
     past = past_trials(store, spec.objectives)
     agenda = Agenda(spec, past.ended, cut_off=past.cut_off)
     n_ended = f"{len(past.ended)} of {agenda.total}"
@@ -103,7 +105,8 @@ def run_sweep(
             prepare(spec, str(root), workers, say)
         told = mirror.add if mirror else lambda _: None
         searcher = SweepSearcher(spec, past, told, warm, ahead=True)
-        _fit(spec, store, root, searcher, past.ended, on_change, tensorboard=tensorboard)
+        judges = classifiers.hash
+        _fit(spec, store, root, searcher, past.ended, on_change, judges=judges, tensorboard=tensorboard)
     finally:
         ray.shutdown()
         with contextlib.suppress(StoreError):
@@ -158,12 +161,18 @@ def _fit(
     ended: Sequence[Ended],
     on_change: Callable[[Standing], None],
     *,
+    judges: str,
     tensorboard: bool,
 ) -> None:
     cpu, there = spec.resources.cpu, ray.cluster_resources()
     gpu = spec.resources.gpu_share(there.get("GPU", 0.0))
     plan = WorkerPlan(
-        root=root, spec=spec.plain(), threads=max(1, int(cpu)), use_gpu=gpu > 0, tensorboard=tensorboard
+        root=root,
+        spec=spec.plain(),
+        judges=judges,
+        threads=max(1, int(cpu)),
+        use_gpu=gpu > 0,
+        tensorboard=tensorboard,
     )
     recorder = Recorder(spec, StoreWriter(store.files), ended, on_change)
     scheduler = HalvingScheduler(

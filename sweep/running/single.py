@@ -16,12 +16,12 @@ from mopoe.memory import keep_freed_memory
 from mopoe.records import EpochReport
 from sweep.errors import StoreError
 from sweep.manifest import enter, open_folder
+from sweep.running.materials import keep_classifiers, materials
 from sweep.running.trainable import (
     ReportWriter,
     checkpoint_name,
     device_name,
     failure_text,
-    materials,
     report_to_ray,
     run_trial,
 )
@@ -60,9 +60,9 @@ def run_single(
     keep_freed_memory()
     writer = StoreWriter(settled(root))
     spec_hash = trials_hash(spec)
-    known = open_folder(root, spec, spec_hash) is not None
+    before = open_folder(root, spec, spec_hash)
     trial_id = f"{config.config_id}-s{config.seed}"
-    attempts = _attempts(Store(writer.files), trial_id) if known else 0
+    attempts = _attempts(Store(writer.files), trial_id) if before else 0
     if resume and attempts == 0:
         raise StoreError(
             f"{writer.files} holds no trial {trial_id} to resume; leave out --resume to start it"
@@ -73,8 +73,9 @@ def run_single(
         raise StoreError(
             f"{writer.files}/{weights} is missing, so that the trial cannot be resumed; leave out --resume"
         )
-    _, classifiers = materials(spec)
+    using = _, classifiers = materials(spec, settled(root), before.classifier_hash if before else None)
     enter(root, spec, spec_hash, classifiers.accuracy, classifiers.hash)
+    keep_classifiers(writer.files, classifiers)
     record = _start(spec, config, trial_id, attempt)
     writer.write_trial(record)
     reports = ReportWriter(writer, trial_id, attempt, spec.modalities)
@@ -89,7 +90,7 @@ def run_single(
 
     try:
         with writer.files.on_disk(weights) as (checkpoint, send):
-            measured = run_trial(spec, config, take, checkpoint=checkpoint, device=device)
+            measured = run_trial(spec, config, take, using=using, checkpoint=checkpoint, device=device)
             send()
         if measured is not None:
             last.update(report_to_ray(config.epochs, measured))

@@ -5,7 +5,6 @@ goes on here from its last checkpoint until it has failed too often; only a lost
 """
 
 import contextlib
-import functools
 import gc
 import os
 import re
@@ -17,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mopoe.config import TrialConfig
-from mopoe.data.registry import Option
 from mopoe.errors import MopoeError
 from mopoe.functions import also_import_from
 from mopoe.records import EpochReport, Evaluation
 from sweep.errors import StoreError, TrialTimeError
 from sweep.running.dashboards import write_epoch
+from sweep.running.materials import materials
 from sweep.running.watchdog import watched
 from sweep.search.outcome import suggested_config
 from sweep.spec.sweep_spec import SweepSpec
@@ -45,6 +44,8 @@ class WorkerPlan:
     """The sweep's results folder, or its address."""
     spec: dict[str, Any]
     """The sweep's YAML file as plain data."""
+    judges: str
+    """Hash of the classifiers that judge all its trials."""
     threads: int
     """Threads of torch per trial."""
     use_gpu: bool
@@ -130,7 +131,8 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
                 raise TrialTimeError(f"it took longer than faults.trial_minutes ({minutes:g}) for {ran}")
             return written
 
-        measured = run_trial(spec, config, on_report, checkpoint=checkpoint, device=device)
+        using = materials(spec, plan.root, plan.judges)
+        measured = run_trial(spec, config, on_report, using=using, checkpoint=checkpoint, device=device)
         send()
         if measured is not None:
             tune.report({**where, **report_to_ray(config.epochs, measured)})
@@ -171,10 +173,11 @@ def run_trial(
     config: TrialConfig,
     on_report: Callable[[EpochReport], bool],
     *,
+    using: "tuple[MultimodalData, Classifiers]",
     checkpoint: Path,
     device: str,
 ) -> Evaluation | None:
-    """Train one trial with the data set and classifiers of this process, loaded once.
+    """Train one trial with a sweep's materials.
 
     A trial whose checkpoint has the full budget already, because the driver was lost before it could record
     the end, has no epoch left to report: its held-out measurements are then taken again and returned.
@@ -183,27 +186,13 @@ def run_trial(
     from mopoe.evaluation.evaluate import Evaluator
     from mopoe.training import train
 
-    data, classifiers = materials(spec)
+    data, classifiers = using
     evaluator = Evaluator(
         data, classifiers, spec.evaluation, epochs=config.epochs, also=spec.rungs, device=device
     )
     finished = checkpoint.exists() and read_progress(checkpoint).epoch >= config.epochs
     model = train(config, data, on_report, evaluate=evaluator, checkpoint=checkpoint, device=device)
     return evaluator.measure(model, "objectives") if finished else None
-
-
-def materials(spec: SweepSpec) -> "tuple[MultimodalData, Classifiers]":
-    """Return a sweep's data set and its classifiers, loaded once per process."""
-    return _materials(spec.data.name, tuple(sorted(spec.data.options.items())))
-
-
-@functools.cache
-def _materials(name: str, options: tuple[tuple[str, Option], ...]) -> "tuple[MultimodalData, Classifiers]":
-    from mopoe.data import load
-    from mopoe.evaluation.classifiers import load_classifiers
-
-    data = load(name, **dict(options))
-    return data, load_classifiers(data)
 
 
 def checkpoint_name(trial_id: str) -> str:

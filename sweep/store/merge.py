@@ -16,10 +16,12 @@ from sweep.store.write import StoreWriter
 
 CHECKPOINTS = "checkpoints"
 """Where a results folder has the weights of trials."""
+CLASSIFIERS = "classifiers"
+"""Where it has the classifiers that judge them, by their hash."""
 
 
 def merge_runs(runs: Sequence[Store], out: Files) -> dict[str, str]:
-    """Write all trials of some runs, with their rows and checkpoints, into an empty folder.
+    """Write all trials of some runs, with their rows, checkpoints and classifiers, into an empty folder.
 
     The manifest is the first run's with an id of its own. It is written last, so that a folder in which the
     work was cut off is no results folder.
@@ -38,7 +40,7 @@ def merge_runs(runs: Sequence[Store], out: Files) -> dict[str, str]:
             )
         if run.manifest.sweep_id in [other.manifest.sweep_id for other in runs[:i]]:
             raise StoreError(f"{run.files} holds a run that is given already ({run.manifest.sweep_id})")
-    if out.list() or any(out.list(table) for table in (*TABLES, CHECKPOINTS)):
+    if out.list() or any(out.list(table) for table in (*TABLES, CHECKPOINTS, CLASSIFIERS)):
         raise StoreError(f"{out} holds files already; choose an empty folder with --out")
     taken: set[str] = set()
     renamed: dict[str, str] = {}
@@ -50,7 +52,7 @@ def merge_runs(runs: Sequence[Store], out: Files) -> dict[str, str]:
         for table in TABLES:
             for part in parts(run.files.list(table), run.names(table)):
                 put_merged(out, table, merged_rows(run, table, part, names))
-        for name in run.files.list(CHECKPOINTS):
+        for name in (*run.files.list(CHECKPOINTS), *run.files.list(CLASSIFIERS)):
             with run.files.open(name) as file:
                 out.put(_renamed(name, names), partial(shutil.copyfileobj, file))
     StoreWriter(out).write_manifest(replace(first, sweep_id=uuid4().hex[:12]))

@@ -12,7 +12,7 @@ from torch import nn
 from mopoe.data import load as load_data
 from mopoe.model import build_model
 from sweep.running.dry_run import CORNERS, Kept, corners, first_suggestions, measure
-from sweep.running.trainable import materials
+from sweep.running.materials import materials
 from sweep.search.searcher import Past, SweepSearcher
 from sweep.spec.sweep_spec import load_spec
 

@@ -36,7 +36,7 @@ def sweep_with(monkeypatch, sweep_file, tmp_path):
 
                 true_run = getattr(module, "true_run", module.run_trial)
 
-                def run_trial(spec, config, on_report, *, checkpoint, device):
+                def run_trial(spec, config, on_report, *, checkpoint, **more):
                     folder = Path(plan.root, "starts")
                     folder.mkdir(exist_ok=True)
                     name = checkpoint.stem
@@ -55,7 +55,7 @@ def sweep_with(monkeypatch, sweep_file, tmp_path):
                         time.sleep(16 * (fault == "slow"))
                         return on_report(report)
 
-                    return true_run(spec, config, slow_report, checkpoint=checkpoint, device=device)
+                    return true_run(spec, config, slow_report, checkpoint=checkpoint, **more)
 
                 module.true_run, module.run_trial = true_run, run_trial
                 return module.run_suggestion(suggested, plan)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mopoe.errors import DivergedError
+from sweep.running.materials import materials
 from sweep.running.trainable import ReportWriter, WorkerPlan, failure_text, report_to_ray, run_suggestion
 from sweep.spec.sweep_spec import load_spec
 from sweep.store.read import Store
@@ -70,6 +71,12 @@ def test_a_failure_is_one_line(error, text):
     assert failure_text(error) == text
 
 
+def plan_of(spec, root):
+    """Return what a worker of a sweep is told, with this machine's classifiers."""
+    judges = materials(spec)[1].hash
+    return WorkerPlan(root=str(root), spec=spec.plain(), judges=judges, threads=1, use_gpu=False)
+
+
 def test_whatever_a_trial_raises_is_reported(sweep_file, tmp_path, monkeypatch):
     """An error of any kind reaches the driver as the trial's reason, and the worker lives on."""
 
@@ -82,7 +89,7 @@ def test_whatever_a_trial_raises_is_reported(sweep_file, tmp_path, monkeypatch):
     monkeypatch.setattr("ray.tune.report", sent.append)
     spec = load_spec(sweep_file)
     suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
-    plan = WorkerPlan(root=str(tmp_path / "r"), spec=spec.plain(), threads=1, use_gpu=False)
+    plan = plan_of(spec, tmp_path / "r")
     run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
     assert [report["failure"] for report in sent] == ["KeyError: 'no such layer'"]
     assert sent[0]["device"] == "cpu"
@@ -95,7 +102,7 @@ def test_a_trial_that_was_finished_but_not_recorded_is_measured_again(sweep_file
     monkeypatch.setattr("ray.tune.report", sent.append)
     spec = load_spec(sweep_file)
     suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
-    plan = WorkerPlan(root=str(tmp_path / "r"), spec=spec.plain(), threads=1, use_gpu=False)
+    plan = plan_of(spec, tmp_path / "r")
     run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
     files = sorted(tmp_path.rglob("*.parquet"))
     run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)

@@ -1,0 +1,90 @@
+"""What all trials of a sweep share: its data set, and the classifiers that judge coherence.
+
+Training them anew on another machine would give other bits, and coherence compares only under the same
+classifiers: whoever begins a results folder stores its own there, and all others take those.
+"""
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mopoe.data.registry import Option
+from mopoe.errors import DataError
+from sweep.spec.sweep_spec import SweepSpec
+from sweep.store.files import Files, files_at
+from sweep.store.merge import CLASSIFIERS
+
+if TYPE_CHECKING:
+    from mopoe.data.container import MultimodalData
+    from mopoe.evaluation.classifiers import Classifiers
+
+
+def materials(
+    spec: SweepSpec, root: str | None = None, judges: str | None = None
+) -> "tuple[MultimodalData, Classifiers]":
+    """Return a sweep's data set and its classifiers, loaded once per process.
+
+    Args:
+        spec: the sweep.
+        root: its results folder, or its address.
+        judges: the hash of the classifiers that judge all its trials; None for those of this machine.
+
+    Raises:
+        DataError: the data set cannot be built, or those classifiers are nowhere to be found.
+    """
+    return _materials(spec.data.name, tuple(sorted(spec.data.options.items())), root, judges)
+
+
+@functools.cache
+def _materials(
+    name: str, options: tuple[tuple[str, Option], ...], root: str | None, judges: str | None
+) -> "tuple[MultimodalData, Classifiers]":
+    from mopoe.data import load
+    from mopoe.evaluation.classifiers import load_classifiers
+
+    data = load(name, **dict(options))
+    if root is None or judges is None:
+        return data, load_classifiers(data)
+    return data, stored_classifiers(files_at(root), data, judges)
+
+
+def stored_classifiers(files: Files, data: "MultimodalData", judges: str) -> "Classifiers":
+    """Return the classifiers with this hash: those of a results folder, or this machine's if it has none.
+
+    Raises:
+        DataError: they have another hash.
+    """
+    from mopoe.data.container import cache_dir, cached_file
+    from mopoe.evaluation.classifiers import load_classifiers, read_classifiers
+
+    name = _name(judges)
+
+    def fetch(path: Path) -> None:
+        with files.open(name) as file:
+            path.write_bytes(file.read())
+
+    path = cache_dir() / f"stored-classifiers-{judges}.safetensors"
+    try:
+        found = read_classifiers(cached_file(path, fetch), data)
+    except FileNotFoundError:  # a folder of an earlier release, or its file was deleted
+        found = load_classifiers(data)
+    if found.hash != judges:
+        raise DataError(
+            f"trials in {files} are judged by the classifiers {judges}, but those here are {found.hash}; "
+            f"delete {path} and bring back {files}/{name}, or begin another folder with --out"
+        )
+    return found
+
+
+def keep_classifiers(files: Files, classifiers: "Classifiers") -> None:
+    """Store classifiers in a results folder, unless it has them."""
+    from mopoe.evaluation.classifiers import packed
+
+    name = _name(classifiers.hash)
+    if name not in files.list(CLASSIFIERS):
+        content = packed(classifiers.networks, classifiers.accuracy)
+        files.put(name, lambda file: file.write(content))
+
+
+def _name(judges: str) -> str:
+    return f"{CLASSIFIERS}/{judges}.safetensors"

@@ -1,0 +1,75 @@
+"""The classifiers of a sweep are the same to the bit wherever its trials run."""
+
+import pytest
+import torch
+
+from mopoe.errors import DataError
+from mopoe.evaluation import classifiers as module
+from mopoe.evaluation.classifiers import ClassifierConfig, load_classifiers
+from sweep.running.materials import keep_classifiers, stored_classifiers
+from sweep.running.runner import run_sweep
+from sweep.spec.sweep_spec import load_spec
+from sweep.store.files import files_at
+from sweep.store.read import open_store
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path, tiny_data):
+    """Return a function that goes to a machine with a cache of its own, whose training gives other bits."""
+    train = module.train_classifier
+
+    def go(seed):
+        monkeypatch.setenv("MOPOE_CACHE", str(tmp_path / f"cache {seed}"))
+        quick = ClassifierConfig(epochs=1, batch_size=11, seed=seed)
+        monkeypatch.setattr(module, "train_classifier", lambda *some: train(*some[:3], quick))
+        return load_classifiers(tiny_data)
+
+    return go
+
+
+@pytest.mark.parametrize("where", ["folder", "s3"])
+def test_another_machine_takes_the_folders_classifiers(machine, tiny_data, tmp_path, request, where):
+    """It would train others, but has those of the folder, bit for bit, and keeps them in its cache."""
+    files = files_at(tmp_path / "r" if where == "folder" else request.getfixturevalue("s3"))
+    first = machine(1)
+    keep_classifiers(files, first)
+    assert machine(2).hash != first.hash
+    found = stored_classifiers(files, tiny_data, first.hash)
+    assert (found.hash, found.accuracy) == (first.hash, first.accuracy)
+    for name, network in first.networks.items():
+        theirs = found.networks[name].state_dict()
+        assert all(torch.equal(value, theirs[key]) for key, value in network.state_dict().items())
+    files.delete(f"classifiers/{first.hash}.safetensors")
+    assert stored_classifiers(files, tiny_data, first.hash).hash == first.hash
+    keep_classifiers(files, found)
+    assert list(files.list("classifiers")) == [f"classifiers/{first.hash}.safetensors"]
+
+
+def test_other_classifiers_are_refused(machine, tiny_data, tmp_path):
+    """Where the folder's file is lost or is another one, a machine with other classifiers runs no trial."""
+    files, first = files_at(tmp_path / "r"), machine(1)
+    assert stored_classifiers(files, tiny_data, first.hash).hash == first.hash
+    second = machine(2)
+    with pytest.raises(DataError, match=rf"are judged by the classifiers {first.hash}, but those here are"):
+        stored_classifiers(files, tiny_data, first.hash)
+    keep_classifiers(files, second)
+    (tmp_path / "r/classifiers" / f"{second.hash}.safetensors").rename(
+        tmp_path / "r/classifiers" / f"{first.hash}.safetensors"
+    )
+    with pytest.raises(DataError, match=rf"are {second.hash}; delete .*stored-classifiers-{first.hash}"):
+        stored_classifiers(files, tiny_data, first.hash)
+
+
+@pytest.mark.ray
+def test_trials_are_judged_by_the_folders_classifiers(sweep_file, tmp_path, monkeypatch):
+    """Driver and workers of a second run, with an empty cache, train none but take those of the first."""
+    root = tmp_path / "r"
+    run_sweep(load_spec(sweep_file, ["trials=1"]), root, say=str, on_change=bool)
+    judges = open_store(root).manifest.classifier_hash
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("MOPOE_CACHE", str(cache))
+    run_sweep(load_spec(sweep_file, ["trials=2"]), root, say=str, on_change=bool)
+    assert [path.name for path in cache.glob("*classifiers*s")] == [
+        f"stored-classifiers-{judges}.safetensors"
+    ]
+    assert open_store(root).epochs().collect()["classifiers"].drop_nulls().to_list() == [judges] * 2
