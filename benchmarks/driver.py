@@ -127,7 +127,8 @@ def run_ours(trials: int, folder: Path) -> float:
     runner._start_ray("local")  # noqa: SLF001 - the two parts of run_sweep, without its data set
     began = time.perf_counter()
     searcher = SweepSearcher(spec, Past(), ahead=True)
-    runner._fit(spec, Store(folder), str(folder), searcher, (), lambda _: None, tensorboard=False)  # noqa: SLF001 - as above
+    plain = {"judges": "", "tensorboard": False}
+    runner._fit(spec, Store(folder), str(folder), searcher, (), lambda _: None, **plain)  # noqa: SLF001 - as above
     took = time.perf_counter() - began
     ray.shutdown()
     return took

@@ -1,6 +1,6 @@
 """Trials per second on 1, 2, 4 and 8 nodes: of trivial trials, which cost nothing, and of real ones.
 
-Run: python benchmarks/scaling.py      (make bench; minutes)
+Run: python benchmarks/scaling.py      (make bench; four minutes on two cores)
 
 The nodes are Ray's own, on this machine, each with one CPU to give and a raylet of its own; the head gives
 none. Trivial trials report made-up objectives and end, so that what is measured is the driver: sampler, Ray
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 NODES = (1, 2, 4, 8)
-TRIALS = {"trivial": lambda n: 100 + 20 * n, "real": lambda n: 8 + 4 * n}
+TRIALS = {"trivial": lambda n: 60 + 10 * n, "real": lambda n: 4 + 3 * n}
 SWEEP = """
 name: scaling
 data: {name: digits}
@@ -42,38 +42,40 @@ def trivial(suggested: dict[str, Any]) -> None:
     tune.report({"epoch": 1, "objectives": found, "device": "none"})
 
 
-def measure(kind: str, n: int) -> None:
-    """Print how many trials a second end on so many nodes."""
+def measure(n: int) -> None:
+    """Print how many trials of each kind a second end on so many nodes."""
     from ray.cluster_utils import Cluster
 
-    from sweep.running import runner
-    from sweep.spec.sweep_spec import load_spec
-
-    if kind == "trivial":
-        runner.make_trainable = lambda _: trivial
     small = {"object_store_memory": 80_000_000}
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **small}
     )
+    for _ in range(n):
+        cluster.add_node(num_cpus=1, **small)
+    try:
+        print(*(rate(kind, n, cluster.address) for kind in TRIALS))
+    finally:
+        cluster.shutdown()
+
+
+def rate(kind: str, n: int, address: str) -> float:
+    """Return how many trials a second end on a cluster of so many nodes."""
+    from sweep.running import runner
+    from sweep.running.trainable import make_trainable
+    from sweep.spec.sweep_spec import load_spec
+
+    runner.make_trainable = make_trainable if kind == "real" else lambda _: trivial
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "scaling.yaml")
         file.write_text(SWEEP)
-        for _ in range(n):
-            cluster.add_node(num_cpus=1, **small)
-        try:
-            spec = load_spec(str(file), [f"trials={TRIALS[kind](n)}"])
-            store = runner.run_sweep(
-                spec, Path(folder, "r"), address=cluster.address, say=str, on_change=bool
-            )
-        finally:
-            cluster.shutdown()
+        spec = load_spec(str(file), [f"trials={TRIALS[kind](n)}"])
+        store = runner.run_sweep(spec, Path(folder, "r"), address=address, say=str, on_change=bool)
         trials = store.latest_trials().sort("ended_at").collect()
-        assert trials["status"].to_list() == ["completed"] * spec.trials
-        # With one place a node: every node has ended its first when the first n to start have ended.
-        warm = trials.sort("started_at").head(n)["ended_at"].max()
-        after = trials.filter(trials["ended_at"] > warm)
-        seconds = (after["ended_at"].max() - warm).total_seconds()
-        print(f"{after.height / seconds:.3f}")
+    assert trials["status"].to_list() == ["completed"] * spec.trials
+    # With one place a node: every node has ended its first when the first n to start have ended.
+    warm = trials.sort("started_at").head(n)["ended_at"].max()
+    after = trials.filter(trials["ended_at"] > warm)
+    return after.height / (after["ended_at"].max() - warm).total_seconds()
 
 
 def main() -> None:
@@ -81,24 +83,23 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     print(f"{cores} cores; trials per second, and how often that of one node")
     print(f"{'nodes':>5}" + "".join(f"{kind:>16}" for kind in TRIALS))
-    rates: dict[tuple[str, int], float] = {}
+    first: list[float] = []
     for n in NODES:
-        line = f"{n:>5}"
-        for kind in TRIALS:
-            done = subprocess.run(
-                [sys.executable, __file__, kind, str(n)],
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-                env={**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"},
-            )
-            rates[kind, n] = float(done.stdout.split()[-1])
-            line += f"{rates[kind, n]:>9.2f} ({rates[kind, n] / rates[kind, NODES[0]]:3.1f})"
-        print(line, flush=True)
+        done = subprocess.run(
+            [sys.executable, __file__, str(n)],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            env={**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"},
+        )
+        found = [float(word) for word in done.stdout.splitlines()[-1].split()]
+        first = found if n == NODES[0] else first
+        columns = (f"{rate:>9.2f} ({rate / one:3.1f})" for rate, one in zip(found, first, strict=True))
+        print(f"{n:>5}" + "".join(columns), flush=True)
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        measure(sys.argv[1], int(sys.argv[2]))
+        measure(int(sys.argv[1]))
     else:
         main()
