@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 SWEEP = "tests/cluster/sweep.yaml"
 # Data and classifiers are built once, where the project keeps them; each machine gets a copy on write.
 CACHE = Path(os.environ.get("MOPOE_CACHE") or Path.home() / ".cache" / "mopoe")
-IMAGE = {
+# The launcher and the autoscaler look every five seconds by default, and mostly sleep in between.
+HASTE = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "AUTOSCALER_NODE_SSH_INTERVAL_S": "1"}
+IMAGE = HASTE | {
     "PATH": f"{sys.prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "MOPOE_CACHE": CACHE,
     "RAY_USAGE_STATS_ENABLED": 0,
@@ -76,6 +78,7 @@ class Laptop:
         self.logs = folder / "logs"
         self.environment = {
             **os.environ,
+            **HASTE,
             "HOME": str(self.home),
             "TMPDIR": str(folder / "tmp"),  # the launcher keeps a local cluster's state there
             "RAY_TMPDIR": str(folder / "tmp"),
