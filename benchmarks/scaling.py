@@ -1,6 +1,6 @@
 """Trials per second on 1, 2, 4 and 8 nodes: of trivial trials, which cost nothing, and of real ones.
 
-Run: python benchmarks/scaling.py      (make bench; four minutes on two cores)
+Run: python benchmarks/scaling.py      (make bench; minutes)
 
 The nodes are Ray's own, on this machine, each with one CPU to give and a raylet of its own; the head gives
 none. Trivial trials report made-up objectives and end, so that what is measured is the driver: sampler, Ray
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 NODES = (1, 2, 4, 8)
-TRIALS = {"trivial": lambda n: 60 + 10 * n, "real": lambda n: 4 + 3 * n}
+TRIALS = {"trivial": lambda n: 50 + 10 * n, "real": lambda n: 3 + 2 * n}
 SWEEP = """
 name: scaling
 data: {name: digits}
