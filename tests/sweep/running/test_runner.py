@@ -89,7 +89,7 @@ def test_the_study_is_told_what_the_tables_say(finished):
     _, root, _, _ = finished
     storage = open_storage(str(root.parent / "study.log"))
     (name,) = optuna.get_all_study_names(storage)
-    told = {t.user_attrs["trial_id"]: t for t in optuna.load_study(study_name=name, storage=storage).trials}
+    told = {t.user_attrs["name"]: t for t in optuna.load_study(study_name=name, storage=storage).trials}
     for row in open_store(root).latest_trials().collect().iter_rows(named=True):
         completed = row["status"] == "completed"
         measured = [row["o_conditional_coherence"], row["o_log_likelihood"]]
