@@ -107,7 +107,8 @@ def _change_card(a: Tradeoff, b: Tradeoff) -> Card:
     was, now = (dict(_flat({**t.manifest.spec, "versions": t.manifest.versions})) for t in (a, b))
     keys = [k for k in dict.fromkeys((*was, *now)) if was.get(k) != now.get(k)]
     rows = [(k, str(was.get(k, "absent")), str(now.get(k, "absent"))) for k in keys]
-    finding = f"Between the files and versions of A and B {count(len(rows), 'key')} differ."
+    verb = "differs" if len(rows) == 1 else "differ"
+    finding = f"Between the files and versions of A and B {count(len(rows), 'key')} {verb}."
     table = pl.DataFrame(rows, schema=["key", "A", "B"], orient="row") if rows else None
     return Card(title="What was changed", finding=finding, table=table)
 
