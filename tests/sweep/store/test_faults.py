@@ -96,6 +96,7 @@ def test_store_that_stays_away_is_one_sentence(proxy: Proxy, s3, make_sweep, mak
 
 # Each writer does what a trial does, and says what was written once it is.
 WRITER = """
+    import pyarrow.dataset  # what a first write would import: a writer has a tenth of a second
     import os, sys
     from datetime import UTC, datetime
     from mopoe.config import TrialConfig
