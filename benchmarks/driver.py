@@ -13,7 +13,6 @@ Run: python benchmarks/driver.py [--full]      (two minutes; --full: 10,000 simu
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+from common import header, spread
 
 from sweep.running.recorder import Recorder
 from sweep.search.scheduler import HalvingScheduler
@@ -196,6 +196,7 @@ def main(*arguments: str) -> None:
             print(json.dumps(run(TRIVIAL, Path(folder))))
         return
     full = "--full" in arguments
+    print(header("ray", "optuna"))
     trials = 10_000 if full else 2000
     memory = Path("/dev/shm")  # the disk's time to sync is no matter of the driver's
     with tempfile.TemporaryDirectory(dir=memory if memory.exists() else None) as folder:
@@ -214,7 +215,7 @@ def main(*arguments: str) -> None:
     for who, name in (("ours", "ours"), ("peer", "Ray Tune, OptunaSearch, default loggers")):
         print(f"  {name:<42}" + " ".join(f"{ms:.0f}" for ms in found[who]))
     ratios = [ours / peer for ours, peer in zip(found["ours"], found["peer"], strict=True)]
-    print(f"  ours / theirs: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    print(f"  ours / theirs: {spread(ratios)}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ uncompiled and in float32, are taken round by round. On a CPU one thread's CPU t
 time.
 """
 
-import platform
 import statistics
 import sys
 import time
@@ -16,18 +15,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from common import header, random_data, spread
 from torch.profiler import ProfilerActivity, profile
 
 from mopoe.config import TrialConfig
-from mopoe.data.container import MultimodalData, Split
-from mopoe.data.registry import ModalitySpec
+from mopoe.data.container import MultimodalData
 from mopoe.group import Group
 from mopoe.member import start
 from mopoe.memory import keep_freed_memory
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
-MODALITIES = tuple(ModalitySpec(name=f"m{i}", shape=(3, 28, 28)) for i in range(5))
 SIZES = {
     "toy": TrialConfig(batch_size=32, latent_dim=16, channels=(4, 8, 16)),
     "small": TrialConfig(batch_size=64, latent_dim=64),
@@ -53,22 +51,6 @@ class Variant:
         began = clock()
         self.group.epoch()  # ends with a look at the sums, so that the device has finished
         return clock() - began
-
-
-def noise(n: int) -> MultimodalData:
-    """Return n samples of random images."""
-    x = {m.name: torch.randint(0, 256, (n, *m.shape), dtype=torch.uint8) for m in MODALITIES}
-    split = Split(x, torch.zeros(n, dtype=torch.int64))
-    return MultimodalData(
-        name="noise",
-        options={},
-        fingerprint="noise",
-        modalities=MODALITIES,
-        n_classes=1,
-        train=split,
-        validation=split,
-        test=split,
-    )
 
 
 def variants(config: TrialConfig, *, full: bool) -> Iterator[tuple[int, TrialConfig]]:
@@ -102,7 +84,8 @@ def measure(size: str, *, full: bool) -> None:
     """Print the table of a size."""
     config, (rounds, steps) = SIZES[size], ROUNDS[size]
     steps = 20 if CUDA else steps
-    data, found = noise(steps * config.batch_size), list[Variant]()
+    data, found = random_data(steps * config.batch_size), list[Variant]()
+    data = replace(data, train=data.train.to(DEVICE))
     for n, settings in variants(config, full=full):
         try:
             found.append(ready(n, settings, data, steps))
@@ -118,12 +101,11 @@ def measure(size: str, *, full: bool) -> None:
     for variant, own in zip(found, zip(*times, strict=True), strict=True):
         each = [seconds / steps / variant.n for seconds in own]
         ratios = [row[0] / steps / found[0].n / mine for row, mine in zip(times, each, strict=True)]
-        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         median, c = statistics.median(each), variant.config
         gpu = f"{variant.kernels:>14}{variant.memory:>10.0f}" if CUDA else ""
         print(
             f"{variant.n:>7}{c.precision:>10}{c.compile:>9}{1e3 * median:>15.2f}"
-            f"{c.batch_size / median:>11.0f}{spread:>40}{gpu}",
+            f"{c.batch_size / median:>11.0f}{spread(ratios):>40}{gpu}",
             flush=True,
         )
 
@@ -132,8 +114,8 @@ def main() -> None:
     """Print a table per size."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    name = torch.cuda.get_device_name() if CUDA else f"{platform.processor() or platform.machine()}, 1 thread"
-    print(f"torch {torch.__version__}, {name}")
+    print(header())
+    print(torch.cuda.get_device_name() if CUDA else "no GPU; 1 thread")
     asked = sys.argv[1:]
     for size in [size for size in SIZES if size in asked] or SIZES:
         measure(size, full="--full" in asked)

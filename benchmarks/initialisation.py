@@ -9,6 +9,7 @@ log-likelihood on the validation split, with the CPU seconds of the whole trial.
 import time
 
 import torch
+from common import header
 
 import mopoe
 from mopoe.config import Initialisation
@@ -51,7 +52,8 @@ def measure(initialisation: Initialisation, initial_logvar: float, ink: int) -> 
 def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, 1 thread; beta 0.5, latent_dim 64, channels 8-16-32, 8 epochs, seed 0")
+    print(header())
+    print("1 thread; beta 0.5, latent_dim 64, channels 8-16-32, 8 epochs, seed 0")
     head = f"{'initialisation':>15}{'logvar':>8}{'ink above':>11}{'coherence':>18}{'log-likelihood':>18}"
     print(head + f"{'CPU s':>7}")
     for initialisation, initial_logvar, ink in ROWS:

@@ -16,6 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from common import header
+
 NODES = (1, 2, 4, 8)
 TRIALS = {"trivial": lambda n: 50 + 10 * n, "real": lambda n: 3 + 2 * n}
 SWEEP = """
@@ -80,8 +82,8 @@ def rate(kind: str, n: int, address: str) -> float:
 
 def main() -> None:
     """Print the table."""
-    cores = len(os.sched_getaffinity(0))
-    print(f"{cores} cores; trials per second, and how often that of one node")
+    print(header("ray", "optuna"))
+    print("trials per second, and how often that of one node")
     print(f"{'nodes':>5}" + "".join(f"{kind:>16}" for kind in TRIALS))
     first: list[float] = []
     for n in NODES:

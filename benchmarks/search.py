@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+from common import header
 from numpy.typing import NDArray
 from replay import OBJECTIVES, TABLE, WORKERS, Curves, Point, Vector, read_curves, replay
 
@@ -122,6 +123,7 @@ def ratio(mine: NDArray[np.float64], other: NDArray[np.float64]) -> str:
 def main(*, full: bool, peer: str | None) -> None:
     """Print the tables."""
     curves, seeds = read_curves(), 20 if full else 4
+    print(header("optuna", "moocore"))
     names = [RANDOM, STOCK, *(OURS if full else [*OURS][:4])]
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         futures = {name: [pool.submit(one, name, seed) for seed in range(seeds)] for name in names}

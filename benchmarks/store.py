@@ -8,7 +8,6 @@ import json
 import os
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from common import header, spread
 
 from mopoe.config import TrialConfig
 from mopoe.records import EpochReport, Evaluation, PairCoherence, SubsetMetric
@@ -194,10 +194,6 @@ def timed(work: Callable[[Path], int], root: Path) -> tuple[float, int]:
     return time.perf_counter() - began, found
 
 
-def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):8.2f} ({min(values):.2f} to {max(values):.2f})"
-
-
 def manifest(trials: int) -> Manifest:
     return Manifest(
         sweep_id="benchmark",
@@ -247,7 +243,7 @@ def compare(folder: Path, trials: int) -> None:
         share = size(root) / size(ray)
         print(
             f"{name:<18}{files:>7}{size(root) / 1e6:>8.1f}  {'1/' + format(1 / share, '.1f'):>8}   "
-            f"{spread(seconds[name]):<30} {spread(ratios)}",
+            f"{spread(seconds[name]):<29} {spread(ratios)}",
             flush=True,
         )
 
@@ -276,6 +272,7 @@ def report(folder: Path, trials: int) -> None:
 
 if __name__ == "__main__":
     full = "--full" in sys.argv
+    print(header("polars", "pyarrow"))
     with tempfile.TemporaryDirectory() as name:
         trials = 1000 if full else 100
         make(Path(name), trials)

@@ -86,6 +86,7 @@ def train_group(
         checkpoints: the file of each trial; see `train`.
         device: where to train.
     """
+    data = replace(data, train=data.train.to(torch.device(device)))  # one copy for all
     results: dict[int, MoPoE | DivergedError] = {}
     keys = [fuse_key(config, data.modalities) or index for index, config in enumerate(configs)]
     for key in dict.fromkeys(keys):
@@ -128,7 +129,8 @@ def members_per_device(
         steps: length of a measurement, of which the fastest of three counts, after one to warm up.
         device: the device, which should have nothing else to do.
     """
-    few = replace(data, train=data.train.take(torch.arange(min(len(data.train), steps * config.batch_size))))
+    some = torch.arange(min(len(data.train), steps * config.batch_size))
+    few = replace(data, train=data.train.take(some).to(torch.device(device)))  # one copy for all
     speeds: dict[int, float] = {}
     for n in candidates if fuse_key(config, data.modalities) else (1,):
         try:
