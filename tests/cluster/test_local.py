@@ -70,7 +70,7 @@ def test_a_sweep_outlives_every_loss(laptop):
         following.end(status=None)
         laptop.run(*up)
         nodes_from_inside(rack, HEAD, 3)
-        assert "5 completed" in laptop.run("sweep", "run", SWEEP, "--cluster", file)
+        assert "5 completed" in laptop.run("sweep", "resume", RESULTS, "--cluster", file)
         all_trials_completed(RESULTS, 5)
         fetched = laptop.home / "fetched"
         laptop.run("sweep", "fetch", RESULTS, fetched, "--cluster", file)
