@@ -17,6 +17,9 @@ from sweep.spec.sweep_spec import SweepSpec, trial_config_for
 from sweep.store.records import EventRecord, TrialRecord
 from sweep.store.write import StoreWriter
 
+NO_WORKER = "no worker could be started for it: its machine lacks a library, or its processes end at once"
+"""Why a trial failed that Ray gave up before it began."""
+
 
 @dataclass(slots=True)
 class _Running:
@@ -57,10 +60,7 @@ class Recorder(Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that a trial runs; a retry after a lost worker keeps its first record."""
         if trial.trial_id not in self._running:
-            record = start_record(self._spec, trial.config, datetime.now(UTC))
-            self._running[trial.trial_id] = _Running(record)
-            self.agenda.begin(record.trial_id)
-            self._writer.write_trial(record)
+            self._running[trial.trial_id] = self._begun(trial)
         self._on_change(self.standing())
 
     def on_trial_result(
@@ -86,9 +86,11 @@ class Recorder(Callback):
         self._close(running, {})
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Record a trial whose worker was lost more often than allowed."""
+        """Record a trial whose worker was lost more often than allowed, or that never had one."""
         running = self._running.pop(trial.trial_id, None)
-        if running is not None:
+        if running is None:
+            self._close(self._begun(trial), {"failure": NO_WORKER})
+        else:
             self._close(running, {"failure": lost_reason(self._writer.files.here, running.record.trial_id)})
 
     def __getstate__(self) -> dict[str, Any]:
@@ -112,6 +114,12 @@ class Recorder(Callback):
             epochs_left=max(0, total * self._epochs_each - gone),
             epochs_here=self._epochs_here,
         )
+
+    def _begun(self, trial: Any) -> _Running:
+        record = start_record(self._spec, trial.config, datetime.now(UTC))
+        self.agenda.begin(record.trial_id)
+        self._writer.write_trial(record)
+        return _Running(record)
 
     def _close(self, running: _Running, failure: dict[str, str]) -> None:
         last = running.last | failure

@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from sweep.running.recorder import Recorder
+from sweep.running.recorder import NO_WORKER, Recorder
 from sweep.running.trainable import checkpoint_name
+from sweep.search.agenda import Next
 from sweep.search.outcome import Ended
 from sweep.spec.sweep_spec import load_spec
 from sweep.store.write import StoreWriter
@@ -19,10 +20,15 @@ def ended(name, x, y):
     return Ended(trial_id=name, status="completed", objectives=dict(zip(NAMES, (x, y), strict=True)))
 
 
+def tune_trial(name):
+    """Return what Ray Tune's callbacks are told of a trial, as far as it matters."""
+    config = {"trial_id": name, "suggestion": {"beta": 1.0, **{f"subset_weights.{i}": 0.5 for i in range(4)}}}
+    return SimpleNamespace(trial_id=name, config=config)
+
+
 def play(recorder, name, x, y, failure=None):
     """Start a trial and let it end with these objectives, or fail."""
-    config = {"trial_id": name, "suggestion": {"beta": 1.0, **{f"subset_weights.{i}": 0.5 for i in range(4)}}}
-    trial = SimpleNamespace(trial_id=name, config=config)
+    trial = tune_trial(name)
     recorder.on_trial_start(0, [], trial)
     result = {"epoch": 2, "objectives": dict(zip(NAMES, (x, y), strict=True))}
     recorder.on_trial_result(0, [], trial, result | ({"failure": failure} if failure else {}))
@@ -55,3 +61,17 @@ def test_weights_are_kept_by_config(sweep_file, tmp_path, keep, kept, resumed):
     assert {name for name in (*POINTS, "t0003") if (tmp_path / checkpoint_name(name)).exists()} == kept
     last = standings[-1]
     assert (last.done, last.failed, last.running, last.total, last.front_size) == (4, 1, 0, 5, 2)
+
+
+def test_a_trial_that_no_worker_could_begin_has_failed(sweep_file, tmp_path):
+    """Ray may give a trial up before its start: it has failed, with that reason, and counts."""
+    changes, standings = [], []
+    writer = SimpleNamespace(write_trial=changes.append, files=StoreWriter(tmp_path).files)
+    recorder = Recorder(load_spec(sweep_file, ["trials=1"]), writer, [], standings.append)
+    recorder.on_trial_error(0, [], tune_trial("t0000"))
+    assert [(r.trial_id, r.status, r.error) for r in changes] == [
+        ("t0000", "running", None),
+        ("t0000", "failed", NO_WORKER),
+    ]
+    assert (standings[-1].failed, standings[-1].running) == (1, 0)
+    assert recorder.agenda.next_trial() is Next.END
