@@ -23,6 +23,8 @@ IMAGE = HASTE | {
     "RAY_USAGE_STATS_ENABLED": 0,
     # Ray runs workers at niceness 15: beside a busy test suite they would starve.
     "RAY_worker_niceness": 0,
+    # Nor does each machine start as many idle workers as this box has cores for every driver that comes.
+    "RAY_prestart_worker_first_driver": 0,
     # A silent death is seen in seconds; with Ray's defaults it takes about a minute.
     "RAY_health_check_period_ms": 1000,
     "RAY_health_check_timeout_ms": 3000,
