@@ -1,6 +1,6 @@
 """CPU time and memory of a training step: this project against multivae 1.0.3, from the same weights.
 
-Run: make compare-cost      (this part: three minutes on one core; prints tables and what they were measured on)
+Run: make compare-cost      (this part: three minutes on one core; prints what it was measured on)
 
 The paper's model (five modalities, Z=512, batches of 256), and the demo's narrow one, for which multivae has
 no networks and gets ours; one thread. Ours is `mopoe.train` whole: order, gather, bytes to floats, noise,
