@@ -64,16 +64,16 @@ def test_a_sweep_outlives_every_loss(laptop):
         until("2 completed trials", lambda: completed(RESULTS) >= 2)
         rack.off(HEAD)
         rack.on(HEAD)
-        assert completed(RESULTS) < 4
+        assert completed(RESULTS) < 6
         laptop.say("the head power-cycled in mid sweep")
         following.process.kill()
         following.end(status=None)
         laptop.run(*up)
         nodes_from_inside(rack, HEAD, 3)
-        assert "4 completed" in laptop.run("sweep", "resume", RESULTS, "--cluster", file)
-        all_trials_completed(RESULTS, 4)
+        assert "6 completed" in laptop.run("sweep", "resume", RESULTS, "--cluster", file)
+        all_trials_completed(RESULTS, 6)
         fetched = laptop.home / "fetched"
         laptop.run("sweep", "fetch", RESULTS, fetched, "--cluster", file)
         assert "is sound" in laptop.run("sweep", "verify", fetched)
-        all_trials_completed(fetched, 4)
+        all_trials_completed(fetched, 6)
         laptop.run("ray", "down", "-y", file)
