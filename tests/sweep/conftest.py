@@ -314,6 +314,38 @@ def sweep_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def few_digits(cache: Path) -> Path:
+    """Give a file of 160 + 40 + 40 of the built-in digits, in the format of `sweep data build polymnist`."""
+    import torch
+
+    from mopoe.data import digits
+    from mopoe.data.container import cached_file, fingerprint, save_splits
+
+    def build(path: Path) -> None:
+        whole = digits.load()
+        sizes = {"train": 160, "validation": 40, "test": 40}
+        few = {name: whole.split(name).take(torch.arange(n)) for name, n in sizes.items()}
+        save_splits(path, few, {"data": "polymnist", "seed": 0, "fingerprint": fingerprint(few)})
+
+    return cached_file(cache / "few digits.safetensors", build)
+
+
+@pytest.fixture(scope="session")
+def quick_sweep(few_digits: Path) -> str:
+    """Give the text of the tiny sweep on a few digits, whose trials train in a fraction of a second."""
+    text = TINY_SWEEP.replace("{name: digits, seed: 0}", f"{{name: polymnist, path: '{few_digits}'}}")
+    return text.replace("batch_size: 500", "batch_size: 40")
+
+
+@pytest.fixture
+def quick_file(tmp_path: Path, quick_sweep: str) -> Path:
+    """Give the file of the quick sweep."""
+    path = tmp_path / "quick.yaml"
+    path.write_text(quick_sweep, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """Give the address of an S3-compatible server on loopback, for as long as the tests run."""
     with server() as address:

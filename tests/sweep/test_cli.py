@@ -13,14 +13,14 @@ from sweep.store.read import open_store
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, tiny_sweep):
+def trained(tmp_path_factory, quick_sweep):
     """A folder with one trained trial."""
     from sweep.running.single import run_single
     from sweep.spec.sweep_spec import load_spec, trial_config_for
 
     folder = tmp_path_factory.mktemp("cli")
     file = folder / "tiny.yaml"
-    file.write_text(tiny_sweep)
+    file.write_text(quick_sweep)
     spec = load_spec(file)
     root = folder / "trials"
     config = trial_config_for(spec, ["epochs=1"])
@@ -51,10 +51,10 @@ def test_help_names_every_command(sweep):
         assert command in out
 
 
-def test_a_trial_prints_its_numbers_and_where_they_are(sweep, sweep_file, tmp_path):
+def test_a_trial_prints_its_numbers_and_where_they_are(sweep, quick_file, tmp_path):
     """Every epoch is a line, then all objectives with their errors, then the next command, which works."""
     root = tmp_path / "out"
-    status, out, err = sweep("trial", sweep_file, "--set", "beta=0.5", "--set", "epochs=1", "--out", root)
+    status, out, err = sweep("trial", quick_file, "--set", "beta=0.5", "--set", "epochs=1", "--out", root)
     assert (status, err) == (0, "")
     assert out.startswith("epoch 1/1  loss ")
     row = open_store(root).trials().collect().row(0, named=True)
@@ -152,9 +152,9 @@ def test_bad_input_is_one_sentence_and_status_2(sweep, sweep_file, trained, tmp_
     assert (tree(tmp_path), tree(trained)) == before
 
 
-def test_a_diverging_trial_ends_with_status_2_and_a_record(sweep, sweep_file, tmp_path):
+def test_a_diverging_trial_ends_with_status_2_and_a_record(sweep, quick_file, tmp_path):
     """The reason is on standard error and in the table."""
-    status, _, err = sweep("trial", sweep_file, "--set", "lr=1e30", "--out", tmp_path / "r")
+    status, _, err = sweep("trial", quick_file, "--set", "lr=1e30", "--out", tmp_path / "r")
     assert status == 2
     assert err.startswith("sweep: the loss is not finite at step ")
     assert open_store(tmp_path / "r").trials().collect()["status"].to_list() == ["failed"]

@@ -15,11 +15,11 @@ from sweep.store.read import open_store
 
 @pytest.fixture
 def sources(tmp_path):
-    """Give folders of 1,000 made-up test digits (bars whose place is the class) and five photographs."""
+    """Give folders of 200 made-up test digits (bars whose place is the class) and five photographs."""
     (tmp_path / "mnist").mkdir()
-    labels = (np.arange(1000) % 10).astype(np.uint8)
-    images = np.zeros((1000, 28, 28), np.uint8)
-    images[np.arange(1000), 4 + 2 * labels] = 255
+    labels = (np.arange(200) % 10).astype(np.uint8)
+    images = np.zeros((200, 28, 28), np.uint8)
+    images[np.arange(200), 4 + 2 * labels] = 255
     for name, array in (("images-idx3", images), ("labels-idx1", labels)):
         head = struct.pack(f">{1 + array.ndim}I", 0x0800 + array.ndim, *array.shape)
         (tmp_path / "mnist" / f"t10k-{name}-ubyte").write_bytes(head + array.tobytes())
@@ -73,8 +73,8 @@ def test_build_writes_the_file_and_says_how_to_use_it(sweep, sources):
     assert (status, err) == (0, "")
     assert out == "data/p\nnext: data: {name: polymnist, path: data/p, seed: 4} in a sweep's file\n"
     assert sorted(p.name for p in (sources / "data").iterdir()) == ["MMNIST", "p"]
-    assert len(load("polymnist", path="data/p", seed=4).train) == 800
-    assert len(list((sources / "data" / "MMNIST" / "train" / "m3").iterdir())) == 900
+    assert len(load("polymnist", path="data/p", seed=4).train) == 160
+    assert len(list((sources / "data" / "MMNIST" / "train" / "m3").iterdir())) == 180
 
 
 def test_the_translated_variant_is_built_by_the_same_command(sweep):
@@ -125,7 +125,7 @@ def test_a_sweep_finds_the_data_by_a_relative_path(sweep, sources, tiny_sweep):
     file = sources / "p.yaml"
     file.write_text(tiny_sweep.replace("{name: digits, seed: 0}", "{name: polymnist, path: data/p}"))
     run_sweep(
-        load_spec(file, ["trials=2", "fixed.epochs=1"]),
+        load_spec(file, ["trials=2", "fixed.epochs=1", "resources.concurrent=1"]),
         sources / "results",
         say=lambda _: None,
         on_change=lambda _: None,

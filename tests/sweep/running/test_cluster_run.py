@@ -18,13 +18,18 @@ cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_
 lost = cluster.add_node(num_cpus=1, **small)
 cluster.add_node(num_cpus=1, **small)
 try:
-    lose, *words = sys.argv[1:]
-    command = [sys.executable, "-c", "from sweep.cli import main; main()", "run", *words]
-    sweep = subprocess.Popen([*command, "--address", cluster.address, "--workers", "2"])
-    if lose:
-        while not list(pathlib.Path(lose).glob("checkpoints/t*")) and sweep.poll() is None:
-            time.sleep(0.2)
-        cluster.remove_node(lost, allow_graceful=False)
+    root = pathlib.Path(sys.argv[1])
+    command = [sys.executable, "-c", "from sweep.cli import main; main()", "run", *sys.argv[2:]]
+    sweep = subprocess.Popen([*command, "--address", cluster.address, "--workers", "2", "--out", str(root)])
+
+    def in_training():
+        ended = {path.name.partition("-")[0] for path in root.glob("trials/*-completed-*")}
+        return {path.stem for path in root.glob("checkpoints/t*")} - ended
+
+    while len(in_training()) < 2 and sweep.poll() is None:
+        time.sleep(0.1)
+    cluster.remove_node(lost, allow_graceful=False)
+    if sweep.poll() is None:
         print("a node is lost", flush=True)
     status = sweep.wait()
 finally:
@@ -33,10 +38,15 @@ sys.exit(status)
 """
 
 
-def run_on_cluster(*words, lose=""):
-    """Run a sweep on a head and two workers; return its output. `lose`: its folder, if a worker is to die."""
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory, quick_sweep):
+    """Run a sweep on a head and two workers, one of which dies while both train; return output and store."""
+    folder = tmp_path_factory.mktemp("cluster")
+    (folder / "quick.yaml").write_text(quick_sweep)
+    # An evaluation in every epoch keeps the checkpoint as young.
+    more = ["-o", "fixed.epochs=20", "-o", "evaluation.every=1"]
     done = subprocess.run(
-        [sys.executable, "-c", CLUSTER, str(lose), *map(str, words)],
+        [sys.executable, "-c", CLUSTER, str(folder / "r"), str(folder / "quick.yaml"), *more],
         capture_output=True,
         text=True,
         timeout=280,
@@ -45,26 +55,23 @@ def run_on_cluster(*words, lose=""):
         env={**os.environ, "RAY_AUTH_MODE": "disabled"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout, open_store(folder / "r")
 
 
 @pytest.mark.ray
-def test_a_sweep_joins_a_cluster_by_its_address(sweep_file, tmp_path):
+def test_a_sweep_joins_a_cluster_by_its_address(ended):
     """The head has no CPU, so every trial runs on one of two workers; all complete."""
-    root = tmp_path / "r"
-    said = run_on_cluster(sweep_file, "--out", root)
+    said, store = ended
     assert "joining the Ray cluster at" in said
     assert "examining 3 machines" in said
-    assert open_store(root).latest_trials().collect()["status"].to_list() == ["completed"] * 3
+    assert store.latest_trials().collect()["status"].to_list() == ["completed"] * 3
 
 
 @pytest.mark.ray
-def test_a_node_is_lost_in_mid_sweep(sweep_file, tmp_path):
+def test_a_node_is_lost_in_mid_sweep(ended):
     """Its trial goes on elsewhere; every trial completes, none is there twice, and the store is sound."""
-    root = tmp_path / "r"
-    said = run_on_cluster(sweep_file, "--out", root, "-o", "fixed.epochs=8", lose=root)
+    said, store = ended
     assert "a node is lost" in said
-    store = open_store(root)
     assert store.latest_trials().collect()["status"].to_list() == ["completed"] * 3
     assert store.trials().collect().height == 3
     assert not list(problems(store))

@@ -74,9 +74,9 @@ def test_the_first_suggestions_are_those_of_the_sweep(sweep_file):
     assert [found[e["trial_id"]].beta for e in expected] == [e["suggestion"]["beta"] for e in expected]
 
 
-def test_a_cost_is_measured(sweep_file):
+def test_a_cost_is_measured(quick_file):
     """Parameters are those of the model; memory exceeds them and grows with the batch; times are positive."""
-    spec = load_spec(sweep_file)
+    spec = load_spec(quick_file)
     data, classifiers = materials(spec)
     config = first_suggestions(spec)["t0000"]
     model = build_model(config, load_data("digits", seed=0).modalities)
@@ -157,7 +157,7 @@ def test_the_memory_of_training_is_predicted_within_a_fifth(latent_dim):
     assert predicted == pytest.approx(grown, rel=0.2), (predicted, grown)
 
 
-def test_the_command_prints_costs_and_writes_nothing(sweep_file, tmp_path, monkeypatch, capsys):
+def test_the_command_prints_costs_and_writes_nothing(quick_file, tmp_path, monkeypatch, capsys):
     """A row per corner and suggestion, the whole sweep's time, and no results folder."""
     from sweep import cli
 
@@ -165,7 +165,7 @@ def test_the_command_prints_costs_and_writes_nothing(sweep_file, tmp_path, monke
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.setattr(
         "sys.argv",
-        ["sweep", "run", str(sweep_file), "--dry-run", "-o", "replicates.seeds=2", "-o", "trials=2"],
+        ["sweep", "run", str(quick_file), "--dry-run", "-o", "replicates.seeds=2", "-o", "trials=2"],
     )
     cli.app(standalone_mode=False)
     out = capsys.readouterr().out

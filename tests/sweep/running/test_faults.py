@@ -20,14 +20,14 @@ pytestmark = pytest.mark.ray
 
 
 @pytest.fixture
-def sweep_with(monkeypatch, sweep_file, tmp_path):
+def sweep_with(monkeypatch, tmp_path):
     """Run a sweep whose trials misbehave by name; return its trials by name."""
 
-    def run(faults, *overrides, lr=False):
+    def run(path, faults, *overrides, lr=False):
         if lr:
-            text = sweep_file.read_text().replace(", lr: 0.001", "")
+            text = path.read_text().replace(", lr: 0.001", "")
             choice = "search_space:\n  lr: {type: choice, values: [0.001, 1.0e+30]}"
-            sweep_file.write_text(text.replace("search_space:", choice))
+            path.write_text(text.replace("search_space:", choice))
 
         def make_trainable(plan):
             # Nested, so that workers get it by value: they cannot import this module.
@@ -64,7 +64,7 @@ def sweep_with(monkeypatch, sweep_file, tmp_path):
 
         monkeypatch.setattr(runner, "make_trainable", make_trainable)
         root = tmp_path / "r"
-        spec = load_spec(sweep_file, overrides)
+        spec = load_spec(path, overrides)
         runner.run_sweep(spec, root, say=str, on_change=bool)
         trials = open_store(root).trials().collect()
         assert sorted(set(trials["trial_id"])) == [f"t{i:04}" for i in range(spec.trials)]
@@ -75,11 +75,10 @@ def sweep_with(monkeypatch, sweep_file, tmp_path):
     return run
 
 
-def test_each_fault_ends_with_its_reason(sweep_with, tmp_path):
+def test_each_fault_ends_with_its_reason(sweep_with, quick_file, tmp_path):
     """What passes on a second try completes; what does not is recorded with what went wrong, not lost."""
-    found = sweep_with(
-        {"t0000": "kill once", "t0001": "raise", "t0002": "raise once"}, "faults.max_failures=1"
-    )
+    faults = {"t0000": "kill once", "t0001": "raise", "t0002": "raise once"}
+    found = sweep_with(quick_file, faults, "faults.max_failures=1", "resources.concurrent=1")
     assert (found["t0000"]["status"], found["t0000"]["error"]) == ("completed", None)
     assert (found["t0001"]["status"], found["t0001"]["error"]) == ("failed", "ValueError: no such layer")
     assert (found["t0002"]["status"], found["t0002"]["error"]) == ("completed", None)
@@ -88,7 +87,7 @@ def test_each_fault_ends_with_its_reason(sweep_with, tmp_path):
 
 
 @pytest.mark.slow
-def test_random_kills_and_every_fault_at_once(sweep_with, tmp_path):
+def test_random_kills_and_every_fault_at_once(sweep_with, sweep_file, tmp_path):
     """Workers killed at random moments, NaN, exceptions, a hang, a slow trial: all end, all say why."""
     rng, stop = random.Random(0), threading.Event()
     kills = []
@@ -109,6 +108,7 @@ def test_random_kills_and_every_fault_at_once(sweep_with, tmp_path):
     killer.start()
     try:
         found = sweep_with(
+            sweep_file,
             faults,
             "trials=12",
             "faults.trial_minutes=0.5",

@@ -61,14 +61,14 @@ def test_other_classifiers_are_refused(machine, tiny_data, tmp_path):
 
 
 @pytest.mark.ray
-def test_trials_are_judged_by_the_folders_classifiers(sweep_file, tmp_path, monkeypatch):
+def test_trials_are_judged_by_the_folders_classifiers(quick_file, tmp_path, monkeypatch):
     """Driver and workers of a second run, with an empty cache, train none but take those of the first."""
     root = tmp_path / "r"
-    run_sweep(load_spec(sweep_file, ["trials=1"]), root, say=str, on_change=bool)
+    run_sweep(load_spec(quick_file, ["trials=1"]), root, say=str, on_change=bool)
     judges = open_store(root).manifest.classifier_hash
     cache = tmp_path / "cache"
     monkeypatch.setenv("MOPOE_CACHE", str(cache))
-    run_sweep(load_spec(sweep_file, ["trials=2"]), root, say=str, on_change=bool)
+    run_sweep(load_spec(quick_file, ["trials=2"]), root, say=str, on_change=bool)
     assert [path.name for path in cache.glob("*classifiers*s")] == [
         f"stored-classifiers-{judges}.safetensors"
     ]

@@ -32,11 +32,11 @@ def run(path, root, *overrides, **options):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_sweep):
+def finished(tmp_path_factory, quick_sweep):
     """Run a sweep in which some trials diverge: one of two learning rates is absurd."""
     folder = tmp_path_factory.mktemp("runner")
     path = folder / "tiny.yaml"
-    text = tiny_sweep.replace(", lr: 0.001", "").replace("trials: 3", "trials: 5")
+    text = quick_sweep.replace(", lr: 0.001", "").replace("trials: 3", "trials: 5")
     path.write_text(
         text.replace("search_space:", "search_space:\n  lr: {type: choice, values: [0.001, 1.0e+30]}")
     )
@@ -123,14 +123,14 @@ def test_running_again_runs_only_what_is_missing(finished, monkeypatch, capsys):
     assert stored_spec(root).trials == 6
 
 
-def check_killed_and_resumed(root, sweep_file, moments, trials):
+def check_killed_and_resumed(sweep, root, file, moments, trials):
     """Run a sweep, kill its driver at these moments, and go on to the end; return what had ended by then.
 
     A moment is whether to wait for one more trial to complete, and then how many seconds more.
     """
     command = [sys.executable, "-c", "from sweep.cli import main; main()"]
     options = ["-o", f"trials={trials}", "-o", "fixed.epochs=4"]
-    arguments = ["run", str(sweep_file), "--out", str(root), *options]
+    arguments = ["run", str(file), "--out", str(root), *options]
     ended = {}
     for progress, seconds in moments:
         before = len(list(root.glob("trials/*-completed-*")))
@@ -156,8 +156,9 @@ def check_killed_and_resumed(root, sweep_file, moments, trials):
         # What had ended is there still, unchanged: its time of end as well.
         assert ended.items() <= now.items()
         ended = {name: row for name, row in now.items() if row["status"] != "running"}
-    done = subprocess.run([*command, "resume", root], capture_output=True, text=True, check=True)
-    assert not ended or f"{root} holds {len(ended)} of {trials} trials already" in done.stdout
+    status, out, _ = sweep("resume", root)
+    assert status == 0
+    assert not ended or f"{root} holds {len(ended)} of {trials} trials already" in out
     store = open_store(root)
     found = store.trials().collect()
     assert sorted(found["trial_id"]) == [f"t{i:04}" for i in range(trials)]
@@ -170,11 +171,11 @@ def check_killed_and_resumed(root, sweep_file, moments, trials):
     return ended
 
 
-def test_a_sweep_that_stops_early_and_its_continuation(tmp_path, tiny_sweep):
+def test_a_sweep_that_stops_early_and_its_continuation(tmp_path, quick_sweep):
     """Stopped trials keep their rung's values, only full budgets make the front, and rungs outlive a run."""
     path, root = tmp_path / "x.yaml", tmp_path / "r"
     extra = "scheduler: {type: halving, grace: 1, eta: 3}\nconstraints: {parameters: '<= 1'}\n"
-    path.write_text(tiny_sweep + extra)
+    path.write_text(quick_sweep + extra + "resources: {concurrent: 1}\n")
     _, standings = run(path, root, "trials=2")
     store = open_store(root)
     first = store.events().sort("at").collect()
@@ -185,6 +186,7 @@ def test_a_sweep_that_stops_early_and_its_continuation(tmp_path, tiny_sweep):
     assert set(events["epoch"]) == {1}
     trials = store.latest_trials().collect()
     stopped = events.filter(decision="stop")
+    assert 0 < stopped.height < 4
     assert sorted(trials.filter(status="stopped")["trial_id"]) == sorted(stopped["trial_id"])
     for row in trials.filter(status="stopped").iter_rows(named=True):
         (event,) = stopped.filter(trial_id=row["trial_id"]).to_dicts()
@@ -198,24 +200,26 @@ def test_a_sweep_that_stops_early_and_its_continuation(tmp_path, tiny_sweep):
     assert not list((root / "checkpoints").iterdir())
 
 
-def test_a_killed_sweep_goes_on(tmp_path, sweep_file):
+def test_a_killed_sweep_goes_on(sweep, tmp_path, quick_file):
     """SIGKILL in mid sweep loses no finished trial; the next run ends with the full number, none twice."""
-    assert check_killed_and_resumed(tmp_path / "r", sweep_file, [(True, 0.5)], trials=3)
+    ended = check_killed_and_resumed(sweep, tmp_path / "r", quick_file, [(True, 0.0)], trials=8)
+    assert 0 < len(ended) < 8
 
 
 @pytest.mark.slow
-def test_a_sweep_killed_twenty_times_goes_on(tmp_path, sweep_file):
+def test_a_sweep_killed_twenty_times_goes_on(sweep, tmp_path, sweep_file):
     """At random moments, from the start of Ray on: nothing is lost, run twice or written twice."""
     rng = random.Random(0)
     moments = [(rng.random() < 0.7, rng.uniform(0, 10)) for _ in range(20)]
-    assert len(check_killed_and_resumed(tmp_path / "r", sweep_file, moments, trials=40)) >= 10
+    assert len(check_killed_and_resumed(sweep, tmp_path / "r", sweep_file, moments, trials=40)) >= 10
 
 
-def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path, sweep_file):
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path, quick_file):
     """Status 130 and the command to repeat; the store is readable and finished trials are in it."""
     root = tmp_path / "r"
     command = [sys.executable, "-c", "from sweep.cli import main; main()"]
-    arguments = ["run", str(sweep_file), "--out", str(root), "-o", "trials=50"]
+    options = ["-o", "trials=200", "-o", "resources.concurrent=1"]
+    arguments = ["run", str(quick_file), "--out", str(root), *options]
     process = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(root.glob("trials/*-completed-*.parquet")):
@@ -226,7 +230,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path, sweep_file):
     assert f"To go on: sweep resume {root}" in err
     assert "Traceback" not in err
     trials = open_store(root).latest_trials().collect()
-    assert 1 <= trials.filter(status="completed").height < 50
+    assert 1 <= trials.filter(status="completed").height < 200
     assert trials.filter(status="failed").height == 0
 
 

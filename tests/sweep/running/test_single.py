@@ -12,9 +12,9 @@ from sweep.spec.sweep_spec import load_spec, trial_config_for
 from sweep.store.read import open_store
 
 
-def run(sweep_file, root, *assignments, resume=False, reports=None):
-    """Train one trial of the tiny sweep."""
-    spec = load_spec(sweep_file)
+def run(quick_file, root, *assignments, resume=False, reports=None):
+    """Train one trial of the quick sweep."""
+    spec = load_spec(quick_file)
     config = trial_config_for(spec, assignments)
     seen = [] if reports is None else reports
     return run_single(spec, config, root, resume=resume, device="cpu", on_report=seen.append)
@@ -25,11 +25,11 @@ def rows(frame, *without):
     return frame.collect().drop(*without).sort(pl.all()).rows()
 
 
-def test_a_trial_twice_gives_identical_numbers(sweep_file, tmp_path):
+def test_a_trial_twice_gives_identical_numbers(quick_file, tmp_path):
     """Two attempts with one seed agree in every stored number but the times; another seed differs."""
     root = tmp_path / "r"
-    first, second = run(sweep_file, root), run(sweep_file, root)
-    other = run(sweep_file, root, "seed=1")
+    first, second = run(quick_file, root), run(quick_file, root)
+    other = run(quick_file, root, "seed=1")
     assert (first.attempt, second.attempt) == (0, 1)
     assert first.objectives == second.objectives != other.objectives
     store = open_store(root)
@@ -47,9 +47,9 @@ def test_a_trial_twice_gives_identical_numbers(sweep_file, tmp_path):
     assert other.config_id == first.config_id
 
 
-def test_the_tables_hold_every_subset_and_pair(sweep_file, tmp_path):
+def test_the_tables_hold_every_subset_and_pair(quick_file, tmp_path):
     """31 subsets, 155 pairs, two epochs and the pictures of one trial."""
-    run(sweep_file, tmp_path / "r")
+    run(quick_file, tmp_path / "r")
     store = open_store(tmp_path / "r")
     assert sorted(store.epochs().collect()["epoch"]) == [1, 2]
     kl = store.subset_metrics().filter(pl.col("metric") == "kl").collect()
@@ -64,11 +64,11 @@ def test_the_tables_hold_every_subset_and_pair(sweep_file, tmp_path):
     assert store.samples().collect().height == 5 * (1 + 5 + 1)
 
 
-def test_an_interrupted_trial_goes_on_where_it_was(sweep_file, tmp_path):
+def test_an_interrupted_trial_goes_on_where_it_was(quick_file, tmp_path):
     """Stopped after its first epoch and resumed, a trial ends with the numbers of an uninterrupted one."""
-    whole = run(sweep_file, tmp_path / "whole")
+    whole = run(quick_file, tmp_path / "whole")
     root = tmp_path / "cut"
-    spec = load_spec(sweep_file)
+    spec = load_spec(quick_file)
     config = trial_config_for(spec, ())
 
     def stop_after_one(report):
@@ -83,32 +83,32 @@ def test_an_interrupted_trial_goes_on_where_it_was(sweep_file, tmp_path):
     cut = open_store(root).trials().collect().row(0, named=True)
     assert (cut["status"], cut["error"]) == ("failed", "interrupted; go on with --resume")
     reports = []
-    resumed = run(sweep_file, root, resume=True, reports=reports)
+    resumed = run(quick_file, root, resume=True, reports=reports)
     assert [r.epoch for r in reports] == [2]
     assert (resumed.attempt, resumed.status, resumed.objectives) == (0, "completed", whole.objectives)
     assert open_store(root).trials().collect()["status"].to_list() == ["completed"]
     assert sorted(open_store(root).epochs().collect()["epoch"]) == [1, 2]
 
 
-def test_a_diverging_trial_is_recorded_with_its_reason(sweep_file, tmp_path):
+def test_a_diverging_trial_is_recorded_with_its_reason(quick_file, tmp_path):
     """The error reaches the caller, the reason the table."""
     with pytest.raises(DivergedError, match="not finite"):
-        run(sweep_file, tmp_path / "r", "lr=1e30")
+        run(quick_file, tmp_path / "r", "lr=1e30")
     row = open_store(tmp_path / "r").trials().collect().row(0, named=True)
     assert row["status"] == "failed"
     assert row["error"].startswith("the loss is not finite at step ")
 
 
-def test_nothing_to_resume_is_said(sweep_file, tmp_path):
+def test_nothing_to_resume_is_said(quick_file, tmp_path):
     """Resuming a trial that never began is refused before anything is written."""
     with pytest.raises(StoreError, match=r"holds no trial .* to resume; leave out --resume"):
-        run(sweep_file, tmp_path / "r", resume=True)
+        run(quick_file, tmp_path / "r", resume=True)
     assert not (tmp_path / "r").exists()
 
 
-def test_trials_of_one_evaluation_share_a_folder(sweep_file):
+def test_trials_of_one_evaluation_share_a_folder(quick_file):
     """The search space does not matter to single trials; the evaluation does."""
-    spec = load_spec(sweep_file)
-    wider = load_spec(sweep_file, ["search_space.beta.high=9"])
-    other = load_spec(sweep_file, ["evaluation.seed=1"])
+    spec = load_spec(quick_file)
+    wider = load_spec(quick_file, ["search_space.beta.high=9"])
+    other = load_spec(quick_file, ["evaluation.seed=1"])
     assert trials_hash(spec) == trials_hash(wider) != trials_hash(other)

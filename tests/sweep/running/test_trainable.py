@@ -77,7 +77,7 @@ def plan_of(spec, root):
     return WorkerPlan(root=str(root), spec=spec.plain(), judges=judges, threads=1, use_gpu=False)
 
 
-def test_whatever_a_trial_raises_is_reported(sweep_file, tmp_path, monkeypatch):
+def test_whatever_a_trial_raises_is_reported(quick_file, tmp_path, monkeypatch):
     """An error of any kind reaches the driver as the trial's reason, and the worker lives on."""
 
     def broken(*arguments, **options):
@@ -87,7 +87,7 @@ def test_whatever_a_trial_raises_is_reported(sweep_file, tmp_path, monkeypatch):
     sent, tries = [], []
     monkeypatch.setattr("sweep.running.trainable.run_trial", broken)
     monkeypatch.setattr("ray.tune.report", sent.append)
-    spec = load_spec(sweep_file)
+    spec = load_spec(quick_file)
     suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
     plan = plan_of(spec, tmp_path / "r")
     run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
@@ -96,11 +96,11 @@ def test_whatever_a_trial_raises_is_reported(sweep_file, tmp_path, monkeypatch):
     assert len(tries) == 1 + spec.faults.max_failures == 3
 
 
-def test_a_trial_that_was_finished_but_not_recorded_is_measured_again(sweep_file, tmp_path, monkeypatch):
+def test_a_trial_that_was_finished_but_not_recorded_is_measured_again(quick_file, tmp_path, monkeypatch):
     """Suggested again with its full checkpoint, it reports the same objectives and writes no row twice."""
     sent = []
     monkeypatch.setattr("ray.tune.report", sent.append)
-    spec = load_spec(sweep_file)
+    spec = load_spec(quick_file)
     suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
     plan = plan_of(spec, tmp_path / "r")
     run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)

@@ -215,9 +215,9 @@ def test_every_trial_of_a_run_ends_in_a_final_state(local_ray, tmp_path):
     )
     searcher = SweepSearcher(load_spec(str(file)), Past(), ahead=True)
     tune.Tuner(
-        tune.with_resources(learn, {"cpu": 0.5}),
+        tune.with_resources(learn, {"cpu": 1}),
         tune_config=tune.TuneConfig(
-            search_alg=searcher, scheduler=s, num_samples=-1, max_concurrent_trials=3
+            search_alg=searcher, scheduler=s, num_samples=-1, max_concurrent_trials=2, reuse_actors=True
         ),
         run_config=tune.RunConfig(name="x", storage_path=str(tmp_path), verbose=0),
     ).fit()
