@@ -12,7 +12,6 @@ from torch import Tensor
 from mopoe.family import Family
 
 LOG_2PI = math.log(2 * math.pi)
-TINY = torch.finfo(torch.float32).tiny
 
 
 def full_precision(near: Tensor) -> torch.autocast:

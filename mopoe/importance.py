@@ -55,8 +55,8 @@ def importance_weighted_bound(
     """
     q = model.encode(x, present_MB)
     here, factors = presence(model, q), weights.factors(model.names)
-    weights_AB = active_weights(model, q)
-    mu_ABZ, precision_ABZ = model.posteriors(q, model.active_A)
+    active_A, weights_AB = active_weights(model, q)
+    mu_ABZ, precision_ABZ = model.posteriors(q, active_A)
     if draws.component_B is None:
         noise_KABZ, share_AB, chosen = draws.noise, weights_AB, (mu_ABZ, precision_ABZ)
     else:

@@ -57,6 +57,7 @@ class MoPoE(nn.Module):
     prior_S: Tensor
     fixed_weights_S: Tensor
     active_A: Tensor
+    active_or_full_A: Tensor
     used_Z: Tensor | None
     weight_logits_S: Tensor | None
 
@@ -88,6 +89,12 @@ class MoPoE(nn.Module):
         self.register_buffer("fixed_weights_S", torch.tensor(weights, dtype=torch.float64), persistent=False)
         active = [s for s, weight in enumerate(weights) if weight > 0]
         self.register_buffer("active_A", torch.tensor(active), persistent=False)
+        reached = 0
+        for s in active:
+            reached |= self.masks[s]
+        # Samples without any modality of the mixture's subsets take the full set (`weights_given`).
+        last = [] if reached == self.masks[-1] else [len(self.masks) - 1]
+        self.register_buffer("active_or_full_A", torch.tensor(active + last), persistent=False)
         # In a group: False for the latents that a smaller member does not have. There its means are 0.
         self.register_buffer("used_Z", None, persistent=False)
         learned = nn.Parameter(torch.zeros(len(self.masks))) if self.bound.learned_weights else None
@@ -98,6 +105,10 @@ class MoPoE(nn.Module):
         """The mixture weights, float64, in the order of `masks`; a function of parameters if learned."""
         logits_S = self.weight_logits_S
         return self.fixed_weights_S if logits_S is None else torch.softmax(logits_S.double(), 0)
+
+    def components(self, *, missing: bool) -> Tensor:
+        """Return the indices of the subsets that can have a weight above 0, if modalities may be missing."""
+        return self.active_or_full_A if missing else self.active_A
 
     def encode(self, x: Mapping[str, Tensor], present_MB: Tensor | None = None) -> Encoded:
         """Return the unimodal posteriors of a batch.

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mopoe.gaussian import GAUSSIAN, TINY, chosen_product, kl_between
+from mopoe.gaussian import GAUSSIAN, chosen_product, kl_between
 from mopoe.model import Encoded, MoPoE
 from mopoe.subset_kl import weighted_kl
 
@@ -91,12 +91,12 @@ def generalized_elbo(
         present_MB: which modality of which sample is there, as booleans; None if all are.
     """
     q = model.encode(x, present_MB)
-    weights_AB = active_weights(model, q)
-    kl = _mixture_kl(model, q, weights_AB)
+    active_A, weights_AB = active_weights(model, q)
+    kl = _mixture_kl(model, q, active_A, weights_AB)
     if draws.component_B is None:
-        mu_ABZ, precision_ABZ = model.posteriors(q, model.active_A)
+        mu_ABZ, precision_ABZ = model.posteriors(q, active_A)
         z = model.family.draw(mu_ABZ, precision_ABZ, draws.noise).flatten(0, 1)
-        found = model.log_prob(z, repeated(x, len(model.active_A)), style := draw_style(model, q, draws))
+        found = model.log_prob(z, repeated(x, len(active_A)), style := draw_style(model, q, draws))
         log_p = {n: (weights_AB * rows.view(len(weights_AB), -1)).sum(0) for n, rows in found.items()}
     else:
         z = model.family.draw(*chosen_posterior(model, q, draws.component_B), draws.noise)
@@ -109,8 +109,12 @@ def generalized_elbo(
     penalty = kl + weighted_style_kl
     if (share := model.bound.tc_ratio) is not None:
         fit, penalty = fit * (1 - share / len(model.names)), penalty - share * kl
-        mu_1BZ, precision_1BZ = model.posteriors(q, model.active_A)
-        kl_MB = kl_between(mu_1BZ, precision_1BZ, q.mu_MBZ, q.precision_MBZ.clamp(min=TINY))
+        mu_1BZ, precision_1BZ = model.posteriors(q, active_A)
+        # Those of missing modalities do not count, and must be finite.
+        precision_MBZ = q.precision_MBZ
+        if q.present_MB is not None:
+            precision_MBZ = precision_MBZ.where(q.present_MB[:, :, None], 1)
+        kl_MB = kl_between(mu_1BZ, precision_1BZ, q.mu_MBZ, precision_MBZ)
         one_by_one = sum(kl_B * here[name] for name, kl_B in zip(model.names, kl_MB, strict=True))
         penalty = penalty + share / len(model.names) * one_by_one.mean()
     loss = fit + weights.beta * penalty
@@ -128,10 +132,14 @@ def generalized_elbo(
     return Terms(loss=loss, reconstruction=reconstruction, kl=kl + style_kl)
 
 
-def active_weights(model: MoPoE, q: Encoded) -> Tensor:
-    """Return the weights of the subsets of weight above 0, [A, 1], or [A, B] where modalities are missing."""
+def active_weights(model: MoPoE, q: Encoded) -> tuple[Tensor, Tensor]:
+    """Return the indices [A] of the subsets of weight above 0, and their weights.
+
+    The weights are [A, 1], or [A, B] where modalities are missing.
+    """
+    active_A = model.components(missing=q.present_MB is not None)
     weights = model.weights_S[:, None] if q.present_MB is None else model.weights_given(q.present_MB)
-    return weights[model.active_A].to(q.mu_MBZ.dtype)
+    return active_A, weights[active_A].to(q.mu_MBZ.dtype)
 
 
 def chosen_posterior(model: MoPoE, q: Encoded, component_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,14 +169,14 @@ def repeated(x: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
     return {name: values.repeat(n, *(1,) * (values.dim() - 1)) for name, values in x.items()}
 
 
-def _mixture_kl(model: MoPoE, q: Encoded, weights_AB: Tensor) -> Tensor:
+def _mixture_kl(model: MoPoE, q: Encoded, active_A: Tensor, weights_AB: Tensor) -> Tensor:
     """Return sum_A w_A KL( q(z | X_A) || p(z) ), the mean over the batch."""
     # The compiler fuses the plain formula by itself.
     one_pass = model.family is GAUSSIAN and not torch.compiler.is_compiling()
     if one_pass and not model.bound.learned_weights:
-        products = model.products(q, model.active_A)
+        products = model.products(q, active_A)
         return weighted_kl(q.mu_MBZ, q.precision_MBZ, *products, weights_AB, model.used_Z).mean()
-    kl_AB = model.family.kl_to_prior(*model.posteriors(q, model.active_A))
+    kl_AB = model.family.kl_to_prior(*model.posteriors(q, active_A))
     return (weights_AB * kl_AB).sum(0).mean()
 
 

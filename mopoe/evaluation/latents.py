@@ -34,7 +34,8 @@ def conditional_latents(
         drawn = sample_noise(seed, purpose + what, start, stop, (n_draws, *shape), device)
         return drawn.transpose(0, 1).expand(n_subsets, *(-1,) * (len(shape) + 1))
 
-    pick_SB = torch.special.ndtr(noise(" pick")) if model.bound.mixture_of_experts else None
+    # In float64: that of a number above 5.4 is 1 in float32, which picks no modality.
+    pick_SB = torch.special.ndtr(noise(" pick").double()) if model.bound.mixture_of_experts else None
     z_SBZ = model.family.draw(*model.conditionals(q, pick_SB), noise("", model.latent_dim))
     return z_SBZ, _style(
         model, noise(" style", len(model.names), model.style_dim) if model.style_dim else None

@@ -213,3 +213,38 @@ def test_a_mixture_of_experts_picks_one_of_the_observed_modalities() -> None:
             assert torch.equal(precision[s, b], q.precision_MBZ[m, b])
     product_mu, _ = model.conditionals(q, None)
     assert not torch.allclose(product_mu[2], mu[2])
+
+
+@pytest.mark.parametrize("all_at_once", [False, True])
+def test_a_sample_that_no_subset_of_the_mixture_has_is_trained_on_the_full_set(all_at_once: bool) -> None:  # noqa: FBT001 - a parameter
+    """With all weight on a, a sample of b alone has the loss of a model of b, its KL included."""
+    bound = Bound(subset_weights=(1.0, 0.0, 0.0), prior_expert="none")
+    model, x = private_model(bound, style_dim=0)
+    part = Modality(model.encoders["b"], model.decoders["b"], model.likelihood("b"))
+    alone = MoPoE({"b": part}, 3, Bound(prior_expert="none")).double()
+    here = torch.tensor([[False], [True]]).expand(2, 5)
+    noise_ABZ = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    draws = Draws(component_B=torch.full((5,), 2), noise=noise_ABZ[1])
+    if all_at_once:
+        draws = Draws(component_B=None, noise=noise_ABZ)
+    found = generalized_elbo(model, x, draws, Weights(beta=2.0), here)
+    own = Draws(component_B=torch.zeros(5, dtype=torch.int64), noise=noise_ABZ[1])
+    expected = generalized_elbo(alone, {"b": x["b"]}, own, Weights(beta=2.0))
+    torch.testing.assert_close(found.loss, expected.loss, rtol=1e-12, atol=0)
+    torch.testing.assert_close(found.kl, expected.kl, rtol=1e-12, atol=0)
+    assert found.kl.item() > 0
+
+
+def test_mvtcae_is_finite_where_a_modality_is_missing_and_the_other_certain() -> None:
+    """In float32, at the smallest variance that a setting may start with."""
+    bound = Bound(subset_weights=(0.0, 0.0, 1.0), prior_expert="none", tc_ratio=0.4)
+    model, x = private_model(bound, style_dim=0)
+    for encoder in model.encoders.values():
+        nn.init.constant_(encoder.logvar.bias, -20.0)
+    here = torch.tensor([[True], [False]]).expand(2, 5)
+    draws = Draws(component_B=torch.full((5,), 2), noise=torch.zeros(5, 3))
+    x32 = {name: values.float() for name, values in x.items()}
+    loss = generalized_elbo(model.float(), x32, draws, Weights(beta=1.0), here).loss
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)

@@ -33,3 +33,23 @@ def test_one_source_gets_its_part(modality: Callable[..., Modality], style_dim: 
     expected = prior_latents(model, 1, "test", 4, 8, torch.device("cpu"))
     assert torch.equal(z, expected[0])
     assert (style is None and not style_dim) or torch.equal(style, expected[1])  # type: ignore[arg-type]
+
+
+def test_noise_far_out_picks_a_modality_too(
+    modality: Callable[..., Modality], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a mixture of experts: 6 standard deviations pick the last one, -6 the first."""
+    part = modality(lambda x: (x, x * 0), lambda z: z, Normal(1.0))
+    model = MoPoE({"a": part, "b": part}, 3, Bound(mixture_of_experts=True))
+    q = model.encode({"a": torch.full((2, 3), 100.0), "b": torch.full((2, 3), 200.0)})
+    far = torch.tensor([-6.0, 6.0]).view(2, 1, 1)
+    monkeypatch.setattr(
+        "mopoe.evaluation.latents.sample_noise",
+        lambda seed, purpose, start, stop, shape, device: (
+            far.expand(2, *shape[:1], 1).reshape(2, *shape[:1])
+            if purpose.endswith("pick")
+            else torch.zeros(2, *shape)
+        ),
+    )
+    z_SBZ, _ = conditional_latents(model, q, 0, "test", 0, 2)
+    assert z_SBZ[-1, :, 0].tolist() == [100.0, 200.0]
