@@ -21,9 +21,9 @@ def sample_grid(model: MoPoE, split: Split, source_mask: int, n: int, seed: int)
     n = min(n, len(split))
     model.eval()
     with torch.inference_mode():
-        x = split.batch(slice(0, n), torch.device("cpu"))
+        x = split.batch(slice(0, n), model.members_SM.device)
         means = model.means(*source_latents(model, split, source_mask, seed, "grid", 0, n))
-        rows = [as_images(part[name]) for part in (x, means) for name in model.names]
+        rows = [as_images(part[name]).cpu() for part in (x, means) for name in model.names]
     height, width = (max(row.shape[axis] for row in rows) for axis in (2, 3))
     tiles = [_padded(row, height, width) for row in rows]
     grid: Tensor = torchvision("utils").make_grid(torch.cat(tiles), nrow=n, padding=2, pad_value=1.0)

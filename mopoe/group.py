@@ -103,6 +103,8 @@ class Group:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(generator(first.config.seed, "dropout", first.epoch + 1).initial_seed())
             sums = self._train(device)
+        if device.type == "cuda":  # it has been told what to do, and may not have done it
+            torch.cuda.synchronize(device)
         seconds = time.perf_counter() - started
         return [(member, sums.outcome(g, member, seconds)) for g, member in enumerate(self.members)]
 

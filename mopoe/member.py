@@ -16,7 +16,8 @@ from mopoe import checkpoint as checkpoints
 from mopoe.bound import beta_at, check_modalities, likelihood_weights, style_weights
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, Split
-from mopoe.errors import CheckpointError
+from mopoe.devices import prepared
+from mopoe.errors import CheckpointError, ConfigError
 from mopoe.model import MoPoE, build_model
 from mopoe.noise import draw_components, generator
 from mopoe.objective import Draws, Weights
@@ -79,7 +80,7 @@ class Member:
         component_B = draw_components(config.mixture, shares, n, rng)
         leading = () if config.estimator == "elbo" else (config.samples,)
         if component_B is None:
-            leading = (*leading, len(model.active_A))
+            leading = (*leading, len(model.components(missing=present_MB is not None)))
         noise = torch.randn(*leading, n, model.latent_dim, generator=rng, device=device)
         unimodal = style = None
         if model.bound.unimodal_elbos:
@@ -118,7 +119,9 @@ def start(
         CheckpointError: the checkpoint is damaged or belongs to a trial with other settings.
     """
     check_modalities(config, len(data.modalities))
-    device = torch.device(device)
+    if data.train.present is not None and config.mixture == "batch_split":
+        raise ConfigError("modalities are missing, but mixture batch_split knows complete samples only")
+    device = prepared(device)
     model = (model or build_model(config, data.modalities)).to(device)
     # fused: one kernel for all parameters. Its CPU version ignores gradients' strides; `.backward()` gives
     # gradients the strides of their parameters, so it is safe here (and tested).

@@ -84,8 +84,10 @@ class Stack:
         device, first = models[0].active_A.device, next(models[0].parameters())
         parameters = [dict(model.named_parameters()) for model in models]
         self.parameters = {name: [own[name] for own in parameters] for name in self.shapes}
-        self.buffers = {"model.fixed_weights_S": self._together([m.fixed_weights_S for m in models])}
-        if self.n > 1:
+        if self.n == 1:  # its own, which batch norm changes
+            self.buffers = {f"model.{name}": buffer for name, buffer in models[0].named_buffers()}
+        else:
+            self.buffers = {"model.fixed_weights_S": self._together([m.fixed_weights_S for m in models])}
             latents_Z = torch.arange(self.width, device=device)
             self.buffers["model.used_Z"] = torch.stack([latents_Z < model.latent_dim for model in models])
 

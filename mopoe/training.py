@@ -92,7 +92,7 @@ def train_group(
     for key in dict.fromkeys(keys):
         # The largest latent first: all others fit into its shapes.
         waiting = sorted((i for i, k in enumerate(keys) if k == key), key=lambda i: -configs[i].latent_dim)
-        group, places = Group(size=size), dict[Member, int]()
+        group, places = Group(size=size if isinstance(key, tuple) else 1), dict[Member, int]()
         while waiting or group.members:
             while waiting and len(group.members) < size:
                 i = waiting.pop(0)
@@ -140,6 +140,8 @@ def members_per_device(
                 group.epoch()
                 times.append(time.perf_counter())
         except torch.OutOfMemoryError:
+            if not speeds:
+                raise
             break
         speeds[n] = n / min(b - a for a, b in pairwise(times[1:]))
     return knee(speeds)

@@ -20,6 +20,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own convention
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, Split, cache_dir, cached_file, to_unit
 from mopoe.data.registry import ModalitySpec
+from mopoe.devices import prepared
 from mopoe.errors import DataError
 from mopoe.gaussian import at_least_float32
 from mopoe.networks import build_modality
@@ -142,8 +143,9 @@ def load_classifiers(data: MultimodalData, config: ClassifierConfig | None = Non
         ConfigError: the networks of a modality that is no image of 28 x 28 pixels cannot be built.
     """
     config = config or ClassifierConfig()
-    parts = {"data": data.fingerprint, "torch": torch.__version__, **asdict(config)}
-    parts |= {f"network of {m.name}": m.network for m in data.modalities if not _is_released(m)}
+    modalities = [(m.name, m.shape, None if _is_released(m) else m.network) for m in data.modalities]
+    parts = {"data": data.fingerprint, "modalities": modalities, "classes": data.n_classes}
+    parts |= {"torch": torch.__version__, **asdict(config)}
     key = json.dumps(parts, sort_keys=True)
     name = f"classifiers-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
     path = cached_file(cache_dir() / name, lambda path: _train_all(path, data, config))
@@ -178,7 +180,7 @@ def train_classifier(
 ) -> nn.Module:
     """Return a classifier of one modality, trained on a split and set to eval mode."""
     name, n = modality.name, min(len(split), MOST)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = prepared("cuda" if torch.cuda.is_available() else "cpu")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(generator(config.seed, f"classifier {name}").initial_seed())
         network = _network(modality, n_classes).to(device)
@@ -198,8 +200,12 @@ def train_classifier(
 
 
 def _train_all(path: Path, data: MultimodalData, config: ClassifierConfig) -> None:
-    networks = {m.name: train_classifier(data.train, m, data.n_classes, config) for m in data.modalities}
-    measured = {name: accuracy(network, data.test, name) for name, network in networks.items()}
+    networks, measured = {}, {}
+    for i, m in enumerate(data.modalities):
+        # Samples that have the modality.
+        train, test = (s if s.present is None else s.take(s.present[:, i]) for s in (data.train, data.test))
+        networks[m.name] = train_classifier(train, m, data.n_classes, config)
+        measured[m.name] = accuracy(networks[m.name], test, m.name)
     path.write_bytes(packed(networks, measured))
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mopoe.data.container import MultimodalData
+from mopoe.devices import prepared
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import (
     Conditional,
@@ -58,7 +59,7 @@ class Evaluator:
     ) -> None:
         check_extras(config, classifiers)
         self.data = data
-        self.device = torch.device(device)
+        self.device = prepared(device)
         self.classifiers = classifiers.to(self.device)
         self.config = config
         self.epochs = epochs

@@ -155,8 +155,10 @@ def failure_of(attempt: Callable[[], None], max_failures: int, clean_up: Callabl
     for failures in range(max_failures + 1):
         try:
             attempt()
-        except Exception as error:  # noqa: BLE001 - whatever a user's network raises ends this trial, not the sweep
+        except Exception as error:  # whatever a user's network raises ends this trial, not the sweep
             clean_up()
+            if isinstance(error, getattr(torch, "AcceleratorError", ())):
+                raise  # This process can use its GPU no more; Ray replaces it.
             text, again = failure_text(error), failures < max_failures and may_pass(error)
         else:
             return None

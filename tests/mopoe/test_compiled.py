@@ -1,14 +1,19 @@
 """A compiled step: the same numbers, and no setting compiles it anew."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor, nn
 from training_runs import CONFIG, run
 
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData
+from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
+from mopoe.likelihoods import Normal
+from mopoe.modality import Modality
 from mopoe.records import EpochReport
 from mopoe.training import train, train_group
 
@@ -77,3 +82,40 @@ def test_the_default_leaves_config_ids_as_they_were() -> None:
     assert TrialConfig(compile="no").config_id == TrialConfig().config_id
     with pytest.raises(ConfigError, match=r"^compile is yes, but must be one of no, step, graph$"):
         TrialConfig(compile="yes")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_step_moves_running_statistics(
+    tiny_data: MultimodalData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of batch norm: those of the plain step, in the model that is evaluated and saved."""
+    compiling = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, dynamic, mode: compiling(f, backend="eager"))
+
+    def network(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
+        size = math.prod(modality.shape)
+        encoder = Heads(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(size)), size, width)
+        decoder = nn.Sequential(nn.Linear(width, size), nn.Unflatten(1, modality.shape))
+        return Modality(encoder, decoder, Normal())
+
+    monkeypatch.setattr("mopoe.model.build_modality", network)
+    compiled, plain = (run(replace(CONFIG, compile=how), tiny_data)[0] for how in ("step", "no"))
+    for name, ours in compiled.named_buffers():
+        torch.testing.assert_close(ours, plain.get_buffer(name), atol=1e-5, rtol=1e-4)
+    norm = compiled.encoders["grey"].features[1]
+    assert norm.num_batches_tracked == 9
+    assert float(norm.running_mean.abs().max()) > 0.1
+
+
+class Heads(nn.Module):
+    """An encoder whose heads are linear."""
+
+    def __init__(self, features: nn.Module, size: int, width: int) -> None:
+        super().__init__()
+        self.features = features
+        self.mu, self.logvar = nn.Linear(size, width), nn.Linear(size, width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance."""
+        h = self.features(x)
+        return self.mu(h), self.logvar(h)

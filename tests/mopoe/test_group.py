@@ -1,7 +1,7 @@
 """Groups: each member against a plain trainer and against itself alone, whatever happens beside it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -207,6 +207,34 @@ def test_trials_take_the_places_of_those_that_end(tiny_data: MultimodalData, tmp
 def raise_at_once(_place: int, _report: EpochReport) -> None:
     """End all trials."""
     raise KeyboardInterrupt
+
+
+def test_what_is_not_stacked_trains_alone(tiny_data: MultimodalData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where others may be stacked: its group, and so its compiled step, has room for one."""
+    sizes: list[int] = []
+
+    class Seen(Group):
+        def __init__(self, members: Sequence[Member] = (), size: int = 1) -> None:
+            sizes.append(size)
+            super().__init__(members, size)
+
+    monkeypatch.setattr("mopoe.training.Group", Seen)
+    alone = replace(CONFIG, estimator="dreg", epochs=1)
+    train_group([alone, replace(CONFIG, epochs=1)], tiny_data, lambda *_: None, size=3)
+    assert sizes == [1, 3]
+
+
+def test_a_device_too_small_for_one_is_an_error(
+    tiny_data: MultimodalData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not the knee of nothing."""
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(Group, "epoch", full)
+    with pytest.raises(torch.OutOfMemoryError, match="full"):
+        members_per_device(CONFIG, tiny_data)
 
 
 def test_a_checkpoint_fits_any_slot(tiny_data: MultimodalData, tmp_path: Path) -> None:

@@ -5,7 +5,14 @@ import torch
 
 from mopoe.errors import DivergedError
 from sweep.running.materials import materials
-from sweep.running.trainable import ReportWriter, WorkerPlan, failure_text, report_to_ray, run_suggestion
+from sweep.running.trainable import (
+    ReportWriter,
+    WorkerPlan,
+    failure_of,
+    failure_text,
+    report_to_ray,
+    run_suggestion,
+)
 from sweep.spec.sweep_spec import load_spec
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
@@ -94,6 +101,19 @@ def test_whatever_a_trial_raises_is_reported(quick_file, tmp_path, monkeypatch):
     assert [report["failure"] for report in sent] == ["KeyError: 'no such layer'"]
     assert sent[0]["device"] == "cpu"
     assert len(tries) == 1 + spec.faults.max_failures == 3
+
+
+def test_a_broken_gpu_ends_the_worker():
+    """An error that stays with the process is raised after what was measured is written: Ray replaces it."""
+    calls = []
+
+    def broken():
+        calls.append("try")
+        raise torch.AcceleratorError("device-side assert triggered")
+
+    with pytest.raises(torch.AcceleratorError, match="device-side assert"):
+        failure_of(broken, 2, clean_up=lambda: calls.append("clean up"))
+    assert calls == ["try", "clean up"]
 
 
 def test_a_trial_that_was_finished_but_not_recorded_is_measured_again(quick_file, tmp_path, monkeypatch):
