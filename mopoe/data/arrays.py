@@ -129,6 +129,8 @@ def _check_split(where: str, split: Split, modalities: tuple[ModalitySpec, ...],
         raise DataError(
             f"{where}: the labels are from {labels.min()} to {labels.max()}, but must be 0 to {highest}"
         )
+    if split.present is not None:
+        _check_present(where, split.present, [n, len(modalities)])
     for m in modalities:
         x = split.x.get(m.name)
         if x is None:
@@ -144,6 +146,14 @@ def _check_split(where: str, split: Split, modalities: tuple[ModalitySpec, ...],
             )
         if len(split.rows.get(m.name, x)) != n:
             raise DataError(f"{where}: {m.name!r} has {len(x)} samples, but there are {n} labels")
+
+
+def _check_present(where: str, present: Tensor, shape: list[int]) -> None:
+    if present.dtype != torch.bool or list(present.shape) != shape:
+        raise DataError(f"{where}: `present` is {_form(present)}, but must be bool {shape}")
+    for axis, what in ((1, "a sample has no modality"), (0, "a modality is in no sample")):
+        if not present.any(axis).all():
+            raise DataError(f"{where}: {what}, says `present`")
 
 
 def _held_out(train: Split, missing: list[str], seed: int) -> dict[str, Split]:

@@ -44,7 +44,7 @@ def front_card(view: View) -> Card:
     finding += _price_of_knee(view)
     if view.pairs.height:
         chance = view.pairs.select(pl.mean("chance")).item()
-        finding += f" Guessing the most frequent class gives a coherence of {chance:.2f}."
+        finding += f" Chance reaches a coherence of {chance:.2f}."
     corner = ", ".join(f"{plain(n)} {number(found.manifest.reference_point[n])}" for n in found.points.names)
     finding += f" Hypervolume above ({corner}): {number(found.hypervolume)}."
     if len(found.points.names) < 2:

@@ -58,9 +58,13 @@ def compare(one: Store, other: Store) -> Comparison:
             "objectives cannot be compared"
         )
     names = a.manifest.name, b.manifest.name
+    note = f"A is {names[0]} in {one.files}, B is {names[1]} in {other.files}."
+    judges = a.manifest.classifier_hash, b.manifest.classifier_hash
+    if all(judges) and judges[0] != judges[1]:
+        note += f" Coherence is not comparable: other classifiers judged it ({judges[0]} and {judges[1]})."
     return Comparison(
         title=" and ".join(dict.fromkeys(names)) + ", compared",
-        note=f"A is {names[0]} in {one.files}, B is {names[1]} in {other.files}.",
+        note=note,
         cards=(_front_card(a, b), _domination_card(a, b), _attainment_card(a, b), _change_card(a, b)),
     )
 

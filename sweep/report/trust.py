@@ -94,13 +94,13 @@ def history_card(view: View) -> Card:
     history = hypervolume_history(found.trials, view.usable, view.curves, *of)
     if not history.height or not (final := history["hypervolume"][-1]):
         return Card(title=title, finding="No config with a known end lies beyond the reference point.")
-    near = history.row(by_predicate=pl.col("hypervolume").ge(0.9 * final).cum_sum() == 1, named=True)
+    near = history.filter(pl.col("hypervolume") >= 0.9 * final).row(0, named=True)
     last = history.row(-1, named=True)
     before = history.filter(pl.col("trials") <= 0.75 * last["trials"])["hypervolume"].last() or 0.0
     finding = (
         f"Nine tenths of the hypervolume were there after {near['trials']} of {last['trials']} trials, "
         f"{number(near['hours'])} of {number(last['hours'])} hours and {near['epochs']} of {last['epochs']} "
-        f"epochs; the last quarter of the trials added {1 - before / final:.1%}."
+        f"epochs; the last quarter of the trials added {max(0.0, 1 - before / final):.1%}."
     )
     return Card(title=title, finding=finding, figure_html=figures.history_figures(history))
 

@@ -89,12 +89,7 @@ class SweepSpec(StrictModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in self.objectives:
-            if name not in self.reference_point:
-                raise problem(f"key {name!r} is missing; every objective has one", "reference_point", name)
-        for name in self.reference_point:
-            if name not in self.objectives:
-                raise problem(unknown_key(name, self.objectives), "reference_point", name)
+        self._check_objectives()
         twice = next((name for name in self.search_space if name in self.fixed), None)
         if twice:
             raise problem(f"{twice!r} is also under `fixed`; keep one of the two", "search_space", twice)
@@ -117,6 +112,18 @@ class SweepSpec(StrictModel):
         if self.sampler == "grid":
             self._check_grid()
         return self
+
+    def _check_objectives(self) -> None:
+        """Refuse objectives that this data set has not, or whose corner is not the reference point."""
+        if self.n_modalities == 1 and "conditional_coherence" in self.objectives:
+            why = "'conditional_coherence' generates a modality from others, but the data set has only one"
+            raise problem(why, "objectives")
+        for name in self.objectives:
+            if name not in self.reference_point:
+                raise problem(f"key {name!r} is missing; every objective has one", "reference_point", name)
+        for name in self.reference_point:
+            if name not in self.objectives:
+                raise problem(unknown_key(name, self.objectives), "reference_point", name)
 
     def _check_lengths(self, name: str) -> None:
         """Refuse a list of numbers that has another length than the data set's modalities ask for."""

@@ -12,6 +12,7 @@ from training_runs import CONFIG, run, same_weights
 from mopoe.config import TrialConfig
 from mopoe.data import load
 from mopoe.data.container import MultimodalData, Split
+from mopoe.errors import ConfigError
 from mopoe.member import hide
 from mopoe.model import MoPoE, build_model
 from mopoe.noise import generator
@@ -199,6 +200,14 @@ def test_each_method_learns_real_digits(settings: dict[str, Any]) -> None:
     assert losses[0] - losses[-1] > max(0.01 * abs(losses[0]), abs(losses[-2] - losses[-1]))
     start = dict(build_model(config, data.modalities).named_parameters())
     assert all(not torch.equal(value, start[name]) for name, value in model.named_parameters())
+
+
+def test_blocks_of_the_batch_need_complete_data(tiny_data: MultimodalData) -> None:
+    """Data that comes with missing modalities is refused in one sentence."""
+    here = torch.ones(22, 2, dtype=torch.bool)
+    data = replace(tiny_data, train=replace(tiny_data.train, present=here))
+    with pytest.raises(ConfigError, match=r"^modalities are missing, but mixture batch_split knows complete"):
+        run(replace(CONFIG, mixture="batch_split"), data)
 
 
 def test_missing_modalities_are_the_same_in_every_epoch_and_leave_one() -> None:

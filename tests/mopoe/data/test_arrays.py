@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import mopoe
 from mopoe.config import TrialConfig
@@ -184,3 +185,19 @@ def test_other_things_than_data_are_refused(tiny_data: MultimodalData) -> None:
     floats = {name: x.double() for name, x in tiny_data.test.x.items()}
     with pytest.raises(DataError, match=r"^test: 'grey' is float64 \[12, 1, 28, 28\], but must be uint8"):
         checked(replace(tiny_data, test=Split(floats, tiny_data.test.labels)), "x", {}, ())
+
+
+@pytest.mark.parametrize(
+    ("present", "sentence"),
+    [
+        (torch.ones(22, 2), r"train: `present` is float32 \[22, 2\], but must be bool \[22, 2\]"),
+        (torch.ones(22, 1).bool(), r"train: `present` is bool \[22, 1\], but must be bool \[22, 2\]"),
+        (torch.arange(22)[:, None].expand(22, 2) > 0, "train: a sample has no modality, says `present`"),
+        (torch.tensor([[True, False]]).expand(22, 2), "train: a modality is in no sample, says `present`"),
+    ],
+)
+def test_what_is_missing_must_make_sense(tiny_data: MultimodalData, present: Tensor, sentence: str) -> None:
+    """One mark per sample and modality, and no sample or modality without any."""
+    data = replace(tiny_data, train=replace(tiny_data.train, present=present))
+    with pytest.raises(DataError, match=f"^{sentence}$"):
+        checked(data, "own", {}, ())

@@ -274,3 +274,43 @@ def test_predictions_are_the_largest_logits() -> None:
     logits = torch.tensor([[0.1, 3.0, 2.0], [5.0, -1.0, 4.0]])
     assert found.predict("m", logits).tolist() == [1, 0]
     assert found.to(torch.device("cpu")).predict("m", logits).tolist() == [1, 0]
+
+
+def test_the_cache_knows_names_and_classes(
+    tiny_data: MultimodalData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The same arrays under each other's names, or with more classes, have other classifiers."""
+    monkeypatch.setenv("MOPOE_CACHE", str(tmp_path))
+    grey = replace(tiny_data, modalities=tiny_data.modalities[:1])
+    other = replace(grey.modalities[0], name="other")
+
+    def named(split: Split) -> Split:
+        return Split({"other": split.x["grey"]}, split.labels)
+
+    splits = {name: named(grey.split(name)) for name in ("train", "validation", "test")}
+    renamed = replace(grey, modalities=(other,), **splits)
+    for n, data in enumerate((grey, renamed, replace(grey, n_classes=5)), 1):
+        load_classifiers(data, TINY)
+        assert len(list(tmp_path.glob("*.safetensors"))) == n
+
+
+def test_samples_without_the_modality_do_not_count(
+    tiny_data: MultimodalData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither in training nor in the accuracy: it is that of a data set without them."""
+    kept = torch.arange(12) % 3 > 0
+
+    def hidden(split: Split) -> Split:
+        here_N = kept.repeat(2)[: len(split)]
+        return replace(split, present=torch.stack([here_N, torch.ones_like(here_N)], 1))
+
+    found = {}
+    for which in ("hidden", "taken"):
+        monkeypatch.setenv("MOPOE_CACHE", str(tmp_path / which))
+        parts = {name: hidden(tiny_data.split(name)) for name in ("train", "test")}
+        if which == "taken":
+            parts = {name: replace(s.take(s.present[:, 0]), present=None) for name, s in parts.items()}  # type: ignore[index] # just made
+        found[which] = load_classifiers(replace(tiny_data, **parts), TINY)
+    hidden_ones, taken = found["hidden"], found["taken"]
+    assert hidden_ones.accuracy["grey"] == taken.accuracy["grey"]
+    assert torch.equal(hidden_ones.networks["grey"].head.weight, taken.networks["grey"].head.weight)

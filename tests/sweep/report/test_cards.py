@@ -36,7 +36,7 @@ def test_front_card(seen):
     assert card.finding == (
         "5 configs of 7 are on the front; on it conditional coherence runs from 0.42 to 0.8 and "
         "log likelihood runs from -1640 to -1480. The knee, t02, gives up 0.08 of conditional coherence and "
-        "32 of log likelihood against the best. Guessing the most frequent class gives a coherence of 0.12. "
+        "32 of log likelihood against the best. Chance reaches a coherence of 0.12. "
         "Hypervolume above (conditional coherence 0, log likelihood -1700): 161."
     )
     assert card.figure_html.count('<figure role="img"') == 1

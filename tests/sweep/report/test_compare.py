@@ -114,3 +114,18 @@ def test_a_sweep_equals_itself(made_up_sweep):
     assert "the reference point of both: A 161, B 161." in same.cards[0].finding
     assert "dominates none. Of 5 configs on B's front A dominates none." in same.cards[1].finding
     assert same.cards[-1].table is None
+
+
+def test_other_classifiers_are_told(tmp_path, make_manifest, make_record):
+    """Under the title, as coherence then says little."""
+    stores = []
+    for name, judge in (("a", "111"), ("b", "222"), ("c", None)):
+        writer = StoreWriter(tmp_path / name)
+        writer.write_manifest(replace(make_manifest(), classifier_hash=judge))
+        values = {"conditional_coherence": 0.5, "log_likelihood": -1500.0}
+        writer.write_trial(make_record("t0", config_id="t0", status="completed", objectives=values))
+        stores.append(open_store(tmp_path / name))
+    told = "Coherence is not comparable: other classifiers judged it (111 and 222)."
+    assert told in compare(stores[0], stores[1]).note
+    for other in (stores[0], stores[2]):
+        assert "comparable" not in compare(stores[0], other).note

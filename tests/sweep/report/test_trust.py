@@ -3,8 +3,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
+import polars as pl
 import pytest
 
+from sweep.analysis.history import hypervolume_history
 from sweep.report.trust import (
     attainment_card,
     checks_card,
@@ -155,6 +157,26 @@ def test_history_card(rich, seen):
     assert "of 48 epochs" in card.finding
     assert card.figure_html.count("<figure") == 3
     assert "of 161 epochs" in history_card(seen).finding
+
+
+def test_a_hypervolume_may_fall(rich, monkeypatch):
+    """When a further seed lowers a config of the front; the first time at nine tenths counts."""
+
+    def dipped(*arguments):
+        history = hypervolume_history(*arguments)
+        n = history.height
+        values = [0.1, 0.95, *[0.6] * (n - 3), 1.0]
+        return history.with_columns(pl.Series("hypervolume", values))
+
+    monkeypatch.setattr("sweep.report.trust.hypervolume_history", dipped)
+    second = hypervolume_history_of(rich)["trials"][1]
+    assert f"were there after {second} of 24 trials" in history_card(rich).finding
+
+
+def hypervolume_history_of(view):
+    """Return the history that the card shows."""
+    of = (view.tradeoff.manifest.objectives, view.tradeoff.manifest.reference_point)
+    return hypervolume_history(view.tradeoff.trials, view.usable, view.curves, *of)
 
 
 def test_cards_say_why_they_do_not_apply(seen, tmp_path, make_manifest):

@@ -1,5 +1,7 @@
 """Every mistake in a sweep's file, and the one sentence about it."""
 
+from dataclasses import replace
+
 import pytest
 from spec_texts import (
     DIFFER,
@@ -13,6 +15,7 @@ from spec_texts import (
     OBJECTIVES,
     SAMPLERS,
     SETTINGS,
+    SHORT,
     TOP,
     WEIGHTS,
     WHOLE,
@@ -416,3 +419,12 @@ def test_a_mistake_is_one_sentence_with_its_line(refusal, old, new, message):
     """The message says where, what was found and what is possible, and nothing of the libraries below."""
     assert FULL.count(old) == 1
     assert refusal(FULL.replace(old, new)) == f"x.yaml{message}"
+
+
+def test_one_modality_has_nothing_to_generate_from(refusal, monkeypatch):
+    """Its conditional coherence would never be a number; other objectives are fine."""
+    one = replace(DATA_SETS["digits"], modalities=DATA_SETS["digits"].modalities[:1])
+    monkeypatch.setitem(DATA_SETS, "digits", one)
+    assert refusal(SHORT) == (
+        "x.yaml: 'conditional_coherence' generates a modality from others, but the data set has only one"
+    )
