@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import socket
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ from ray import tune
 
 from mopoe.errors import ConfigError
 from sweep.cluster.probe import SEE_GPUS, prepare
-from sweep.errors import StoreError
+from sweep.errors import ClusterError, StoreError
 from sweep.manifest import enter, open_folder
 from sweep.running.dashboards import StudyMirror
 from sweep.running.materials import keep_classifiers, materials
@@ -68,8 +69,9 @@ def run_sweep(
         KeyboardInterrupt: Ctrl-C; what was finished is in the store, and the next call goes on.
         StoreError: the folder holds another sweep.
         DataError: the data set cannot be built, or the folder's classifiers are lost.
-        ClusterError: the cluster is not fit to run it; said before the first trial.
-        ConfigError: tensorboardX is not installed, or would have to write to an object store.
+        ClusterError: Ray did not start, or the cluster is not fit to run it; said before the first trial.
+        ConfigError: this machine has no room for a trial, or tensorboardX is not installed, or would have to
+            write to an object store.
     """
     root = settled(root)
     store = Store(root)
@@ -101,7 +103,10 @@ def run_sweep(
     say("starting Ray" if address == "local" else f"joining the Ray cluster at {address!r}")
     _start_ray(address)
     try:
-        if address != "local":
+        if address == "local":
+            there = ray.cluster_resources()
+            spec.resources.check_room(there.get("CPU", 0.0), there.get("GPU", 0.0))
+        else:
             prepare(spec, str(root), workers, say)
         told = mirror.add if mirror else lambda _: None
         searcher = SweepSearcher(spec, past, told, warm, ahead=True)
@@ -142,13 +147,22 @@ def _start_ray(address: str) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Waiting threads of torch sleep instead of spinning: two workers on two cores would starve each other.
     workers = {"env_vars": {"OMP_WAIT_POLICY": "passive", **SEE_GPUS["env_vars"]}}
-    ray.init(
-        address=address,
-        include_dashboard=False if address == "local" else None,
-        runtime_env=workers,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    host, _, port = address.rpartition(":")
+    try:
+        if host and port.isdecimal():
+            # Ray itself would go on trying for minutes.
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        ray.init(
+            address=address,
+            include_dashboard=False if address == "local" else None,
+            runtime_env=workers,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:
+        ray.shutdown()
+        what = "Ray did not start" if address == "local" else f"no Ray cluster answered at {address!r}"
+        raise ClusterError(f"{what} ({str(error).strip().partition(chr(10))[0]})") from error
     # A lost worker is in the trials table; its traceback says nothing about the trial.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 

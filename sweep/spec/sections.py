@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from mopoe.errors import ConfigError
 from search_spaces import show
 from sweep.spec.parameters import StrictModel, problem
 
@@ -38,6 +39,19 @@ class ResourcesSpec(StrictModel):
         needs = ((cpus, self.cpu), (gpus, self.gpu_share(gpus)))
         fits = min(there / need for there, need in needs if need > 0)
         return self.concurrent or max(1, int(fits + 1e-9))
+
+    def check_room(self, cpus: float, gpus: float) -> None:
+        """Refuse a trial for which a machine with so many CPU cores and GPUs never has room.
+
+        Raises:
+            ConfigError: names what is asked for and what is there.
+        """
+        for name, need, there in (("cpu", self.cpu, cpus), ("gpu", self.gpu_share(gpus), gpus)):
+            if need > there:
+                raise ConfigError(
+                    f"resources.{name} is {need:g}, but this machine has {there:g}; lower it, or run the "
+                    "sweep on a cluster"
+                )
 
 
 class ReplicatesSpec(StrictModel):

@@ -12,7 +12,9 @@ import moocore
 import optuna
 import polars as pl
 import pytest
+import ray
 
+from mopoe.errors import MopoeError
 from sweep.cli import app
 from sweep.manifest import stored_spec
 from sweep.running.dashboards import open_storage
@@ -198,6 +200,24 @@ def test_a_sweep_that_stops_early_and_its_continuation(tmp_path, quick_sweep):
     assert all(e.startswith("parameters is ") for e in full["error"])
     assert (standings[-1].ended, standings[-1].done, standings[-1].front_size) == (2, 0, 0)
     assert not list((root / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("override", "options", "sentence"),
+    [
+        (
+            "resources.cpu=4096",
+            {},
+            r"resources.cpu is 4096, but this machine has \d+; lower it, or run the s",
+        ),
+        ("trials=1", {"address": "127.0.0.1:1"}, r"no Ray cluster answered at '127.0.0.1:1' \(.*refused"),
+    ],
+)
+def test_what_would_wait_forever_is_refused(quick_file, tmp_path, override, options, sentence):
+    """A trial larger than this machine, a cluster that is not there; Ray is left as it was."""
+    with pytest.raises(MopoeError, match=f"^{sentence}"):
+        run(quick_file, tmp_path / "r", override, **options)
+    assert not ray.is_initialized()
 
 
 def test_a_killed_sweep_goes_on(sweep, tmp_path, quick_file):
