@@ -2,9 +2,11 @@
 
 import re
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mopoe.errors import ConfigError
 from search_spaces import load_yaml
 
 TOKEN = Path("~/.ray/auth_token")
@@ -42,15 +44,18 @@ def read_cluster(path: Path, token: Path = TOKEN) -> ClusterFile:
     data = load_yaml(path).data
     text = path.read_text(encoding="utf-8")
     types = data.get("available_node_types") or {}
-    workers = [node for name, node in types.items() if name != data.get("head_node_type")]
-    most = [node.get("max_workers", data.get("max_workers", 0)) for node in workers]
+    workers = [node or {} for name, node in types.items() if name != data.get("head_node_type")]
+    total = data.get("max_workers") or 0
+    most = [node.get("max_workers", total) or 0 for node in workers]
     # No more of all types together than max_workers.
-    share = min(1.0, data.get("max_workers", sum(most)) / max(1, sum(most)))
+    share = min(1.0, (total or sum(most)) / max(1, sum(most)))
+    if not isinstance(metadata := data.get("metadata") or {}, Mapping):
+        raise ConfigError(f"{path}: metadata is {metadata!r}, but must be a mapping with the key results")
     sizes = [node.get("resources") or {} for node in workers]
     joining = len((data.get("provider") or {}).get("worker_ips") or ())
     return ClusterFile(
         path=path,
-        results=(data.get("metadata") or {}).get("results"),
+        results=metadata.get("results"),
         workers=joining + sum(node.get("min_workers", 0) for node in workers),
         cpus=share * sum(n * size.get("CPU", 0) for n, size in zip(most, sizes, strict=True)),
         gpus=share * sum(n * size.get("GPU", 0) for n, size in zip(most, sizes, strict=True)),
@@ -74,7 +79,7 @@ def blanks(path: Path, text: str) -> list[str]:
 def _unsafe(path: Path, text: str, token: Path) -> list[str]:
     """Return what would let strangers in."""
     found = []
-    if "RAY_AUTH_MODE=token" not in text:
+    if not any("RAY_AUTH_MODE=token" in _TEXT.sub("", line) for line in text.splitlines()):
         found.append(
             f"{path} does not set RAY_AUTH_MODE=token: whoever reaches the cluster could run code there"
         )

@@ -11,7 +11,9 @@ def shared_place(cluster: ClusterFile, name: str, out: str | None) -> str:
     Raises:
         ClusterError: nothing says where, or it is a relative path.
     """
-    place = out or (f"{cluster.results.rstrip('/')}/{name}" if cluster.results else None)
+    # An address may end in options, as in s3://bucket/folder?region=us-west-2.
+    base, mark, options = (cluster.results or "").partition("?")
+    place = out or (f"{base.rstrip('/')}/{name}{mark}{options}" if base else None)
     possible = "s3://BUCKET/FOLDER, or the full path of a folder that all machines share"
     if place is None:
         raise ClusterError(f"{cluster.path} has no key metadata.results; add it or give --out: {possible}")

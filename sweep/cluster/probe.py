@@ -15,7 +15,7 @@ from sweep.cluster.doctor import described, findings
 from sweep.cluster.facts import FOLDER, NodeFacts, Search, look
 from sweep.errors import ClusterError
 from sweep.spec.sweep_spec import SweepSpec
-from sweep.store.files import LocalFiles, files_at
+from sweep.store.files import LocalFiles, files_at, settled
 
 ANSWER = 180.0
 """Seconds in which a machine must answer; loading the data set is among them."""
@@ -84,11 +84,12 @@ def survey(spec: SweepSpec | None, root: str | None, look_at: Look) -> tuple[lis
             name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
             try:
                 found = ray.get(answers[node["NodeID"]], timeout=0)
+                skew = _skew(node)
             except (ray.exceptions.RayError, TimeoutError) as error:
                 silent.append(f"{name} ({_last_line(error)})")
                 continue
             gpus = node["Resources"].get("GPU", 0.0)
-            facts[node["NodeID"]] = replace(found, host=name, ray_gpus=gpus, skew=_skew(node))
+            facts[node["NodeID"]] = replace(found, host=name, ray_gpus=gpus, skew=skew)
         if root is not None:
             seen = files_at(root).list(FOLDER)
             for key, found in facts.items():
@@ -110,7 +111,7 @@ def _marked(spec: SweepSpec | None, root: str | None) -> Iterator[Search]:
     files = files_at(root)
     files.put(marker, lambda file: file.write(b"here"))
     try:
-        yield Search(root=str(files), marker=marker, data=data)
+        yield Search(root=settled(root), marker=marker, data=data)
     finally:
         for name in files.list(FOLDER):
             files.delete(name)
@@ -129,7 +130,7 @@ def _on(node: dict[str, Any], function: Callable[..., Any], *arguments: object) 
 def _skew(node: dict[str, Any]) -> float:
     """Return by how much a machine's clock is ahead at least, in seconds."""
     before = time.time()
-    theirs: float = ray.get(_on(node, lambda: time.time()))  # noqa: PLW0108 - Ray takes no built-in function
+    theirs: float = ray.get(_on(node, lambda: time.time()), timeout=ANSWER)  # noqa: PLW0108 - Ray takes no built-in function
     return max(0.0, theirs - time.time()) or min(0.0, theirs - before)
 
 

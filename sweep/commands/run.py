@@ -141,14 +141,14 @@ def _run(
 ) -> None:
     from sweep.report.summary import print_front
     from sweep.running.progress import SweepProgress
-    from sweep.running.runner import run_sweep
+    from sweep.running.runner import alone, run_sweep
     from sweep.store.files import LocalFiles, files_at, settled
 
     screen = console()
     options = [] if address == "local" else ["--address", address]
     where = str(root) if isinstance(files_at(root), LocalFiles) else settled(root)
     again = ["sweep", "resume", where, *options, *_copies(optuna_storage, tensorboard)]
-    with SweepProgress(screen) as progress, interrupted(shlex.join(again), root):
+    with alone(root), SweepProgress(screen) as progress, interrupted(shlex.join(again), root):
         store = run_sweep(
             spec,
             root,

@@ -14,6 +14,7 @@ from sweep.running.watchdog import hung_at
 from sweep.search.agenda import Agenda
 from sweep.search.outcome import Ended, Standing, end_record, split_name, start_record
 from sweep.spec.sweep_spec import SweepSpec, trial_config_for
+from sweep.store.merge import CHECKPOINTS
 from sweep.store.records import EventRecord, TrialRecord
 from sweep.store.write import StoreWriter
 
@@ -54,8 +55,10 @@ class Recorder(Callback):
         self._on_change = on_change
         self._epochs_each = trial_config_for(spec, ()).epochs
         self._epochs_here = 0
-        for trial in ended:
-            self._drop_checkpoints(trial, frozenset())
+        self._weights: set[str] = set()
+        if ended:
+            there = set(writer.files.list(CHECKPOINTS))
+            self._drop_checkpoints([trial for trial in ended if checkpoint_name(trial.trial_id) in there])
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that a trial runs; a retry after a lost worker keeps its first record."""
@@ -126,27 +129,29 @@ class Recorder(Callback):
         record = end_record(running.record, last, self._spec.objectives, datetime.now(UTC), self._spec.limits)
         self._writer.write_trial(record)
         ended = Ended(trial_id=record.trial_id, status=record.status, objectives=record.objectives)
-        front_before = self.agenda.front.configs
         self.agenda.end(ended)
         self._counts[ended.status] += 1
-        self._drop_checkpoints(ended, front_before)
+        self._drop_checkpoints([ended])
         self._on_change(self.standing())
 
-    def _drop_checkpoints(self, ended: Ended, front_before: frozenset[str]) -> None:
-        """Delete the weights that are not to stay now that a trial has ended: large models would fill a disk.
+    def _drop_checkpoints(self, ended: Sequence[Ended]) -> None:
+        """Delete the weights that are not to stay now that trials have ended: large models would fill a disk.
 
-        By `keep` the completed trials of configs on the front keep theirs, or all, or none.
+        By `keep` the completed trials of configs on the front keep theirs, or all, or none. A further seed
+        may still move a config on or off the front: until it has ended, what it dominates stays.
         """
-        front = self.agenda.front
-        dropped: list[str] = []
-        if self._spec.keep == "front":
-            left = front_before - front.configs
-            dropped = [name for config in left for name in front.completed(config)]
-        on_front = split_name(ended.trial_id)[0] in front.configs
-        kept = {"front": on_front, "all": True, "none": False}[self._spec.keep]
-        if ended.status != "completed" or not kept:
-            dropped.append(ended.trial_id)
-        for name in dropped:
+        keep, agenda = self._spec.keep, self.agenda
+        completed = {trial.trial_id for trial in ended if trial.status == "completed" and keep != "none"}
+        dropped = {trial.trial_id for trial in ended} - completed
+        self._weights |= completed
+        front = agenda.front.configs
+        if keep == "front" and not any(agenda.lacks(config) for config in front):
+            configs = {name: split_name(name)[0] for name in self._weights}
+            dropped |= {
+                n for n, config in configs.items() if config not in front and not agenda.lacks(config)
+            }
+            self._weights -= dropped
+        for name in sorted(dropped):
             self._writer.files.delete(checkpoint_name(name))
 
 

@@ -1,17 +1,20 @@
 """Puts spec, searcher, trainable, recorder and store together into one Ray Tune run."""
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import ray
+from filelock import FileLock, Timeout
 from ray import tune
 
+from mopoe.data.container import cache_dir
 from mopoe.errors import ConfigError
 from sweep.cluster.probe import SEE_GPUS, prepare
 from sweep.errors import ClusterError, StoreError
@@ -117,6 +120,31 @@ def run_sweep(
         with contextlib.suppress(StoreError):
             store.files.drop(RAY)
     return store
+
+
+@contextlib.contextmanager
+def alone(root: str | Path) -> Iterator[None]:
+    """Hold a results folder or address against a second driver of this user on this machine.
+
+    Two would take each other's trials for cut off, and run them again. The system frees it with the process.
+
+    Raises:
+        StoreError: there is another.
+    """
+    name = hashlib.sha256(settled(root).encode()).hexdigest()[:12]
+    path = cache_dir() / "locks" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StoreError(
+            f"{root}: another process runs this sweep; `sweep watch` shows how it goes"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def past_trials(store: Store, objectives: tuple[str, ...]) -> Past:

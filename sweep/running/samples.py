@@ -1,5 +1,6 @@
 """Draws samples from a trial's checkpoint: what the model makes of a subset of the modalities."""
 
+import re
 from pathlib import Path
 
 from mopoe.subsets import subset_label
@@ -28,10 +29,11 @@ def choose_checkpoint(root: Path, trial: str | None) -> Path:
     if trial is None:
         return max(found.values(), key=lambda path: path.stat().st_mtime_ns)
     # A single trial's checkpoints carry the attempt at the end; the last attempt is meant.
-    matches = [name for name in found if name == trial or name.rpartition("-")[0] == trial]
+    attempts = {name: re.fullmatch(rf"{re.escape(trial)}(?:-(\d+))?", name) for name in found}
+    matches = {name: int(match[1] or 0) for name, match in attempts.items() if match}
     if not matches:
         raise StoreError(f"{root} holds no checkpoint of trial {trial!r}; there are: {', '.join(found)}")
-    return found[matches[-1]]
+    return found[max(matches, key=lambda name: matches[name])]
 
 
 def source_mask(source: str, names: tuple[str, ...]) -> int:

@@ -11,7 +11,6 @@ from pathlib import Path
 import polars as pl
 
 from mopoe.config import TrialConfig
-from mopoe.errors import DivergedError
 from mopoe.memory import keep_freed_memory
 from mopoe.records import EpochReport
 from sweep.errors import StoreError
@@ -94,16 +93,18 @@ def run_single(
             send()
         if measured is not None:
             last.update(report_to_ray(config.epochs, measured))
-    except DivergedError as error:
+    except Exception as error:
         last["failure"] = failure_text(error)
         raise
     except KeyboardInterrupt:
         last["failure"] = "interrupted; go on with --resume"
         raise
     finally:
-        reports.flush()
-        record = end_record(record, last, spec.objectives, datetime.now(UTC))
-        writer.write_trial(record)
+        try:
+            reports.flush()
+        finally:
+            record = end_record(record, last, spec.objectives, datetime.now(UTC))
+            writer.write_trial(record)
     return record
 
 

@@ -156,10 +156,11 @@ def failure_of(attempt: Callable[[], None], max_failures: int, clean_up: Callabl
         try:
             attempt()
         except Exception as error:  # whatever a user's network raises ends this trial, not the sweep
-            clean_up()
+            text, again = failure_text(error), failures < max_failures and may_pass(error)
+            with contextlib.suppress(StoreError):  # what could not be written waits for the next time
+                clean_up()
             if isinstance(error, getattr(torch, "AcceleratorError", ())):
                 raise  # This process can use its GPU no more; Ray replaces it.
-            text, again = failure_text(error), failures < max_failures and may_pass(error)
         else:
             return None
         if not again:

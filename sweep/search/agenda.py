@@ -88,8 +88,11 @@ class Agenda:
 
     def lacks(self, config: str) -> bool:
         """Return whether a trial of a config runs, was cut off or is missing."""
-        waiting = (*self._running, *self._cut_off, *self._missing_now())
-        return any(split_name(name)[0] == config for name in waiting)
+        names = [replicate_name(config, r) for r in range(self._spec.replicates.seeds)]
+        if any(name in self._running or name in self._cut_off for name in names):
+            return True
+        missing = self._missing_now()
+        return any(name in missing for name in names)
 
     def _missing_now(self) -> Collection[str]:
         if self._spec.replicates.when != "front":

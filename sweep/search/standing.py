@@ -66,7 +66,8 @@ def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
     total = trials.height if alone else Agenda(spec, ended, running).total
     epochs = _epochs(store, trials)
     begun = int(epochs.filter(pl.col("trial_id").is_in(running))["epochs"].sum())
-    times = [*trials["started_at"], *trials["ended_at"], *epochs["at"]]
+    # The epochs before a resume count as if they had come after it, so that their sum may lie ahead.
+    times = [*trials["started_at"], *trials["ended_at"], *(at for at in epochs["at"] if at <= now)]
     last = max((t for t in times if t is not None), default=None)
     left = max(0, (total - len(ended)) * spec.epochs_max - begun)
     patience = max([QUIET, *(5 * seconds for seconds in epochs["longest"])])

@@ -93,9 +93,13 @@ class ConfigStudy:
         self._pool: ThreadPoolExecutor | None = None
         self._coming: Future[Trial] | None = None
         self._told: deque[Future[None]] = deque()
+        completed = 0
         for config in (*warm, *past):
             if config.status != "running":
-                self._study.add_trial(frozen_trial(config, self._distributions, objectives, limits))
+                trial = frozen_trial(config, self._distributions, objectives, limits)
+                trial.system_attrs.update(self._generation(completed))
+                completed += config.status == "completed"
+                self._study.add_trial(trial)
                 self._n_known += 1
         running = [config for config in past if config.status == "running"]
         known = known_points(space, sampler, seed, list(start_with), n_configs)[len(past) :]
@@ -135,6 +139,15 @@ class ConfigStudy:
             self._tell(config)
         else:
             self._told.append(self._pool.submit(self._tell, config))
+
+    def _generation(self, completed: int) -> dict[str, int]:
+        """Return what tells a genetic sampler the generation of a trial it did not suggest; empty for others.
+
+        Optuna gives such a trial none, so that the sampler would not see it. The key is that of its genetic
+        samplers' base class.
+        """
+        size: int | None = getattr(self._sampler, "population_size", None)
+        return {f"{type(self._sampler).__name__}:generation": completed // size} if size else {}
 
     def _next(self) -> "Trial | None":
         if self._pool is None:

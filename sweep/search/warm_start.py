@@ -46,9 +46,9 @@ def _past(row: dict[str, Any], spec: SweepSpec) -> KnownConfig | None:
     try:
         suggestion = spec.space.suggestion(settings)
         wanted = spec.trial_config({**spec.space.settings(suggestion), "seed": settings["seed"]})
-        same = _constants(wanted, spec.search_space) == _constants(
-            TrialConfig.from_dict(settings), spec.search_space
-        )
+        # A searched parameter that does not exist beside this trial's choices is a constant, too.
+        searched = spec.space.active(settings)
+        same = _constants(wanted, searched) == _constants(TrialConfig.from_dict(settings), searched)
     except ConfigError:
         return None
     measured = past_measured(row)

@@ -1,9 +1,11 @@
 """Puts several runs of one sweep into one results folder."""
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import PurePosixPath
 from uuid import uuid4
 
@@ -60,17 +62,33 @@ def merge_runs(runs: Sequence[Store], out: Files) -> dict[str, str]:
 
 
 def new_names(trials: Sequence[str], taken: set[str]) -> dict[str, str]:
-    """Return a free name for each trial whose name is taken.
+    """Return a free name for each trial whose config's name is taken; all its seeds move with it.
 
-    >>> new_names(["t0000", "t0001"], {"t0001", "t0001.2"})
-    {'t0001': 't0001.3'}
+    A sweep's configs are counted on, others get a number.
+
+    >>> new_names(["t0000", "t0001", "t0001-s1", "t0002"], {"t0001"})
+    {'t0001': 't0003', 't0001-s1': 't0003-s1'}
+    >>> new_names(["ab12-s0", "ab12-s1"], {"ab12-s0", "ab12.2-s0"})
+    {'ab12-s0': 'ab12.3-s0', 'ab12-s1': 'ab12.3-s1'}
     """
-    found: dict[str, str] = {}
-    for trial in trials:
-        if trial in taken:
-            used = {*taken, *trials, *found.values()}
-            found[trial] = next(n for k in range(2, len(used) + 3) if (n := f"{trial}.{k}") not in used)
-    return found
+    used = {config_of(trial) for trial in (*trials, *taken)}
+    others = {config_of(trial) for trial in taken}
+    moved: dict[str, str] = {}
+    for config in dict.fromkeys(map(config_of, trials)):
+        if config not in others:
+            continue
+        if re.fullmatch(r"t\d+", config):
+            highest = max(int(name[1:]) for name in used if re.fullmatch(r"t\d+", name))
+            moved[config] = f"t{highest + 1:04d}"
+        else:
+            moved[config] = next(n for k in count(2) if (n := f"{config}.{k}") not in used)
+        used.add(moved[config])
+    return {t: moved[c] + t.removeprefix(c) for t in trials if (c := config_of(t)) in moved}
+
+
+def config_of(trial: str) -> str:
+    """Return a trial's name without its seed, as in t0004-s1."""
+    return re.sub(r"-s\d+$", "", trial)
 
 
 def _renamed(checkpoint: str, names: Mapping[str, str]) -> str:

@@ -66,14 +66,26 @@ def test_every_blank_is_named_with_its_line(read, tmp_path):
 
 def test_what_lets_strangers_in_is_named_with_the_remedy(read, token):
     """No authentication, a token that others can read, no token at all."""
-    (sentence,) = read(FILE.replace("RAY_AUTH_MODE=token", "X=1")).left
-    assert "does not set RAY_AUTH_MODE=token" in sentence
+    for without in ("[X=1]", "[X=1] # [RAY_AUTH_MODE=token]"):
+        (sentence,) = read(FILE.replace("[export RAY_AUTH_MODE=token]", without)).left
+        assert "does not set RAY_AUTH_MODE=token" in sentence
     token.chmod(0o644)
     assert read(FILE).left == (
         f"{token} can be read by others on this machine; mend it with: chmod 600 {token}",
     )
     token.unlink()
     assert read(FILE).left == (f"there is no token in {token}; make one with: {MAKE_TOKEN}",)
+
+
+def test_what_is_left_empty_counts_as_nothing(read):
+    """A type without a word, numbers without a value; metadata of another form is refused."""
+    empty = FILE.replace("max_workers: 3", "max_workers:").replace("max_workers: 4,", "max_workers: ,")
+    found = read(empty.replace("head_node_type", "  more:\nhead_node_type"))
+    assert (found.workers, found.cpus, found.gpus) == (1, 16.0, 2.0)
+    with pytest.raises(
+        ConfigError, match=r"metadata is 's3://b/x', but must be a mapping with the key results"
+    ):
+        read(FILE.replace("{results: s3://b/sweeps}", "s3://b/x"))
 
 
 def test_a_missing_file_is_one_sentence():

@@ -19,6 +19,8 @@ def test_results_go_where_the_file_or_the_option_says():
     """The sweep's name is a folder below the file's place."""
     assert shared_place(cluster(), "tiny", None) == "s3://b/sweeps/tiny"
     assert shared_place(cluster(), "tiny", "/mnt/x") == "/mnt/x"
+    own = "s3://b/sweeps?endpoint_override=minio:9000&scheme=http"
+    assert shared_place(cluster(own), "t", None) == "s3://b/sweeps/t?endpoint_override=minio:9000&scheme=http"
 
 
 def test_a_place_that_is_not_shared_is_refused_here():

@@ -9,6 +9,7 @@ from sweep.running.trainable import checkpoint_name
 from sweep.search.agenda import Next
 from sweep.search.outcome import Ended
 from sweep.spec.sweep_spec import load_spec
+from sweep.store.files import LocalFiles
 from sweep.store.write import StoreWriter
 
 NAMES = ("conditional_coherence", "log_likelihood")
@@ -61,6 +62,43 @@ def test_weights_are_kept_by_config(sweep_file, tmp_path, keep, kept, resumed):
     assert {name for name in (*POINTS, "t0003") if (tmp_path / checkpoint_name(name)).exists()} == kept
     last = standings[-1]
     assert (last.done, last.failed, last.running, last.total, last.front_size) == (4, 1, 0, 5, 2)
+
+
+def test_weights_stay_until_no_further_seed_can_move_the_front(sweep_file, tmp_path):
+    """A config off the front keeps its weights while one that dominates it has a seed to come."""
+    spec = load_spec(sweep_file, ["trials=2", "replicates.seeds=2"])
+    recorder = Recorder(spec, StoreWriter(tmp_path), [], bool)
+
+    def kept():
+        return {path.stem for path in (tmp_path / "checkpoints").iterdir()}
+
+    for name, x, y, left in (
+        ("t0000", 5, 5, {"t0000"}),
+        ("t0001", 0.4, 4, {"t0000", "t0001"}),
+        ("t0001-s1", 0.4, 4, {"t0000", "t0001", "t0001-s1"}),
+        ("t0000-s1", -5, -5, {"t0001", "t0001-s1"}),
+    ):
+        path = tmp_path / checkpoint_name(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"weights")
+        play(recorder, name, x, y)
+        assert kept() == left, name
+
+
+def test_a_resume_deletes_only_what_is_there(sweep_file, tmp_path, monkeypatch):
+    """And not one file after the other of all the trials that ever ended."""
+    deleted = []
+    path = tmp_path / checkpoint_name("t0001")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"weights")
+    monkeypatch.setattr(LocalFiles, "delete", lambda files, name: deleted.append(name))
+    Recorder(
+        load_spec(sweep_file, ["trials=4"]),
+        StoreWriter(tmp_path),
+        [ended(n, *p) for n, p in POINTS.items()],
+        bool,
+    )
+    assert deleted == [checkpoint_name("t0001")]
 
 
 def test_a_trial_that_no_worker_could_begin_has_failed(sweep_file, tmp_path):

@@ -16,9 +16,10 @@ import ray
 
 from mopoe.errors import MopoeError
 from sweep.cli import app
+from sweep.errors import StoreError
 from sweep.manifest import stored_spec
 from sweep.running.dashboards import open_storage
-from sweep.running.runner import past_trials, run_sweep
+from sweep.running.runner import alone, past_trials, run_sweep
 from sweep.search.outcome import Standing
 from sweep.spec.sweep_spec import load_spec
 from sweep.store.read import open_store
@@ -200,6 +201,16 @@ def test_a_sweep_that_stops_early_and_its_continuation(tmp_path, quick_sweep):
     assert all(e.startswith("parameters is ") for e in full["error"])
     assert (standings[-1].ended, standings[-1].done, standings[-1].front_size) == (2, 0, 0)
     assert not list((root / "checkpoints").iterdir())
+
+
+def test_a_second_driver_of_a_folder_is_refused(quick_file, tmp_path):
+    """In one sentence, whichever way the folder is written; afterwards it is free."""
+    folder = tmp_path / "r"
+    with alone(folder), pytest.raises(StoreError, match=r"another process runs this sweep; `sweep watch` sh"):
+        app(["run", str(quick_file), "--out", f"{folder}/"], standalone_mode=False)
+    assert not folder.exists()
+    with alone(folder):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,19 @@ def test_a_diverging_trial_is_recorded_with_its_reason(quick_file, tmp_path):
     assert row["error"].startswith("the loss is not finite at step ")
 
 
+def test_whatever_ends_a_trial_is_recorded(quick_file, tmp_path, monkeypatch):
+    """An error of a network of one's own, too."""
+
+    def broken(*arguments, **options):
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr("sweep.running.single.run_trial", broken)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        run(quick_file, tmp_path / "r")
+    row = open_store(tmp_path / "r").trials().collect().row(0, named=True)
+    assert (row["status"], row["error"]) == ("failed", "RuntimeError: shape mismatch")
+
+
 def test_nothing_to_resume_is_said(quick_file, tmp_path):
     """Resuming a trial that never began is refused before anything is written."""
     with pytest.raises(StoreError, match=r"holds no trial .* to resume; leave out --resume"):

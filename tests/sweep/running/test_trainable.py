@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mopoe.errors import DivergedError
+from sweep.errors import StoreError
 from sweep.running.materials import materials
 from sweep.running.trainable import (
     ReportWriter,
@@ -101,6 +102,18 @@ def test_whatever_a_trial_raises_is_reported(quick_file, tmp_path, monkeypatch):
     assert [report["failure"] for report in sent] == ["KeyError: 'no such layer'"]
     assert sent[0]["device"] == "cpu"
     assert len(tries) == 1 + spec.faults.max_failures == 3
+
+
+def test_a_store_that_fails_twice_is_tried_again():
+    """What cannot be written in the end of an attempt is no other failure: the reason is the first one's."""
+    tries = []
+
+    def full(*_):
+        tries.append(1)
+        raise StoreError("the disk is full")
+
+    assert failure_of(full, 2, clean_up=full) == "the disk is full"
+    assert len(tries) == 6
 
 
 def test_a_broken_gpu_ends_the_worker():

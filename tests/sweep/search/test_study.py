@@ -183,6 +183,19 @@ def test_warm_configs_are_known():
     assert s.study.best_trials[0].values == [0.9, -1.0]
 
 
+@pytest.mark.parametrize("sampler", ["nsga2", "nsga3"])
+def test_generations_go_on_with_what_is_known(sampler):
+    """A genetic search goes on from configs of before, which lie in a corner; without them it is anywhere."""
+    corner = [
+        SPACE.suggestion(SPACE.complete({"beta": 0.1 + i / 1000, "latent_dim": 8 + i % 3})) for i in range(60)
+    ]
+    past = [known(f"t{i:04d}", c, "completed", 0.5, -i) for i, c in enumerate(corner)]
+    s = study(120, sampler, past=past)
+    assert [t.user_attrs["name"] for t in s.study.trials[:60]] == [c.name for c in past]
+    near = sum(SPACE.settings(s.ask(f"n{i}"))["latent_dim"] <= 10 for i in range(40))
+    assert near >= 15  # a config that comes again is drawn anew, anywhere
+
+
 def test_gp_says_what_is_missing(monkeypatch):
     """Without a package that it needs, one sentence names it."""
     monkeypatch.setattr("sweep.search.samplers.find_spec", lambda name: None)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from sweep.errors import StoreError
+from sweep.search.outcome import split_name
 from sweep.store.files import LocalFiles
 from sweep.store.merge import merge_runs, new_names
 from sweep.store.read import Store, open_store
@@ -25,23 +26,23 @@ def runs(tmp_path, make_sweep):
 def test_trials_of_both_runs_are_there_under_names_of_their_own(runs, tmp_path):
     """Names that are taken change everywhere: in each table and in the names of the weights."""
     renamed = merge_runs(runs, LocalFiles(tmp_path / "out"))
-    assert renamed == {f"{tmp_path}/b: t0002": "t0002.2", f"{tmp_path}/b: t0003": "t0003.2"}
+    assert renamed == {f"{tmp_path}/b: t0002": "t0006", f"{tmp_path}/b: t0003": "t0007"}
     store = open_store(tmp_path / "out")
     found = store.latest_trials().select("trial_id", "status", "p_beta").collect().rows()
     assert found == [
         ("t0000", "completed", 0.5),
         ("t0001", "completed", 1.5),
         ("t0002", "failed", 2.5),
-        ("t0002.2", "completed", 2.5),
         ("t0003", "running", 3.5),
-        ("t0003.2", "completed", 3.5),
         ("t0004", "failed", 4.5),
         ("t0005", "running", 5.5),
+        ("t0006", "completed", 2.5),
+        ("t0007", "completed", 3.5),
     ]
     for table in TABLES:
         assert store.table(table).collect().height == sum(run.table(table).collect().height for run in runs)
     weights = {path.stem: path.read_text() for path in (tmp_path / "out" / "checkpoints").iterdir()}
-    assert weights == {"t0000": "a t0000", "t0001": "a t0001", "t0002.2": "b t0002", "t0003.2-0": "b t0003-0"}
+    assert weights == {"t0000": "a t0000", "t0001": "a t0001", "t0006": "b t0002", "t0007-0": "b t0003-0"}
     assert store.manifest == replace(runs[0].manifest, sweep_id=store.manifest.sweep_id)
     assert store.manifest.sweep_id not in ("run-a", "run-b")
     assert list(problems(store)) == []
@@ -83,3 +84,11 @@ def test_new_name_is_free_in_both_runs():
     """A new name is neither taken nor one of the run's own."""
     assert new_names(["a", "a.2", "b"], {"a", "b", "b.2"}) == {"a": "a.3", "b": "b.3"}
     assert new_names(["a"], set()) == {}
+
+
+def test_seeds_move_with_their_config():
+    """Also one whose own name is free: under the old name it would be a seed of the other run's config."""
+    taken = {"t0000", "t0009-s2"}
+    names = new_names(["t0000", "t0000-s1", "t0001"], taken)
+    assert names == {"t0000": "t0010", "t0000-s1": "t0010-s1"}
+    assert {split_name(name) for name in names.values()} == {("t0010", 0), ("t0010", 1)}
