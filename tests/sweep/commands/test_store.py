@@ -30,8 +30,8 @@ def test_merge_says_what_was_renamed(sweep, tmp_path, make_sweep):
     status, out, _ = sweep("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c")
     assert status == 0
     assert out.splitlines() == [
-        f"{tmp_path}/b: t0002 is named t0002.2 there",
-        f"{tmp_path}/b: t0003 is named t0003.2 there",
+        f"{tmp_path}/b: t0002 is named t0006 there",
+        f"{tmp_path}/b: t0003 is named t0007 there",
         "4 trials share config and seed with another: they are no replicates of it",
         f"{tmp_path}/c holds 8 trials",
     ]

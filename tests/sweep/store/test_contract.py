@@ -173,7 +173,7 @@ def test_runs_are_merged_with_their_weights(root, make_sweep, tmp_path):
     for run in runs:
         run.files.put("checkpoints/t0002.safetensors", lambda file: file.write(b"weights"))
     renamed = merge_runs(runs, files_at(f"{root}/c"))
-    assert list(renamed.values()) == ["t0002.2", "t0003.2"]
+    assert list(renamed.values()) == ["t0006", "t0007"]
     store = open_store(f"{root}/c")
     assert store.latest_trials().collect().height == 8
     assert list(store.files.list("checkpoints").values()) == [7, 7]
