@@ -114,6 +114,11 @@ def load_yaml(path: str | Path) -> Document:
         raise ConfigError(f"{path} is not a text file in UTF-8") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    return parsed(text, path)
+
+
+def parsed(text: str, path: Path) -> Document:
+    """Return the content of a YAML file that is already read; see `load_yaml`."""
     try:
         root, data = _parse(text)
     except _InvalidYamlError as error:

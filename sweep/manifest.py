@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
 
-from search_spaces import load_yaml
+from search_spaces import parsed
 from sweep.errors import StoreError
 from sweep.spec.sweep_spec import FREE, SweepSpec, spec_of
 from sweep.store.files import files_at
@@ -29,8 +29,9 @@ def stored_spec(root: str | Path, overrides: Sequence[str] = ()) -> SweepSpec:
         StoreError: the folder is no results folder.
         SpecError: an override is wrong, or `sweep.json` was written by a release with other settings.
     """
-    with open_store(root).files.on_disk(MANIFEST) as (path, _):
-        document = load_yaml(path)
+    files = open_store(root).files
+    with files.open(MANIFEST) as file:
+        document = parsed(file.read().decode(), Path(f"{files}/{MANIFEST}"))
     return spec_of(replace(document, data=document.data["spec"]), overrides)
 
 

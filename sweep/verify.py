@@ -6,6 +6,7 @@ measured and NaN measured and not a number: neither breaks a range.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import get_args
 
@@ -19,7 +20,7 @@ from sweep.analysis.fronts import front_mask
 from sweep.analysis.points import by_config, points, usable_trials
 from sweep.errors import StoreError
 from sweep.store.merge import CHECKPOINTS
-from sweep.store.read import Store, distinct
+from sweep.store.read import Store, distinct, insisting, reading
 from sweep.store.records import Manifest, Status
 from sweep.store.schema import (
     KEYS,
@@ -44,11 +45,11 @@ def problems(store: Store) -> Iterator[str]:
     """
     modalities = len(store.manifest.modalities)
     frames: dict[str, pl.DataFrame] = {}
-    for table in TABLES:
-        wrong = {name: list(_file_problems(store, name, table)) for name in store.names(table)}
-        yield from (f"{store.files}/{name} {what}" for name, found in wrong.items() for what in found)
-        sound = store.schemas([name for name, found in wrong.items() if not found])
-        frames[table] = distinct(table, store.rows(table, sound)).collect()
+    # The trials last: one of a running sweep is recorded before its rows.
+    for table in list(TABLES)[::-1]:
+        wrong, frames[table] = insisting(partial(_read, store, table))
+        yield from wrong
+    frames = {table: frames[table] for table in TABLES}
     trials = frames["trials"]
     owners = trials.select("trial_id", "attempt", pl.col("epochs_max").alias("_budget"), _known=True)
     for table, frame in frames.items():
@@ -106,12 +107,23 @@ def row_rules(rows: pl.DataFrame, full: int) -> list[_Rule]:
     return rules
 
 
+def _read(store: Store, table: str) -> tuple[list[str], pl.DataFrame]:
+    """Return what is wrong with a table's files, and the rows of the others."""
+    wrong = {name: list(_file_problems(store, name, table)) for name in store.names(table)}
+    sound = store.schemas([name for name, found in wrong.items() if not found])
+    with reading(f"cannot read {store.files}"):
+        rows = distinct(table, store.rows(table, sound)).collect()
+    return [f"{store.files}/{name} {what}" for name, found in wrong.items() for what in found], rows
+
+
 def _file_problems(store: Store, name: str, table: str) -> Iterator[str]:
     """Give what is wrong with one file, after reading all of it."""
     try:
         store.schemas([name])
         with store.files.open(name) as file:
             schema = pq.read_table(file).schema
+    except FileNotFoundError:
+        raise  # compacted away meanwhile
     except (StoreError, pa.ArrowException, OSError) as error:
         yield f"cannot be read: {error}"
         return

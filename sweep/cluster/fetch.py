@@ -7,7 +7,8 @@ from pyarrow import fs
 
 from sweep.cluster.head import ray_command
 from sweep.errors import ClusterError, StoreError
-from sweep.store.files import LocalFiles, files_at
+from sweep.store.files import LocalFiles, files_at, reason
+from sweep.store.read import COMPACT, PATIENCE, reading
 
 
 def fetch(folder: str, here: Path, cluster: Path | None) -> int:
@@ -43,21 +44,47 @@ def fetch(folder: str, here: Path, cluster: Path | None) -> int:
 
 
 def _copy(address: str, here: Path) -> None:
-    """Copy what differs in size or may be written anew under its name; temporary files are left out."""
+    """Copy what differs in size or may be written anew under its name; temporary files are left out.
+
+    A compaction deletes files between the listing and the copying, and may hide its own from a listing: the
+    copy is whole if nothing went away and the next listing shows no compacted file that this one did not.
+    """
     try:
         system, root = fs.FileSystem.from_uri(address)
-        found = system.get_file_info(fs.FileSelector(root, recursive=True))
+        found = _files(system, root)
+        for _ in range(PATIENCE):
+            gone = [info.path for info in found if not _copied(info, system, here / _name(info, root))]
+            before, found = {info.path for info in found}, _files(system, root)
+            if not gone and not any(COMPACT in info.path and info.path not in before for info in found):
+                return
     except (OSError, ValueError) as error:
-        raise StoreError(f"{address} cannot be read: {error}") from error
-    local = fs.LocalFileSystem()
-    for info in found:
-        name = Path(info.path).relative_to(root)
-        there = here / name
-        if not info.is_file or any(part.startswith(".") for part in name.parts):
-            continue
-        if name.suffix == ".parquet" and there.exists() and there.stat().st_size == info.size:
-            continue
-        there.parent.mkdir(parents=True, exist_ok=True)
-        partial = there.with_name(f".{there.name}.part")
-        fs.copy_files(info.path, str(partial), source_filesystem=system, destination_filesystem=local)
+        raise StoreError(f"{address} cannot be read: {reason(error)}") from error
+    raise StoreError(f"{address} changes again and again while it is copied; fetch it again")
+
+
+def _name(info: fs.FileInfo, root: str) -> Path:
+    return Path(info.path).relative_to(root)
+
+
+def _files(system: fs.FileSystem, root: str) -> list[fs.FileInfo]:
+    found = system.get_file_info(fs.FileSelector(root, recursive=True))
+    return [i for i in found if i.is_file and not any(part.startswith(".") for part in _name(i, root).parts)]
+
+
+def _copied(info: fs.FileInfo, system: fs.FileSystem, there: Path) -> bool:
+    """Copy a file unless its content is there; return whether there was one to copy."""
+    if there.suffix == ".parquet" and there.exists() and there.stat().st_size == info.size:
+        return True
+    there.parent.mkdir(parents=True, exist_ok=True)
+    partial = there.with_name(f".{there.name}.part")
+    try:
+        with reading(f"{info.path} cannot be copied to {there}"):
+            fs.copy_files(
+                info.path, str(partial), source_filesystem=system, destination_filesystem=fs.LocalFileSystem()
+            )
         partial.replace(there)
+    except FileNotFoundError:
+        return False
+    finally:
+        partial.unlink(missing_ok=True)
+    return True

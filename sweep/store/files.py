@@ -96,7 +96,12 @@ class Files:
     def here(self) -> Path:
         """Return the folder of this machine with the copies of files that libraries want as paths."""
         name = hashlib.sha256(f"{os.getuid()} {self}".encode()).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"mopoe-sweep-{name}"
+        folder = Path(tempfile.gettempdir()) / f"mopoe-sweep-{name}"
+        with _refusal(f"use {folder}"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                raise StoreError(f"{folder} belongs to another user; set TMPDIR to a folder of your own")
+        return folder
 
     @contextmanager
     def on_disk(self, name: str) -> Iterator[tuple[Path, Callable[[], None]]]:

@@ -122,7 +122,7 @@ class Store:
         """Return a table by name."""
         if name not in TABLES:
             raise StoreError(f"there is no table {name!r}; there are: {', '.join(TABLES)}")
-        schemas = _insisting(lambda: self.schemas(self.names(name)))
+        schemas = insisting(lambda: self.schemas(self.names(name)))
         columns = _all_columns(name, schemas.values())
 
         def collect(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> pl.DataFrame:
@@ -142,7 +142,7 @@ class Store:
         def read(
             wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
         ) -> Iterator[pl.DataFrame]:
-            yield _insisting(lambda: collect(wanted, predicate, n_rows))
+            yield insisting(lambda: collect(wanted, predicate, n_rows))
 
         return register_io_source(read, schema=columns)
 
@@ -209,7 +209,7 @@ def may_repeat(names: Sequence[str]) -> bool:
     return overlap or len(found) < len(names)
 
 
-def _insisting(read: Callable[[], _T]) -> _T:
+def insisting(read: Callable[[], _T]) -> _T:
     """Return what `read` returns, called again if a file was compacted away between listing and reading."""
     for _ in range(PATIENCE):
         try:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from datetime import timedelta
+from typing import ClassVar
 
 import polars as pl
 import pyarrow as pa
@@ -13,6 +14,7 @@ from mopoe.config import TrialConfig
 from sweep.store.compact import compact
 from sweep.store.read import Store
 from sweep.store.records import TrialRecord
+from sweep.store.schema import TABLES
 from sweep.store.write import StoreWriter
 from sweep.verify import problems
 
@@ -47,6 +49,39 @@ def test_sound_folders_have_no_problems(tmp_path, make_sweep):
     assert list(problems(store)) == []
     compact(store)
     assert list(problems(store)) == []
+
+
+def test_a_compaction_beside_it_is_no_problem(tmp_path, make_sweep):
+    """Files that go away between listing and reading are looked for in what they became."""
+
+    class Hurried(Store):
+        listed: ClassVar[list[str]] = []
+
+        def names(self, table):
+            found = super().names(table)
+            if table not in self.listed:
+                self.listed.append(table)
+                compact(Store(self.files))
+            return found
+
+    store = Hurried(make_sweep(tmp_path))
+    assert list(problems(store)) == []
+    assert sorted(store.listed) == sorted(TABLES)
+
+
+def test_a_running_sweep_is_no_problem(tmp_path, make_sweep):
+    """Trials that begin and end while tables are read have rows in none without their record."""
+
+    class Growing(Store):
+        tables: ClassVar[list[str]] = []
+
+        def names(self, table):
+            self.tables.append(table)
+            make_sweep(tmp_path, first=4 * len(self.tables))
+            return super().names(table)
+
+    assert list(problems(Growing(make_sweep(tmp_path)))) == []
+    assert sorted(Growing.tables) == sorted(TABLES)
 
 
 T0 = pl.col("trial_id") == "t0000"

@@ -54,6 +54,29 @@ def test_an_address_is_copied_and_only_what_may_differ_again(bucket, tmp_path):
     assert (tmp_path / "trials" / "a.parquet").read_bytes() == b"same"
     with pytest.raises(StoreError, match=r"^s3://bucket/none cannot be read: "):
         fetch("s3://bucket/none", tmp_path / "none", None)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match=r"^s3://bucket/sweeps/x cannot be read: "):
+        fetch("s3://bucket/sweeps/x", tmp_path / "file", None)
+
+
+@pytest.mark.filterwarnings("ignore")  # botocore's and werkzeug's own
+def test_a_compaction_beside_it_loses_nothing(bucket, tmp_path, monkeypatch):
+    """Files that go away between the listing and the copying are brought as what they became."""
+    for key in ("sweep.json", "trials/a.parquet", "trials/b.parquet"):
+        bucket.put_object(Bucket="bucket", Key=f"x/{key}", Body=b"1234")
+    copied = module._copied
+    hurry = ["a", "b"]
+
+    def slow(info, system, there):
+        while hurry and there.name != "sweep.json":
+            bucket.put_object(Bucket="bucket", Key="x/trials/compact-1.parquet", Body=b"12345678")
+            bucket.delete_object(Bucket="bucket", Key=f"x/trials/{hurry.pop()}.parquet")
+        return copied(info, system, there)
+
+    monkeypatch.setattr(module, "_copied", slow)
+    assert fetch("s3://bucket/x", tmp_path, None) == 2
+    assert [path.name for path in (tmp_path / "trials").iterdir()] == ["compact-1.parquet"]
+    assert not hurry
 
 
 COPY = """

@@ -1,5 +1,6 @@
 """What tells folders from addresses, and what is said if the file system refuses."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,19 @@ def test_settled_place_means_the_same_everywhere(tmp_path, monkeypatch):
     assert settled("x") == str(tmp_path / "x")
     assert settled("s3:/bucket/x?region=eu-north-1") == "s3://bucket/x?region=eu-north-1"
     assert files_at(settled("file:///x")).here == Path("/x")
+
+
+def test_copies_of_an_object_store_are_private(tmp_path, monkeypatch):
+    """The folder of copies is closed to others, and one that another has put there is refused."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mine, theirs = files_at("s3://bucket/mine?region=eu-north-1").here, tmp_path / "theirs"
+    assert mine.parent == tmp_path
+    assert mine.stat().st_mode & 0o777 == 0o700
+    mine.rmdir()
+    theirs.mkdir()
+    mine.symlink_to(theirs)
+    with pytest.raises(StoreError, match="belongs to another user; set TMPDIR to a folder of your own"):
+        _ = files_at("s3://bucket/mine?region=eu-north-1").here
 
 
 def test_refusal_of_the_file_system_is_a_sentence(tmp_path):
