@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from ray import tune
 
 from mopoe.data.container import cache_dir
-from mopoe.errors import ConfigError
+from mopoe.errors import ConfigError, MopoeError
 from sweep.cluster.probe import SEE_GPUS, prepare
 from sweep.errors import ClusterError, StoreError
 from sweep.manifest import enter, open_folder
@@ -166,6 +166,13 @@ def past_trials(store: Store, objectives: tuple[str, ...]) -> Past:
     return Past(ended=tuple(ended), cut_off=tuple(cut_off), suggestions=suggestions)
 
 
+def _hidden(error: BaseException | None) -> MopoeError | None:
+    """Return the error of ours from a callback that Tune met and raised as a traceback of its own."""
+    while not (error is None or isinstance(error, MopoeError)):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def _start_ray(address: str) -> None:
     # Tune's own result files and its reporter are replaced by the store and by ours.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
@@ -249,7 +256,12 @@ def _fit(
             verbose=0,
         ),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    except tune.TuneError as error:
+        if (own := _hidden(error)) is None:
+            raise
+        raise own from None
     if recorder.agenda.next_trial() is not Next.END:
         # Tune takes Ctrl-C for itself and returns as if it had finished.
         raise KeyboardInterrupt

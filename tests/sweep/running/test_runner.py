@@ -23,6 +23,8 @@ from sweep.running.runner import alone, past_trials, run_sweep
 from sweep.search.outcome import Standing
 from sweep.spec.sweep_spec import load_spec
 from sweep.store.read import open_store
+from sweep.store.write import StoreWriter
+from sweep.verify import problems
 
 pytestmark = pytest.mark.ray
 
@@ -46,6 +48,26 @@ def finished(tmp_path_factory, quick_sweep):
     root = folder / "results"
     said, standings = run(path, root, optuna_storage=str(folder / "study.log"))
     return path, root, said, standings
+
+
+def test_a_full_disk_is_a_sentence_and_loses_nothing(tmp_path, quick_sweep, monkeypatch):
+    """The driver ends with what the store refused, also where Tune meets the error."""
+    path, root, write = tmp_path / "tiny.yaml", tmp_path / "results", StoreWriter.write_trial
+    path.write_text(quick_sweep)
+
+    def full(self, record):
+        if record.trial_id == "t0002":
+            raise StoreError("cannot write t0002: No space left on device")
+        write(self, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreWriter, "write_trial", full)
+        with pytest.raises(StoreError, match=r"^cannot write t0002: No space"):
+            run(path, root)
+    assert list(problems(open_store(root))) == []
+    run(path, root)
+    assert open_store(root).latest_trials().collect()["status"].to_list() == ["completed"] * 3
+    assert list(problems(open_store(root))) == []
 
 
 def test_every_trial_ends_with_numbers_or_a_reason(finished):
