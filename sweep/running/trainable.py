@@ -26,6 +26,7 @@ from sweep.running.watchdog import watched
 from sweep.search.outcome import suggested_config
 from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.merge import CHECKPOINTS
+from sweep.store.read import MANIFEST
 from sweep.store.write import StoreWriter
 
 if TYPE_CHECKING:
@@ -106,6 +107,10 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
     device = "cuda" if plan.use_gpu and torch.cuda.is_available() else "cpu"
     where = {"device": device_name(device), "host": socket.gethostname()}
     writer, name = StoreWriter(plan.root), suggested["trial_id"]
+    if MANIFEST not in writer.files.list():  # a machine that joined late: nobody would find what is written
+        unseen = f"{where['host']} has no {writer.files}/{MANIFEST}: all machines must share that folder"
+        tune.report({**where, "failure": unseen})
+        return
     reports = ReportWriter(writer, name, 0, spec.modalities)
     log = None
     if plan.tensorboard:

@@ -79,13 +79,19 @@ def test_a_failure_is_one_line(error, text):
     assert failure_text(error) == text
 
 
+def begun(root, manifest):
+    """Begin a results folder and return it."""
+    StoreWriter(root).write_manifest(manifest)
+    return root
+
+
 def plan_of(spec, root):
     """Return what a worker of a sweep is told, with this machine's classifiers."""
     judges = materials(spec)[1].hash
     return WorkerPlan(root=str(root), spec=spec.plain(), judges=judges, threads=1, use_gpu=False)
 
 
-def test_whatever_a_trial_raises_is_reported(quick_file, tmp_path, monkeypatch):
+def test_whatever_a_trial_raises_is_reported(quick_file, make_manifest, tmp_path, monkeypatch):
     """An error of any kind reaches the driver as the trial's reason, and the worker lives on."""
 
     def broken(*arguments, **options):
@@ -97,11 +103,22 @@ def test_whatever_a_trial_raises_is_reported(quick_file, tmp_path, monkeypatch):
     monkeypatch.setattr("ray.tune.report", sent.append)
     spec = load_spec(quick_file)
     suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
-    plan = plan_of(spec, tmp_path / "r")
+    plan = plan_of(spec, begun(tmp_path / "r", make_manifest()))
     run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
     assert [report["failure"] for report in sent] == ["KeyError: 'no such layer'"]
     assert sent[0]["device"] == "cpu"
     assert len(tries) == 1 + spec.faults.max_failures == 3
+
+
+def test_a_machine_without_the_results_folder_writes_nothing(quick_file, tmp_path, monkeypatch):
+    """One that joined after all were examined, without the shared folder, says so instead of losing rows."""
+    sent = []
+    monkeypatch.setattr("ray.tune.report", sent.append)
+    plan = plan_of(load_spec(quick_file), tmp_path / "r")
+    run_suggestion({"trial_id": "t0000", "suggestion": {}}, plan)
+    (failure,) = (report["failure"] for report in sent)
+    assert failure.endswith(f" has no {tmp_path}/r/sweep.json: all machines must share that folder")
+    assert not (tmp_path / "r").exists()
 
 
 def test_a_store_that_fails_twice_is_tried_again():
@@ -129,13 +146,15 @@ def test_a_broken_gpu_ends_the_worker():
     assert calls == ["try", "clean up"]
 
 
-def test_a_trial_that_was_finished_but_not_recorded_is_measured_again(quick_file, tmp_path, monkeypatch):
+def test_a_trial_that_was_finished_but_not_recorded_is_measured_again(
+    quick_file, make_manifest, tmp_path, monkeypatch
+):
     """Suggested again with its full checkpoint, it reports the same objectives and writes no row twice."""
     sent = []
     monkeypatch.setattr("ray.tune.report", sent.append)
     spec = load_spec(quick_file)
     suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
-    plan = plan_of(spec, tmp_path / "r")
+    plan = plan_of(spec, begun(tmp_path / "r", make_manifest()))
     run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
     files = sorted(tmp_path.rglob("*.parquet"))
     run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
