@@ -47,7 +47,7 @@ _Storage = Annotated[
     ),
 ]
 _TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write DIR/tensorboard, too.")]
-
+_Retry = Annotated[bool, typer.Option("--retry-failed", help="Train trials that failed once more, too.")]
 _DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what the sweep would cost; train only a few steps.")
 ]
@@ -93,6 +93,7 @@ def resume(
     allow_changed: _Allowed = None,
     optuna_storage: _Storage = None,
     tensorboard: _TensorBoard = False,  # noqa: FBT002 - typer's way
+    retry_failed: _Retry = False,  # noqa: FBT002 - typer's way
     cluster: _Cluster = None,
     workers: _Workers = 0,
 ) -> None:
@@ -101,11 +102,12 @@ def resume(
         from sweep.commands.cluster import go_on_there
 
         words = [*repeated("-o", override), *repeated("--allow-changed", allow_changed)]
+        words += ["--retry-failed"] if retry_failed else []
         go_on_there(cluster, "resume", folder, [*words, *_copies(optuna_storage, tensorboard)])
     from sweep.manifest import stored_spec
 
-    spec = stored_spec(folder, override or ())
-    _run(spec, folder, address, workers, allow_changed, optuna_storage, tensorboard=tensorboard)
+    spec, retry = stored_spec(folder, override or ()), retry_failed
+    _run(spec, folder, address, workers, allow_changed, optuna_storage, tensorboard=tensorboard, retry=retry)
 
 
 def extend(
@@ -138,6 +140,7 @@ def _run(
     optuna_storage: str | None,
     *,
     tensorboard: bool,
+    retry: bool = False,
 ) -> None:
     from sweep.report.summary import print_front
     from sweep.running.progress import SweepProgress
@@ -155,6 +158,7 @@ def _run(
             address=address,
             workers=workers,
             allowed=allowed or (),
+            retry_failed=retry,
             optuna_storage=optuna_storage,
             tensorboard=tensorboard,
             say=progress.say,

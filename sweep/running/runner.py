@@ -46,6 +46,7 @@ def run_sweep(
     address: str = "local",
     workers: int = 0,
     allowed: Sequence[str] = (),
+    retry_failed: bool = False,
     optuna_storage: str | None = None,
     tensorboard: bool = False,
     say: Callable[[str], None],
@@ -63,6 +64,7 @@ def run_sweep(
         address: "local" starts Ray on this machine; "auto" or an address joins a cluster.
         workers: how many workers of a cluster to wait for.
         allowed: keys of the spec that may differ from the folder's although trials depend on them.
+        retry_failed: whether trials that failed are trained again, as a further attempt.
         optuna_storage: a database URL or a file to copy the study to, for optuna-dashboard.
         tensorboard: whether trials write their epochs for TensorBoard, too.
         say: called with a sentence when a phase begins.
@@ -87,11 +89,13 @@ def run_sweep(
     _, classifiers = materials(spec, root, before.classifier_hash if before else None)
     manifest = enter(root, spec, spec.spec_hash, classifiers.accuracy, classifiers.hash, allowed)
     keep_classifiers(store.files, classifiers)
-    past = past_trials(store, spec.objectives)
+    past = past_trials(store, spec.objectives, retry_failed=retry_failed)
     agenda = Agenda(spec, past.ended, cut_off=past.cut_off)
     n_ended = f"{len(past.ended)} of {agenda.total}"
     if agenda.next_trial() is Next.END:
-        say(f"{store.files} holds all {len(past.ended)} trials already")
+        failed = sum(trial.status == "failed" for trial in past.ended)
+        again = f"; `sweep resume {store.files} --retry-failed` trains the {failed} again that failed"
+        say(f"{store.files} holds all {len(past.ended)} trials already{again if failed else ''}")
         return store
     if past.suggestions:
         say(f"{store.files} holds {n_ended} trials already")
@@ -147,10 +151,10 @@ def alone(root: str | Path) -> Iterator[None]:
         lock.release()
 
 
-def past_trials(store: Store, objectives: tuple[str, ...]) -> Past:
-    """Return the trials of earlier runs, by name."""
+def past_trials(store: Store, objectives: tuple[str, ...], *, retry_failed: bool = False) -> Past:
+    """Return the trials of earlier runs, by name; with `retry_failed`, those that failed are to go on."""
     ended: list[Ended] = []
-    cut_off: list[str] = []
+    cut_off: dict[str, int] = {}
     suggestions = {}
     for row in store.latest_trials().sort("trial_id").collect().iter_rows(named=True):
         name: str = row["trial_id"]
@@ -158,12 +162,14 @@ def past_trials(store: Store, objectives: tuple[str, ...]) -> Past:
         suggestions[split_name(name)[0]] = json.loads(row["suggestion_json"])
         measured = past_measured(row)
         if status == "running":
-            cut_off.append(name)
+            cut_off[name] = row["attempt"]
+        elif status == "failed" and retry_failed:
+            cut_off[name] = row["attempt"] + 1
         else:
             whole = objective_values({"objectives": measured}, objectives) is not None
             status = "failed" if status == "completed" and not whole else status
             ended.append(Ended(trial_id=name, status=status, objectives=measured))
-    return Past(ended=tuple(ended), cut_off=tuple(cut_off), suggestions=suggestions)
+    return Past(ended=tuple(ended), cut_off=cut_off, suggestions=suggestions)
 
 
 def _hidden(error: BaseException | None) -> MopoeError | None:

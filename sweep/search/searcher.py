@@ -26,8 +26,8 @@ class Past:
 
     ended: tuple[Ended, ...] = ()
     """Those in their final state."""
-    cut_off: tuple[str, ...] = ()
-    """Those that never ended."""
+    cut_off: Mapping[str, int] = field(default_factory=dict)
+    """Attempt by name of those that never ended, or are to be tried again."""
     suggestions: Mapping[str, Suggestion] = field(default_factory=dict)
     """The sampler's parameters, by config."""
 
@@ -36,7 +36,7 @@ _BEST_FIRST: tuple[Status, ...] = ("completed", "infeasible", "stopped")
 
 
 class SweepSearcher(Searcher):
-    """Suggests trials `{"trial_id": ..., "suggestion": ...}` in the order of `agenda`.
+    """Suggests trials `{"trial_id": ..., "attempt": ..., "suggestion": ...}` in the order of `agenda`.
 
     The trainable makes settings of a suggestion. The study knows configs only: it is told the means over a
     config's completed seeds as soon as none of its seeds runs or is missing.
@@ -65,6 +65,7 @@ class SweepSearcher(Searcher):
         for trial in past.ended:
             self._ended[split_name(trial.trial_id)[0]].append(trial)
         self._suggestions = dict(past.suggestions)
+        self._attempts = past.cut_off
         self._next_config = 1 + max((int(name[1:]) for name in self._suggestions), default=-1)
         self._running: dict[str, str] = {}
         self._on_told = on_told
@@ -112,7 +113,8 @@ class SweepSearcher(Searcher):
             name = str(found)
         self._agenda.begin(name)
         self._running[trial_id] = name
-        return {"trial_id": name, "suggestion": dict(self._suggestions[split_name(name)[0]])}
+        suggestion = dict(self._suggestions[split_name(name)[0]])
+        return {"trial_id": name, "attempt": self._attempts.get(name, 0), "suggestion": suggestion}
 
     def on_trial_complete(
         self,

@@ -3,10 +3,13 @@
 import contextlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
+from datetime import timedelta
 
 import moocore
 import optuna
@@ -23,6 +26,7 @@ from sweep.running.runner import alone, past_trials, run_sweep
 from sweep.search.outcome import Standing
 from sweep.spec.sweep_spec import load_spec
 from sweep.store.read import open_store
+from sweep.store.records import TrialRecord
 from sweep.store.write import StoreWriter
 from sweep.verify import problems
 
@@ -84,6 +88,26 @@ def test_every_trial_ends_with_numbers_or_a_reason(finished):
     assert {"completed", "failed"} == set(trials["status"])
 
 
+def test_failed_trials_are_tried_again_if_asked(finished, tmp_path):
+    """Each gets a further attempt: what its machine had failed completes, what diverges does again."""
+    path, done, _, _ = finished
+    root = shutil.copytree(done, tmp_path / "results")
+    before = {r["trial_id"]: r for r in open_store(root).latest_trials().collect().iter_rows(named=True)}
+    name, row = next(item for item in before.items() if item[1]["status"] == "completed")
+    started = {f.name: row[f.name] for f in fields(TrialRecord) if f.name in row} | {"parameters": {}}
+    late = row["ended_at"] + timedelta(seconds=1)
+    lost = {"status": "failed", "error": "its disk was full", "ended_at": late}
+    StoreWriter(root).write_trial(TrialRecord(**started | lost))
+    assert set(open_store(root).latest_trials().filter(trial_id=name).collect()["status"]) == {"failed"}
+    run(path, root, retry_failed=True)
+    for again in open_store(root).latest_trials().collect().iter_rows(named=True):
+        was = before[again["trial_id"]]
+        assert again["status"] == was["status"]
+        assert again["o_log_likelihood"] == was["o_log_likelihood"]
+        assert again["attempt"] == (was["status"] == "failed" or again["trial_id"] == name)
+    assert list(problems(open_store(root))) == []
+
+
 def test_completed_trials_have_all_subsets(finished):
     """Each completed trial has metrics of 31 subsets and the prior, 155 pairs and an epoch row per epoch."""
     _, root, _, _ = finished
@@ -136,7 +160,11 @@ def test_running_again_runs_only_what_is_missing(finished, monkeypatch, capsys):
     before = {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")}
     configs = set(open_store(root).trials().collect()["config_id"])
     said, standings = run(path, root)
-    assert said[-1] == f"{root} holds all 5 trials already"
+    failed = open_store(root).latest_trials().filter(status="failed").collect().height
+    assert said[-1] == (
+        f"{root} holds all 5 trials already; `sweep resume {root} --retry-failed` trains the {failed} again "
+        "that failed"
+    )
     assert standings == []
     monkeypatch.setattr("sys.argv", ["sweep", "extend", str(root), "--trials", "1"])
     app(standalone_mode=False)
@@ -293,7 +321,12 @@ def test_past_trials_carry_what_the_study_needs(finished):
     past = past_trials(open_store(root), load_spec(path).objectives)
     rows = {r["trial_id"]: r for r in open_store(root).latest_trials().collect().iter_rows(named=True)}
     assert [trial.trial_id for trial in past.ended] == sorted(rows) == sorted(past.suggestions)
-    assert past.cut_off == ()
+    assert past.cut_off == {}
+    retried = past_trials(open_store(root), load_spec(path).objectives, retry_failed=True)
+    failed = {name for name, row in rows.items() if row["status"] == "failed"}
+    assert retried.cut_off == dict.fromkeys(failed, 1)
+    assert {trial.trial_id for trial in retried.ended} == set(rows) - failed
+    assert failed
     for trial in past.ended:
         row = rows[trial.trial_id]
         assert trial.status == row["status"]

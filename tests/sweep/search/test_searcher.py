@@ -136,13 +136,14 @@ def test_what_was_cut_off_goes_on(spec):
                 trial_id="t0000", status="completed", objectives=dict(zip(NAMES, (0.2, -8.0), strict=True))
             ),
         ),
-        cut_off=("t0000-s1", "t0001"),
+        cut_off={"t0000-s1": 0, "t0001": 2},
         suggestions={"t0000": asked[0]["suggestion"], "t0001": asked[2]["suggestion"]},
     )
     told = []
     s = SweepSearcher(spec, past, told.append)
     again = [s.suggest(x) for x in "abc"]
     assert [a["trial_id"] for a in again] == ["t0000-s1", "t0001", "t0001-s1"]
+    assert [a["attempt"] for a in again] == [0, 2, 0]
     assert [a["suggestion"] for a in again] == [asked[i]["suggestion"] for i in (0, 2, 2)]
     s.on_trial_complete("a", last(0.4, -4.0))
     assert [(t.name, values(t)) for t in told] == [("t0000", pytest.approx([0.3, -6.0]))]
