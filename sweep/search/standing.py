@@ -66,8 +66,9 @@ def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
     total = trials.height if alone else Agenda(spec, ended, running).total
     epochs = _epochs(store, trials)
     begun = int(epochs.filter(pl.col("trial_id").is_in(running))["epochs"].sum())
-    # The epochs before a resume count as if they had come after it, so that their sum may lie ahead.
-    times = [*trials["started_at"], *trials["ended_at"], *(at for at in epochs["at"] if at <= now)]
+    # The epochs before a resume count as if they had come after it, so that their sum may lie ahead: then a
+    # stall shows late, where leaving them out would call a sound sweep stalled.
+    times = [*trials["started_at"], *trials["ended_at"], *(min(at, now) for at in epochs["at"])]
     last = max((t for t in times if t is not None), default=None)
     left = max(0, (total - len(ended)) * spec.epochs_max - begun)
     patience = max([QUIET, *(5 * seconds for seconds in epochs["longest"])])

@@ -60,6 +60,16 @@ def test_a_sweep_that_says_nothing_has_stalled(underway):
     assert [at(store, spec, 102 + s).stalled for s in (300, 301)] == [False, True]
 
 
+def test_a_trial_that_went_on_after_a_resume_is_no_stall(underway, make_report):
+    """Its epochs from before the resume add up to a time that lies ahead, which counts as now."""
+    spec, writer = underway
+    before = [replace(make_report(epoch, spec.modalities), seconds=50.0) for epoch in range(2, 22)]
+    writer.write_reports("t0002", 0, before, spec.modalities)
+    found = at(Store(writer.files), spec, 700)
+    assert found.last_report == START + timedelta(seconds=700)
+    assert not found.stalled
+
+
 def test_a_sweep_with_long_epochs_has_more_patience(underway, make_report):
     """Five times its longest epoch, of training and evaluation together."""
     spec, writer = underway
