@@ -145,7 +145,7 @@ class Recorder(Callback):
         dropped = {trial.trial_id for trial in ended} - completed
         self._weights |= completed
         front = agenda.front.configs
-        if keep == "front" and not any(agenda.lacks(config) for config in front):
+        if keep == "front" and not agenda.front_may_move:
             configs = {name: split_name(name)[0] for name in self._weights}
             dropped |= {
                 n for n, config in configs.items() if config not in front and not agenda.lacks(config)

@@ -94,6 +94,12 @@ class Agenda:
         missing = self._missing_now()
         return any(name in missing for name in names)
 
+    @property
+    def front_may_move(self) -> bool:
+        """Return whether a config on the front has a seed to come, which may uncover what it dominates."""
+        later = self._spec.replicates.when == "front"
+        return any(self.lacks(config) or (later and self._lacking(config)) for config in self.front.configs)
+
     def _missing_now(self) -> Collection[str]:
         if self._spec.replicates.when != "front":
             return self._missing

@@ -85,6 +85,25 @@ def test_weights_stay_until_no_further_seed_can_move_the_front(sweep_file, tmp_p
         assert kept() == left, name
 
 
+def test_weights_stay_until_the_front_has_its_seeds(sweep_file, tmp_path):
+    """Seeds for the front alone come after all configs; until then, what the front dominates stays too."""
+    spec = load_spec(sweep_file, ["trials=3", "replicates.seeds=2", "replicates.when=front"])
+    recorder = Recorder(spec, StoreWriter(tmp_path), [], bool)
+    for name, x, y, left in (
+        ("t0000", 5, 5, {"t0000"}),
+        ("t0001", 0.4, 4, {"t0000", "t0001"}),
+        ("t0002", 0.1, 1, {"t0000", "t0001", "t0002"}),
+        # t0001 is now the front and has a seed to come itself.
+        ("t0000-s1", -50, -50, {"t0000", "t0000-s1", "t0001", "t0002"}),
+        ("t0001-s1", 0.4, 4, {"t0001", "t0001-s1"}),
+    ):
+        path = tmp_path / checkpoint_name(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"weights")
+        play(recorder, name, x, y)
+        assert {path.stem for path in (tmp_path / "checkpoints").iterdir()} == left, name
+
+
 def test_a_resume_deletes_only_what_is_there(sweep_file, tmp_path, monkeypatch):
     """And not one file after the other of all the trials that ever ended."""
     deleted = []
