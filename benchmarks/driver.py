@@ -55,7 +55,7 @@ def simulate(trials: int, folder: Path) -> list[float]:
     """Return CPU milliseconds per trial, thousand by thousand."""
     spec = trivial_spec(trials, "scheduler.type=halving")
     searcher = SweepSearcher(spec, Past())
-    recorder = Recorder(spec, StoreWriter(folder), (), lambda _: None)
+    recorder = Recorder(spec, StoreWriter(folder), Past(), lambda _: None)
     scheduler = HalvingScheduler(
         spec.scheduler,
         spec.objectives,

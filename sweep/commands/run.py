@@ -106,8 +106,16 @@ def resume(
         go_on_there(cluster, "resume", folder, [*words, *_copies(optuna_storage, tensorboard)])
     from sweep.manifest import stored_spec
 
-    spec, retry = stored_spec(folder, override or ()), retry_failed
-    _run(spec, folder, address, workers, allow_changed, optuna_storage, tensorboard=tensorboard, retry=retry)
+    _run(
+        stored_spec(folder, override or ()),
+        folder,
+        address,
+        workers,
+        allow_changed,
+        optuna_storage,
+        tensorboard=tensorboard,
+        retry_failed=retry_failed,
+    )
 
 
 def extend(
@@ -140,7 +148,7 @@ def _run(
     optuna_storage: str | None,
     *,
     tensorboard: bool,
-    retry: bool = False,
+    retry_failed: bool = False,
 ) -> None:
     from sweep.report.summary import print_front
     from sweep.running.progress import SweepProgress
@@ -158,7 +166,7 @@ def _run(
             address=address,
             workers=workers,
             allowed=allowed or (),
-            retry_failed=retry,
+            retry_failed=retry_failed,
             optuna_storage=optuna_storage,
             tensorboard=tensorboard,
             say=progress.say,

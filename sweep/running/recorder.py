@@ -13,6 +13,7 @@ from sweep.running.trainable import checkpoint_name, watch_path
 from sweep.running.watchdog import hung_at
 from sweep.search.agenda import Agenda
 from sweep.search.outcome import Ended, Standing, end_record, split_name, start_record
+from sweep.search.searcher import Past
 from sweep.spec.sweep_spec import SweepSpec, trial_config_for
 from sweep.store.merge import CHECKPOINTS
 from sweep.store.records import EventRecord, TrialRecord
@@ -36,7 +37,7 @@ class Recorder(Callback):
     Args:
         spec: the sweep.
         writer: the store.
-        ended: trials of earlier runs of the same sweep.
+        past: trials of earlier runs of the same sweep.
         on_change: called with the standing after every event.
     """
 
@@ -44,21 +45,23 @@ class Recorder(Callback):
         self,
         spec: SweepSpec,
         writer: StoreWriter,
-        ended: Sequence[Ended],
+        past: Past,
         on_change: Callable[[Standing], None],
     ) -> None:
         self._spec = spec
         self._writer = writer
-        self.agenda = Agenda(spec, ended)
-        self._counts = Counter(trial.status for trial in ended)
+        self.agenda = Agenda(spec, past.ended, cut_off=past.cut_off)
+        self._counts = Counter(trial.status for trial in past.ended)
         self._running: dict[str, _Running] = {}
         self._on_change = on_change
         self._epochs_each = trial_config_for(spec, ()).epochs
         self._epochs_here = 0
         self._weights: set[str] = set()
-        if ended:
+        if past.ended:
             there = set(writer.files.list(CHECKPOINTS))
-            self._drop_checkpoints([trial for trial in ended if checkpoint_name(trial.trial_id) in there])
+            self._drop_checkpoints(
+                [trial for trial in past.ended if checkpoint_name(trial.trial_id) in there]
+            )
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that a trial runs; a retry after a lost worker keeps its first record."""

@@ -118,7 +118,7 @@ def run_sweep(
         told = mirror.add if mirror else lambda _: None
         searcher = SweepSearcher(spec, past, told, warm, ahead=True)
         judges = classifiers.hash
-        _fit(spec, store, root, searcher, past.ended, on_change, judges=judges, tensorboard=tensorboard)
+        _fit(spec, store, root, searcher, past, on_change, judges=judges, tensorboard=tensorboard)
     finally:
         ray.shutdown()
         with contextlib.suppress(StoreError):
@@ -213,7 +213,7 @@ def _fit(
     store: Store,
     root: str,
     searcher: SweepSearcher,
-    ended: Sequence[Ended],
+    past: Past,
     on_change: Callable[[Standing], None],
     *,
     judges: str,
@@ -229,7 +229,7 @@ def _fit(
         use_gpu=gpu > 0,
         tensorboard=tensorboard,
     )
-    recorder = Recorder(spec, StoreWriter(store.files), ended, on_change)
+    recorder = Recorder(spec, StoreWriter(store.files), past, on_change)
     scheduler = HalvingScheduler(
         spec.scheduler,
         spec.objectives,

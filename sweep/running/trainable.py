@@ -111,7 +111,7 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
         unseen = f"{where['host']} has no {writer.files}/{MANIFEST}: all machines must share that folder"
         tune.report({**where, "failure": unseen})
         return
-    reports = ReportWriter(writer, name, suggested.get("attempt", 0), spec.modalities)
+    reports = ReportWriter(writer, name, suggested["attempt"], spec.modalities)
     log = None
     if plan.tensorboard:
         from tensorboardX import SummaryWriter

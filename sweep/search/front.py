@@ -32,10 +32,6 @@ class Front:
         """Return the hypervolume between front and reference point."""
         return self._volume
 
-    def completed(self, config_name: str) -> list[str]:
-        """Return a config's completed trials, in the order they ended."""
-        return [trial.trial_id for trial in self._completed.get(config_name, ())]
-
     def add(self, trial: Ended) -> None:
         """Take a trial that ended; all configs are looked at only if one on the front has a new mean."""
         if trial.status != "completed":

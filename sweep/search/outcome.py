@@ -137,7 +137,7 @@ def start_record(spec: SweepSpec, suggested: Mapping[str, Any], now: datetime) -
     config = suggested_config(spec, suggested)
     return TrialRecord(
         trial_id=suggested["trial_id"],
-        attempt=suggested.get("attempt", 0),
+        attempt=suggested["attempt"],
         config_id=config.config_id,
         seed=config.seed,
         status="running",

@@ -400,7 +400,7 @@ def write_planned_sweep(root: Path, trials: int = 5) -> tuple[SweepSpec, StoreWr
 def planned_record(spec: SweepSpec, number: int, **changes: object) -> TrialRecord:
     """Make a trial of a planned sweep, with real settings, that runs or as the changes say."""
     suggested = {"beta": 0.5 + number, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
-    record = start_record(spec, {"trial_id": f"t{number:04}", "suggestion": suggested}, START)
+    record = start_record(spec, {"trial_id": f"t{number:04}", "attempt": 0, "suggestion": suggested}, START)
     return replace(record, **changes)
 
 

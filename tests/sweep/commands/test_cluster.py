@@ -47,6 +47,8 @@ def test_a_sweep_goes_on_there_from_its_folder_alone(there, tmp_path, place):
     assert words == [*begin, "-o", "trials=5", "--allow-changed", "seed"]
     assert (name, [*files]) == ("tiny", ["mine.py"])
     assert said == f"here:   sweep fetch {place} --cluster c.yaml\n"
+    _, _, words, _ = there("resume", place, "--retry-failed")
+    assert words == [*begin, "--retry-failed"]
     _, _, words, _ = there("extend", place, "--trials", 3, "--tensorboard")
     assert words == ["sweep", "extend", *begin[2:], "--trials", "3", "--tensorboard"]
 

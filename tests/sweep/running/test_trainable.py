@@ -104,7 +104,7 @@ def test_whatever_a_trial_raises_is_reported(quick_file, make_manifest, tmp_path
     spec = load_spec(quick_file)
     suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
     plan = plan_of(spec, begun(tmp_path / "r", make_manifest()))
-    run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
+    run_suggestion({"trial_id": "t0000", "attempt": 0, "suggestion": suggestion}, plan)
     assert [report["failure"] for report in sent] == ["KeyError: 'no such layer'"]
     assert sent[0]["device"] == "cpu"
     assert len(tries) == 1 + spec.faults.max_failures == 3
@@ -115,7 +115,7 @@ def test_a_machine_without_the_results_folder_writes_nothing(quick_file, tmp_pat
     sent = []
     monkeypatch.setattr("ray.tune.report", sent.append)
     plan = plan_of(load_spec(quick_file), tmp_path / "r")
-    run_suggestion({"trial_id": "t0000", "suggestion": {}}, plan)
+    run_suggestion({"trial_id": "t0000", "attempt": 0, "suggestion": {}}, plan)
     (failure,) = (report["failure"] for report in sent)
     assert failure.endswith(f" has no {tmp_path}/r/sweep.json: all machines must share that folder")
     assert not (tmp_path / "r").exists()
@@ -155,9 +155,9 @@ def test_a_trial_that_was_finished_but_not_recorded_is_measured_again(
     spec = load_spec(quick_file)
     suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
     plan = plan_of(spec, begun(tmp_path / "r", make_manifest()))
-    run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
+    run_suggestion({"trial_id": "t0000", "attempt": 0, "suggestion": suggestion}, plan)
     files = sorted(tmp_path.rglob("*.parquet"))
-    run_suggestion({"trial_id": "t0000", "suggestion": suggestion}, plan)
+    run_suggestion({"trial_id": "t0000", "attempt": 0, "suggestion": suggestion}, plan)
     assert [report["epoch"] for report in sent] == [1, 2, 2]
     assert sent[2] == sent[1]
     assert sorted(tmp_path.rglob("*.parquet")) == files

@@ -34,12 +34,10 @@ def test_after_every_trial_the_front_is_that_of_all_at_once(trials):
 
 
 def test_only_completed_trials_count():
-    """A trial that failed or was stopped is no point; a config's completed trials are known by name."""
+    """A trial that failed or was stopped is no point."""
     front = Front(NAMES, CORNER)
     for name, status in (("t0000", "failed"), ("t0001", "stopped"), ("t0002", "infeasible")):
         front.add(ended(name, 9.0, 9.0, status))
     assert (front.configs, front.volume) == (frozenset(), 0.0)
     front.add(ended("t0000-s1", 1.0, 1.0))
     assert (front.configs, front.volume) == ({"t0000"}, 4.0)
-    assert front.completed("t0000") == ["t0000-s1"]
-    assert front.completed("t0001") == []

@@ -26,7 +26,7 @@ def started(sweep_file):
     """Give the record of a trial that has just started."""
     spec = load_spec(sweep_file)
     suggestion = {"beta": 0.5, "subset_weights.0": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(1, 4)}}
-    return start_record(spec, {"trial_id": "t0003", "suggestion": suggestion}, START)
+    return start_record(spec, {"trial_id": "t0003", "attempt": 0, "suggestion": suggestion}, START)
 
 
 def last(epoch=2, coherence=0.4, likelihood=-7000.0, **more):

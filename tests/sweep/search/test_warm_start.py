@@ -41,7 +41,9 @@ def new_record(spec, name, beta):
     from datetime import UTC, datetime
 
     suggestion = spec.space.suggestion(spec.space.complete({"beta": beta}))
-    return start_record(spec, {"trial_id": name, "suggestion": suggestion}, datetime(2026, 1, 1, tzinfo=UTC))
+    return start_record(
+        spec, {"trial_id": name, "attempt": 0, "suggestion": suggestion}, datetime(2026, 1, 1, tzinfo=UTC)
+    )
 
 
 def test_trials_of_full_budget_inside_the_space_are_taken(sweep_file, earlier):
