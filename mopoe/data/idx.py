@@ -7,6 +7,7 @@ import gzip
 import math
 import struct
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ from mopoe.errors import DataError
 
 SIDE = 28
 """Height and width of MNIST's images."""
+MOST_VALUES = 2**31 - 1
+"""Of an array; MNIST's largest has 47,040,000."""
+_GZIP = b"\x1f\x8b"
 _AXES = {0x0803: 3, 0x0801: 1}
 """Number of axes by magic number: bytes in images [N, H, W], and in labels [N]."""
 
@@ -69,42 +73,49 @@ def read_mnist(images_file: Path, labels_file: Path) -> Labelled:
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """Return the array of an idx file, gzipped if its name ends in .gz: images [N, H, W] or labels [N].
 
+    No more is read, or inflated, than the file's head promises.
+
     Raises:
         DataError: the file is missing, no gzip, of another type, cut off, or too long.
     """
-    content = _read(path)
-    if len(content) < 4:
-        raise DataError(
-            f"{path}: holds {len(content)} bytes, but an idx file starts with a magic number of 4"
-        )
-    (magic,) = struct.unpack_from(">I", content)
+    try:
+        with path.open("rb") as file:
+            if path.suffix != ".gz":
+                return _read(path, file)
+            if file.peek(2)[:2] != _GZIP:
+                raise DataError(f"{path}: not a gzip file, as its name says")
+            with gzip.open(file) as inflated:
+                return _read(path, inflated)
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file; an idx file of MNIST is expected") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: the gzip file is cut off or damaged ({error})") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _read(path: Path, file: BufferedIOBase) -> NDArray[np.uint8]:
+    start = file.read(4)
+    if len(start) < 4:
+        raise DataError(f"{path}: holds {len(start)} bytes, but an idx file starts with a magic number of 4")
+    (magic,) = struct.unpack(">I", start)
     if magic not in _AXES:
         raise DataError(
             f"{path}: starts with the magic number 0x{magic:08x}, but must with 0x00000803 (images) or "
             "0x00000801 (labels)"
         )
     head = 4 + 4 * _AXES[magic]
-    if len(content) < head:
-        raise DataError(f"{path}: ends after {len(content)} bytes, within its head of {head} bytes")
-    shape = struct.unpack_from(f">{_AXES[magic]}I", content, 4)
-    size = head + math.prod(shape)
+    lengths = file.read(head - 4)
+    if len(lengths) < head - 4:
+        raise DataError(f"{path}: ends after {4 + len(lengths)} bytes, within its head of {head} bytes")
+    shape = struct.unpack(f">{_AXES[magic]}I", lengths)
+    axes, size = " x ".join(map(str, shape)), math.prod(shape)
+    if size > MOST_VALUES:
+        raise DataError(f"{path}: promises {axes} values, but at most {MOST_VALUES} are read")
+    content = file.read(size + 1)
     if len(content) != size:
-        axes = " x ".join(map(str, shape))
+        found = f"{'at least ' if len(content) > size else ''}{head + len(content)}"
         raise DataError(
-            f"{path}: holds {len(content)} bytes, but a head of {head} and {axes} values are {size}"
+            f"{path}: holds {found} bytes, but a head of {head} and {axes} values are {head + size}"
         )
-    return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" else content
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file; an idx file of MNIST is expected") from None
-    except gzip.BadGzipFile as error:
-        raise DataError(f"{path}: not a gzip file, as its name says ({error})") from error
-    except (EOFError, zlib.error) as error:
-        raise DataError(f"{path}: the gzip file is cut off or damaged ({error})") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    return np.frombuffer(content, np.uint8).reshape(shape)

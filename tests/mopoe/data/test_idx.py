@@ -1,7 +1,9 @@
 """MNIST's idx files, whole and damaged."""
 
 import gzip
+import re
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +48,20 @@ def test_mnists_own_files_are_read(mnist: Path) -> None:
         ),
         ("x", IMAGES[:10], "ends after 10 bytes, within its head of 16 bytes"),
         ("x", IMAGES[:-1], "holds 27 bytes, but a head of 16 and 2 x 2 x 3 values are 28"),
-        ("x", LABELS + b"\0", "holds 12 bytes, but a head of 8 and 3 values are 11"),
-        ("x.gz", IMAGES, "not a gzip file, as its name says (Not a gzipped file (b'\\x00\\x00'))"),
+        ("x", LABELS + b"\0", "holds at least 12 bytes, but a head of 8 and 3 values are 11"),
+        (
+            "x",
+            struct.pack(">4I", 0x0803, 2**17, 2**7, 2**7),
+            "promises 131072 x 128 x 128 values, but at most 2147483647 are read",
+        ),
+        ("x.gz", IMAGES, "not a gzip file, as its name says"),
         ("x.gz", gzip.compress(IMAGES, mtime=0)[:-9], "the gzip file is cut off or damaged ("),
+        ("x.gz", gzip.compress(IMAGES, mtime=0) + b"more", "the gzip file is cut off or damaged ("),
+        (
+            "x.gz",
+            gzip.compress(IMAGES, mtime=0)[:-8] + bytes(4) + IMAGES[-4:],
+            "the gzip file is cut off or damaged (CRC check failed 0x0 != 0x",
+        ),
     ],
 )
 def test_damage_is_one_sentence_with_the_path(
@@ -62,6 +75,24 @@ def test_damage_is_one_sentence_with_the_path(
         read_idx(path)
     assert str(error.value).startswith(f"{path}: {sentence}")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("start", "found"), [(b"", "starts with the magic"), (LABELS, "holds at least 12 bytes")]
+)
+def test_of_a_bomb_no_more_is_inflated_than_its_head_promises(
+    tmp_path: Path, start: bytes, found: str
+) -> None:
+    """A gibibyte of zeros in a megabyte is refused with less than a megabyte of memory."""
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(start + bytes(2**20)) + 1023 * gzip.compress(bytes(2**20)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=re.escape(f"{path}: {found}")):
+            read_idx(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
