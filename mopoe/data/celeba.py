@@ -30,6 +30,7 @@ from mopoe.data.container import (
     read_about,
     save_splits,
 )
+from mopoe.data.picture_file import open_picture
 from mopoe.data.registry import DATA_SETS
 from mopoe.data.text import ALPHABET, encode
 from mopoe.errors import DataError
@@ -185,15 +186,12 @@ def _pictures(folder: Path, names: list[str]) -> NDArray[np.uint8]:
 
 def _picture(folder: Path, name: str) -> NDArray[np.uint8]:
     file = folder / name
-    try:
-        with Image.open(file) as image:
-            if image.size != _SIZE:
-                raise DataError(
-                    f"{file}: is {image.width} x {image.height} pixels, but the aligned images have 178 x 218"
-                )
-            small = image.convert("RGB").crop(_BOX).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
-    except FileNotFoundError:
-        raise DataError(f"{file}: there is no such file, but the list of attributes names it") from None
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
-        raise DataError(f"{file}: not a readable image ({error})") from error
+    if not file.exists():
+        raise DataError(f"{file}: there is no such file, but the list of attributes names it")
+    with open_picture(file, "image", "JPEG") as picture:
+        if picture.size != _SIZE:
+            raise DataError(
+                f"{file}: is {picture.width} x {picture.height} pixels, but the aligned images have 178 x 218"
+            )
+        small = picture.convert("RGB").crop(_BOX).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
     return np.asarray(small).transpose(2, 0, 1)

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from mopoe.data.container import MultimodalData, Split, cache_dir, cached_file, map_data, save_splits
+from mopoe.data.picture_file import open_picture
 from mopoe.errors import ConfigError, DataError
 
 PHOTOGRAPHS = ("coffee.png", "chelsea.png", "hubble_deep_field.jpg", "retina.jpg", "rocket.jpg")
@@ -152,8 +152,5 @@ def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 def read_photograph(name: str) -> NDArray[np.uint8]:
     """Return a photograph of scikit-image: uint8 [H, W, 3]."""
     file = Path(str(resources.files("skimage"))) / "data" / name
-    try:
-        with Image.open(file) as image:
-            return np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise DataError(f"{file}: the photograph of scikit-image cannot be read ({error})") from error
+    with open_picture(file, "photograph of scikit-image", "JPEG", "PNG") as picture:
+        return np.asarray(picture.convert("RGB"))

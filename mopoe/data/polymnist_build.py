@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from safetensors import SafetensorError
 
 from mopoe.data.container import SPLITS, Labelled, Split, fingerprint, hold_out, save_splits, whole_file
 from mopoe.data.digits import SIDE, pair, shrunk
 from mopoe.data.idx import mnist_files, read_mnist
+from mopoe.data.picture_file import open_picture
 from mopoe.data.polymnist_folder import write_pngs
 from mopoe.data.registry import DATA_SETS
 from mopoe.errors import ConfigError, DataError
@@ -116,11 +116,8 @@ def _find_photographs(folder: Path) -> list[Path]:
 
 
 def _read_photograph(file: Path) -> NDArray[np.uint8]:
-    try:
-        with Image.open(file) as image:
-            photograph = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
-        raise DataError(f"{file}: not a readable photograph ({error})") from error
+    with open_picture(file, "photograph", "JPEG", "PNG") as picture:
+        photograph = np.asarray(picture.convert("RGB"))
     height, width, _ = photograph.shape
     if min(height, width) < SIDE:
         raise DataError(f"{file}: is {width} x {height} pixels, but a crop takes {SIDE} x {SIDE}")

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from mopoe.data.container import Split
+from mopoe.data.picture_file import open_picture
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import DataError
 
@@ -111,16 +112,13 @@ def _digit_and_number(name: str) -> tuple[int, int]:
 
 def _read_png(file: Path, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     _, height, width = shape
-    try:
-        with Image.open(file) as image:
-            if image.mode != "RGB" or image.size != (width, height):
-                raise DataError(
-                    f"{file}: is {image.width} x {image.height} pixels of mode {image.mode}, but must be "
-                    f"{width} x {height} of mode RGB"
-                )
-            return np.asarray(image).transpose(2, 0, 1)
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
-        raise DataError(f"{file}: not a readable PNG file ({error})") from error
+    with open_picture(file, "PNG file", "PNG") as picture:
+        if picture.mode != "RGB" or picture.size != (width, height):
+            raise DataError(
+                f"{file}: is {picture.width} x {picture.height} pixels of mode {picture.mode}, but must be "
+                f"{width} x {height} of mode RGB"
+            )
+        return np.asarray(picture).transpose(2, 0, 1)
 
 
 def _read_tensors(folder: Path, modalities: tuple[ModalitySpec, ...]) -> Split:

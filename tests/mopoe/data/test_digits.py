@@ -175,7 +175,7 @@ def test_the_photographs_are_large_and_differ() -> None:
 
 def test_a_missing_photograph_is_named() -> None:
     """The message says which file is missing."""
-    with pytest.raises(DataError, match=r"nothing.png: the photograph of scikit-image cannot be read \("):
+    with pytest.raises(DataError, match=r"nothing.png: not a readable photograph of scikit-image \("):
         digits.read_photograph("nothing.png")
 
 

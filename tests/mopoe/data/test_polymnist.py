@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from mopoe.data import load
+from mopoe.data import load, polymnist_folder
 from mopoe.data.container import SPLITS, MultimodalData, Split
 from mopoe.data.polymnist_build import build
 from mopoe.data.polymnist_folder import read_folder, write_pngs
@@ -145,7 +145,7 @@ def test_a_folder_is_converted_once_and_again_when_it_changes(
     """The second load opens no picture; another picture under an old name makes another data set."""
     first = load("polymnist", path=str(pngs))
     with monkeypatch.context() as patch:
-        patch.setattr(Image, "open", lambda _: pytest.fail("converted although cached"))
+        patch.setattr(polymnist_folder, "open_picture", lambda *_: pytest.fail("converted although cached"))
         assert same(load("polymnist", path=str(pngs)), first)
     Image.new("RGB", (28, 28), (1, 2, 3)).save(pngs / "test" / "m2" / "0.0.png")
     changed = load("polymnist", path=str(pngs))
