@@ -10,6 +10,7 @@ triple. Unlike in the released code, a triple's text starts at the same place in
 import hashlib
 import itertools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from mopoe.data.container import (
     read_about,
     save_splits,
 )
-from mopoe.data.idx import mnist_files, read_mnist
+from mopoe.data.idx import MOST_VALUES, mnist_files, read_mnist
 from mopoe.data.registry import Option
 from mopoe.data.text import encode
 from mopoe.errors import ConfigError, DataError
@@ -39,6 +40,8 @@ MOST_PER_DIGIT = 10_000
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEXTS = [(digit, " " * start + word) for digit, word in enumerate(WORDS) for start in range(8 - len(word))]
 """Every digit's name at every start; the last of the eight characters is always blank, as in the release."""
+_MOST = {"X": MOST_VALUES, "y": MOST_VALUES // (32 * 32 * 3)}
+"""Values of SVHN's arrays that are read; the largest released file has three quarters of this."""
 _FORMAT = 1
 """Raised whenever other arrays are made from one source, so that older cached files are not used."""
 
@@ -122,16 +125,20 @@ def read_svhn(file: Path) -> Labelled:
     Raises:
         DataError: the file is damaged, or holds other arrays than SVHN's.
     """
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
     try:
-        found = loadmat(file, variable_names=("X", "y"))
+        large = {name for name, shape, _ in whosmat(file) if math.prod(shape) > _MOST.get(name, 0)}
+        found = loadmat(file, variable_names=_MOST.keys() - large)
     except Exception as error:  # scipy meets damage with errors of every kind
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{file}: not a readable .mat file ({reason})") from error
-    for key in ("X", "y"):
+    for key, most in _MOST.items():
         if key not in found:
-            raise DataError(f"{file}: holds no array {key!r}, but SVHN's cropped digits have X and y")
+            raise DataError(
+                f"{file}: holds no array {key!r} of at most {most} values, but SVHN's cropped digits have X "
+                "and y"
+            )
     x, y = found["X"], found["y"]
     if x.dtype != np.uint8 or x.ndim != 4 or x.shape[:3] != (32, 32, 3):
         raise DataError(f"{file}: X is {x.dtype} {list(x.shape)}, but must be uint8 [32, 32, 3, N]")

@@ -1,7 +1,10 @@
 """MNIST-SVHN-Text: which image meets which, texts, memory, and every kind of damaged source."""
 
+import io
 import re
+import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,18 +173,36 @@ def mat(file: Path, **changes: object) -> None:
     savemat(file, {key: value for key, value in arrays.items() if value is not None})
 
 
+def promise(shape: tuple[int, ...], other: tuple[int, ...], _: bytes) -> bytes:
+    """Return a file of 20 house numbers whose head promises an array of another shape."""
+    plain = io.BytesIO()
+    savemat(plain, house_numbers(20, 0))
+    before, after = (struct.pack(f"<{len(axes)}i", *axes) for axes in (shape, other))
+    return plain.getvalue().replace(before, after, 1)
+
+
 TRAIN, X = "train_32x32.mat", house_numbers(20, 0)["X"]
 Y = house_numbers(20, 0)["y"]
 BAD: list[tuple[str, Callable[[Path], object], str]] = [
     (
         "no y",
         lambda f: mat(f / TRAIN, y=None),
-        f"{TRAIN}: holds no array 'y', but SVHN's cropped digits have X",
+        f"{TRAIN}: holds no array 'y' of at most 699050 values, but SVHN's",
     ),
     (
         "no X",
         lambda f: mat(f / TRAIN, X=None),
-        f"{TRAIN}: holds no array 'X', but SVHN's cropped digits have X",
+        f"{TRAIN}: holds no array 'X' of at most 2147483647 values, but SVHN's",
+    ),
+    (
+        "too many images",
+        lambda f: damaged(f / TRAIN, partial(promise, X.shape, (32, 32, 3, 700_000))),
+        f"{TRAIN}: holds no array 'X' of at most 2147483647 values, but SVHN's",
+    ),
+    (
+        "too many labels",
+        lambda f: damaged(f / TRAIN, partial(promise, Y.shape, (700_000, 1))),
+        f"{TRAIN}: holds no array 'y' of at most 699050 values, but SVHN's",
     ),
     (
         "floats",
