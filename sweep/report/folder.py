@@ -17,8 +17,11 @@ from sweep.report.words import number
 from sweep.store.files import write_atomically
 
 
-def write_files(found: View, out: Path) -> None:
+def write_files(found: View, out: Path) -> tuple[str, ...]:
     """Write front.parquet, figures/*.pdf and .svg, tables/*.csv and .tex, sweep.yaml and provenance.json.
+
+    Returns:
+        The names of the figures.
 
     Raises:
         StoreError: `out` cannot be written.
@@ -29,10 +32,12 @@ def write_files(found: View, out: Path) -> None:
         write_atomically(out / "tables" / f"{name}.csv", rows.write_csv)
         tex = latex_table(texts).encode()
         write_atomically(out / "tables" / f"{name}.tex", lambda file, tex=tex: file.write(tex))  # type: ignore[misc] # mypy knows no defaults of lambdas
-    for name, figure in paper_figures(found).items():
+    figures = paper_figures(found)
+    for name, figure in figures.items():
         for kind in ("pdf", "svg"):
             write_atomically(out / "figures" / f"{name}.{kind}", partial(save_figure, figure, kind))
     _write_provenance(found, out)
+    return tuple(figures)
 
 
 def report_tables(found: View, front: pl.DataFrame) -> dict[str, tuple[pl.DataFrame, pl.DataFrame]]:

@@ -26,8 +26,9 @@ def write_report(store: Store, out: Path) -> Path:
         StoreError: a file of the store is damaged or of a newer schema, or `out` cannot be written.
     """
     found = view(store)
-    write_files(found, out)
-    return _write(found, out, None)
+    figures = write_files(found, out)
+    folders = "figures/ and tables/" if figures else "tables/"
+    return _write(found, out, None, f"; see {folders} beside it")
 
 
 def write_page(store: Store, out: Path, refresh: int) -> Path:
@@ -36,22 +37,27 @@ def write_page(store: Store, out: Path, refresh: int) -> Path:
     Raises:
         StoreError: as for `write_report`.
     """
-    return _write(view(store), out, refresh)
+    return _write(view(store), out, refresh, "; <code>sweep report</code> writes the main ones as files")
 
 
-def _write(found: View, out: Path, refresh: int | None) -> Path:
+def _write(found: View, out: Path, refresh: int | None, instead: str) -> Path:
     manifest = found.tradeoff.manifest
     note = (
         f"{status_line(found.tradeoff.trials)}. {manifest.data}, {len(manifest.modalities)} modalities. "
         f"As of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
     )
-    text = page_html(manifest.name, note, [card(found) for card in CARDS], refresh)
+    text = page_html(manifest.name, note, [card(found) for card in CARDS], refresh, instead)
     write_atomically(out / "report.html", lambda file: file.write(text.encode()))
     return out / "report.html"
 
 
-def page_html(title: str, note: str, cards: Sequence[Card], refresh: int | None = None) -> str:
-    """Return a page of cards; one that is watched loads itself anew every `refresh` seconds."""
+def page_html(
+    title: str, note: str, cards: Sequence[Card], refresh: int | None = None, instead: str = ""
+) -> str:
+    """Return a page of cards; one that is watched loads itself anew every `refresh` seconds.
+
+    A browser without JavaScript shows the figures' descriptions, and `instead` says what to see besides.
+    """
     from plotly.offline import get_plotlyjs
 
     scripts = [_part("details.js")]
@@ -68,12 +74,16 @@ def page_html(title: str, note: str, cards: Sequence[Card], refresh: int | None 
 <link rel="icon" href="data:,">
 <style>{_part("style.css")}</style>
 <script>{get_plotlyjs()}</script>
+<noscript><style>
+figure > div, .details {{ display: none }} figure::before {{ content: attr(aria-label) }}
+</style></noscript>
 </head>
 <body>
 <main>
 <header>
 <h1>{escape(title)}</h1>
 <p class="note">{escape(note)}</p>
+<noscript><p class="note">The figures of this page need JavaScript{instead}.</p></noscript>
 </header>
 {"".join(card_html(card) for card in cards)}
 </main>

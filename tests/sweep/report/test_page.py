@@ -7,7 +7,8 @@ import pytest
 
 from sweep.analysis.tradeoff import tradeoff
 from sweep.errors import StoreError
-from sweep.report.page import table_html, write_report
+from sweep.report.compare import compare, write_comparison
+from sweep.report.page import table_html, write_page, write_report
 from sweep.report.summary import front_rows
 from sweep.store.read import open_store
 from sweep.store.write import StoreWriter
@@ -86,6 +87,37 @@ def test_page_is_self_contained(outline, written):
     style = re.search("<style>(.*?)</style>", text, re.DOTALL).group(1)
     assert "prefers-color-scheme: dark" in style
     assert "url(" not in style
+
+
+def without_scripts(page) -> str:
+    """Return the sentence of a page for a browser without JavaScript, near the top."""
+    text = page.read_text(encoding="utf-8")
+    return re.search('</h1>.*?<noscript><p class="note">(.*?)</p></noscript>\n</header>', text, re.DOTALL)[1]
+
+
+def test_without_javascript_a_page_points_to_the_files_that_are_there(
+    written, made_up_sweep, tmp_path, make_manifest
+):
+    """A report to its folders, a watched page to the command that writes them, a comparison to none."""
+    need, store = "The figures of this page need JavaScript", open_store(made_up_sweep)
+    assert without_scripts(written / "report.html") == f"{need}; see figures/ and tables/ beside it."
+    later = f"{need}; <code>sweep report</code> writes the main ones as files."
+    assert without_scripts(write_page(store, tmp_path, refresh=2)) == later
+    assert without_scripts(write_comparison(compare(store, store), tmp_path)) == f"{need}."
+    one = replace(make_manifest(), objectives=store.manifest.objectives[:1])
+    StoreWriter(tmp_path / "empty").write_manifest(one)
+    page = write_report(open_store(tmp_path / "empty"), tmp_path / "report")
+    assert not (tmp_path / "report" / "figures").exists()
+    assert without_scripts(page) == f"{need}; see tables/ beside it."
+
+
+def test_without_javascript_a_figure_is_its_description(written):
+    """No gap is left for it, nor a list to choose from; the page's policy allows the style that does it."""
+    text = (written / "report.html").read_text(encoding="utf-8")
+    style = re.search("<noscript><style>\n(.*?)\n</style></noscript>\n</head>", text)[1]
+    assert style == "figure > div, .details { display: none } figure::before { content: attr(aria-label) }"
+    assert "style-src 'unsafe-inline'" in text
+    assert len(re.findall('<figure role="img" aria-label="[^"]+"><div ', text)) == text.count("<figure role=")
 
 
 def test_every_image_is_described(outline):
