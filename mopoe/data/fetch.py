@@ -48,10 +48,7 @@ def fetch(name: str, to: Path) -> str:
     except Exception as error:  # whatever urllib, gdown, zipfile or torchvision raise
         lacking = error.__context__
         if isinstance(lacking, ModuleNotFoundError):
-            raise DataError(
-                f"{name} is downloaded by the package {lacking.name}, which is not installed: pip install "
-                f"{lacking.name}"
-            ) from error
+            raise DataError(f"{name} needs the package {lacking.name}: pip install {lacking.name}") from error
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         # torchvision's MNIST has only the text of urllib's errors.
         network = "urlopen error" in text or _NETWORK & {k.__name__ for k in type(error).__mro__}

@@ -20,7 +20,6 @@ SIDE = 28
 """Height and width of MNIST's images."""
 MOST_VALUES = 2**31 - 1
 """Of an array; MNIST's largest has 47,040,000."""
-_GZIP = b"\x1f\x8b"
 _AXES = {0x0803: 3, 0x0801: 1}
 """Number of axes by magic number: bytes in images [N, H, W], and in labels [N]."""
 
@@ -82,7 +81,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         with path.open("rb") as file:
             if path.suffix != ".gz":
                 return _read(path, file)
-            if file.peek(2)[:2] != _GZIP:
+            if file.peek(2)[:2] != b"\x1f\x8b":
                 raise DataError(f"{path}: not a gzip file, as its name says")
             with gzip.open(file) as inflated:
                 return _read(path, inflated)

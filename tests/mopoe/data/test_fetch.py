@@ -182,9 +182,7 @@ def test_celeba_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "gdown", None)
     with pytest.raises(DataError) as error:
         fetch("celeba", tmp_path)
-    assert str(error.value) == (
-        "celeba is downloaded by the package gdown, which is not installed: pip install gdown"
-    )
+    assert str(error.value) == "celeba needs the package gdown: pip install gdown"
     assert not list(tmp_path.iterdir())
 
 
