@@ -148,13 +148,14 @@ def chosen_posterior(model: MoPoE, q: Encoded, component_B: Tensor) -> tuple[Ten
     return chosen_product(q.mu_MBZ, q.precision_MBZ, members_BM, prior_B)
 
 
-def draw_style(model: MoPoE, q: Encoded, draws: Draws) -> Tensor | None:
+def draw_style(model: MoPoE, q: Encoded, draws: Draws, *, exactly: bool = False) -> Tensor | None:
     """Return private latents [M, rows, W] drawn from their posteriors, or None if there are none."""
     if draws.style_MBW is None:
         return None
     n_repeats = draws.style_MBW.shape[1] // q.style_mu_MBW.shape[1]
     mu, precision = q.style_mu_MBW.repeat(1, n_repeats, 1), q.style_precision_MBW.repeat(1, n_repeats, 1)
-    return model.family.draw(mu, precision, draws.style_MBW)
+    draw = model.family.draw_exactly if exactly else model.family.draw
+    return draw(mu, precision, draws.style_MBW)
 
 
 def presence(model: MoPoE, q: Encoded) -> dict[str, Tensor | float]:
@@ -175,7 +176,7 @@ def _mixture_kl(model: MoPoE, q: Encoded, active_A: Tensor, weights_AB: Tensor) 
     one_pass = model.family is GAUSSIAN and not torch.compiler.is_compiling()
     if one_pass and not model.bound.learned_weights:
         products = model.products(q, active_A)
-        return weighted_kl(q.mu_MBZ, q.precision_MBZ, *products, weights_AB, model.used_Z).mean()
+        return weighted_kl(q.mu_MBZ, q.precision_MBZ, *products, weights_AB).mean()
     kl_AB = model.family.kl_to_prior(*model.posteriors(q, active_A))
     return (weights_AB * kl_AB).sum(0).mean()
 

@@ -4,8 +4,8 @@
     p_A = prior_A + sum_{m in A} p_m,   h_A = sum_{m in A} p_m mu_m.
 
 The derivatives by p_A and h_A are known, so the pass that finds the value finds them too, a few samples at a
-time and within the caches; what is kept is as large as the inputs. Axes: A subset, B batch, G member of a
-group, M modality, X latents of some samples, Z latent.
+time and within the caches; what is kept is as large as the inputs. Axes: A subset, B batch,
+M modality, X latents of some samples, Z latent.
 """
 
 from typing import Any
@@ -26,7 +26,6 @@ def weighted_kl(
     members_AM: Tensor,
     prior: Tensor,
     weights: Tensor,
-    used_Z: Tensor | None = None,
 ) -> Tensor:
     """Return sum_A w_A KL_A of each sample in nats: [B].
 
@@ -36,13 +35,11 @@ def weighted_kl(
         members_AM: 0/1 matrix of the subsets in the mixture.
         prior: 1 where a product includes the prior N(0, I), else 0: [A], or [A, B] if it differs by sample.
         weights: the mixture weights, [A, 1] or [A, B]; they get no gradient.
-        used_Z: False for latents that are padding, whose means are 0, and which do not count; None for none.
     """
     mu_MBZ, precision_MBZ = at_least_float32(mu_MBZ), at_least_float32(precision_MBZ)
     prior_AB = prior if prior.dim() == 2 else prior[:, None]
-    used_BZ = None if used_Z is None else used_Z[None]
     kl_B: Tensor
-    kl_B, *_ = _WeightedKl.apply(mu_MBZ, precision_MBZ, members_AM, prior_AB, weights, used_BZ)  # type: ignore[no-untyped-call] # torch's stub lacks it
+    kl_B, *_ = _WeightedKl.apply(mu_MBZ, precision_MBZ, members_AM, prior_AB, weights)  # type: ignore[no-untyped-call] # torch's stub lacks it
     return kl_B
 
 
@@ -54,7 +51,6 @@ class _WeightedKl(torch.autograd.Function):
         members_AM: Tensor,
         prior_AB: Tensor,
         weights_AB: Tensor,
-        used_BZ: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         n_modalities, n, n_latents = mu_MBZ.shape
         rows = max(1, CHUNK.get(mu_MBZ.device.type, 2**26) // (len(members_AM) * n_latents))
@@ -73,8 +69,6 @@ class _WeightedKl(torch.autograd.Function):
                 square_AX = mu_AX.square()
                 kl_AX = log_p_AX.add_(square_AX).add_(variance_AX).sub_(1).mul_(weight_A1)
                 kl_bZ = kl_AX.sum(0).view(-1, n_latents)
-                if used_BZ is not None:
-                    kl_bZ = kl_bZ.where(used_BZ if len(used_BZ) == 1 else used_BZ[b], 0)
                 kl_B[b] = 0.5 * kl_bZ.sum(1)
                 weighted_AX = variance_AX * weight_A1
                 by_h_MX = members_MA @ mu_AX.mul_(weighted_AX)
@@ -96,27 +90,10 @@ class _WeightedKl(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_B: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         if grad_B is None:
-            return (None,) * 6
+            return (None,) * 5
         by_mu_MBZ, by_precision_MBZ = ctx.saved_tensors
         grad_B1 = grad_B[:, None]
-        return by_mu_MBZ * grad_B1, by_precision_MBZ * grad_B1, None, None, None, None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, tuple[int, ...]]:
-        """Lay the members of a group side by side, as so many more samples."""
-        n_members, places = info.batch_size, (1, 1, None, 1, 1, 0)
-        rows = inputs[0].shape[2 if in_dims[0] in (0, 1) else 1]
-
-        def side_by_side(t: Any, axis: int | None, place: int | None) -> Any:
-            if place is None or t is None or (axis is None and t.shape[place] == 1):
-                return t
-            t = t.unsqueeze(place) if axis is None else t.movedim(axis, place)
-            shape = list(t.shape)
-            shape[place : place + 2] = n_members, rows
-            return t.expand(shape).flatten(place, place + 1)
-
-        found = _WeightedKl.apply(*map(side_by_side, inputs, in_dims, places))  # type: ignore[no-untyped-call] # as above
-        return tuple(t.unflatten(t.dim() // 2, (n_members, rows)) for t in found), (0, 1, 1)
+        return by_mu_MBZ * grad_B1, by_precision_MBZ * grad_B1, None, None, None
 
 
 def _columns(t_AB: Tensor, b: slice, n_latents: int) -> Tensor:

@@ -83,31 +83,3 @@ def test_what_is_kept_does_not_grow_with_the_subsets() -> None:
     with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
         weighted_kl(mu.requires_grad_(), precision.requires_grad_(), *rest)
     assert sizes == [mu.numel(), mu.numel()]
-
-
-@pytest.mark.parametrize("own", [False, True])
-def test_members_side_by_side_are_those_one_by_one(own: bool) -> None:  # noqa: FBT001 - a parameter
-    """Mapped over three members with weights and used latents of their own: value and gradient to 1e-12."""
-    parts = [case(3, own=own) for _ in range(3)]
-    scale = torch.tensor([1.0, 0.5, 2.0], dtype=torch.float64)
-    used = torch.tensor([[True] * 3, [True, True, False], [True, False, False]])
-    mu = torch.stack([s * mu for s, (mu, *_) in zip(scale, parts, strict=True)]) * used[:, None, None]
-    precision = torch.stack([s * p for s, (_, p, *_) in zip(scale, parts, strict=True)])
-    precision = precision.where(used[:, None, None], 1)
-    weights = torch.stack([s * w for s, (*_, w) in zip(scale, parts, strict=True)])
-    _, _, members, prior, _ = parts[0]
-    inputs = mu.requires_grad_(), precision.requires_grad_()
-    together = torch.func.vmap(weighted_kl, (0, 0, None, None, 0, 0))(*inputs, members, prior, weights, used)
-    alone = torch.stack(
-        [
-            plain(mu[g][..., here], precision[g][..., here], members, prior, weights[g])
-            for g, here in enumerate(used)
-        ]
-    )
-    torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-13)
-    (by_mu, by_precision), (mus, precisions) = (
-        torch.autograd.grad(values.square().sum(), inputs) for values in (together, alone)
-    )
-    torch.testing.assert_close(by_mu, mus, rtol=1e-10, atol=1e-12)
-    # What padding is given, the model does not pass on.
-    torch.testing.assert_close(by_precision * used[:, None, None], precisions, rtol=1e-10, atol=1e-12)
