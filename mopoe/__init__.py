@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from mopoe.evaluation.classifiers import Classifiers, load_classifiers
     from mopoe.evaluation.evaluate import Evaluator
     from mopoe.evaluation_config import EvaluationConfig, RungConfig
+    from mopoe.functions import plugin
     from mopoe.likelihoods import Bernoulli, Categorical, Laplace, Likelihood, Normal
     from mopoe.modality import Modality
     from mopoe.model import MoPoE, build_model
     from mopoe.objective import generalized_elbo
     from mopoe.records import EpochReport, Evaluation
-    from mopoe.training import members_per_device, train, train_group
+    from mopoe.training import train
 
 _HOMES = {
     "Bernoulli": "mopoe.likelihoods",
@@ -45,12 +46,12 @@ _HOMES = {
     "generalized_elbo": "mopoe.objective",
     "load_classifiers": "mopoe.evaluation.classifiers",
     "load_data": "mopoe.data",
-    "members_per_device": "mopoe.training",
+    "plugin": "mopoe.functions",
     "train": "mopoe.training",
-    "train_group": "mopoe.training",
 }
 
 __all__ = [  # noqa: RUF022 - the order of the imports above
+    "plugin",
     "Bound",
     "bound_of",
     "EvaluationConfig",
@@ -76,9 +77,11 @@ __all__ = [  # noqa: RUF022 - the order of the imports above
     "EpochReport",
     "Evaluation",
     "train",
-    "train_group",
-    "members_per_device",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def __getattr__(name: str) -> Any:

@@ -4,9 +4,11 @@ A trial needs nothing else to go on as if it had never stopped, because its nois
 functions of the seed and the position (`mopoe.noise`).
 """
 
+import hashlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,34 +41,29 @@ class Progress:
     """Optimiser steps taken."""
     examples: int
     """Training samples seen."""
+    seconds: float = 0.0
+    """Time of all epochs and their evaluations, in whichever process."""
+    fingerprint: str | None = None
+    """Of the data."""
 
 
-def save(path: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def save(path: str | Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Write a checkpoint; the file at `path` is replaced whole or not at all."""
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"adam/{key}/{name}"] = torch.as_tensor(value)
-    text = json.dumps(
-        {
-            "format": FORMAT,
-            "config": progress.config.to_dict(),
-            "data": progress.data,
-            "data_options": progress.data_options,
-            "epoch": progress.epoch,
-            "step": progress.step,
-            "examples": progress.examples,
-        }
-    )
+    text = json.dumps({"format": FORMAT} | asdict(progress) | {"config": progress.config.to_dict()})
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         plain = {k: t.detach().cpu().contiguous() for k, t in tensors.items()}
-        save_file(plain, temporary, {"progress": text})
+        save_file(plain, temporary, {"progress": text, "digest": digest(plain)})
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
 
 
-def read_progress(path: Path) -> Progress:
+def read_progress(path: str | Path) -> Progress:
     """Return where the trial of a checkpoint stands, without reading its weights.
 
     Raises:
@@ -75,7 +72,35 @@ def read_progress(path: Path) -> Progress:
     return _parse(_open(path, tensors=False)[0], path)
 
 
-def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Progress:
+def check(path: str | Path) -> Progress:
+    """Return where the trial of a checkpoint stands, after reading all of it.
+
+    Raises:
+        CheckpointError: as for `read_progress`, or its content has changed since it was written, or Adam's
+            state is of other shapes than the weights.
+    """
+    text, tensors = _open(path, tensors=True)
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition("/")
+        key, _, parameter = rest.partition("/")
+        if kind == "adam" and key != "step":
+            weights = tensors.get(f"model/{parameter}")
+            if weights is None or weights.shape != tensor.shape:
+                raise CheckpointError(f"{path}: Adam's state of {parameter} does not fit the weights")
+    return _parse(text, path)
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return a short hash of tensors on the CPU: of names, types, shapes and content."""
+    content = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        content.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return content.hexdigest()[:16]
+
+
+def restore(path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Progress:
     """Load a checkpoint into a model, and into its optimizer if one is given; return the progress.
 
     Raises:
@@ -107,18 +132,21 @@ def _like(tensor: Tensor, parameter: nn.Parameter, key: str) -> Tensor:
     return torch.empty_like(parameter.data).copy_(tensor)
 
 
-def _open(path: Path, *, tensors: bool) -> tuple[str, dict[str, Tensor]]:
-    if not path.is_file():
+def _open(path: str | Path, *, tensors: bool) -> tuple[str, dict[str, Tensor]]:
+    if not Path(path).is_file():
         raise CheckpointError(f"{path}: there is no checkpoint")
     try:
         with safe_open(path, framework="pt") as file:
             found = {k: file.get_tensor(k) for k in file.keys()} if tensors else {}  # noqa: SIM118 - not a mapping
-            return (file.metadata() or {}).get("progress", "{}"), found
+            told = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
+    if tensors and "digest" in told and digest(found) != told["digest"]:
+        raise CheckpointError(f"{path}: its content has changed since it was written, so it is damaged")
+    return told.get("progress", "{}"), found
 
 
-def _parse(text: str, path: Path) -> Progress:
+def _parse(text: str, path: str | Path) -> Progress:
     try:
         values: dict[str, Any] = json.loads(text)
         if values["format"] > FORMAT:
@@ -126,6 +154,13 @@ def _parse(text: str, path: Path) -> Progress:
                 f"{path}: format {values['format']} is newer than this program's ({FORMAT}); update it"
             )
         del values["format"]
-        return Progress(**(values | {"config": TrialConfig.from_dict(values["config"])}))
-    except (KeyError, TypeError, ValueError) as error:
+        found = Progress(**(values | {"config": TrialConfig.from_dict(values["config"])}))
+        options = dict(found.data_options).values()
+        counts = (found.epoch, found.step, found.examples)
+        good = isinstance(found.data, str) and all(type(v) in (int, str) for v in options)
+        good = good and all(type(n) is int and n >= 0 for n in counts)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not a checkpoint of this program ({error})") from error
+    if not good:
+        raise CheckpointError(f"{path}: not a checkpoint of this program; its progress has impossible values")
+    return found

@@ -7,13 +7,44 @@ MopoeError                 the root: its message is one sentence for the user
 ├── DivergedError          the loss or a gradient is no longer a finite number
 ├── SpecError              (sweep.errors) the YAML file is wrong
 ├── StoreError             (sweep.errors) a results folder is missing, damaged or another sweep's
+├── TrialsFailedError      (sweep.errors) the trials of a sweep fail
 ├── TrialTimeError         (sweep.errors) a trial took longer than its sweep allows
 └── ClusterError           (sweep.errors) a cluster cannot be reached, or is not fit to run a sweep
 """
 
+import re
+
+_SECRETS = (
+    (re.compile(r"(:/{1,2})[^/\s:@]+:(?!\d+/)[^\s@]+@"), r"\1***@"),
+    (re.compile(r"(?i)\b(\w*(?:password|passwd|secret|token|access_key)\w*=)[^&\s]+"), r"\1***"),
+)
+_LONGEST = 1000
+
+
+def masked(text: str) -> str:
+    """Return a text whose addresses lack what opens them.
+
+    >>> masked("s3://KEY:SECRET@bucket/x and postgresql://me:pw@host/db?password=pw")
+    's3://***@bucket/x and postgresql://***@host/db?password=***'
+    """
+    for form, instead in _SECRETS:
+        text = form.sub(instead, text)
+    return text
+
+
+def shown(text: str) -> str:
+    """Return a text for people: without secrets, over-long lines without their middle."""
+    lines = masked(text).split("\n")
+    return "\n".join(
+        line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 4 :]}"
+        for line in lines
+    )
+
 
 class MopoeError(Exception):
-    """The root of the tree; the command line prints its message and exits with status 2."""
+    """The root of the tree; the command line prints its message and exits with its status."""
+
+    exit_status = 2
 
 
 class ConfigError(MopoeError, ValueError):

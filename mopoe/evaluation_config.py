@@ -7,12 +7,14 @@ from mopoe.config import Precision, require
 
 Split = Literal["train", "validation", "test"]
 Extra = Literal["representation", "frechet", "conditional_likelihood", "mixture_prior", "fid", "prd"]
+MOST = 1_000_000
+"""The largest amount: of samples more than any data set here has."""
 _AMOUNTS = ("coherence_samples", "joint_samples", "likelihood_samples", "importance_samples")
 
 
 def _check_amounts(config: "EvaluationConfig | RungConfig") -> None:
     for name in _AMOUNTS:
-        require(name, getattr(config, name), getattr(config, name) >= 1, "at least 1")
+        require(name, value := getattr(config, name), 1 <= value <= MOST, f"between 1 and {MOST:,}")
     good = all(type(size) is int and size >= 1 for size in config.subset_sizes)
     require("subset_sizes", list(config.subset_sizes), good, "a list of whole numbers of at least 1")
 
@@ -75,8 +77,8 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         """Reject impossible values with a sentence."""
         _check_amounts(self)
-        for name in ("every", "pictures", "seed"):
-            require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
+        for name, most in {"every": MOST, "pictures": 1000, "seed": 2**63 - 1}.items():
+            require(name, value := getattr(self, name), 0 <= value <= most, f"between 0 and {most:,}")
         for name, kind in {"split": Split, "precision": Precision}.items():
             value, choices = getattr(self, name), get_args(kind)
             require(name, value, value in choices, f"one of {', '.join(choices)}")

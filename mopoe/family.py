@@ -26,3 +26,10 @@ class Family:
     def draw(self, mu: Tensor, precision: Tensor, noise: Tensor) -> Tensor:
         """Return samples of the posterior from standard normal noise."""
         return mu + self.standard(noise) * precision.rsqrt()
+
+    def draw_exactly(self, mu: Tensor, precision: Tensor, noise: Tensor) -> Tensor:
+        """Return the same samples in float64, for their density.
+
+        In float32 a sample of a narrow posterior far from 0 is rounded to several of its widths away.
+        """
+        return self.draw(mu.double(), precision.double(), noise.double())

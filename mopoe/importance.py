@@ -63,8 +63,8 @@ def importance_weighted_bound(
         noise_KABZ, share_AB = draws.noise[:, None], torch.ones_like(weights_AB[:1])
         mu_BZ, precision_BZ = chosen_posterior(model, q, draws.component_B)
         chosen = (mu_BZ[None], precision_BZ[None])
-    z_KABZ = model.family.draw(*chosen, noise_KABZ)
-    style_MRW = draw_style(model, q, draws)
+    z_KABZ = model.family.draw_exactly(*chosen, noise_KABZ)
+    style_MRW = draw_style(model, q, draws, exactly=True)
     known: tuple[Tensor, ...] = (mu_ABZ, precision_ABZ, q.style_mu_MBW, q.style_precision_MBW)
     if gradient == "dreg":
         known = tuple(t.detach() for t in known)
@@ -72,12 +72,14 @@ def importance_weighted_bound(
     log_p = {
         name: rows.view(shape) * here[name]
         for name, rows in model.log_prob(
-            z_KABZ.flatten(0, 2), repeated(x, shape[0] * shape[1]), style_MRW
+            z_KABZ.flatten(0, 2).to(q.mu_MBZ.dtype),
+            repeated(x, shape[0] * shape[1]),
+            None if style_MRW is None else style_MRW.to(q.mu_MBZ.dtype),
         ).items()
     }
     z_BRZ = z_KABZ.flatten(0, 1).transpose(0, 1)
     log_q_BR = model.family.log_mixture(z_BRZ, known[0], known[1], weights_AB)
-    log_ratio_KAB = model.family.log_prior(z_KABZ).double() - log_q_BR.t().view(shape)
+    log_ratio_KAB = model.family.log_prior(z_KABZ) - log_q_BR.t().view(shape)
     if style_MRW is not None:
         log_ratio_KAB = log_ratio_KAB + _style_ratio(
             model, style_MRW, known[2], known[3], weights, here
@@ -113,7 +115,7 @@ def _style_ratio(
         w_BKW = style_MRW[m].view(-1, n, model.style_dim).transpose(0, 1)
         one = mu_MBW.new_ones(1)
         log_q_BK = model.family.log_mixture(w_BKW, mu_MBW[m : m + 1], precision_MBW[m : m + 1], one)
-        ratio_KB = (model.family.log_prior(w_BKW).double() - log_q_BK).t()
+        ratio_KB = (model.family.log_prior(w_BKW) - log_q_BK).t()
         total_R = (
             total_R + (1.0 if weights.style is None else weights.style[m]) * (ratio_KB * here[name]).flatten()
         )

@@ -28,6 +28,16 @@ class Likelihood(nn.Module, ABC):
         """Return the mean of p(x | z), shaped like x."""
         return output
 
+    def most(self, elements: int) -> float:
+        """Return the largest log p(x | z) in nats of a sample of so many elements; inf if unknown."""
+        del elements
+        return math.inf
+
+    def constant(self, x: Tensor) -> Tensor | None:
+        """Return the output [1, ...] that fits samples [N, ...] best whatever z is; None if unknown."""
+        del x
+        return None
+
 
 class _Scaled(Likelihood):
     """A likelihood whose width is a scale, the same for all elements of a modality.
@@ -61,6 +71,14 @@ class Laplace(_Scaled):
         constant = x[0].numel() * _log(2 * self.scale)
         return -_total((x - output).abs()) / self.scale - constant
 
+    def most(self, elements: int) -> float:
+        """Return -log(2 scale) per element."""
+        return -elements * float(_log(2 * self.scale))
+
+    def constant(self, x: Tensor) -> Tensor:
+        """Return the median of each element."""
+        return x.median(0, keepdim=True).values
+
 
 class Normal(_Scaled):
     """Independent normal densities with the decoder's output as mean."""
@@ -72,6 +90,14 @@ class Normal(_Scaled):
         """Return -((x - output) / scale)^2 / 2 - log(scale sqrt(2 pi)), summed."""
         constant = x[0].numel() * (_log(self.scale) + 0.5 * math.log(2 * math.pi))
         return -0.5 * _total(((x - output) / self.scale).square()) - constant
+
+    def most(self, elements: int) -> float:
+        """Return -log(scale sqrt(2 pi)) per element."""
+        return -elements * (float(_log(self.scale)) + 0.5 * math.log(2 * math.pi))
+
+    def constant(self, x: Tensor) -> Tensor:
+        """Return the mean of each element."""
+        return x.mean(0, keepdim=True)
 
 
 class Bernoulli(Likelihood):
@@ -85,6 +111,15 @@ class Bernoulli(Likelihood):
         """Return the probabilities."""
         return torch.sigmoid(output)
 
+    def most(self, elements: int) -> float:
+        """Return 0: it is a probability."""
+        del elements
+        return 0.0
+
+    def constant(self, x: Tensor) -> Tensor:
+        """Return the logit of the mean of each element."""
+        return x.mean(0, keepdim=True).logit(1e-4)
+
 
 class Categorical(Likelihood):
     """Independent choices among C symbols at L positions, such as the characters of a text.
@@ -92,6 +127,9 @@ class Categorical(Likelihood):
     The decoder's output [B, C, L] holds unnormalised log-probabilities; x [B, C, L] is one-hot over the
     symbols, as floats. A position whose column of x is zero does not count. L may be any axes, or none.
     Or x [B, L] holds the symbols' numbers, as whole numbers: the same density without the zeros.
+
+    The encoder of such a modality, which judges what is generated too, gets both: symbols [B, L] of real
+    samples, and the probabilities [B, C, L] of generated ones.
     """
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
@@ -103,6 +141,11 @@ class Categorical(Likelihood):
     def mean(self, output: Tensor) -> Tensor:
         """Return the probabilities of the symbols at every position."""
         return torch.softmax(output, dim=1)
+
+    def most(self, elements: int) -> float:
+        """Return 0: it is a probability."""
+        del elements
+        return 0.0
 
 
 def _total(terms: Tensor) -> Tensor:

@@ -58,7 +58,6 @@ class MoPoE(nn.Module):
     fixed_weights_S: Tensor
     active_A: Tensor
     active_or_full_A: Tensor
-    used_Z: Tensor | None
     weight_logits_S: Tensor | None
 
     def __init__(
@@ -95,8 +94,6 @@ class MoPoE(nn.Module):
         # Samples without any modality of the mixture's subsets take the full set (`weights_given`).
         last = [] if reached == self.masks[-1] else [len(self.masks) - 1]
         self.register_buffer("active_or_full_A", torch.tensor(active + last), persistent=False)
-        # In a group: False for the latents that a smaller member does not have. There its means are 0.
-        self.register_buffer("used_Z", None, persistent=False)
         learned = nn.Parameter(torch.zeros(len(self.masks))) if self.bound.learned_weights else None
         self.register_parameter("weight_logits_S", learned)
 
@@ -137,8 +134,6 @@ class MoPoE(nn.Module):
             mu.split(shares, -1),
             precision.split(shares, -1),
         )
-        if self.used_Z is not None:
-            precision_MBZ = precision_MBZ.where(self.used_Z, 1)
         if present_MB is not None:
             here_MB1 = present_MB[:, :, None]
             mu_MBZ, precision_MBZ = mu_MBZ.where(here_MB1, 0), precision_MBZ.where(here_MB1, 0)
@@ -151,8 +146,7 @@ class MoPoE(nn.Module):
 
         A product is taken over the modalities of A that are there; with none of them it is the prior.
         """
-        mu_SBZ, precision_SBZ = product_of_experts(q.mu_MBZ, q.precision_MBZ, *self.products(q, index))
-        return mu_SBZ, precision_SBZ if self.used_Z is None else precision_SBZ.where(self.used_Z, 1)
+        return product_of_experts(q.mu_MBZ, q.precision_MBZ, *self.products(q, index))
 
     def products(self, q: Encoded, index: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Return which modalities are in which product, [S, M], and whether the prior is: [S], or [S, B]."""

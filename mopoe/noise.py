@@ -16,7 +16,9 @@ def generator(seed: int, purpose: str, *position: int, device: torch.device | No
     """Return a generator seeded by the seed, the purpose ("order", "latent", ...) and the position."""
     text = "/".join([str(seed), purpose, *map(str, position)])
     key = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
-    return torch.Generator(device or "cpu").manual_seed(key)
+    # Of a device without numbers only shapes are asked for.
+    known = device is not None and device.type != "meta"
+    return torch.Generator(device if known else "cpu").manual_seed(key)
 
 
 def sample_noise(

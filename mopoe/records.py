@@ -1,7 +1,7 @@
 """What a trial reports: plain numbers and bytes, so that whoever stores or plots them needs no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 OBJECTIVES: Mapping[str, str] = {
     "conditional_coherence": "mean over all (subset, target) pairs whose subset lacks the target, 0..1",
@@ -30,6 +30,11 @@ METRICS: Mapping[str, str] = {
     "log_likelihood_conditional": "extra: log p(x_m | X_A) per target, of all others without one, nats",
     "joint_coherence_mixture": "extra, of the prior: with a Gaussian mixture fitted to the latents instead",
     "non_finite": "share of posterior means and KLs that are not finite numbers",
+    "nll": "per target: negative log-likelihood given a latent of the full set's posterior, nats",
+    "explained": "per target: share that the model takes off what a constant leaves of the nll, at most 1",
+    "mixture_weight": "of learned weights: the subset's weight in the mixture",
+    "likelihood_scale": "of learned scales, per target: the likelihood's scale",
+    "pictures": "there only if no pictures could be drawn, as NaN with the reason",
 }
 """The metrics of subsets, with their meaning. Subset mask 0 observes nothing: the prior."""
 
@@ -49,7 +54,9 @@ class SubsetMetric:
     stderr: float | None = None
     """Standard error of the value over samples, if there is one."""
     n: int
-    """Number of held-out samples or of draws."""
+    """Number of held-out samples or of draws; 0 for what is no estimate."""
+    error: str | None = None
+    """Why it could not be measured, if the value is NaN for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +117,8 @@ class Evaluation:
     """Trained parameters of the model."""
     classifiers: str | None = None
     """Hash of the classifiers that judged."""
+    faults: Mapping[str, str] = field(default_factory=dict)
+    """Why an objective is NaN although a number was computed, by its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,3 +147,5 @@ class EpochReport:
     """Euclidean norm of the last step's gradient."""
     evaluation: Evaluation | None
     """Held-out measurements, if this epoch was due for them."""
+    total_seconds: float = 0.0
+    """Training and evaluation of this and all earlier epochs, in whichever process."""

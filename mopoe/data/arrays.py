@@ -14,6 +14,8 @@ from mopoe.data.container import SPLITS, MultimodalData, Split, fingerprint, str
 from mopoe.data.registry import ModalitySpec, Option
 from mopoe.errors import ConfigError, DataError
 
+RESERVED = ("labels", "all", "prior")
+"""What no modality may be named: arrays and commands use these words."""
 _DTYPES = (torch.uint8, torch.float32, torch.int8)
 
 
@@ -57,6 +59,7 @@ def data_from_arrays(
         n_classes = labels.shape[1] if labels.dim() == 2 else highest + 1
     for name, split in splits.items():
         _check_split(name, split, modalities, n_classes)
+        _check_like_train(name, split, splits["train"])
     splits |= _held_out(splits["train"], [name for name in SPLITS if name not in splits], seed)
     data = MultimodalData(
         name="arrays",
@@ -86,15 +89,16 @@ def checked(
         raise DataError(f"its modalities are {names}, but must be at least one, each with a name of its own")
     for m in names:
         # torch keeps networks by modality name, beside its own attributes.
-        if not re.fullmatch("[A-Za-z0-9_-]+", m) or hasattr(nn.ModuleDict(), m) or m == "labels":
+        if not re.fullmatch("[A-Za-z0-9_-]{1,100}", m) or hasattr(nn.ModuleDict(), m) or m in RESERVED:
             raise DataError(
-                f"a modality is named {m!r}, but must have letters, digits, '_' and '-', and not be the name "
-                "of a method of torch's modules"
+                f"a modality is named {m!r}, but must have letters, digits, '_' and '-', and not be "
+                f"{', '.join(RESERVED)} or the name of a method of torch's modules"
             )
     if told and told != data.modalities:
         raise DataError(f"its modalities are {data.modalities}, but were said to be {told}")
     for split in SPLITS:
         _check_split(split, data.split(split), data.modalities, data.n_classes)
+        _check_like_train(split, data.split(split), data.train)
     return replace(data, name=name, options=dict(options))
 
 
@@ -116,19 +120,8 @@ def _split(where: str, arrays: Mapping[str, Any]) -> Split:
 
 
 def _check_split(where: str, split: Split, modalities: tuple[ModalitySpec, ...], n_classes: int) -> None:
-    labels, n = split.labels, len(split)
-    if labels.dtype != torch.int64 or labels.shape[1:] not in ((), (n_classes,)):
-        raise DataError(
-            f"{where}: the labels are {_form(labels)}, but must be whole numbers [N], or [N, {n_classes}] "
-            "for attributes"
-        )
-    if n == 0:
-        raise DataError(f"{where}: holds no samples")
-    highest = 1 if labels.dim() == 2 else n_classes - 1
-    if labels.min() < 0 or labels.max() > highest:
-        raise DataError(
-            f"{where}: the labels are from {labels.min()} to {labels.max()}, but must be 0 to {highest}"
-        )
+    n = len(split)
+    _check_labels(where, split.labels, n_classes)
     if split.present is not None:
         _check_present(where, split.present, [n, len(modalities)])
     for m in modalities:
@@ -146,6 +139,39 @@ def _check_split(where: str, split: Split, modalities: tuple[ModalitySpec, ...],
             )
         if len(split.rows.get(m.name, x)) != n:
             raise DataError(f"{where}: {m.name!r} has {len(x)} samples, but there are {n} labels")
+
+
+def _check_like_train(where: str, split: Split, train: Split) -> None:
+    """Refuse a split with other modalities than train's, in another type, or with numbers not finite."""
+    if set(split.x) != set(train.x):
+        other = ", ".join(sorted(set(split.x) ^ set(train.x)))
+        raise DataError(f"{where}: the modalities differ from those of train in: {other}")
+    for name, x in split.x.items():
+        if x.dtype != train.x[name].dtype:
+            here, there = (str(t.dtype).removeprefix("torch.") for t in (x, train.x[name]))
+            raise DataError(f"{where}: {name!r} is {here}, but {there} in train")
+        if x.is_floating_point() and not (finite_N := x.isfinite().flatten(1).all(1)).all():
+            raise DataError(
+                f"{where}: {name!r} has a number that is not finite in row {int(finite_N.int().argmin())}; "
+                "where a sample lacks a modality, put zeros and say so in `present`"
+            )
+
+
+def _check_labels(where: str, labels: Tensor, n_classes: int) -> None:
+    if labels.dim() == 2 and labels.shape[1] == 1:
+        raise DataError(f"{where}: labels are [N, 1]: flatten them, as by labels.reshape(-1)")
+    if labels.dtype != torch.int64 or labels.shape[1:] not in ((), (n_classes,)):
+        raise DataError(
+            f"{where}: the labels are {_form(labels)}, but must be whole numbers [N], or [N, {n_classes}] "
+            "for attributes"
+        )
+    if len(labels) == 0:
+        raise DataError(f"{where}: holds no samples")
+    highest = 1 if labels.dim() == 2 else n_classes - 1
+    if labels.min() < 0 or labels.max() > highest:
+        raise DataError(
+            f"{where}: the labels are from {labels.min()} to {labels.max()}, but must be 0 to {highest}"
+        )
 
 
 def _check_present(where: str, present: Tensor, shape: list[int]) -> None:

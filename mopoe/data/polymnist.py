@@ -65,7 +65,7 @@ def load(path: str, seed: int = 0, *, name: str = "polymnist") -> MultimodalData
 
 def _built(file: Path, seed: int, name: str) -> Path:
     about = read_about(file)
-    if about.get("data") != name:
+    if about.get("data") != name or not {"seed", "fingerprint"} <= about.keys():
         raise DataError(f"{file}: not a file made by `sweep data build {name}`")
     if about["seed"] != seed:
         raise ConfigError(f"{file}: was built with seed {about['seed']}, but the option seed is {seed}")

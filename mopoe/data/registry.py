@@ -1,7 +1,8 @@
 """Which data sets there are, and what their modalities look like, without loading any of them.
 
-A data set of your own is a function that returns a `MultimodalData`: named as "package.module:function", or
-by an entry point of the group `mopoe.data`. Its parameters are the options of the data set.
+A data set of your own is a function marked `@mopoe.plugin` that returns a `MultimodalData`: named as
+"package.module:function", or by an entry point of the group `mopoe.data`. Its parameters are the options of
+the data set.
 """
 
 import difflib
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 
 from mopoe.errors import ConfigError
-from mopoe.functions import named_function
+from mopoe.functions import GROUPS, named_function
 
 Option = int | str
 """The value of a data set's option."""
@@ -95,7 +96,7 @@ DATA_SETS: Mapping[str, DataSetEntry] = {
 
 def installed() -> dict[str, str]:
     """Return the functions that installed packages offer as data sets, by name."""
-    return {point.name: f"{point.module}:{point.attr}" for point in entry_points(group="mopoe.data")}
+    return {point.name: f"{point.module}:{point.attr}" for point in entry_points(group=GROUPS[0])}
 
 
 def entry(name: str) -> DataSetEntry:

@@ -220,6 +220,22 @@ def packed(networks: Mapping[str, nn.Module], accuracy: Mapping[str, float]) -> 
     return content
 
 
+def weights_hash(path: Path) -> str:
+    """Return the hash of the weights in a file of classifiers, by which a results folder names it.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with safe_open(path, framework="pt") as file:
+            for key in sorted(file.keys()):
+                digest.update(key.encode() + file.get_tensor(key).numpy().tobytes())
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path}: not readable classifiers ({error})") from error
+    return digest.hexdigest()[:12]
+
+
 def read_classifiers(path: Path, data: MultimodalData) -> Classifiers:
     """Return the classifiers of a data set from a file.
 
@@ -243,7 +259,4 @@ def read_classifiers(path: Path, data: MultimodalData) -> Classifiers:
         raise DataError(
             f"{path}: not readable classifiers ({error}); delete it and they are trained anew"
         ) from error
-    digest = hashlib.sha256()
-    for key, tensor in tensors.items():
-        digest.update(key.encode() + tensor.numpy().tobytes())
-    return Classifiers(networks=networks, accuracy=measured, hash=digest.hexdigest()[:12])
+    return Classifiers(networks=networks, accuracy=measured, hash=weights_hash(path))

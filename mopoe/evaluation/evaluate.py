@@ -3,6 +3,7 @@
 Axes: B batch, M modality (target), N held-out sample, S subset (source).
 """
 
+import math
 import time
 from collections.abc import Collection, Iterator
 from typing import Literal
@@ -20,13 +21,21 @@ from mopoe.evaluation.coherence import (
     joint_coherence,
     targets_outside,
 )
-from mopoe.evaluation.extras import Materials, check_extras, extra_metrics, record
+from mopoe.evaluation.extras import (
+    Materials,
+    check_extras,
+    extra_metrics,
+    guarded,
+    reconstruction_metrics,
+    record,
+    trained_numbers,
+)
 from mopoe.evaluation.log_likelihood import log_likelihood
 from mopoe.evaluation.pictures import draw_pictures
 from mopoe.evaluation.verdicts import mean_estimate
 from mopoe.evaluation_config import EvaluationConfig
 from mopoe.model import MoPoE
-from mopoe.records import Evaluation, PairCoherence, SubsetMetric
+from mopoe.records import Evaluation, PairCoherence, Picture, SubsetMetric
 
 
 class Evaluator:
@@ -101,11 +110,10 @@ class Evaluator:
             joint_p = log_likelihood(
                 model, split, c.likelihood_samples, c.importance_samples, c.seed, self.device
             )
-            shown = (
-                draw_pictures(model, split, self.classifiers, c.pictures, c.seed, self.device)
-                if what == "all" and c.pictures
-                else ()
-            )
+            shown: tuple[Picture, ...] = ()
+            with guarded("pictures") as failed:
+                if what == "all" and c.pictures:
+                    shown = draw_pictures(model, split, self.classifiers, c.pictures, c.seed, self.device)
         outside_SM = targets_outside(conditional.masks, len(model.names))
         materials = Materials(data=self.data, classifiers=self.classifiers, config=c, device=self.device)
         extras = extra_metrics(model, materials) if what == "all" else ()
@@ -114,6 +122,14 @@ class Evaluator:
             "joint_coherence": joint.plain(),
             "log_likelihood": mean_estimate(joint_p.log_p_N),
         }
+        faults = {}
+        value, most = found["log_likelihood"][0], most_likely(model, self.data)
+        if value > most + 1e-6 * abs(most):
+            found["log_likelihood"] = math.nan, math.nan
+            faults["log_likelihood"] = (
+                f"log_likelihood would be {value:.6g}, but the likelihoods allow {most:.6g} at most: the "
+                "posteriors are too narrow to estimate it, as of a model that has diverged; lower lr"
+            )
         return Evaluation(
             split=c.split,
             objectives={name: value for name, (value, _) in found.items()},
@@ -123,14 +139,23 @@ class Evaluator:
                 *_joint_metrics(joint),
                 *_health_metrics(conditional),
                 record(model.masks[-1], "ess", mean_estimate(joint_p.ess_N), len(joint_p.ess_N)),
+                *reconstruction_metrics(model, materials, split),
+                *trained_numbers(model),
                 *extras,
+                *failed,
             ),
             pair_coherence=_pairs(model, conditional),
             pictures=shown,
             seconds=time.perf_counter() - started,
             n_parameters=sum(p.numel() for p in model.parameters()),
             classifiers=self.classifiers.hash,
+            faults=faults,
         )
+
+
+def most_likely(model: MoPoE, data: MultimodalData) -> float:
+    """Return the largest log p(X) in nats that a model's likelihoods allow; inf if one cannot tell."""
+    return sum(model.likelihood(m.name).most(math.prod(m.shape)) for m in data.modalities)
 
 
 def _coherence_metrics(

@@ -1,18 +1,20 @@
-"""Measurements of the last epoch alone, which no sweep could afford at every rung, as records.
+"""Measurements beside the objectives, as records: some of every evaluation, the extras of the last alone.
 
 Each gives back `SubsetMetric`s named in `mopoe.records.METRICS`; all see the noise and the held-out samples
-that the rest of the evaluation sees. Axes: N sample, S subset.
+that the rest of the evaluation sees. An extra that fails costs its own number and no other. Axes: N sample,
+S subset.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mopoe.data.container import MultimodalData
+from mopoe.data.container import MultimodalData, Split, to_unit
 from mopoe.errors import ConfigError
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import joint_coherence
@@ -24,17 +26,24 @@ from mopoe.evaluation.frechet import (
     inception_features,
     real_features,
 )
+from mopoe.evaluation.latents import source_latents
 from mopoe.evaluation.log_likelihood import log_likelihood
 from mopoe.evaluation.precision_recall import precision_recall
 from mopoe.evaluation.prior import fit_prior
 from mopoe.evaluation.representation import linear_probe
 from mopoe.evaluation.verdicts import mean_estimate
 from mopoe.evaluation_config import EvaluationConfig, Extra
+from mopoe.functions import reason
+from mopoe.likelihoods import Likelihood
 from mopoe.model import MoPoE
 from mopoe.records import SubsetMetric
 
 FITTED = 10_000
 """Training samples that the mixture prior is fitted to."""
+CONSTANT = 1000
+"""Training samples that the best constant is found of."""
+ROWS = 256
+"""Samples decoded at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +81,77 @@ def check_extras(config: EvaluationConfig, classifiers: Classifiers) -> None:
 
 def extra_metrics(model: MoPoE, materials: Materials) -> tuple[SubsetMetric, ...]:
     """Return all metrics of the extras that the config names."""
-    return tuple(metric for name in materials.config.extras for metric in _EXTRAS[name](model, materials))
+    found: list[SubsetMetric] = []
+    for name in materials.config.extras:
+        metric, measure = _EXTRAS[name]
+        with guarded(metric) as failed:
+            found += measure(model, materials)
+        found += failed
+    return tuple(found)
+
+
+@contextmanager
+def guarded(metric: str, target: str | None = None, mask: int = 0) -> Iterator[list[SubsetMetric]]:
+    """Give a list that will hold the metric as NaN with the reason, if it cannot be measured."""
+    failed: list[SubsetMetric] = []
+    try:
+        yield failed
+    except Exception as error:  # whatever a library raises
+        if isinstance(error, getattr(torch, "AcceleratorError", ())):
+            raise  # this process can use its GPU no more
+        nothing = record(mask, metric, (math.nan, None), 0, target)
+        failed.append(replace(nothing, error=reason(error)))
+
+
+def reconstruction_metrics(model: MoPoE, materials: Materials, split: Split) -> Iterator[SubsetMetric]:
+    """Give each modality's negative log-likelihood given the full set, and what a constant would leave of it.
+
+    A decoder that stays on the plateau of a constant explains next to nothing of its modality, which a sum
+    over modalities does not show.
+    """
+    c, device, full = materials.config, materials.device, model.masks[-1]
+    n = min(c.likelihood_samples, len(split))
+    log_p: dict[str, list[Tensor]] = {name: [] for name in model.names}
+    with torch.inference_mode():
+        for start in range(0, n, ROWS):
+            stop = min(start + ROWS, n)
+            z_BZ, style_MBW = source_latents(model, split, full, c.seed, "nll", start, stop)
+            x = split.batch(slice(start, stop), device)
+            for name, log_p_B in model.log_prob(z_BZ, x, style_MBW).items():
+                log_p[name].append(log_p_B.double())
+        for m in materials.data.modalities:
+            nll_N = -torch.cat(log_p[m.name])
+            yield record(full, "nll", mean_estimate(nll_N.cpu()), n, m.name)
+            likelihood, floor = model.likelihood(m.name), -model.likelihood(m.name).most(math.prod(m.shape))
+            real = to_unit(split.stored(m.name, slice(0, n)).to(device))
+            output = _constant(materials.data, m.name, likelihood)
+            if output is not None and math.isfinite(floor):
+                blind = output.to(device).expand(n, *output.shape[1:])
+                worst = -likelihood.log_prob(blind, real).double().mean()
+                share = float((worst - nll_N.mean()) / (worst - floor))
+                yield record(full, "explained", (share, None), n, m.name)
+
+
+_constants: dict[tuple[str, str, type[Likelihood]], Tensor | None] = {}
+
+
+def _constant(data: MultimodalData, name: str, likelihood: Likelihood) -> Tensor | None:
+    """Return the output that fits training samples best without a latent, found once per process."""
+    key = (data.fingerprint, name, type(likelihood))
+    if key not in _constants:
+        x = to_unit(data.train.complete().stored(name, slice(0, CONSTANT)))
+        _constants[key] = likelihood.constant(x)
+    return _constants[key]
+
+
+def trained_numbers(model: MoPoE) -> Iterator[SubsetMetric]:
+    """Give what is trained and is no network's weight: learned mixture weights, learned scales."""
+    if model.bound.learned_weights:
+        for mask, weight in zip(model.masks, model.weights_S.tolist(), strict=True):
+            yield record(mask, "mixture_weight", (weight, None), 0)
+    for name in model.names:
+        if isinstance(scale := getattr(model.likelihood(name), "scale", None), Tensor):
+            yield record(0, "likelihood_scale", (float(scale), None), 0, name)
 
 
 def record(
@@ -125,7 +204,10 @@ def _distances(
         *(mask for mask in model.masks if not c.subset_sizes or mask.bit_count() in c.subset_sizes),
     ):
         for name, made_ND in generated_features(model, split, mask, features, n, c.seed, names).items():
-            yield record(mask, metric, (compare(real[name], made_ND), None), n, name)
+            value = math.nan
+            with guarded(metric, name, mask) as failed:
+                value = compare(real[name], made_ND)
+            yield from failed or [record(mask, metric, (value, None), n, name)]
 
 
 def _conditional_likelihood(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
@@ -156,11 +238,12 @@ def _mixture_prior(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
     yield record(0, "joint_coherence_mixture", found.plain(), len(found.agreed_N))
 
 
-_EXTRAS: Mapping[Extra, Callable[[MoPoE, Materials], Iterator[SubsetMetric]]] = {
-    "representation": _representation,
-    "frechet": _frechet,
-    "conditional_likelihood": _conditional_likelihood,
-    "mixture_prior": _mixture_prior,
-    "fid": _fid,
-    "prd": _prd,
+_EXTRAS: Mapping[Extra, tuple[str, Callable[[MoPoE, Materials], Iterator[SubsetMetric]]]] = {
+    "representation": ("representation", _representation),
+    "frechet": ("frechet", _frechet),
+    "conditional_likelihood": ("log_likelihood_conditional", _conditional_likelihood),
+    "mixture_prior": ("joint_coherence_mixture", _mixture_prior),
+    "fid": ("fid", _fid),
+    "prd": ("prd", _prd),
 }
+"""What each extra measures, and how."""

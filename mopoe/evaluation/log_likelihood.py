@@ -213,29 +213,29 @@ def _log_weights(
         shape = (importance_samples, model.latent_dim)
         noise_BKZ = sample_noise(seed, "log-likelihood", start, stop, shape, device)
         mu_BKZ = mu_PBZ[component_K].transpose(0, 1)
-        z_BKZ = model.family.draw(mu_BKZ, precision_PBZ[component_K].transpose(0, 1), noise_BKZ)
+        z_BKZ = model.family.draw_exactly(mu_BKZ, precision_PBZ[component_K].transpose(0, 1), noise_BKZ)
         log_q_BK = model.family.log_mixture(z_BKZ, mu_PBZ, precision_PBZ, weights_P)
-        log_p_BK = model.family.log_prior(z_BKZ.double())
+        log_p_BK = model.family.log_prior(z_BKZ)
         style_MBKW = None
         if model.style_dim:
             private = (importance_samples, len(model.names), model.style_dim)
             noise_BKMW = sample_noise(seed, "log-likelihood style", start, stop, private, device)
             style_MBKW, log_ratio_BK = _private(model, q, noise_BKMW)
             log_p_BK = log_p_BK + log_ratio_BK
-        yield log_p_BK + _log_prob(model, z_BKZ, x, style_MBKW) - log_q_BK
+        yield log_p_BK + _log_prob(model, z_BKZ.to(mu_PBZ.dtype), x, style_MBKW) - log_q_BK
 
 
 def _private(model: MoPoE, q: Encoded, noise_BKMW: Tensor) -> tuple[Tensor, Tensor]:
     """Return private latents [M, B, K, W] of each modality's posterior, and sum_m log p(w_m) - log q(w_m)."""
     noise_MBKW = noise_BKMW.permute(2, 0, 1, 3)
     mu_MBW, precision_MBW = q.style_mu_MBW, q.style_precision_MBW
-    style_MBKW = model.family.draw(mu_MBW[:, :, None], precision_MBW[:, :, None], noise_MBKW)
+    style_MBKW = model.family.draw_exactly(mu_MBW[:, :, None], precision_MBW[:, :, None], noise_MBKW)
     one = mu_MBW.new_ones(1)
     log_ratio = [
-        model.family.log_prior(w_BKW.double()) - model.family.log_mixture(w_BKW, mu_BW[None], p_BW[None], one)
+        model.family.log_prior(w_BKW) - model.family.log_mixture(w_BKW, mu_BW[None], p_BW[None], one)
         for w_BKW, mu_BW, p_BW in zip(style_MBKW, mu_MBW, precision_MBW, strict=True)
     ]
-    return style_MBKW, torch.stack(log_ratio).sum(0)
+    return style_MBKW.to(mu_MBW.dtype), torch.stack(log_ratio).sum(0)
 
 
 def _log_prob(model: MoPoE, z_BKZ: Tensor, x: dict[str, Tensor], style_MBKW: Tensor | None) -> Tensor:

@@ -1,7 +1,8 @@
 """Encoders and decoders by kind of modality: the papers' networks, and yours by the same road.
 
-A `ModalitySpec` names the function that builds its parts, as "package.module:function". The function takes
-the trial's config, the modality and the width of the latent, and returns a `Modality`.
+A `ModalitySpec` names the function that builds its parts, as "package.module:function". The function is
+marked `@mopoe.plugin`, takes the trial's config, the modality and the width of the latent, and returns a
+`Modality`.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ def build_modality(config: TrialConfig, modality: ModalitySpec, width: int) -> M
         width: how many numbers the encoder's two outputs have, and the decoder's input.
 
     Raises:
-        ConfigError: there is no such function, or the modality's shape does not fit its networks.
+        ConfigError: there is no such marked function, or the modality's shape does not fit its networks.
     """
     try:
         build: Build = named_function(modality.network)

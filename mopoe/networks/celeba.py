@@ -14,6 +14,7 @@ from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.data.text import ALPHABET
 from mopoe.errors import ConfigError
+from mopoe.functions import plugin
 from mopoe.likelihoods import Categorical, Likelihood, image_likelihood
 from mopoe.modality import Modality
 from mopoe.networks.chains import Encoder, OneHot, chain
@@ -25,6 +26,7 @@ SKIP, BRANCH = 2.0, 0.3
 """Shares of the two ways through a block."""
 
 
+@plugin
 def image(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
     """Return the parts of an image modality of 64 x 64 pixels; C is the last of `config.channels`.
 
@@ -41,6 +43,7 @@ def image(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
     return _modality(config, [first, *down], [*up, last], width, INITIAL_INTENSITY, image_likelihood(config))
 
 
+@plugin
 def text(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
     """Return the parts of a text modality of 256 characters; C is the last of `config.channels`.
 

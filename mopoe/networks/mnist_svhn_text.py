@@ -9,11 +9,13 @@ from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.data.text import ALPHABET
 from mopoe.errors import ConfigError
+from mopoe.functions import plugin
 from mopoe.likelihoods import Categorical, image_likelihood
 from mopoe.modality import Modality
 from mopoe.networks.chains import Encoder, OneHot, chain
 
 
+@plugin
 def mnist(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
     """Return the parts of images [1, 28, 28]: one hidden layer of 400, and intensities in 0..1."""
     _check(modality, (1, 28, 28))
@@ -24,6 +26,7 @@ def mnist(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
     return chain(config, encoder, decoder, image_likelihood(config), start=-1.9)
 
 
+@plugin
 def svhn(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
     """Return the parts of images [3, 32, 32]: four convolutions each way, no activation at the end."""
     _check(modality, (3, 32, 32))
@@ -39,6 +42,7 @@ def svhn(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
     return chain(config, Encoder(trunk, 128, width), decoder, image_likelihood(config), start=0.45)
 
 
+@plugin
 def text(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
     """Return the parts of texts [8]: convolutions over positions of one-hot characters, and their logits."""
     _check(modality, (8,))

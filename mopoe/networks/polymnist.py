@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own convention
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
+from mopoe.functions import plugin
 from mopoe.likelihoods import image_likelihood
 from mopoe.modality import Modality
 from mopoe.networks.initialisation import initialise
@@ -24,6 +25,7 @@ INITIAL_INTENSITY = 0.4
 """Where the "he" initialisation starts every pixel: about the mean of a photograph."""
 
 
+@plugin
 def image(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
     """Return the parts of an image modality of 28 x 28 pixels, with `config.channels` channels.
 

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
+from mopoe.functions import plugin
 from mopoe.likelihoods import image_likelihood
 from mopoe.modality import Modality
 from mopoe.networks.chains import Encoder, chain
 from mopoe.networks.polymnist import INITIAL_INTENSITY
 
 
+@plugin
 def image(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
     """Return the parts of an image modality whose sides are multiples of 4: a block at each size.
 

@@ -1,6 +1,7 @@
 """Checkpoints: what goes in comes out, files are replaced whole, and every damage has its sentence."""
 
 import json
+import random
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mopoe import checkpoint
-from mopoe.checkpoint import FORMAT, Progress, read_progress, restore, save
+from mopoe.checkpoint import FORMAT, Progress, check, read_progress, restore, save
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData
 from mopoe.errors import CheckpointError
@@ -211,3 +212,48 @@ def test_a_checkpoint_without_adams_state_cannot_be_trained_on(
     written(path, progress_text(), **tensors)
     with pytest.raises(CheckpointError, match=r"encoders\.grey\.mu\.weight"):
         restore(path, *stepped(tiny_data, 2))
+
+
+def test_a_path_may_be_a_word(tiny_data: MultimodalData, tmp_path: Path) -> None:
+    """Saving, reading and restoring take a `str` as well."""
+    model, optimizer = stepped(tiny_data, 1)
+    path = str(tmp_path / "new" / "c.safetensors")
+    save(path, PROGRESS, model, optimizer)
+    assert read_progress(path) == restore(path, model, optimizer) == check(path) == PROGRESS
+
+
+def test_every_single_changed_bit_of_the_weights_is_seen(tiny_data: MultimodalData, tmp_path: Path) -> None:
+    """By the hash in the file's head, whether it is checked or restored; the head itself has its own sentences."""
+    model, optimizer = stepped(tiny_data, 1)
+    path = tmp_path / "c.safetensors"
+    save(path, PROGRESS, model, optimizer)
+    whole = path.read_bytes()
+    head = 8 + int.from_bytes(whole[:8], "little")
+    rng = random.Random(0)
+    for _ in range(60):
+        bit = rng.randrange(8 * head, 8 * len(whole))
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        for read in (check, lambda path: restore(path, model, optimizer)):
+            with pytest.raises(CheckpointError, match="its content has changed since it was written"):
+                read(path)
+
+
+def test_adam_of_other_shapes_is_seen(tiny_data: MultimodalData, tmp_path: Path) -> None:
+    """Also in a file whose hash fits."""
+    tensors = {"model/a": torch.zeros(3), "adam/exp_avg/a": torch.zeros(2)}
+    path = tmp_path / "c.safetensors"
+    save_file(tensors, path, {"progress": progress_text(), "digest": checkpoint.digest(tensors)})
+    with pytest.raises(CheckpointError, match="Adam's state of a does not fit the weights"):
+        check(path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"epoch": -1}, {"step": 1.5}, {"data": 3}, {"data_options": {"a": []}}, {"data_options": [1]}]
+)
+def test_impossible_progress_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    """Counts, and the data set that a later command would load, are checked when they are read."""
+    path = written(tmp_path / "c.safetensors", progress_text(**changes))
+    with pytest.raises(CheckpointError, match="not a checkpoint of this program"):
+        read_progress(path)

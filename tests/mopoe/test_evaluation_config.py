@@ -11,13 +11,14 @@ from mopoe.evaluation_config import EvaluationConfig, RungConfig
 @pytest.mark.parametrize(
     ("name", "bad", "must"),
     [
-        ("coherence_samples", 0, "at least 1"),
-        ("joint_samples", 0, "at least 1"),
-        ("likelihood_samples", 0, "at least 1"),
-        ("importance_samples", 0, "at least 1"),
-        ("every", -1, "at least 0"),
-        ("pictures", -1, "at least 0"),
-        ("seed", -1, "at least 0"),
+        ("coherence_samples", 0, "between 1 and 1,000,000"),
+        ("joint_samples", 10**10, "between 1 and 1,000,000"),
+        ("joint_samples", 0, "between 1 and 1,000,000"),
+        ("likelihood_samples", 0, "between 1 and 1,000,000"),
+        ("importance_samples", 0, "between 1 and 1,000,000"),
+        ("every", -1, "between 0 and 1,000,000"),
+        ("pictures", -1, "between 0 and 1,000"),
+        ("seed", -1, "between 0 and 9,223,372,036,854,775,807"),
         ("split", "valid", "one of train, validation, test"),
         ("precision", "float16", "one of float32, bfloat16"),
         ("subset_sizes", (1, 0), "a list of whole numbers of at least 1"),
@@ -53,5 +54,5 @@ def test_a_rung_measures_at_most_what_the_end_does() -> None:
     assert (found.subset_sizes, found.extras, found.pictures) == ((1, 5), (), 0)
     assert (found.every, found.seed, found.split) == (2, 3, "test")
     assert EvaluationConfig(subset_sizes=(2,)).for_rung().subset_sizes == (2,)
-    with pytest.raises(ConfigError, match=r"^joint_samples is 0, but must be at least 1$"):
+    with pytest.raises(ConfigError, match=r"^joint_samples is 0, but must be between 1 and 1,000,000$"):
         RungConfig(joint_samples=0)

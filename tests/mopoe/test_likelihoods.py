@@ -146,3 +146,29 @@ def test_a_learned_scale_goes_to_the_mean_absolute_error() -> None:
             (-likelihood.log_prob(OUTPUT, X).mean()).backward()
             optimizer.step()
         assert float(likelihood.scale.detach()) == pytest.approx(float(best), rel=1e-3)
+
+
+@pytest.mark.parametrize("likelihood", [Laplace(0.2), Laplace(3.0), Normal(0.1), Normal(2.0), Bernoulli()])
+def test_the_most_that_a_likelihood_allows(likelihood: Likelihood) -> None:
+    """No sample has more, and one that the output fits has it; Bernoulli's at certain outputs."""
+    certain = isinstance(likelihood, Bernoulli)
+    x = X.round() if certain else X
+    best = 100 * (2 * x - 1) if certain else x
+    most = likelihood.most(30)
+    assert likelihood.log_prob(best, x).tolist() == pytest.approx([most] * 4, abs=1e-9)
+    assert (likelihood.log_prob(OUTPUT, x) < most).all()
+    assert Categorical().most(30) == 0
+    assert Likelihood.most(likelihood, 3) == math.inf
+
+
+@pytest.mark.parametrize("likelihood", [Laplace(0.2), Normal(0.1), Bernoulli()])
+def test_the_best_constant_is_the_best(likelihood: Likelihood) -> None:
+    """Of all outputs that are the same for every sample none near it fits better."""
+    x = torch.rand(51, 7, generator=torch.Generator().manual_seed(2)).double()
+    best = likelihood.constant(x)
+    assert best is not None
+    assert best.shape == (1, 7)
+    at_best = likelihood.log_prob(best.expand_as(x), x).sum()
+    for step in (-0.1, -0.01, 0.01, 0.1):
+        assert likelihood.log_prob((best + step).expand_as(x), x).sum() < at_best
+    assert Categorical().constant(x) is None

@@ -156,7 +156,7 @@ def test_a_trial_that_was_cut_off_repeats_the_unfinished_epoch(
     def cut(report: EpochReport) -> None:
         if report.epoch == 2:
             raise KeyboardInterrupt
-        taken.append(replace(report, seconds=0.0))
+        taken.append(replace(report, seconds=0.0, total_seconds=0.0))
 
     with pytest.raises(KeyboardInterrupt):
         train(CONFIG, tiny_data, cut, checkpoint=path)
@@ -328,3 +328,70 @@ def test_a_diverged_epoch_leaves_the_last_good_checkpoint(tmp_path: Path) -> Non
     with pytest.raises(DivergedError):
         train(SMALL, vectors(), lambda _: None, model=mlps(NanAt(5)), checkpoint=path)
     assert read_progress(path).epoch == 1
+
+
+def test_gradients_have_the_strides_of_their_parameters(tiny_data: MultimodalData) -> None:
+    """What fused Adam on the CPU relies on, for every parameter. Strides of axes of length 1 mean nothing."""
+    model = train(replace(CONFIG, epochs=1), tiny_data, bool)
+    assert not model.encoders["colour"].convolutions[0].weight.is_contiguous()
+    for name, p in model.named_parameters():
+        assert p.grad is not None
+        for length, ours, theirs in zip(p.shape, p.grad.stride(), p.stride(), strict=True):
+            assert length == 1 or ours == theirs, name
+
+
+def test_time_adds_up_over_processes(tiny_data: MultimodalData, tmp_path: Path) -> None:
+    """A report has the time of all epochs and evaluations so far, those before a resume included."""
+    path, reports = tmp_path / "c.safetensors", []
+    measured = Evaluation(
+        split="test",
+        objectives={},
+        stderr={},
+        subset_metrics=(),
+        pair_coherence=(),
+        pictures=(),
+        seconds=50.0,
+    )
+    for epochs in (2, 3):
+        config = replace(CONFIG, epochs=epochs)
+        train(
+            config,
+            tiny_data,
+            reports.append,
+            evaluate=lambda _, e: measured if e == 2 else None,
+            checkpoint=path,
+        )
+    spent = 0.0
+    for report in reports:
+        spent += report.seconds + (report.evaluation.seconds if report.evaluation else 0.0)
+        assert report.total_seconds == pytest.approx(spent)
+    assert [r.epoch for r in reports] == [1, 2, 3]
+    assert spent > 50
+
+
+def test_other_data_are_not_trained_on_from_a_checkpoint(tiny_data: MultimodalData, tmp_path: Path) -> None:
+    """Of the same name and options: the hash of their content decides, and both stand in the sentence."""
+    path = tmp_path / "c.safetensors"
+    train(replace(CONFIG, epochs=1), tiny_data, bool, checkpoint=path)
+    with pytest.raises(
+        CheckpointError, match=rf"their fingerprint is {tiny_data.fingerprint}, and is other now"
+    ):
+        train(CONFIG, replace(tiny_data, fingerprint="other"), bool, checkpoint=path)
+
+
+def test_a_checkpoint_is_written_before_its_report_is_passed_on(
+    tiny_data: MultimodalData, tmp_path: Path
+) -> None:
+    """`on_report`, checkpoint, `on_saved`: whoever hears of an epoch last can go on from it."""
+    path, told = tmp_path / "c.safetensors", []
+    train(
+        CONFIG,
+        tiny_data,
+        lambda r: told.append(("report", r.epoch, path.exists() and read_progress(path).epoch)),
+        checkpoint=path,
+        on_saved=lambda r: told.append(("saved", r.epoch, read_progress(path).epoch)),
+    )
+    assert told == [
+        *[("report", 1, False), ("saved", 1, 1), ("report", 2, 1), ("saved", 2, 2)],
+        *[("report", 3, 2), ("saved", 3, 3)],
+    ]

@@ -13,9 +13,9 @@ from mopoe.config import TrialConfig
 from mopoe.data import load
 from mopoe.data.container import MultimodalData, Split
 from mopoe.errors import ConfigError
-from mopoe.member import hide
 from mopoe.model import MoPoE, build_model
 from mopoe.noise import generator
+from mopoe.training import hide
 
 CHANGES: dict[str, Any] = {
     "beta": 1.0,

@@ -26,6 +26,7 @@ from mopoe.evaluation.classifiers import (
     load_classifiers,
     train_classifier,
 )
+from mopoe.functions import plugin
 from mopoe.likelihoods import Normal
 from mopoe.modality import Modality
 from mopoe.networks.chains import Encoder
@@ -170,6 +171,7 @@ def own_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a user's module with networks for vectors of six numbers where it is found."""
     found = ModuleType("function_networks")
 
+    @plugin
     def vector(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
         encoder = Encoder([nn.Linear(6, 32), nn.ReLU()], 32, width)
         return Modality(encoder, nn.Linear(width, 6), Normal())

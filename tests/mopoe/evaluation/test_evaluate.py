@@ -10,8 +10,8 @@ import torch
 
 from mopoe.data.container import Split
 from mopoe.evaluation.coherence import conditional_coherence, joint_coherence, targets_outside
-from mopoe.evaluation.evaluate import Evaluator
-from mopoe.evaluation.log_likelihood import joint_log_likelihood
+from mopoe.evaluation.evaluate import Evaluator, most_likely
+from mopoe.evaluation.log_likelihood import Estimate, joint_log_likelihood
 from mopoe.evaluation_config import EvaluationConfig, RungConfig
 from mopoe.records import METRICS, OBJECTIVES, Evaluation
 from mopoe.subsets import subset_masks, subset_members
@@ -59,6 +59,7 @@ def test_every_subset_and_pair_has_its_records(measured: Evaluation, case: Any) 
     expected = {(mask, metric, None) for mask in range(1, 32) for metric in plain} - {(31, "coherence", None)}
     expected |= {(mask, "coherence_balanced", f"m{m}") for mask in range(1, 32) for m in range(5)}
     expected |= {(1 << m, "collapsed", None) for m in range(5)}
+    expected |= {(31, metric, f"m{m}") for metric in ("nll", "explained") for m in range(5)}
     expected |= {(31, "ess", None), (0, "joint_coherence", None), (0, "joint_coherence_balanced", None)}
     assert set(found) == expected
     assert len(found) == len(expected)
@@ -237,3 +238,30 @@ def test_samples_with_attributes_are_evaluated(case: Any) -> None:
     assert found.objectives["conditional_coherence"] == pytest.approx(sum(outside) / 75)
     assert found.stderr["conditional_coherence"] > 0
     assert not any("balanced" in m.metric for m in found.subset_metrics)
+
+
+def test_a_likelihood_that_is_not_allowed_is_no_number(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An estimate above what the likelihoods allow is NaN with the reason; one at it is kept."""
+    most = most_likely(case.model, case.data)
+    assert math.isfinite(most)
+    for value, kept in ((most, True), (most + 1, False)):
+        estimate = Estimate(torch.full((20,), value, dtype=torch.float64), torch.ones(20).double())
+        monkeypatch.setattr("mopoe.evaluation.evaluate.log_likelihood", lambda *_, found=estimate: found)
+        found = Evaluator(case.data, case.classifiers, CONFIG, epochs=1).measure(case.model)
+        assert (found.objectives["log_likelihood"] == pytest.approx(value)) is kept
+        assert math.isnan(found.objectives["log_likelihood"]) is not kept
+        assert ("log_likelihood" in found.faults) is not kept
+    assert found.faults["log_likelihood"].startswith(
+        f"log_likelihood would be {most + 1:.6g}, but the likelihoods allow {most:.6g} at most"
+    )
+
+
+def test_pictures_that_cannot_be_drawn_cost_no_number(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The evaluation has no pictures, and says why."""
+    monkeypatch.setattr("mopoe.evaluation.evaluate.draw_pictures", lambda *_: 1 / 0)
+    found = Evaluator(case.data, case.classifiers, replace(CONFIG, pictures=2), epochs=1).measure(case.model)
+    (failed,) = [m for m in found.subset_metrics if m.error]
+    assert (failed.metric, found.pictures) == ("pictures", ())
+    assert failed.error is not None
+    assert failed.error.startswith("ZeroDivisionError: division by zero")
+    assert all(map(math.isfinite, found.objectives.values()))

@@ -1,5 +1,6 @@
 """Measurements of the last epoch alone: asked for by name, and stored as records."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +26,7 @@ from mopoe.evaluation.precision_recall import precision_recall
 from mopoe.evaluation.prior import fit_prior
 from mopoe.evaluation.representation import linear_probe
 from mopoe.evaluation_config import EvaluationConfig
+from mopoe.likelihoods import Laplace, Normal
 from mopoe.records import METRICS, SubsetMetric
 
 CPU = torch.device("cpu")
@@ -63,7 +65,13 @@ def found(case: Any) -> Found:
     metrics = Evaluator(case.data, case.classifiers, CONFIG, epochs=1).measure(case.model).subset_metrics
     keyed = {(m.metric, m.subset_mask, m.target): m for m in metrics}
     assert len(keyed) == len(metrics)
-    assert {m.metric for m in metrics} == set(METRICS) - {"fid", "prd"}
+    assert {m.metric for m in metrics} == set(METRICS) - {
+        "fid",
+        "prd",
+        "pictures",
+        "mixture_weight",
+        "likelihood_scale",
+    }
     return keyed
 
 
@@ -172,3 +180,73 @@ def test_classifiers_without_features_are_refused_before_training(known: Callabl
     with pytest.raises(ConfigError) as error:
         Evaluator(case.data, case.classifiers, CONFIG, epochs=1)
     assert str(error.value) == ("extras contains frechet, but the classifier of 'm0' has no part `features`")
+
+
+def test_an_extra_that_fails_costs_its_own_number_alone(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN with the reason and the target; everything else is there as ever, objectives included."""
+    real = frechet_distance
+
+    def fails_once(a: torch.Tensor, b: torch.Tensor) -> float:
+        if not seen.setdefault("frechet", 0):
+            seen["frechet"] = 1
+            raise torch.linalg.LinAlgError("eigh failed to converge")
+        return real(a, b)
+
+    seen: dict[str, int] = {}
+    monkeypatch.setattr(module, "frechet_distance", fails_once)
+    monkeypatch.setattr(module, "linear_probe", lambda *_, **__: 1 / 0)
+    measured = Evaluator(case.data, case.classifiers, CONFIG, epochs=1).measure(case.model)
+    failed = [m for m in measured.subset_metrics if m.error]
+    assert [(m.metric, m.subset_mask, m.target, m.error) for m in failed] == [
+        (
+            "representation",
+            0,
+            None,
+            f"ZeroDivisionError: division by zero; {__file__}:{fails_once.__code__.co_firstlineno + 8}",
+        ),
+        (
+            "frechet",
+            0,
+            case.model.names[0],
+            f"LinAlgError: eigh failed to converge; {__file__}:{fails_once.__code__.co_firstlineno + 3}",
+        ),
+    ]
+    assert all(math.isnan(m.value) for m in failed)
+    assert sum(m.metric == "frechet" for m in measured.subset_metrics) == 8 * 3
+    assert all(map(math.isfinite, measured.objectives.values()))
+
+
+def test_a_constant_decoder_explains_nothing_and_a_perfect_one_all(case: Any) -> None:
+    """0 of the median's nll by the median itself, 1 by the samples themselves, less by something worse."""
+    name = case.model.names[0]
+    x = case.data.validation.batch(slice(0, CONFIG.likelihood_samples), CPU)[name]
+    train = case.data.train.batch(slice(0, module.CONSTANT), CPU)[name]
+    median = train.median(0, keepdim=True).values.expand_as(x)
+    for output, expected in ((median, 0.0), (x, 1.0), (median + 9, -math.inf)):
+        model = copy.deepcopy(case.model)
+        model.likelihoods[name] = Laplace(0.5)
+        model.log_prob = lambda z, x, style, output=output, model=model: {  # type: ignore[method-assign]
+            n: model.likelihood(n).log_prob(output if n == name else x[n], x[n]) for n in x
+        }
+        materials = module.Materials(data=case.data, classifiers=case.classifiers, config=CONFIG, device=CPU)
+        rows = {
+            (m.metric, m.target): m
+            for m in module.reconstruction_metrics(model, materials, case.data.validation)
+        }
+        share = rows["explained", name].value
+        assert share == pytest.approx(expected, abs=1e-6) if math.isfinite(expected) else share < 0
+        nll = -Laplace(0.5).log_prob(output, x).double().mean()
+        assert rows["nll", name].value == pytest.approx(float(nll), rel=1e-6)
+
+
+def test_what_is_trained_beside_networks_is_recorded(case: Any) -> None:
+    """Learned mixture weights by subset, a learned scale by modality; nothing where neither is."""
+    assert list(module.trained_numbers(case.model)) == []
+    model = copy.deepcopy(case.model)
+    model.bound = replace(model.bound, learned_weights=True)
+    model.weight_logits_S = nn.Parameter(torch.arange(7.0))
+    model.likelihoods[model.names[1]] = Normal(0.5, learned=True)
+    found = {(m.metric, m.subset_mask, m.target): m.value for m in module.trained_numbers(model)}
+    weights = torch.softmax(torch.arange(7.0).double(), 0).tolist()
+    expected = {("mixture_weight", mask, None): w for mask, w in zip(model.masks, weights, strict=True)}
+    assert found == pytest.approx(expected | {("likelihood_scale", 0, model.names[1]): 0.5})

@@ -165,3 +165,22 @@ def test_shares_are_as_equal_as_possible(n: int, s: int) -> None:
     assert sum(shares) == n
     assert max(shares) - min(shares) <= 1
     assert shares == sorted(shares)
+
+
+@pytest.mark.parametrize("logvar", [-30.0, -50.0])
+def test_posteriors_narrower_than_float32_give_no_impossible_likelihood(
+    modality: Callable[..., Modality], logvar: float
+) -> None:
+    """The estimate stays below what the likelihoods allow; it is loose, as few latents are of use."""
+    parts = {
+        name: modality(
+            lambda x: (torch.full((len(x), 2), 48.5), torch.full((len(x), 2), logvar)),
+            lambda z, name=name: z @ W[name].t(),
+            Normal(SCALE),
+        )
+        for name in "ab"
+    }
+    split = Split(BYTES, torch.zeros(4, dtype=torch.int64))
+    found = joint_log_likelihood(MoPoE(parts, 2), split, 4, 300, 0, CPU)
+    assert torch.isfinite(found).all()
+    assert (found < Normal(SCALE).most(7)).all()
