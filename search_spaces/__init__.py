@@ -5,6 +5,7 @@ import re
 from collections.abc import Hashable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ class Document:
     """The file, as it was named."""
     data: dict[str, Any]
     """The values: dicts, lists and scalars."""
-    root: yaml.Node
-    """The file as a tree of YAML nodes, which know their lines."""
+    root: yaml.Node | None
+    """The file as a tree of YAML nodes, which know their lines; None for values from elsewhere."""
     overrides: Mapping[tuple[Hashable, ...], str] = field(default_factory=dict)
     """The assignments whose values replaced the file's, by key path."""
 
@@ -33,13 +34,13 @@ class Document:
 
         `("search_space", "beta", "low")` is the key `low`, `("objectives", 0)` the first element.
         """
-        node, place = self.root, self.root
+        node = place = self.root
         for key in key_path:
             found = _child(node, key)
             if found is None:
                 return None
             place, node = found
-        return int(place.start_mark.line) + 1
+        return None if place is None else int(place.start_mark.line) + 1
 
     def where(self, key_path: tuple[Hashable, ...]) -> str:
         """Return where a key comes from, for a message: `x.yaml:12`, or the assignment that set it.
@@ -187,7 +188,10 @@ class _InvalidYamlError(ConfigError):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader that refuses duplicate keys and knows numbers such as `1e-3`."""
+    """PyYAML's safe loader that refuses duplicate keys and resolves words by YAML 1.2's core schema.
+
+    PyYAML reads YAML 1.1, where 064 is 52, 1:30 is 90, `no` is false and 1e-3 a word.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
         lines: dict[tuple[str, str], int] = {}
@@ -200,12 +204,43 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-# PyYAML reads YAML 1.1, where a float needs a dot and its exponent a sign.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _form in {
+    "null": r"~|null|Null|NULL|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+    "merge": r"<<",
+}.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_form})$"), None)
+
+
+def _whole(_: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    return int(node.value, 0 if node.value[:2] in ("0o", "0x") else 10)
+
+
+def _float(_: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    return float(re.sub(r"\.(?=[a-zA-Z])", "", node.value))  # .inf, .nan
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
+_Loader.add_constructor("tag:yaml.org,2002:float", _float)
+MOST_NODES = 100_000
+"""What a file may have of keys and values, aliases written out."""
+
+
+def _expanded(node: yaml.Node, above: frozenset[int] = frozenset()) -> int:
+    """Return how many nodes a tree has with its aliases written out, and refuse one without an end."""
+    line = f":{node.start_mark.line + 1}"
+    if id(node) in above:
+        raise _InvalidYamlError("invalid YAML: an alias stands within what it names", line)
+    total = 1
+    children = chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+    for child in () if isinstance(node, yaml.ScalarNode) else children:
+        total += _expanded(child, above | {id(node)})
+        if total > MOST_NODES:
+            raise _InvalidYamlError(f"has more than {MOST_NODES:,} keys and values", line)
+    return total
 
 
 def _parse(text: str) -> tuple[yaml.Node | None, Any]:
@@ -213,7 +248,11 @@ def _parse(text: str) -> tuple[yaml.Node | None, Any]:
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
+        if root is not None:
+            _expanded(root)
         return root, None if root is None else loader.construct_document(root)
+    except _InvalidYamlError:
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = "" if mark is None else f":{mark.line + 1}:{mark.column + 1}"
@@ -224,7 +263,7 @@ def _parse(text: str) -> tuple[yaml.Node | None, Any]:
         raise _InvalidYamlError(f"invalid YAML: {str(error).splitlines()[0]}") from None
 
 
-def _child(node: yaml.Node, key: Hashable) -> tuple[yaml.Node, yaml.Node] | None:
+def _child(node: yaml.Node | None, key: Hashable) -> tuple[yaml.Node, yaml.Node] | None:
     """Return the node that names a child (its key, or the element itself) and the child."""
     if isinstance(node, yaml.MappingNode):
         return next(((k, v) for k, v in reversed(node.value) if k.value == str(key)), None)

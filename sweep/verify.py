@@ -15,11 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mopoe.config import TrialConfig
+from mopoe.errors import CheckpointError, DataError
 from mopoe.subsets import subset_masks
 from sweep.analysis.fronts import front_mask
 from sweep.analysis.points import by_config, points, usable_trials
 from sweep.errors import StoreError
-from sweep.store.merge import CHECKPOINTS
+from sweep.store.files import LocalFiles
+from sweep.store.lease import holder
+from sweep.store.merge import CHECKPOINTS, CLASSIFIERS, WRITTEN
 from sweep.store.read import Store, distinct, insisting, reading
 from sweep.store.records import Manifest, Status
 from sweep.store.schema import (
@@ -63,7 +66,12 @@ def problems(store: Store) -> Iterator[str]:
         yield from _gaps("subset_metrics", frames, ["subset_mask"], masks)
         outside = masks // 2 * modalities  # all there is of an evaluation without `own_targets`
         yield from _gaps("pair_coherence", frames, ["source_mask", "target"], masks * modalities, outside)
+    yield from _missing_rows(store, frames)
     yield from _checkpoint_problems(store, trials)
+    yield from _weight_problems(store, trials)
+    if isinstance(store.files, LocalFiles) and holder(store.files) is None:
+        for path in store.files.leftovers((CHECKPOINTS, *WRITTEN)):
+            yield f"{path} is left over from a write that was cut off; the next `sweep run` deletes it"
 
 
 def trial_rules(trials: pl.DataFrame, manifest: Manifest) -> list[_Rule]:
@@ -120,11 +128,11 @@ def _file_problems(store: Store, name: str, table: str) -> Iterator[str]:
     """Give what is wrong with one file, after reading all of it."""
     try:
         store.schemas([name])
-        with store.files.open(name) as file:
-            schema = pq.read_table(file).schema
+        content = pa.BufferReader(store.files.content(name))
+        schema = pq.ParquetFile(content, page_checksum_verification=True).read().schema
     except FileNotFoundError:
         raise  # compacted away meanwhile
-    except (StoreError, pa.ArrowException, OSError) as error:
+    except (StoreError, pa.ArrowException, OSError, ValueError) as error:
         yield f"cannot be read: {error}"
         return
     if (schema.metadata or {}).get(b"schema_name") != table.encode():
@@ -183,6 +191,64 @@ def _gaps(table: str, frames: Mapping[str, pl.DataFrame], of: Sequence[str], *ri
     counts = frames[table].group_by(evaluation).agg(pl.struct(of).n_unique().alias("found"))
     for row in counts.filter(~pl.col("found").is_in(right)).sort(evaluation).iter_rows(named=True):
         yield f"{table}: {_named(row, evaluation)} has {row['found']} of {right[0]} {' and '.join(of)}"
+
+
+def _missing_rows(store: Store, frames: Mapping[str, pl.DataFrame]) -> Iterator[str]:
+    """Give the trials that ended well and lack epochs, or what they should have of their last evaluation."""
+    trials = frames["trials"].sort("attempt").unique("trial_id", keep="last")
+    done = trials.filter(pl.col("status").is_in(["completed", "infeasible", "stopped"]), pl.col("epochs") > 0)
+    # A trial that is tried again goes on from its checkpoint, so that earlier attempts have earlier epochs.
+    counts = frames["epochs"].group_by("trial_id").agg(pl.col("epoch").n_unique().alias("_found"))
+    for trial, epochs, found in (
+        done.join(counts, on="trial_id", how="left")
+        .filter(pl.col("_found").fill_null(0) != pl.col("epochs"))
+        .select("trial_id", "epochs", pl.col("_found").fill_null(0))
+        .sort("trial_id")
+        .iter_rows()
+    ):
+        yield f"epochs: trial_id {trial} has rows of {found} of its {epochs} epochs"
+    spec, blind = store.spec, frames["subset_metrics"].filter(metric="pictures")["trial_id"]
+    tables = ["subset_metrics", "pair_coherence"] if spec.n_modalities > 1 else ["subset_metrics"]
+    whole = done.filter(pl.col("status") != "stopped")
+    for table in (*tables, *(["samples"] if spec.evaluation.pictures else [])):
+        last = frames[table].group_by("trial_id").agg(pl.col("epoch").max().alias("_last"))
+        rows = whole.join(last, on="trial_id", how="left")
+        rows = rows.filter(pl.col("_last").ne_missing(pl.col("epochs")))
+        for trial in rows["trial_id"].sort():
+            if not (table == "samples" and trial in blind):
+                yield f"{table}: trial_id {trial} has no rows of its last epoch"
+
+
+def _weight_problems(store: Store, trials: pl.DataFrame) -> Iterator[str]:
+    """Give the files of weights that are damaged, or are not those of what they are named after."""
+    from mopoe.checkpoint import check
+    from mopoe.evaluation.classifiers import weights_hash
+
+    for name in store.files.list(CLASSIFIERS):
+        with store.files.on_disk(name) as (path, _):
+            try:
+                found = weights_hash(path)
+            except DataError as error:
+                yield str(error)
+                continue
+            if found != PurePosixPath(name).stem:
+                yield f"{store.files}/{name} holds weights with the hash {found}"
+    rows = {row["trial_id"]: row for row in trials.sort("attempt").iter_rows(named=True)}
+    rows |= {f"{r['trial_id']}-{r['attempt']}": r for r in trials.iter_rows(named=True)}
+    for name in store.files.list(CHECKPOINTS):
+        if name.endswith(".safetensors"):
+            with store.files.on_disk(name) as (path, _):
+                try:
+                    progress = check(path)
+                except CheckpointError as error:
+                    if path.exists():  # else its trial has just ended
+                        yield str(error)
+                    continue
+            row, where = rows.get(PurePosixPath(name).stem), f"{store.files}/{name}"
+            if row is None or progress.config.to_json() != row["config_json"]:
+                yield f"{where} holds the weights of no trial of that name"
+            elif row["status"] == "completed" and progress.epoch != row["epochs_max"]:
+                yield f"{where} holds weights after epoch {progress.epoch}, not {row['epochs_max']}"
 
 
 def _checkpoint_problems(store: Store, trials: pl.DataFrame) -> Iterator[str]:

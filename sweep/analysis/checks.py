@@ -11,6 +11,9 @@ import polars as pl
 from sweep.analysis.tradeoff import Tradeoff
 from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
 
+EXPLAINED = 0.15
+"""A modality of which a model explains less than this share has hardly left the plateau of a constant."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -24,12 +27,13 @@ class Finding:
     """What was found, and what helps against it."""
 
 
-def run_checks(found: Tradeoff, metrics: pl.DataFrame) -> tuple[Finding, ...]:
+def run_checks(found: Tradeoff, metrics: pl.DataFrame, explained: pl.DataFrame) -> tuple[Finding, ...]:
     """Return what the checks find; nothing before a trial has completed with finite objectives.
 
     Args:
         found: the trade-off.
         metrics: rows of the subset_metrics table of the picks' last evaluations.
+        explained: those of the metric `explained` of all trials' last evaluations.
     """
     if not found.configs.height:
         return ()
@@ -40,6 +44,7 @@ def run_checks(found: Tradeoff, metrics: pl.DataFrame) -> tuple[Finding, ...]:
         constant_check(found),
         failure_check(found.trials),
         posterior_check(metrics),
+        constant_baseline_check(explained),
         estimator_check(metrics),
         split_check(found.manifest.spec),
     )
@@ -51,7 +56,10 @@ def bounds_check(found: Tradeoff) -> Finding:
     for name, written in found.manifest.spec.get("search_space", {}).items():
         if {"low", "high"} <= written.keys() and PARAMETER + name in front.columns:
             log = written.get("type") == "log_uniform" or written.get("log")
+            if not front[PARAMETER + name].dtype.is_numeric():
+                continue  # trials of two files, one of which has words there
             values = front[PARAMETER + name].drop_nulls().to_numpy()
+            values = values[values > 0] if log else values
             low, high, at = (np.log(v) if log else v for v in (written["low"], written["high"], values))
             place = (at - low) / (high - low)
             for bound, near in (("low", (place < 0.02).sum()), ("high", (place > 0.98).sum())):
@@ -71,21 +79,29 @@ def seeds_check(found: Tradeoff) -> Finding:
 
 def resolution_check(found: Tradeoff) -> Finding:
     """Return whether neighbours on the front mostly differ by more than their difference's standard error."""
-    front, blurred = found.configs.filter(found.on_front), []
+    front, blurred, unknown = found.configs.filter(found.on_front), [], []
     for name in found.points.names:
+        if front.height > 1 and front[STDERR + name].fill_nan(None).null_count():
+            unknown.append(name.replace("_", " "))
+            continue
         rows = front.select(OBJECTIVE + name, STDERR + name).drop_nulls().sort(OBJECTIVE + name)
         value, error = rows.to_numpy().T
         if len(value) > 1 and np.median(np.diff(value)) < np.median(np.hypot(error[1:], error[:-1])):
             blurred.append(name.replace("_", " "))
     worry = f"Neighbours on the front differ by less than their standard error in {' and '.join(blurred)}."
-    clear = "Neighbours on the front differ by more than their standard error, where it is known."
+    clear = "Neighbours on the front differ by more than their standard error."
+    if unknown and not blurred:
+        why = f"Standard errors of {' and '.join(unknown)} are not known for all configs of the front."
+        return Finding("resolution", "unknown", why)
     return _finding("resolution", blurred, worry, clear)
 
 
 def constant_check(found: Tradeoff) -> Finding:
     """Return whether every objective varies, where there are two configs or more."""
     spans = zip(found.points.names, np.ptp(found.points.values, axis=0), strict=True)
-    same = [n.replace("_", " ") for n, span in spans if not span and found.configs.height > 1]
+    same = [n.replace("_", " ") for n, span in spans if not span]
+    if found.configs.height < 2:
+        return Finding("objectives", "unknown", "It takes two configs to see whether an objective varies.")
     worry = f"All configs have the same {' and '.join(same)}: it decides nothing."
     return _finding("objectives", same, worry, "Every objective varies.")
 
@@ -108,6 +124,25 @@ def posterior_check(metrics: pl.DataFrame) -> Finding:
     return _finding("posteriors", parts, worry, clear, known="collapsed" in metrics["metric"])
 
 
+def plateaus(explained: pl.DataFrame) -> list[str]:
+    """Return a sentence for each modality that some trials hardly explain better than a constant would."""
+    low = explained.filter(pl.col("value") < EXPLAINED).sort("target", "trial_id")
+    found = []
+    for (target,), rows in low.group_by("target", maintain_order=True):
+        of, some = explained.filter(target=target).height, rows["trial_id"].to_list()
+        named = ", ".join(some[:5]) + (" and others" if len(some) > 5 else "")
+        found.append(f"{target} is hardly better than a constant in {len(some)} of {of} trials ({named})")
+    return found
+
+
+def constant_baseline_check(explained: pl.DataFrame) -> Finding:
+    """Return whether every trial explains each modality better than its best constant does."""
+    parts = plateaus(explained)
+    worry = f"{'; '.join(parts)}: whether a trial learned it moves its likelihood more than its settings do."
+    clear = f"Every trial explains {EXPLAINED:.0%} or more of what the best constant leaves of each modality."
+    return _finding("plateaus", parts, worry, clear, known=explained.height > 0)
+
+
 def estimator_check(metrics: pl.DataFrame) -> Finding:
     """Return whether the picks' log-likelihoods rest on two effective importance samples or more."""
     size = min(metrics.filter(metric="ess")["value"], default=math.inf)
@@ -123,7 +158,10 @@ def split_check(spec: Mapping[str, Any]) -> Finding:
     """Return whether the objectives were measured on another split than test."""
     split = spec.get("evaluation", {}).get("split", "validation")
     worry = "Picks were chosen by values on the test split, which makes these too good to report."
-    clear = f"Picks were chosen on the {split} split; `sweep trial FILE -o evaluation.split=test` tests one."
+    clear = (
+        f"Picks were chosen on the {split} split; to test one: sweep best DIR > best.yaml; "
+        "sweep trial best.yaml -o evaluation.split=test"
+    )
     return _finding("split", split == "test", worry, clear)
 
 

@@ -98,7 +98,8 @@ def _distribution(values: pl.Series, written: Mapping[str, Any]) -> "BaseDistrib
     present = values.drop_nulls()
     if present.dtype == pl.String or not len(present):
         return CategoricalDistribution(present.unique().sort().to_list() or [""])
-    log = written.get("type") == "log_uniform" or bool(written.get("log"))
     low, high = min(present), max(present)
+    # A single trial may lie outside of the range that was searched.
+    log = low > 0 and (written.get("type") == "log_uniform" or bool(written.get("log")))
     kind = IntDistribution if present.dtype.is_integer() else FloatDistribution
     return kind(low, high, log=log)

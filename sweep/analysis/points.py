@@ -1,7 +1,8 @@
 """Points in objective space: trials of full budget from the trials table, and configs as means over seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,6 +24,13 @@ class Points:
     """Names of the O objectives."""
     maximize: tuple[bool, ...]
     """Whether larger is better, for each objective."""
+
+
+def row_measured(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return what a row of the trials table measured, by the names that objectives and constraints have."""
+    found = {k.removeprefix(OBJECTIVE): v for k, v in row.items() if k.startswith(OBJECTIVE)}
+    found |= {"parameters": row["n_parameters"], "seconds": row["seconds"]}
+    return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def usable_trials(trials: pl.DataFrame, objectives: Sequence[Objective]) -> pl.DataFrame:

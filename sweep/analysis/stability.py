@@ -3,6 +3,7 @@
 Axes: N config, O objective.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,9 @@ class Stability:
     """What becomes of the front and of its picks in bootstraps."""
 
     draws: int
-    """Number of bootstraps."""
+    """Number of bootstraps; 0 if something is unknown, and the shares are then NaN."""
+    unknown: int
+    """Configs of a single seed of which a standard error is not known."""
     on_front: NDArray[np.float64]
     """Share of bootstraps in which a config is on the front, [N]."""
     agree: Mapping[str, float]
@@ -54,14 +57,18 @@ def stability(
         seed: fixes them.
     """
     now = points(configs, objectives)
+    errors = [pl.col(STDERR + o.name).is_null() | pl.col(STDERR + o.name).is_nan() for o in objectives]
+    # Unknown is not zero: with it nothing can be said of how sure anything is.
+    unknown = configs.filter(pl.any_horizontal(errors), seeds=1).height
     rows = front_order(now)
     chosen, bounds = choices(now, rows), _bounds(now, rows)
     at_level = best_at_levels(now, rows, bounds) if bounds else np.zeros(0, dtype=np.intp)
     on_front, agree = np.zeros(len(now.trial_ids)), Counter[str]()
     level_agree, level_keeps = np.zeros(len(bounds)), np.zeros(len(bounds))
+    draws = 0 if unknown or not rows.size else draws
     bounded = level_axes(now.names)[0]
     sign = 1.0 if now.maximize[bounded] else -1.0
-    for values_NO in resamples(usable, configs, objectives, draws=draws if rows.size else 0, seed=seed):
+    for values_NO in resamples(usable, configs, objectives, draws=draws, seed=seed):
         drawn = replace(now, values=values_NO)
         front = front_order(drawn)
         on_front[front] += 1
@@ -69,12 +76,14 @@ def stability(
         if bounds:
             level_agree += best_at_levels(drawn, front, bounds) == at_level
             level_keeps += sign * values_NO[at_level, bounded] >= sign * np.array(bounds)
+    share = 1 / draws if draws else math.nan
     return Stability(
         draws=draws,
-        on_front=on_front / draws,
-        agree={label: agree[label] / draws for label in chosen},
+        unknown=unknown,
+        on_front=on_front * share,
+        agree={label: agree[label] * share for label in chosen},
         levels=pl.DataFrame(
-            {"c": bounds, "row": at_level, "agree": level_agree / draws, "keeps": level_keeps / draws}
+            {"c": bounds, "row": at_level, "agree": level_agree * share, "keeps": level_keeps * share}
         ),
     )
 
@@ -86,7 +95,7 @@ def resamples(
 
     A config of several seeds is the mean over as many seeds drawn from its own with replacement, the
     objectives of a seed together. A config of one seed moves by its standard error over held-out samples,
-    normally and each objective by itself, or stays if that was not measured. Of n seeds the bootstrap's
+    normally and each objective by itself. Of n seeds the bootstrap's
     variance is (n - 1) / n of the unbiased one, so that few seeds look surer than they are.
     """
     random = np.random.default_rng(seed)
@@ -95,7 +104,7 @@ def resamples(
     values = mine.select(OBJECTIVE + o.name for o in objectives).to_numpy()
     config, seeds_N = mine["_row"].to_numpy(), configs["seeds"].to_numpy().astype(np.intp)
     first_N = np.cumsum(seeds_N) - seeds_N
-    errors = configs.select(pl.col(STDERR + o.name).fill_nan(None).fill_null(0.0) for o in objectives)
+    errors = configs.select(STDERR + o.name for o in objectives)
     error_NO = np.where(seeds_N[:, None] == 1, errors.to_numpy(), 0.0)
     for _ in range(draws):
         drawn = first_N[config] + (random.random(len(config)) * seeds_N[config]).astype(np.intp)

@@ -4,9 +4,6 @@ from dataclasses import dataclass
 
 import polars as pl
 
-NO_POINTS = "No trial has completed with finite objectives yet, so there is nothing to compare."
-"""The finding of a card that shows configs, before there are any."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:

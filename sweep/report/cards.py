@@ -8,15 +8,16 @@ from html import escape
 
 import polars as pl
 
+from mopoe.errors import masked
 from mopoe.records import OBJECTIVES
 from sweep.analysis.breakdown import coherence_by_size, pair_interval
 from sweep.report import figures, trust
-from sweep.report.card import NO_POINTS, Card
+from sweep.report.card import Card
 from sweep.report.details import details_html
 from sweep.report.measured import measured
 from sweep.report.pictures import sample_table
 from sweep.report.settings import setting_figures
-from sweep.report.summary import front_rows, front_text
+from sweep.report.summary import front_rows, front_text, nothing_yet
 from sweep.report.view import View
 from sweep.report.words import count, failure_reasons, number, plain, status_line
 from sweep.store.schema import OBJECTIVE, PARAMETER
@@ -31,7 +32,7 @@ def front_card(view: View) -> Card:
     """Return the trade-off: all configs, the front among them, and what the front costs."""
     title, found = "Trade-off", view.tradeoff
     if not found.configs.height:
-        return Card(title=title, finding=NO_POINTS)
+        return Card(title=title, finding=nothing_yet(found))
     front = found.points.values[found.on_front]
     spans = [
         f"{plain(name)} runs from {number(low)} to {number(high)}"
@@ -63,7 +64,7 @@ def table_card(view: View) -> Card:
     """Return the configs of the front with their settings."""
     title, found = "Configs on the front", view.tradeoff
     if not found.configs.height:
-        return Card(title=title, finding=NO_POINTS)
+        return Card(title=title, finding=nothing_yet(found))
     seeds = found.configs.filter(pl.Series(found.on_front))["seeds"]
     single = int((seeds == 1).sum())
     reasons = [f"{p.trial_id} {plain(p.why)}." for p in found.picks]
@@ -117,13 +118,12 @@ def curve_card(view: View) -> Card:
         return Card(title=title, finding="No epoch with a finite loss has been recorded.")
     ends = (
         curves.filter(pl.col("trial_id").is_in(finished))
+        .filter(pl.len().over("trial_id") >= 10)
         .group_by("trial_id", maintain_order=True)
         .agg(
             pl.col("loss").last().alias("end"),
             pl.col("loss").gather((pl.len() * 9 // 10) - 1).first().alias("before"),
-            pl.len().alias("epochs"),
         )
-        .filter(pl.col("epochs") >= 10)
     )
     falling = int((ends["before"] - ends["end"] > 0.01 * ends["end"].abs()).sum())
     finding = "The loss contains beta, so compare its course within a trial, not its height between trials."
@@ -141,7 +141,8 @@ def setting_card(view: View) -> Card:
     title, configs = "Hyperparameters against objectives", view.tradeoff.configs
     columns = [c for c in configs.columns if c.startswith(PARAMETER)]
     if not configs.height or not columns:
-        return Card(title=title, finding=NO_POINTS if columns else "No setting was searched.")
+        why = nothing_yet(view.tradeoff) if columns else "No setting was searched."
+        return Card(title=title, finding=why)
     links = [
         (abs(value), value, column, objective)
         for column in columns
@@ -160,11 +161,11 @@ def setting_card(view: View) -> Card:
     else:
         finding = "Too few different values for a rank correlation."
     strength = {c: max((a for a, _, name, _ in links if name == c), default=0.0) for c in columns}
-    shown = sorted(columns, key=lambda c: -strength[c])[:_MOST_SETTINGS]
-    if len(shown) < len(columns):
-        finding += f" Shown are the {len(shown)} of {len(columns)} most linked to an objective."
-    shown = [c for c in columns if c in shown]
-    return Card(title=title, finding=finding, figure_html=setting_figures(view, shown))
+    masked = sorted(columns, key=lambda c: -strength[c])[:_MOST_SETTINGS]
+    if len(masked) < len(columns):
+        finding += f" Shown are the {len(masked)} of {len(columns)} most linked to an objective."
+    masked = [c for c in columns if c in masked]
+    return Card(title=title, finding=finding, figure_html=setting_figures(view, masked))
 
 
 def sample_card(view: View) -> Card:
@@ -223,7 +224,7 @@ def provenance_card(view: View) -> Card:
         accuracy = ", ".join(f"{m} {a:.3f}" for m, a in manifest.classifier_accuracy.items())
         named = f" (weights {manifest.classifier_hash})" if manifest.classifier_hash else ""
         finding += f" Held-out accuracy of the classifiers{named} that judge coherence: {accuracy}."
-    spec = escape(yaml.safe_dump(manifest.spec, sort_keys=False, allow_unicode=True))
+    spec = escape(masked(yaml.safe_dump(manifest.spec, sort_keys=False, allow_unicode=True)))
     return Card(
         title="Provenance",
         finding=finding,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from mopoe.errors import masked
 from sweep.analysis.attainment import (
     Array,
     Difference,
@@ -26,6 +27,7 @@ from sweep.report.summary import front_rows, front_text
 from sweep.report.theme import COLOURS, axis, drawn, layout, series, steps
 from sweep.report.words import count, number, plain
 from sweep.store.files import write_atomically
+from sweep.store.merge import check_same_data
 from sweep.store.read import Store
 from sweep.store.schema import OBJECTIVE
 
@@ -57,6 +59,7 @@ def compare(one: Store, other: Store) -> Comparison:
             f"{one.files} has the objectives {mine} and {other.files} has {theirs}: fronts of different "
             "objectives cannot be compared"
         )
+    check_same_data(one, other)
     names = a.manifest.name, b.manifest.name
     note = f"A is {names[0]} in {one.files}, B is {names[1]} in {other.files}."
     judges = a.manifest.classifier_hash, b.manifest.classifier_hash
@@ -110,7 +113,7 @@ def _domination_card(a: Tradeoff, b: Tradeoff) -> Card:
 def _change_card(a: Tradeoff, b: Tradeoff) -> Card:
     was, now = (dict(_flat({**t.manifest.spec, "versions": t.manifest.versions})) for t in (a, b))
     keys = [k for k in dict.fromkeys((*was, *now)) if was.get(k) != now.get(k)]
-    rows = [(k, str(was.get(k, "absent")), str(now.get(k, "absent"))) for k in keys]
+    rows = [(k, *(masked(str(side.get(k, "absent"))) for side in (was, now))) for k in keys]
     verb = "differs" if len(rows) == 1 else "differ"
     finding = f"Between the files and versions of A and B {count(len(rows), 'key')} {verb}."
     table = pl.DataFrame(rows, schema=["key", "A", "B"], orient="row") if rows else None

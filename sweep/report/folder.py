@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from mopoe.errors import masked
 from sweep.analysis.breakdown import coherence_by_size
 from sweep.report.latex import latex_table
 from sweep.report.paper import paper_figures, save_figure
@@ -77,7 +78,7 @@ def _write_provenance(found: View, out: Path) -> None:
         "reported_by": f"mopoe-sweep {version('mopoe-sweep')}",
         "commands": ["sweep run sweep.yaml --out RESULTS", "sweep report RESULTS"],
     }
-    text = json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n"
-    spec = yaml.safe_dump(dict(manifest.spec), sort_keys=False, allow_unicode=True).encode()
+    text = masked(json.dumps(content, indent=2, ensure_ascii=False)).encode() + b"\n"
+    spec = masked(yaml.safe_dump(dict(manifest.spec), sort_keys=False, allow_unicode=True)).encode()
     write_atomically(out / "sweep.yaml", lambda file: file.write(spec))
     write_atomically(out / "provenance.json", lambda file: file.write(text))

@@ -1,9 +1,10 @@
 """The front of a sweep as a table, for files and for the terminal."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sweep.analysis.points import row_measured
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.report.words import (
     count,
@@ -16,11 +17,29 @@ from sweep.report.words import (
     status_line,
     with_error,
 )
+from sweep.spec.constraints import limit
 from sweep.store.read import Store
 from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
+
+
+def nothing_yet(found: Tradeoff) -> str:
+    """Return why there is no config to show."""
+    infeasible = found.trials.filter(status="infeasible")
+    if not infeasible.height:
+        return "No trial has completed with finite objectives yet, so there is nothing to compare."
+    limits = [limit(name, text) for name, text in found.manifest.spec.get("constraints", {}).items()]
+
+    def excess(row: dict[str, Any]) -> float:
+        return max((limit.excess(row_measured(row)) for limit in limits), default=0.0)
+
+    nearest = min(infeasible.iter_rows(named=True), key=excess)
+    return (
+        f"All {count(infeasible.height, 'trial')} of full budget are infeasible; the nearest is "
+        f"{nearest['trial_id']}: {nearest['error']}."
+    )
 
 
 def front_rows(found: Tradeoff) -> pl.DataFrame:
@@ -71,7 +90,7 @@ def print_front(store: Store, console: "Console") -> None:
         front = f"front: {count(int(found.on_front.sum()), 'config')} of {found.configs.height}"
         summary = f"{status_line(found.trials)}; {front}; hypervolume {number(found.hypervolume)}"
     else:
-        summary = f"No trial has completed with finite objectives yet ({status_line(found.trials)})."
+        summary = f"{nothing_yet(found)} ({status_line(found.trials)})"
     console.print(Text(summary))
     for reason, n in failure_reasons(found.trials):
         console.print(Text(f"  {n} failed: {reason}"))

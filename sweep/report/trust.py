@@ -13,7 +13,8 @@ from sweep.analysis.methods import by_method
 from sweep.analysis.picks import level_axes
 from sweep.analysis.rungs import rank_agreement
 from sweep.report import trust_figures as figures
-from sweep.report.card import NO_POINTS, Card
+from sweep.report.card import Card
+from sweep.report.summary import nothing_yet
 from sweep.report.view import View
 from sweep.report.words import count, number, plain, value_text, with_error
 from sweep.store.schema import OBJECTIVE, STDERR
@@ -25,19 +26,26 @@ _MOST_SETTINGS = 12
 
 def checks_card(view: View) -> Card:
     """Return what might make the conclusions wrong, worries first."""
-    found = sorted(run_checks(view.tradeoff, view.metrics), key=lambda f: _ORDER.index(f.result))
+    found = sorted(
+        run_checks(view.tradeoff, view.metrics, view.explained), key=lambda f: _ORDER.index(f.result)
+    )
     worries = [f.check for f in found if f.result == "warn"]
     finding = f"{sum(f.result == 'pass' for f in found)} of {len(found)} checks pass"
     finding += f"; look at: {', '.join(worries)}." if worries else "."
     table = pl.DataFrame(found).select("result", "check", finding="sentence") if found else None
-    return Card(title="Checks", finding=finding if found else NO_POINTS, table=table)
+    return Card(title="Checks", finding=finding if found else nothing_yet(view.tradeoff), table=table)
 
 
 def stability_card(view: View) -> Card:
     """Return how sure each config's place on the front is, and how sure the picks are."""
     title, found, sure = "How sure the front is", view.tradeoff, view.stability
     if not found.configs.height:
-        return Card(title=title, finding=NO_POINTS)
+        return Card(title=title, finding=nothing_yet(found))
+    if sure.unknown:
+        few = count(sure.unknown, "config")
+        why = f"Standard errors of {few} of a single seed are not known, so nothing is said of how sure the "
+        why += "front is; raise evaluation.likelihood_samples or replicates.seeds."
+        return Card(title=title, finding=why)
     half, fifth = int((sure.on_front >= 0.5).sum()), int((sure.on_front >= 0.2).sum())
     again = [f"{plain(label)} in {share:.0%}" for label, share in sure.agree.items()]
     finding = (
@@ -77,11 +85,12 @@ def level_card(view: View) -> Card:
         "trial": [row["trial_id"] for row in rows],
         plain(y): likely,
         plain(x): [value_text(row, x) for row in rows],
-        "chosen again": [f"{share:.2f}" for share in chosen["agree"]],
-        "keeps c": [f"{share:.2f}" for share in chosen["keeps"]],
     }
     finding = f"The best {plain(y)} depends on c: with {', with '.join(ends)}."
-    finding += f" The last two columns are shares of {view.stability.draws} bootstraps."
+    if view.stability.draws:
+        shares = {"chosen again": "agree", "keeps c": "keeps"}
+        table |= {title: [f"{share:.2f}" for share in chosen[name]] for title, name in shares.items()}
+        finding += f" The last two columns are shares of {view.stability.draws} bootstraps."
     return Card(title=title, finding=finding, table=pl.DataFrame(table))
 
 
@@ -89,7 +98,7 @@ def history_card(view: View) -> Card:
     """Return how the hypervolume grew, and whether it still grows."""
     title, found, manifest = "Hypervolume over the sweep", view.tradeoff, view.tradeoff.manifest
     if not found.configs.height:
-        return Card(title=title, finding=NO_POINTS)
+        return Card(title=title, finding=nothing_yet(found))
     of = (manifest.objectives, manifest.reference_point)
     history = hypervolume_history(found.trials, view.usable, view.curves, *of)
     if not history.height or not (final := history["hypervolume"][-1]):

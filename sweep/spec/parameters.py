@@ -104,6 +104,11 @@ class Int(_Parameter):
             )
         return self
 
+    @property
+    def size(self) -> int:
+        """Return how many values there are."""
+        return (self.high - self.low) // self.step + 1
+
 
 class Choice(_Parameter):
     """One of some values, all equally likely."""
@@ -119,6 +124,11 @@ class Choice(_Parameter):
             if value in self.values[:i]:
                 raise problem(f"values has {value!r} twice; keep one", "values")
         return self
+
+    @property
+    def size(self) -> int:
+        """Return how many values there are."""
+        return len(self.values)
 
     def encode(self, value: Any) -> Any:
         """Return a value as Optuna and a table can keep it: as JSON text if one is no number or word."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
 from mopoe.config import checked_setting
 from mopoe.data import entry, modalities
@@ -29,15 +29,27 @@ from sweep.spec.space import Space
 
 
 class DataSpec(StrictModel, extra="allow"):
-    """The data set; its options stand beside its name, those not given at their defaults."""
+    """The data set; its options stand beside its name, those not given at their defaults.
 
-    name: str
+    Where the names of its modalities are known, as the context of the validation, nothing is asked of the
+    data set itself: a function of somebody's own is neither imported nor called.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[\w.:-]{1,200}$")]
     """Name of the data set in the registry."""
+    _modalities: tuple[str, ...] = PrivateAttr(())
 
     @model_validator(mode="before")
     @classmethod
-    def _fill(cls, given: Any) -> Any:
+    def _fill(cls, given: Any, info: ValidationInfo) -> Any:
         if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+            return given
+        if info.context:
+            bad = [(k, v) for k, v in given.items() if type(v) not in (int, str)]
+            for name, value in bad:
+                raise problem(
+                    f"{name} is {show(value)}, but must be {MUST['string_type']}, or a number", name
+                )
             return given
         with problems_at("name"):
             found = entry(given["name"])
@@ -46,9 +58,13 @@ class DataSpec(StrictModel, extra="allow"):
         for name, what in found.required.items():
             if name not in given:
                 raise problem(f"key {name!r} is missing; {what}", name)
-        with problems_at("name"):
-            modalities(**values)
         return values
+
+    @model_validator(mode="after")
+    def _name_modalities(self, info: ValidationInfo) -> Self:
+        with problems_at("name"):
+            self._modalities = info.context or tuple(m.name for m in modalities(self.name, **self.options))
+        return self
 
     @property
     def options(self) -> dict[str, Any]:
@@ -58,7 +74,7 @@ class DataSpec(StrictModel, extra="allow"):
     @property
     def modalities(self) -> tuple[str, ...]:
         """Return the names of the modalities, in the order of the bits of a subset mask."""
-        return tuple(modality.name for modality in modalities(self.name, **self.options))
+        return self._modalities
 
 
 class SchedulerSpec(StrictModel):
@@ -66,11 +82,11 @@ class SchedulerSpec(StrictModel):
 
     type: Literal["none", "halving", "asha", "median"] = "none"
     """none; halving by all objectives; asha by one; median stops the worse half by one objective."""
-    grace: int = Field(2, ge=1)
+    grace: int = Field(2, ge=1, le=1_000_000)
     """Epochs before the first rung."""
-    eta: int = Field(2, ge=2)
+    eta: int = Field(2, ge=2, le=1000)
     """Each rung is at eta times the epochs of the one before; the best 1/eta go on, with median 1/2."""
-    brackets: int = Field(1, ge=1)
+    brackets: int = Field(1, ge=1, le=100)
     """Groups of trials: bracket s has no first s rungs, and 1/eta as many trials as the bracket before."""
     objective: str | None = None
     """The objective that asha and median compare."""
@@ -146,6 +162,10 @@ def check_search_space(space: Mapping[str, Parameter], info: ValidationInfo) -> 
             raise problem(f"type is {parameter.type!r}, but {name} needs {kinds}", name, "type")
         if isinstance(parameter, Choice):
             values = [setting(name, v, names, name, "values", i) for i, v in enumerate(parameter.values)]
+            for i, value in enumerate(values):
+                if value in values[:i]:
+                    first = show(parameter.values[values.index(value)])
+                    raise problem(f"entry {i + 1} means the same as {first}; keep one", name, "values", i)
             parameter = parameter.model_copy(update={"values": tuple(values)})  # noqa: PLW2901 - typed from here on
         elif not isinstance(parameter, Simplex):
             for bound in ("low", "high"):

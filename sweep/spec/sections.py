@@ -10,20 +10,19 @@ from sweep.spec.parameters import StrictModel, problem
 
 
 def _gpu(value: Any) -> Any:
-    good = type(value) in (int, float) and (0 <= value <= 1 or (value > 1 and value % 1 == 0))
-    if value != "auto" and not good:
-        raise problem(f"gpu is {show(value)}, but must be auto, a share between 0 and 1, or a whole number")
+    if value != "auto" and not (type(value) in (int, float) and 0 <= value <= 1):
+        raise problem(f"gpu is {show(value)}, but must be auto or between 0 and 1: a trial uses one at most")
     return value
 
 
 class ResourcesSpec(StrictModel):
     """What one trial takes of the machine."""
 
-    cpu: float = Field(1.0, gt=0)
+    cpu: float = Field(1.0, ge=0.01, le=10_000)
     """CPU cores per trial; shares are allowed."""
     gpu: Annotated[Literal["auto"] | float, BeforeValidator(_gpu)] = "auto"
-    """GPUs per trial: a share of one, a whole number, or auto to let the sweep decide."""
-    concurrent: int | None = Field(None, ge=1)
+    """GPUs per trial: one, a share of it, none, or auto to let the sweep decide."""
+    concurrent: int | None = Field(None, ge=1, le=100_000)
     """Trials at the same time; null for as many as fit."""
 
     def gpu_share(self, gpus: float) -> float:
@@ -57,7 +56,7 @@ class ResourcesSpec(StrictModel):
 class ReplicatesSpec(StrictModel):
     """Which configs are trained with several seeds; their objectives are then means over seeds."""
 
-    seeds: int = Field(1, ge=1)
+    seeds: int = Field(1, ge=1, le=1000)
     """Seeds per config, counted up from the config's own."""
     when: Literal["all", "survivors", "front"] = "all"
     """Which configs get all seeds: all, those not stopped early, or in the end those on the front."""
@@ -66,7 +65,9 @@ class ReplicatesSpec(StrictModel):
 class FaultsSpec(StrictModel):
     """What a trial may do wrong before it is given up."""
 
-    max_failures: int = Field(2, ge=0)
+    max_failures: int = Field(2, ge=0, le=1000)
     """How often a trial that raised, or whose process was lost, goes on from its last checkpoint."""
-    trial_minutes: float | None = Field(None, gt=0)
+    identical: int | None = Field(5, ge=2, le=1_000_000)
+    """So many trials in a row that fail for one reason end the sweep; null for no end."""
+    trial_minutes: float | None = Field(None, ge=1e-4, le=1e6)
     """A trial that took longer ends; one that ends no epoch for so long has hung. null for no limit."""

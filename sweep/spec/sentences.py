@@ -29,6 +29,7 @@ MUST = {
     "greater_than": "above {gt}",
     "greater_than_equal": "at least {ge}",
     "less_than": "below {lt}",
+    "less_than_equal": "at most {le}",
     "string_pattern_mismatch": "made of letters, digits, '.', '_' and '-', as it names a folder",
 }
 SETTINGS = {f.name: f.default for f in fields(TrialConfig)}

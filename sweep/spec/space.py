@@ -5,7 +5,9 @@ numbers. A parameter with `when` exists only under those values of others; elsew
 suggestion, its cells are null, and the trial takes the default of `TrialConfig`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +89,40 @@ class Space:
                     raise ConfigError(f"{name} is {parameter.type}, but a grid needs int or choice")
         return found
 
+    @property
+    def size(self) -> float:
+        """Return how many suggestions there are; infinity if a parameter has endlessly many values."""
+        deciding = {name for parameter in self.parameters.values() for name in parameter.when or ()}
+        names = list(self.parameters)
+
+        def count(i: int, settings: dict[str, Any]) -> float:
+            if i == len(names):
+                return 1
+            name, parameter = names[i], self.parameters[names[i]]
+            if name not in self.active(settings):
+                return count(i + 1, settings)
+            if isinstance(parameter, Choice) and name in deciding:
+                return sum(count(i + 1, settings | {name: value}) for value in parameter.values)
+            alone = parameter.size if isinstance(parameter, Choice | Int) else math.inf
+            return alone * count(i + 1, settings)
+
+        return count(0, {})
+
+    def points(self) -> Iterator[Suggestion]:
+        """Give every suggestion of a space that is not endless, once.
+
+        Raises:
+            ConfigError: a parameter has endlessly many values.
+        """
+        axes, seen = self.grid(), set[tuple[tuple[str, float | int | str], ...]]()
+        for values in itertools.product(*axes.values()):
+            point = dict(zip(axes, values, strict=True))
+            there = self.draw(point.__getitem__)
+            point = {name: value for name, value in point.items() if name in there}
+            if (key := tuple(point.items())) not in seen:
+                seen.add(key)
+                yield point
+
     def settings(self, suggestion: Suggestion) -> dict[str, Any]:
         """Return the `TrialConfig` values of a suggestion of Optuna."""
         return self.draw(suggestion.__getitem__)
@@ -155,6 +191,20 @@ class Space:
                     found |= {f"{name}_{i + 1}": float(weights[i]) for i in places}
                 case _ if value is not None:
                     found[name] = value
+        return found
+
+    def kinds(self) -> dict[str, type[float] | type[int] | type[str]]:
+        """Return the type of every table cell that `columns` may have, by name."""
+        found: dict[str, type[float | int | str]] = {}
+        for name, parameter in self.parameters.items():
+            match parameter:
+                case Choice(values=values):
+                    kinds = {type(parameter.encode(value)) for value in values}
+                    found[name] = next(kind for kind in (str, float, int) if kind in kinds)
+                case Simplex():
+                    found |= {f"{name}_{i + 1}": float for i in parameter.places(self.modalities)}
+                case _:
+                    found[name] = int if isinstance(parameter, Int) else float
         return found
 
     def _searched(self, name: str, parameter: Simplex, value: Any) -> list[float]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -34,6 +33,8 @@ from sweep.spec.sections import FaultsSpec, ReplicatesSpec, ResourcesSpec
 from sweep.spec.sentences import SETTINGS, sentence
 from sweep.spec.space import Space, Suggestion
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+"""The name of a sweep, which names a folder."""
 FREE = ("name", "trials", "resources", "replicates", "faults", "keep")
 """Keys that may change between two runs of one sweep: no trial's numbers depend on them."""
 MAX_GRID = 10**6
@@ -43,11 +44,11 @@ MAX_GRID = 10**6
 class SweepSpec(StrictModel):
     """A sweep: which trials to run, on what, and what to measure."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=NAME)]
     """The sweep's name; its results are in results/<name> unless said otherwise."""
     data: DataSpec
     """The data set and its options."""
-    trials: int = Field(ge=1)
+    trials: int = Field(ge=1, le=1_000_000)
     """Number of trials."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the sampler."""
@@ -111,6 +112,10 @@ class SweepSpec(StrictModel):
         self._check_scheduler()
         if self.sampler == "grid":
             self._check_grid()
+        for name, parameter in self.search_space.items() if self.sampler == "gp" else ():
+            if isinstance(parameter, Int) and parameter.size > MAX_GRID:
+                wide = f"{name} has {parameter.size} values, but gp looks at each; at most {MAX_GRID}"
+                raise problem(f"{wide}; raise step, or take tpe", "search_space", name)
         return self
 
     def _check_objectives(self) -> None:
@@ -121,9 +126,11 @@ class SweepSpec(StrictModel):
         for name in self.objectives:
             if name not in self.reference_point:
                 raise problem(f"key {name!r} is missing; every objective has one", "reference_point", name)
-        for name in self.reference_point:
+        for name, value in self.reference_point.items():
             if name not in self.objectives:
                 raise problem(unknown_key(name, self.objectives), "reference_point", name)
+            if name.endswith("coherence") and not 0 <= value <= 1:
+                raise problem(f"{name} is {value:g}, but must be between 0 and 1", "reference_point", name)
 
     def _check_lengths(self, name: str) -> None:
         """Refuse a list of numbers that has another length than the data set's modalities ask for."""
@@ -189,7 +196,7 @@ class SweepSpec(StrictModel):
             if not isinstance(parameter, Choice | Int):
                 kind = f"type is {parameter.type!r}, but a grid needs int or choice"
                 raise problem(kind, "search_space", name, "type")
-        size = math.prod(map(len, self.space.grid().values()))
+        size = self.space.size
         if self.trials > size:
             raise problem(f"trials is {self.trials}, but the grid has {size} points", "trials")
         if size > MAX_GRID:
@@ -209,6 +216,11 @@ class SweepSpec(StrictModel):
     def space(self) -> Space:
         """Return the search space, translated for Optuna."""
         return Space(self.search_space, self.modalities)
+
+    @property
+    def n_configs(self) -> int:
+        """Return the number of configs: as many as trials are asked for, or all that the space has."""
+        return int(min(self.trials, self.space.size))
 
     @property
     def epochs_max(self) -> int:
@@ -292,11 +304,14 @@ def load_spec(path: str | Path, overrides: Mapping[str, str] | Sequence[str] = (
     return spec_of(document, overrides)
 
 
-def spec_of(document: Document, overrides: Sequence[str]) -> SweepSpec:
-    """Return the sweep that a document describes; SpecError as for `load_spec`."""
+def spec_of(document: Document, overrides: Sequence[str] = (), modalities: tuple[str, ...] = ()) -> SweepSpec:
+    """Return the sweep that a document describes; SpecError as for `load_spec`.
+
+    With the names of its modalities the data set is not asked for them: no code of anybody's is run.
+    """
     try:
         document = reduce(Document.override, overrides, document)
-        return SweepSpec.model_validate(document.data)
+        return SweepSpec.model_validate(document.data, context=modalities)
     except ConfigError as error:
         raise SpecError(str(error)) from None
     except ValidationError as error:

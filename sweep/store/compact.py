@@ -8,7 +8,6 @@ the next compaction finishes it.
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from uuid import uuid4
 
 import polars as pl
 import pyarrow as pa
@@ -86,4 +85,4 @@ def merged_rows(
 
 def put_merged(files: Files, table: str, rows: pa.Table) -> None:
     """Store merged rows as one file, whose name sorts behind those of earlier ones."""
-    files.put_table(f"{table}{COMPACT}{time.time_ns():020}-{uuid4().hex[:8]}.parquet", rows)
+    files.put_table(f"{table}{COMPACT}{time.time_ns():020}", rows)

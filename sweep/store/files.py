@@ -8,6 +8,8 @@ import io
 import os
 import re
 import tempfile
+import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,8 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from mopoe.errors import masked
 from sweep.errors import StoreError
 
+_CHECKSUM = re.compile(r"-x([0-9a-f]{8})\.parquet$")
+_UNFINISHED = re.compile(r"\..+\.[0-9a-z_]{8}|\..+\.part|\.tmp\w+")
+"""Names of files that are being written: ours, those of a fetch, and safetensors' own."""
 # A Path has lost one of an address's slashes.
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)")
 
@@ -28,15 +34,15 @@ _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)")
 class Files:
     """The files below a folder of an object store, through `pyarrow.fs`; StoreError if the store refuses."""
 
-    def __init__(self, system: fs.FileSystem, path: str, shown: str) -> None:
-        """Take the file system, the folder in it, and how messages name the folder."""
+    def __init__(self, system: fs.FileSystem, path: str, address: str) -> None:
+        """Take the file system, the folder in it, and the folder's address."""
         self._system = system
         self._path = path
-        self._shown = shown
+        self.address = address
 
     def __str__(self) -> str:
-        """Return the folder as messages name it."""
-        return self._shown
+        """Return the folder as messages name it: an address without its secrets."""
+        return masked(self.address)
 
     def put(self, name: str, write: Callable[[BinaryIO], object]) -> None:
         """Store what `write` writes; readers see the old file or the whole new one.
@@ -50,8 +56,30 @@ class Files:
             stream.write(buffer.getbuffer())
 
     def put_table(self, name: str, table: pa.Table) -> None:
-        """Store a table as one zstd-compressed Parquet file."""
-        self.put(name, lambda file: pq.write_table(table, file, compression="zstd"))
+        """Store a table as one zstd-compressed Parquet file, whose name gets the checksum of its content.
+
+        Pages have checksums too, for other programs.
+        """
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+        content = buffer.getbuffer()
+        self.put(f"{name}-x{zlib.crc32(content):08x}.parquet", lambda file: file.write(content))
+
+    def content(self, name: str) -> pa.Buffer:
+        """Return the content of a table's file; FileNotFoundError if there is none.
+
+        Raises:
+            StoreError: it is not what was written, by the checksum in its name.
+        """
+        content = self._whole(name)
+        told = _CHECKSUM.search(name)
+        if told and zlib.crc32(content) != int(told[1], 16):
+            raise StoreError(f"{self}/{name} cannot be read: its content has changed since it was written")
+        return content
+
+    def _whole(self, name: str) -> pa.Buffer:
+        with self.open(name) as file, _refusal(f"read {self}/{name}", absent=True):
+            return file.read_buffer()
 
     def open(self, name: str) -> pa.NativeFile:
         """Return a file to read at any place; FileNotFoundError if there is none."""
@@ -83,9 +111,10 @@ class Files:
             return bool(self._system.get_file_info(self._path).type == fs.FileType.Directory)
 
     def empty(self) -> bool:
-        """Return whether the folder holds nothing at all, or is not there."""
+        """Return whether the folder holds nothing but its lease, or is not there."""
         with _refusal(f"list {self}"):
-            return not self._system.get_file_info(fs.FileSelector(self._path, allow_not_found=True))
+            found = self._system.get_file_info(fs.FileSelector(self._path, allow_not_found=True))
+        return all(i.base_name.startswith(".lease") for i in found)
 
     @property
     def place(self) -> tuple[fs.FileSystem, str]:
@@ -109,6 +138,7 @@ class Files:
 
         There is no file at the path if the store has none. The copy is deleted in the end.
         """
+        self._at(name)
         path, sent = self.here / name, 0
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)  # of a process that was killed, perhaps of another sweep
@@ -136,6 +166,9 @@ class Files:
         return pl.scan_pyarrow_dataset(found)
 
     def _at(self, name: str) -> str:
+        # Names stand in tables and manifests, which others may have written.
+        if name.startswith("/") or ".." in name.split("/"):
+            raise StoreError(f"{name!r} leads out of {self}, so it is not touched")
         return f"{self._path}/{name}" if name else self._path
 
 
@@ -149,7 +182,7 @@ class LocalFiles(Files):
 
     def put(self, name: str, write: Callable[[BinaryIO], object]) -> None:
         """Write to a temporary dot-name, sync it to disk and rename it, so that a power cut does no harm."""
-        path = self.folder / name
+        path = Path(self._at(name))
         temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
         with _refusal(f"write {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +208,17 @@ class LocalFiles(Files):
     @contextmanager
     def on_disk(self, name: str) -> Iterator[tuple[Path, Callable[[], None]]]:
         """Give the file's own path, and a function that has nothing to do."""
-        yield self.folder / name, lambda: None
+        yield Path(self._at(name)), lambda: None
+
+    def _whole(self, name: str) -> pa.Buffer:
+        with _refusal(f"read {self}/{name}", absent=True):
+            return pa.memory_map(self._at(name)).read_buffer()  # copies nothing
+
+    def leftovers(self, folders: Sequence[str], seconds: float = 0.0) -> list[Path]:
+        """Return files of writes that were cut off, untouched for so long, here and in some folders below."""
+        now = time.time()
+        found = [p for name in ("", *folders) for p in Path(self._at(name)).glob(".*") if p.is_file()]
+        return [p for p in found if _UNFINISHED.fullmatch(p.name) and now - p.stat().st_mtime >= seconds]
 
     def scan(self, names: Sequence[str], schema: pa.Schema) -> pl.LazyFrame:  # noqa: ARG002 - Polars reads it
         """Return the rows of Parquet files of one schema; FileNotFoundError, later, if one is gone."""
@@ -193,14 +236,17 @@ def files_at(root: str | Path | Files) -> Files:
     match = _ADDRESS.fullmatch(str(root))
     if match is None or match[1] == "file":
         return LocalFiles(Path(settled(root) if match else root))
-    shown, _, options = settled(root).partition("?")
+    address = settled(root)
+    base, _, options = address.partition("?")
     if match[1] == "s3":  # small files in one request; else they take three
         options = "&".join(filter(None, (options, "allow_delayed_open=true")))
     try:
-        system, path = fs.FileSystem.from_uri("?".join(filter(None, (shown, options))))
+        system, path = fs.FileSystem.from_uri("?".join(filter(None, (base, options))))
     except (OSError, ValueError) as error:  # Arrow's own errors are ValueErrors
-        raise StoreError(f"{shown} cannot be opened: {error}; possible: a folder, s3://, gs://") from error
-    return Files(system, path.rstrip("/"), shown)
+        raise StoreError(
+            f"{masked(base)} cannot be opened: {error}; possible: a folder, s3://, gs://"
+        ) from error
+    return Files(system, path.rstrip("/"), address)
 
 
 def settled(root: str | Path) -> str:

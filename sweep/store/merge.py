@@ -20,6 +20,8 @@ CHECKPOINTS = "checkpoints"
 """Where a results folder has the weights of trials."""
 CLASSIFIERS = "classifiers"
 """Where it has the classifiers that judge them, by their hash."""
+WRITTEN = (CLASSIFIERS, *TABLES, "report", "report/figures", "report/tables")
+"""The other folders in which files are written."""
 
 
 def merge_runs(runs: Sequence[Store], out: Files) -> dict[str, str]:
@@ -40,6 +42,7 @@ def merge_runs(runs: Sequence[Store], out: Files) -> dict[str, str]:
             raise StoreError(
                 f"{run.files} holds another sweep than {runs[0].files}: only runs of one are merged"
             )
+        check_same_data(runs[0], run)
         if run.manifest.sweep_id in [other.manifest.sweep_id for other in runs[:i]]:
             raise StoreError(f"{run.files} holds a run that is given already ({run.manifest.sweep_id})")
     if out.list() or any(out.list(table) for table in (*TABLES, CHECKPOINTS, CLASSIFIERS)):
@@ -59,6 +62,20 @@ def merge_runs(runs: Sequence[Store], out: Files) -> dict[str, str]:
                 out.put(_renamed(name, names), partial(shutil.copyfileobj, file))
     StoreWriter(out).write_manifest(replace(first, sweep_id=uuid4().hex[:12]))
     return renamed
+
+
+def check_same_data(one: Store, other: Store) -> None:
+    """Refuse two runs whose data are known to differ: their numbers do not compare.
+
+    Raises:
+        StoreError: names both fingerprints.
+    """
+    prints = one.manifest.data_fingerprint, other.manifest.data_fingerprint
+    if all(prints) and prints[0] != prints[1]:
+        raise StoreError(
+            f"{one.files} and {other.files} hold trials of different data: their fingerprints are "
+            f"{prints[0]} and {prints[1]}"
+        )
 
 
 def new_names(trials: Sequence[str], taken: set[str]) -> dict[str, str]:

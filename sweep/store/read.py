@@ -7,17 +7,21 @@ from contextlib import contextmanager
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
-from sweep.errors import StoreError
+from search_spaces import Document
+from sweep.errors import SpecError, StoreError
 from sweep.store.files import Files, files_at, reason
 from sweep.store.records import Manifest, newer_schema
-from sweep.store.schema import KEYS, SCHEMA_VERSION, TABLES, schema_version
+from sweep.store.schema import KEYS, SCHEMA_VERSION, TABLES, schema_version, table_name
+
+if TYPE_CHECKING:
+    from sweep.spec.sweep_spec import SweepSpec
 
 MANIFEST = "sweep.json"
 
@@ -30,7 +34,7 @@ COMPACT = "/compact-"
 """What the names of compacted files have after the table; readers take rows of theirs first. None holds a key
 twice."""
 
-_REPORTS = re.compile(r"[^/]+/(.+)-([0-9]{4,})-([0-9]{4,})-[0-9a-f]{8}\.parquet")
+_REPORTS = re.compile(r"[^/]+/(.+)-([0-9]{4,})-([0-9]{4,})-x?[0-9a-f]{8}\.parquet")
 """A file of a trial's attempt with its first and last epoch, as the writer names it."""
 
 _AT_ONCE = 16
@@ -51,7 +55,7 @@ def open_store(root: str | Path | Files) -> "Store":
         if store.files.exists():
             raise StoreError(f"{store.files} is no results folder: it holds no {MANIFEST}")
         raise StoreError(f"there is no results folder {store.files}")
-    _ = store.manifest
+    _ = store.spec
     return store
 
 
@@ -88,6 +92,31 @@ class Store:
     def manifest(self) -> Manifest:
         """What holds for the whole sweep."""
         return _manifest(self.files, MANIFEST)
+
+    @cached_property
+    def spec(self) -> "SweepSpec":
+        """The sweep's file as the last run had it; nothing that it names is imported.
+
+        Raises:
+            StoreError: the manifest is damaged, or its parts contradict each other.
+        """
+        from sweep.spec.sweep_spec import spec_of
+
+        manifest = self.manifest
+        try:
+            found = spec_of(self.document, modalities=manifest.modalities)
+        except SpecError as error:
+            raise StoreError(str(error)) from error
+        told = (tuple(o.name for o in manifest.objectives), dict(manifest.reference_point), manifest.data)
+        if told != (found.objectives, dict(found.reference_point), found.data.name):
+            raise StoreError(f"{self.files}/{MANIFEST} is damaged: its spec is of other objectives or data")
+        return found
+
+    @property
+    def document(self) -> Document:
+        """The sweep's file as plain values, for sentences about them."""
+        path = Path(f"{self.files}/{MANIFEST}")
+        return Document(path=path, data=dict(self.manifest.spec), root=None)
 
     def trials(self) -> pl.LazyFrame:
         """Return one row per trial and attempt: its final record, or `running` before there is one."""
@@ -223,6 +252,10 @@ def _compacted(names: Sequence[str]) -> set[str]:
     return {name for name in names if COMPACT in name}
 
 
+# What Polars raises for a file that it cannot make sense of; not an Exception, and of a name since Polars 1.
+_PANIC: tuple[type[BaseException], ...] = (pl.exceptions.PanicException,)
+
+
 @contextmanager
 def reading(failure: str) -> Iterator[None]:
     """Say what failed if files cannot be read; FileNotFoundError stays itself, in S3's words as well.
@@ -233,18 +266,22 @@ def reading(failure: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError, ValueError, *_PANIC) as error:
         if re.search("NO_SUCH_KEY|RESOURCE_NOT_FOUND", str(error)):
             raise FileNotFoundError(reason(error)) from error
         raise StoreError(f"{failure}: {reason(error)}") from error
 
 
 def _read_schema(files: Files, name: str) -> pa.Schema:
-    """Return the schema in a file's footer."""
-    with reading(f"{files}/{name} cannot be read as Parquet"), files.open(name) as file:
-        schema = pq.read_schema(file)
-    if (version := schema_version(schema)) > SCHEMA_VERSION:
+    """Return the schema in a file's footer; StoreError if the file is damaged, newer or of another table."""
+    with reading(f"{files}/{name} cannot be read as Parquet"):
+        schema = pq.read_schema(pa.BufferReader(files.content(name)))
+        version = schema_version(schema)
+    if version > SCHEMA_VERSION:
         raise StoreError(newer_schema(f"{files}/{name}", version))
+    # Only files from elsewhere, of version 0, do not say what they are.
+    if version and table_name(schema) != (table := name.partition("/")[0]):
+        raise StoreError(f"{files}/{name} is a file of the table {table_name(schema)}, not of {table}")
     return schema
 
 

@@ -2,13 +2,21 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sweep.errors import StoreError
 from sweep.store.schema import SCHEMA_VERSION
+
+
+def _as_time(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
 
 Status = Literal["running", "completed", "stopped", "failed", "infeasible"]
 """Where a trial stands; `stopped` is stopped early by the scheduler, before its full budget."""
@@ -32,6 +40,8 @@ class TrialRecord:
     """Why it was stopped before its full budget."""
     error: str | None = None
     """What went wrong, if it failed or is infeasible."""
+    traceback: str | None = None
+    """Where it went wrong, if it raised: the end of Python's traceback."""
     epochs: int
     """Budget reached, in epochs."""
     epochs_max: int
@@ -41,7 +51,7 @@ class TrialRecord:
     ended_at: datetime | None = None
     """When it ended, with a time zone; None while it runs."""
     seconds: float | None = None
-    """Wall time of the attempt."""
+    """Time of its epochs and evaluations, in whichever process."""
     n_parameters: int | None = None
     """Trained parameters of the model."""
     device: str | None = None
@@ -52,6 +62,8 @@ class TrialRecord:
     """All settings of the trial, as JSON."""
     suggestion_json: str | None = None
     """The sampler's own parameters, as JSON."""
+    data_fingerprint: str | None = None
+    """Hash of the data it was trained on."""
     parameters: Mapping[str, float | int | str] = field(default_factory=dict)
     """Searched settings by name; a simplex by its components, as subset_weights_1."""
     objectives: Mapping[str, float] = field(default_factory=dict)
@@ -101,50 +113,75 @@ class EventRecord:
         _check_zone("at", self.at)
 
 
+_CHECKED = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""A hash or an id, which may become part of a path."""
+Word = Annotated[str, Field(pattern=r"^[\w.:-]{1,200}$")]
+"""A name of letters, digits and a few signs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedInputs:
+    """What all trials of a sweep were trained and judged with."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
+
+    data_fingerprint: Key | None = None
+    """Hash of the data; null in files of earlier releases, as are the others."""
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Shape of a sample by modality."""
+    n_classes: int | None = None
+    """Number of classes, or of attributes."""
+    classifier_accuracy: Mapping[str, float] = field(default_factory=dict)
+    """Held-out accuracy of the classifier that judges coherence, by modality."""
+    classifier_hash: Key | None = None
+    """Of the weights of all of them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
     """One quantity that the sweep optimises."""
 
-    name: str
+    __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
+
+    name: Word
     """Its name in the tables, without the prefix."""
     maximize: bool = True
     """Whether larger is better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(SharedInputs):
     """What holds for the whole sweep: the content of `sweep.json`."""
 
-    sweep_id: str
+    __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
+
+    sweep_id: Key
     """Tells this sweep from all others."""
-    name: str
+    name: Word
     """The sweep's name for people."""
-    created_at: str
+    created_at: Annotated[str, AfterValidator(_as_time)]
     """When the sweep began, ISO 8601 in UTC."""
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Annotated[int, Field(ge=1)] = SCHEMA_VERSION
     """Version of this file and of the tables."""
-    objectives: tuple[Objective, ...]
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=1)]
     """What is optimised, in order."""
     reference_point: Mapping[str, float]
     """The corner from which hypervolume is measured, by objective."""
-    modalities: tuple[str, ...]
+    modalities: Annotated[tuple[Word, ...], Field(min_length=1, max_length=31)]
     """Names of the modalities, in the order of the bits of a subset mask."""
-    data: str
+    data: Word
     """Name of the data set."""
     spec: Mapping[str, Any]
     """The YAML file as plain data."""
-    spec_hash: str
+    spec_hash: Key
     """Hash of the YAML file, to recognise the same sweep."""
     versions: Mapping[str, str]
     """Version by package."""
     git_revision: str | None = None
-    """Revision of the source tree, where there was one."""
-    classifier_accuracy: Mapping[str, float] = field(default_factory=dict)
-    """Held-out accuracy of the classifier that judges coherence, by modality."""
+    """Revision of the source tree, where there was one; with `+` behind it if it had uncommitted changes."""
     allowed_changes: tuple[str, ...] = ()
     """What was changed between two runs of the sweep although trials depend on it, as sentences."""
-    classifier_hash: str | None = None
-    """Of the weights of all of them; null in files of earlier releases."""
 
     def to_json(self) -> str:
         """Return the text of `sweep.json`."""
@@ -158,19 +195,17 @@ class Manifest:
             StoreError: the text is damaged or of a newer schema.
         """
         try:
-            found = json.loads(text)
-            newest = int(found["schema_version"])
-            if newest > SCHEMA_VERSION:
+            newest = json.loads(text)["schema_version"]
+            if isinstance(newest, int) and newest > SCHEMA_VERSION:
                 raise StoreError(newer_schema(path, newest))
-            found["objectives"] = tuple(Objective(**o) for o in found["objectives"])
-            found["modalities"] = tuple(found["modalities"])
-            # Files of earlier releases have no such key.
-            found["allowed_changes"] = tuple(found.get("allowed_changes", ()))
-            found.setdefault("classifier_hash", None)
-            return cls(**{f.name: found[f.name] for f in fields(cls)})
+            return TypeAdapter(cls).validate_json(text)
         except KeyError as error:
             raise StoreError(f"{path} is damaged: it has no {error.args[0]!r}") from error
-        except (ValueError, TypeError) as error:
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            at, why = ".".join(map(str, first["loc"])) or "it", first["msg"]
+            raise StoreError(f"{path} is damaged: {at}: {why[0].lower()}{why[1:]}") from error
+        except (ValueError, TypeError, RecursionError) as error:
             raise StoreError(f"{path} is damaged: {error}") from error
 
 

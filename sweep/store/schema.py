@@ -55,16 +55,20 @@ TRIALS = _schema(
     field("status", pa.string(), "One of running, completed, stopped, failed, infeasible."),
     field("stop_reason", pa.string(), "Why the trial was stopped before its full budget."),
     field("error", pa.string(), "What went wrong, if the trial failed or is infeasible."),
+    field(
+        "traceback", pa.string(), "Where it went wrong, if the trial raised: the end of Python's traceback."
+    ),
     field("epochs", pa.int32(), "Budget reached.", "epochs"),
     field("epochs_max", pa.int32(), "Full budget.", "epochs"),
     field("started_at", pa.timestamp("us", tz="UTC"), "When the attempt began."),
     field("ended_at", pa.timestamp("us", tz="UTC"), "When the attempt ended; null while it runs."),
-    field("seconds", pa.float64(), "Wall time of the attempt.", "s"),
+    field("seconds", pa.float64(), "Time of its epochs and evaluations, in whichever process.", "s"),
     field("n_parameters", pa.int64(), "Trained parameters of the model.", "parameters"),
     field("device", pa.string(), "The device trained on."),
     field("host", pa.string(), "The machine trained on."),
     field("config_json", pa.string(), "All settings of the trial, as JSON."),
     field("suggestion_json", pa.string(), "The sampler's own parameters, as JSON."),
+    field("data_fingerprint", pa.string(), "Hash of the data it was trained on."),
 )
 
 EPOCHS = _schema(
@@ -93,6 +97,7 @@ SUBSET_METRICS = _schema(
     field("subset_label", pa.string(), "The subset for people, as in m0+m2."),
     field("subset_size", pa.int32(), "Number of modalities in the subset.", "modalities"),
     *_VALUE,
+    field("error", pa.string(), "Why the value is NaN, if it could not be measured."),
 )
 
 PAIR_COHERENCE = _schema(

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from mopoe.records import EpochReport, Evaluation
+from mopoe.records import OBJECTIVES, EpochReport, Evaluation
 from mopoe.subsets import subset_label
 from sweep.store.records import EventRecord, TrialRecord
 from sweep.store.schema import (
@@ -23,18 +23,28 @@ from sweep.store.schema import (
 )
 
 _Row = dict[str, object]
+Kind = type[float] | type[int] | type[str]
+"""The type of a searched setting."""
+_ARROW: Mapping[Kind, pa.DataType] = {float: pa.float64(), int: pa.int64(), str: pa.string()}
 
 
-def trial_table(record: TrialRecord) -> pa.Table:
-    """Return one row of the trials table, with a column per searched parameter and measured objective."""
+def trial_table(record: TrialRecord, kinds: Mapping[str, Kind] | None = None) -> pa.Table:
+    """Return one row of the trials table, with a column per searched setting and per objective there is.
+
+    Args:
+        record: the trial.
+        kinds: the types of searched settings, which have a column whether the trial has them or not.
+    """
+    kinds = {name: type(value) for name, value in record.parameters.items()} | dict(kinds or {})
+    measured = dict.fromkeys((*OBJECTIVES, *record.objectives))
     row: _Row = {name: getattr(record, name) for name in TRIALS.names}
-    row |= {PARAMETER + name: value for name, value in record.parameters.items()}
+    row |= {PARAMETER + name: kinds[name](value) for name, value in record.parameters.items()}
     row |= {OBJECTIVE + name: float(value) for name, value in record.objectives.items()}
     row |= {STDERR + name: float(value) for name, value in record.stderr.items()}
     columns = [
-        *(field(PARAMETER + n, _kind(v), f"Searched setting {n}.") for n, v in record.parameters.items()),
-        *(field(OBJECTIVE + n, pa.float64(), f"Objective {n}.") for n in record.objectives),
-        *(field(STDERR + n, pa.float64(), f"Standard error of {n} over samples.") for n in record.stderr),
+        *(field(PARAMETER + n, _ARROW[kind], f"Searched setting {n}.") for n, kind in kinds.items()),
+        *(field(OBJECTIVE + n, pa.float64(), f"Objective {n}.") for n in measured),
+        *(field(STDERR + n, pa.float64(), f"Standard error of {n} over samples.") for n in measured),
     ]
     return _table([row], TRIALS, columns)
 
@@ -45,7 +55,7 @@ def epoch_table(
     """Return one row per epoch, with a column per modality and per evaluated objective."""
     fixed = set(EPOCHS.names) - {"trial_id", "attempt", "evaluation_seconds", "classifiers"}
     rows: list[_Row] = []
-    objectives: dict[str, None] = {}
+    objectives = dict.fromkeys(OBJECTIVES)
     for report in reports:
         row: _Row = {"trial_id": trial_id, "attempt": attempt} | {n: getattr(report, n) for n in fixed}
         row |= {RECONSTRUCTION + m: report.reconstruction.get(m) for m in modalities}
@@ -81,6 +91,7 @@ def subset_table(
             "value": found.value,
             "stderr": found.stderr,
             "n": found.n,
+            "error": found.error,
         }
         for key, evaluation in _evaluations(trial_id, attempt, reports)
         for found in evaluation.subset_metrics
@@ -153,9 +164,3 @@ def _table(
     """Return the rows as a table of the fixed columns, then the dynamic ones; a missing value is null."""
     schema = pa.schema([*fixed, *dynamic], metadata=fixed.metadata)
     return pa.Table.from_pylist(list(rows), schema=schema)
-
-
-def _kind(value: float | str) -> pa.DataType:
-    if isinstance(value, str):
-        return pa.string()
-    return pa.int64() if isinstance(value, int) else pa.float64()

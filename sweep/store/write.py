@@ -1,9 +1,8 @@
 """The writing side of a store: immutable files under names of their own, so that writers need no locks."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from uuid import uuid4
 
 import pyarrow as pa
 
@@ -21,9 +20,13 @@ _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 class StoreWriter:
     """Writes the files of one sweep's results folder; any number of processes may do so at once."""
 
-    def __init__(self, root: str | Path | Files) -> None:
-        """Take the results folder; it is made with the first file."""
+    def __init__(self, root: str | Path | Files, kinds: Mapping[str, tables.Kind] | None = None) -> None:
+        """Take the results folder, which is made with the first file, and the types of searched settings.
+
+        Every file of the trials table has a column of each.
+        """
         self.files = files_at(root)
+        self._kinds = kinds or {}
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write `sweep.json`, replacing that of the same sweep.
@@ -46,7 +49,7 @@ class StoreWriter:
         Raises:
             StoreError: the trial's name does not suit a file, or the folder cannot be written.
         """
-        self._add(tables.trial_table(record), record.trial_id, record.attempt, record.status)
+        self._add(tables.trial_table(record, self._kinds), record.trial_id, record.attempt, record.status)
 
     def write_event(self, event: EventRecord) -> None:
         """Add something that happened to a trial.
@@ -78,6 +81,5 @@ class StoreWriter:
                 f"the trial is named {trial_id!r}, but must be named with letters, digits, dots, dashes and "
                 "underscores only, the first no dot or dash"
             )
-        # The random part keeps a restarted or forgotten process from ever replacing another's file.
-        name = f"{trial_id}-{attempt}-{what}-{uuid4().hex[:8]}.parquet"
-        self.files.put_table(f"{table_name(table.schema)}/{name}", table)
+        # The checksum behind it keeps a restarted or forgotten process from replacing another's file.
+        self.files.put_table(f"{table_name(table.schema)}/{trial_id}-{attempt}-{what}", table)

@@ -1,0 +1,241 @@
+"""Who drives a sweep: one driver a results folder, by whatever path, user or machine it comes.
+
+The folder holds a lease that its driver renews. Another driver that finds it is refused until it expires;
+that of a process that is known to be gone, or of an earlier run of the same scheduler's job, is taken over at
+once.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from sweep.errors import StoreError
+from sweep.store.files import Files, LocalFiles
+
+LEASE = ".lease.json"
+_JUST_TAKEN = "another driver has just taken hold of this sweep; `sweep watch` shows how it goes"
+RENEWED, EXPIRES = 20.0, 90.0
+"""Seconds between two renewals, and after the last of them until the lease is void."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The content of the lease's file."""
+
+    token: str
+    """Tells this driver from all others."""
+    host: str
+    """The machine it runs on."""
+    pid: int
+    """Its process there."""
+    job: str | None = None
+    """The scheduler's job that it runs in."""
+    restarts: int = 0
+    """How often that job was requeued before."""
+    began: str
+    """When it began, ISO 8601 in UTC."""
+    renewed: str
+    """When it last gave a sign, ISO 8601 in UTC."""
+
+    @classmethod
+    def of_this_process(cls) -> Self:
+        """Return a new lease of this process."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        job = os.environ.get("SLURM_JOB_ID")
+        restarts = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+        own = {"host": socket.gethostname(), "pid": os.getpid(), "job": job, "restarts": restarts}
+        return cls(token=uuid4().hex, began=now, renewed=now, **own)  # type: ignore[arg-type] # by name
+
+    def holds(self, now: datetime, other: "Lease") -> bool:
+        """Return whether it keeps another driver away: that of `other`, now."""
+        if self.host == other.host and not _alive(self.pid):
+            return False
+        if self.job and self.job == other.job and self.restarts < other.restarts:
+            return False
+        return now - datetime.fromisoformat(self.renewed) < timedelta(seconds=EXPIRES)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def holder(files: Files) -> Lease | None:
+    """Return the lease of the driver that holds a results folder now, or None if there is none.
+
+    Raises:
+        StoreError: the lease cannot be read.
+    """
+    found = _parsed(files, _Place(files).read()[0])
+    return found if found and found.holds(datetime.now(UTC), Lease.of_this_process()) else None
+
+
+@contextlib.contextmanager
+def driving(files: Files) -> Iterator[None]:
+    """Hold a results folder against every other driver.
+
+    A driver that finds that another has taken over stops as after Ctrl-C.
+
+    Raises:
+        StoreError: another driver holds it; or the store gives back other bytes than it was sent.
+    """
+    place, mine = _Place(files), Lease.of_this_process()
+    with _guard(files):
+        place.take(mine)
+    over = threading.Event()
+
+    def renew() -> None:
+        lease = mine
+        while not over.wait(RENEWED):
+            # A store that does not answer for a while is no reason to stop.
+            with contextlib.suppress(StoreError):
+                content, version = place.read()
+                found = _parsed(files, content)
+                if found and found.token != mine.token:
+                    signal.raise_signal(signal.SIGINT)
+                    return
+                lease = replace(lease, renewed=datetime.now(UTC).isoformat(timespec="seconds"))
+                place.write(lease, version)
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        with contextlib.suppress(StoreError):
+            found = _parsed(files, place.read()[0])
+            if found and found.token == mine.token:
+                files.delete(LEASE)
+
+
+@contextlib.contextmanager
+def _guard(files: Files) -> Iterator[None]:
+    """Let one process of this machine at a time look and take; other machines are kept off by the lease."""
+    if not isinstance(files, LocalFiles):
+        yield
+        return
+    lock = FileLock(files.folder / ".lease.lock")
+    try:
+        files.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(NotImplementedError):  # a shared file system without locks
+            lock.acquire(timeout=10)
+        yield
+    except Timeout as error:
+        raise StoreError(f"{files}: another process is taking hold of it; try again") from error
+    except OSError as error:
+        raise StoreError(f"cannot lock {files}: {error.strerror}") from error
+    finally:
+        lock.release()
+
+
+def _parsed(files: Files, content: bytes | None) -> Lease | None:
+    if content is None:
+        return None
+    try:
+        found = Lease(**json.loads(content))
+        datetime.fromisoformat(found.renewed)
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"{files}/{LEASE} is damaged; delete it if no driver runs this sweep") from error
+    return found
+
+
+class _Place:
+    """The lease's file. On S3, with boto3, it is written only if nobody has written it since it was read."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._s3 = _s3(files)
+
+    def read(self) -> tuple[bytes | None, str | None]:
+        """Return the content and its version, or None if there is no lease."""
+        try:
+            if self._s3 is not None:
+                client, at = self._s3
+                found = client.get_object(**at)
+                return found["Body"].read(), found["ETag"]
+            with self._files.open(LEASE) as file:
+                return file.read(), None
+        except FileNotFoundError:
+            return None, None
+        except Exception as error:
+            if self._s3 is None or not hasattr(error, "response"):
+                raise
+            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+                return None, None
+            raise StoreError(f"cannot read {self._files}/{LEASE}: {error}") from error
+
+    def write(self, lease: Lease, version: str | None) -> None:
+        """Write it in place of a version; StoreError if another driver has written meanwhile."""
+        content = json.dumps(asdict(lease)).encode()
+        if self._s3 is None:
+            self._files.put(LEASE, lambda file: file.write(content))
+            return
+        client, at = self._s3
+        condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
+        try:
+            client.put_object(Body=content, **at, **condition)
+        except Exception as error:
+            code = getattr(error, "response", {}).get("Error", {}).get("Code")
+            if code in ("PreconditionFailed", "ConditionalRequestConflict"):
+                raise StoreError(f"{self._files}: {_JUST_TAKEN}") from error
+            raise StoreError(f"cannot write {self._files}/{LEASE}: {error}") from error
+
+    def take(self, mine: Lease) -> None:
+        """Write a new lease unless another holds, and see that it is there as it was written."""
+        content, version = self.read()
+        found = _parsed(self._files, content)
+        if found and found.holds(datetime.now(UTC), mine):
+            raise StoreError(
+                f"{self._files}: process {found.pid} on {found.host} runs this sweep since {found.began}; "
+                f"`sweep watch` shows how it goes. If it is gone, delete {self._files}/{LEASE}, or wait "
+                f"{EXPIRES:.0f} s"
+            )
+        self.write(mine, version)
+        with self._files.open(LEASE) as file:
+            back = file.read()
+        if back != json.dumps(asdict(mine)).encode():
+            if back.startswith(b'{"token"'):
+                raise StoreError(f"{self._files}: {_JUST_TAKEN}")
+            raise StoreError(
+                f"{self._files} gives back other bytes than it was sent: its server keeps the checksums of "
+                "today's clients as content; set AWS_REQUEST_CHECKSUM_CALCULATION=when_required and "
+                "AWS_RESPONSE_CHECKSUM_VALIDATION=when_required"
+            )
+
+
+def _s3(files: Files) -> tuple[Any, dict[str, str]] | None:
+    """Return boto3's client and where the lease is, if the folder is on S3 and boto3 is installed."""
+    match = re.fullmatch(r"s3://(?:([^:/@]+):([^@]+)@)?([^/?]+)/?([^?]*)\??(.*)", files.address)
+    if match is None:
+        return None
+    try:
+        import boto3  # type: ignore[import-untyped] # ships no type information
+    except ImportError:
+        return None
+    from urllib.parse import parse_qs, unquote
+
+    key, secret, bucket, folder, query = match.groups()
+    options = {name: values[-1] for name, values in parse_qs(query).items()}
+    keys = {"aws_access_key_id": unquote(key), "aws_secret_access_key": unquote(secret)} if key else {}
+    if "endpoint_override" in options:
+        keys["endpoint_url"] = f"{options.get('scheme', 'https')}://{options['endpoint_override']}"
+    client = boto3.client("s3", region_name=options.get("region"), **keys)
+    return client, {"Bucket": bucket, "Key": f"{folder.strip('/')}/{LEASE}".lstrip("/")}
