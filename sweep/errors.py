@@ -1,4 +1,4 @@
-"""The four branches that `sweep` adds to the error tree of `mopoe.errors`."""
+"""The branches that `sweep` adds to the error tree of `mopoe.errors`."""
 
 from mopoe.errors import MopoeError
 
@@ -9,6 +9,12 @@ class SpecError(MopoeError):
 
 class StoreError(MopoeError):
     """A results folder is missing, damaged, of a newer schema, or belongs to another sweep."""
+
+
+class TrialsFailedError(MopoeError):
+    """The trials of a sweep, or the one that was asked for, failed."""
+
+    exit_status = 1
 
 
 class TrialTimeError(MopoeError):

@@ -1,6 +1,5 @@
 """`sweep attach`, `stop`, `fetch` and `doctor`, and what `run` and `status` do on a cluster."""
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mopoe.errors import ConfigError
+from mopoe.errors import ConfigError, shown
 from search_spaces import did_you_mean, find
+from sweep.commands.terminal import command
 
 if TYPE_CHECKING:
     from sweep.cluster.file import ClusterFile
@@ -30,7 +30,7 @@ MaybeCluster = Annotated[
 @app.command()
 def attach(
     cluster: Cluster,
-    job: Annotated[str | None, typer.Argument(help="Job [default: the newest].", metavar="JOB")] = None,
+    job: Annotated[str | None, typer.Argument(help="Job (default: the newest).", metavar="JOB")] = None,
 ) -> None:
     """Follow a sweep that runs on a cluster, from its first line on; Ctrl-C leaves it running."""
     raise typer.Exit(_follow(cluster, _known(cluster, job)))
@@ -42,7 +42,7 @@ def print_jobs(cluster: Path) -> None:
 
     for job in jobs(cluster):
         began = f"{job.began:%Y-%m-%d %H:%M:%S} UTC" if job.began else "not yet"
-        typer.echo(f"{job.name:<40}{job.status:<11}{began:<25}{job.command}")
+        typer.echo(f"{job.name:<40}{job.status:<11}{began:<25}{shown(job.command)}")
 
 
 @app.command()
@@ -60,7 +60,7 @@ def stop(
 def fetch(
     folder: Annotated[str, typer.Argument(help="Results folder on the cluster, or s3://...", metavar="DIR")],
     to: Annotated[
-        Path | None, typer.Argument(help="Where to [default: results/NAME].", metavar="[TO]")
+        Path | None, typer.Argument(help="Where to (default: results/NAME).", metavar="[TO]")
     ] = None,
     cluster: MaybeCluster = None,
 ) -> None:
@@ -69,7 +69,7 @@ def fetch(
 
     here = to or Path("results") / folder.rstrip("/").rpartition("/")[2]
     n = fetch_results(folder, here, cluster)
-    typer.echo(f"{here} holds {n} files\nnext: sweep report {here}")
+    typer.echo(f"{here} holds {n} files\nnext: {command('sweep', 'report', here)}")
 
 
 @app.command()
@@ -144,7 +144,7 @@ def _sweep_there(
     modules = {path.name: path for path in Path().glob("*.py")}  # data sets and networks of the user's own
     status = _run_there(cluster, name, words, {**modules, **files})
     if status == 0:
-        typer.echo(f"here:   sweep fetch {place} --cluster {cluster}")
+        typer.echo(shown(f"here:   {command('sweep', 'fetch', place, '--cluster', cluster)}"))
     raise typer.Exit(status)
 
 
@@ -154,7 +154,7 @@ def _run_there(cluster: Path, name: str, words: Sequence[str], files: Mapping[st
 
     typer.echo(f"connecting to the head of {cluster}", err=True)
     job = send(cluster, name, words, files)
-    typer.echo(f"job {job}: {shlex.join(words)}", err=True)
+    typer.echo(shown(f"job {job}: {command(*words)}"), err=True)
     return _follow(cluster, job)
 
 
@@ -187,7 +187,7 @@ def _follow(cluster: Path, job: str) -> int:
     try:
         return follow(cluster, job, partial(typer.echo, nl=False))
     except KeyboardInterrupt:
-        at = f"--cluster {cluster} {job}"
-        ways = f"to follow it: sweep attach {at}; to end it: sweep stop {at}"
+        follow_it, end_it = (command("sweep", verb, "--cluster", cluster, job) for verb in ("attach", "stop"))
+        ways = f"to follow it: {follow_it}; to end it: {end_it}"
         typer.echo(f"\nsweep: left; the job goes on; {ways}", err=True)
         sys.exit(130)

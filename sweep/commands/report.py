@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mopoe.errors import ConfigError
-from sweep.commands.terminal import Folder, console
+from sweep.commands.terminal import Folder, console, say
 
 if TYPE_CHECKING:
     from sweep.analysis.tradeoff import Tradeoff
@@ -22,7 +22,7 @@ def report(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="Where the page goes [default: DIR/report, of two DIR/against-OTHER]."),
+        typer.Option(help="Where the page goes (default: DIR/report, of two DIR/against-OTHER)."),
     ] = None,
 ) -> None:
     """Print the front and write the report: an HTML page that opens from disk, figures and tables for papers.
@@ -42,13 +42,13 @@ def report(
         other = folders[1]
         found = compare(open_store(first), open_store(other))
         for card in found.cards[:2]:
-            screen.print(card.finding, highlight=False, soft_wrap=True, markup=False)
+            say(card.finding, screen)
         page = write_comparison(found, out or first / f"against-{other.resolve().name}")
     else:
         store = open_store(first)
         print_front(store, screen)
         page = write_report(store, out or first / "report")
-    screen.print(f"\nreport: {files_at(page.parent)}/{page.name}", highlight=False, soft_wrap=True)
+    say(f"\nreport: {files_at(page.parent)}/{page.name}", screen)
 
 
 @app.command()
@@ -64,7 +64,10 @@ def best(
         ),
     ] = None,
     pick: Annotated[
-        str | None, typer.Option(help="knee, or the objective to be best in [default: knee].")
+        str | None,
+        typer.Option(
+            help="knee, or the objective to be best in (default: knee, or the first of a front without)."
+        ),
     ] = None,
 ) -> None:
     """Print one config as YAML that `sweep trial` runs: the knee, a best one, or the best above a bound."""
@@ -76,13 +79,12 @@ def best(
     from mopoe.config import TrialConfig
     from sweep.analysis.comparison import best_above
     from sweep.analysis.tradeoff import tradeoff
-    from sweep.manifest import stored_spec
     from sweep.report.words import count, plain, value_text
     from sweep.spec.one_trial import one_trial
     from sweep.store.read import open_store
 
-    found = tradeoff(open_store(folder))
-    spec = stored_spec(folder)
+    store = open_store(folder)
+    found, spec = tradeoff(store), store.spec
     least = _bounds(found, coherence_at_least, at_least or ())
     if least and pick:
         raise ConfigError("--pick and a smallest value are two ways to choose; give one of them")
@@ -90,7 +92,7 @@ def best(
         trial = best_above(found.points, least)
         why = "the best with " + ", ".join(f"{plain(n)} of at least {v:g}" for n, v in least.items())
     else:
-        trial, why = _picked(found, pick or "knee")
+        trial, why = _picked(found, pick)
     row = found.configs.row(by_predicate=pl.col("trial_id") == trial, named=True)
     numbers = [f"{plain(n)} {value_text(row, n)}" for n in found.manifest.reference_point]
     config = TrialConfig.from_dict(json.loads(row["config_json"]))
@@ -124,13 +126,18 @@ def _bounds(found: "Tradeoff", coherence: float | None, assignments: Sequence[st
     return dict(pairs)
 
 
-def _picked(found: "Tradeoff", wanted: str) -> tuple[str, str]:
-    """Return the picked trial and what it is; ConfigError if there is no such pick."""
+def _picked(found: "Tradeoff", wanted: str | None) -> tuple[str, str]:
+    """Return the picked trial and what it is; ConfigError if there is no such pick.
+
+    Without a wish it is the knee, or where the front has none what is best in the first objective.
+    """
     from search_spaces import did_you_mean
+    from sweep.report.summary import nothing_yet
 
     picks = {p.label.removeprefix("best "): p for p in found.picks}
     if not picks:
-        raise ConfigError("no config has completed with finite objectives yet, so there is none to pick")
+        raise ConfigError(f"there is no config to pick: {nothing_yet(found)}")
+    wanted = wanted or ("knee" if "knee" in picks else next(iter(picks)))
     if wanted not in picks:
         absent = "the front has no knee" if wanted == "knee" else f"there is no pick {wanted!r}"
         raise ConfigError(f"{absent}; {did_you_mean(wanted, picks)}")

@@ -1,6 +1,5 @@
 """`sweep run`, `sweep resume` and `sweep extend`. Nothing heavy is imported before a command runs."""
 
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.commands.terminal import Folder, console
+from mopoe.errors import shown
+from sweep.commands.terminal import Folder, command, console, say
+from sweep.errors import TrialsFailedError
 
 if TYPE_CHECKING:
     from sweep.spec.sweep_spec import SweepSpec
@@ -57,7 +58,7 @@ def run(
     file: File,
     out: Annotated[
         str | None,
-        typer.Option(help="Results folder, or an address [default: results/NAME, or what --cluster says]."),
+        typer.Option(help="Results folder, or an address (default: results/NAME, or what --cluster says)."),
     ] = None,
     address: _Address = "local",
     override: Overrides = None,
@@ -152,14 +153,15 @@ def _run(
 ) -> None:
     from sweep.report.summary import print_front
     from sweep.running.progress import SweepProgress
-    from sweep.running.runner import alone, run_sweep
+    from sweep.running.runner import run_sweep
+    from sweep.running.signals import stoppable
     from sweep.store.files import LocalFiles, files_at, settled
 
     screen = console()
     options = [] if address == "local" else ["--address", address]
     where = str(root) if isinstance(files_at(root), LocalFiles) else settled(root)
-    again = ["sweep", "resume", where, *options, *_copies(optuna_storage, tensorboard)]
-    with alone(root), SweepProgress(screen) as progress, interrupted(shlex.join(again), root):
+    again = command("sweep", "resume", where, *options, *_copies(optuna_storage, tensorboard))
+    with stoppable(), SweepProgress(screen) as progress, interrupted(again, root):
         store = run_sweep(
             spec,
             root,
@@ -174,7 +176,10 @@ def _run(
         )
     screen.print()
     print_front(store, screen)
-    screen.print(f"\ntables: {where}\nnext:   sweep report {where}", highlight=False, soft_wrap=True)
+    say(f"\ntables: {where}\nnext:   {command('sweep', 'report', where)}", screen)
+    ended = store.latest_trials().collect()["status"]
+    if len(ended) and (ended == "failed").all():
+        raise TrialsFailedError(f"all {len(ended)} trials failed; see the reasons above")
 
 
 def _copies(optuna_storage: str | None, tensorboard: bool) -> list[str]:  # noqa: FBT001 - a flag's value
@@ -184,18 +189,19 @@ def _copies(optuna_storage: str | None, tensorboard: bool) -> list[str]:  # noqa
 
 
 @contextmanager
-def interrupted(command: str, folder: Path) -> Iterator[None]:
-    """Turn Ctrl-C into a sentence that says how to go on with a results folder, and exit status 130."""
+def interrupted(again: str, folder: Path) -> Iterator[None]:
+    """Turn an interruption into a sentence that says how to go on with a results folder, and its status."""
     try:
         yield
     except KeyboardInterrupt:
+        from sweep.running.signals import exit_status
         from sweep.store.files import files_at
         from sweep.store.read import MANIFEST
 
-        begun = f"; what was finished is kept. To go on: {command}"
+        begun = f"; what was finished is kept. To go on: {again}"
         text = begun if MANIFEST in files_at(folder).list() else f" before {folder} was begun"
-        print(f"\nsweep: interrupted{text}", file=sys.stderr)  # noqa: T201 - the message
-        sys.exit(130)
+        print(shown(f"\nsweep: interrupted{text}"), file=sys.stderr)  # noqa: T201 - the message
+        sys.exit(exit_status())
 
 
 def repeated(option: str, values: list[str] | None) -> list[str]:

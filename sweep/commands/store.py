@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mopoe.errors import ConfigError
+from sweep.errors import StoreError
 
 app = typer.Typer()
 
@@ -54,9 +55,13 @@ def merge(
     from sweep.store.files import files_at
     from sweep.store.merge import merge_runs
     from sweep.store.read import open_store
+    from sweep.verify import problems
 
-    files = files_at(out)
-    for trial, name in merge_runs([open_store(folder) for folder in folders], files).items():
+    files, runs = files_at(out), [open_store(folder) for folder in folders]
+    for run in runs:
+        if (problem := next(problems(run), None)) is not None:
+            raise StoreError(f"{run.files} is not sound, so it is not merged; `sweep verify` says: {problem}")
+    for trial, name in merge_runs(runs, files).items():
         typer.echo(f"{trial} is named {name} there")
     trials = open_store(files).latest_trials().collect()
     twice = trials.filter(pl.struct("config_id", "seed").is_duplicated()).height

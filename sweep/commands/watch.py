@@ -9,7 +9,7 @@ import typer
 
 from mopoe.errors import ConfigError
 from sweep.commands.cluster import MaybeCluster, print_jobs
-from sweep.commands.terminal import Folder, console
+from sweep.commands.terminal import Folder, console, say
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -34,14 +34,14 @@ def status(
         return
     assert folder is not None
     found, now = _look(folder)
-    console().print(screen(found, now), highlight=False)
+    console().print(screen(found, now))
 
 
 @app.command()
 def watch(
     folder: Folder,
     every: Annotated[int, typer.Option(help="Seconds between two looks.", min=1)] = 10,
-    out: Annotated[Path | None, typer.Option(help="Where the page goes [default: DIR/report].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the page goes (default: DIR/report).")] = None,
 ) -> None:
     """Show where a sweep stands until it is complete, and keep its report's page up to date."""
     from rich.live import Live
@@ -53,7 +53,7 @@ def watch(
 
     place, terminal = out or folder / "report", console()
     store = open_store(folder)
-    terminal.print(f"page: {files_at(place)}/report.html", highlight=False, soft_wrap=True)
+    say(f"page: {files_at(place)}/report.html", terminal)
     # Elsewhere than on a terminal, one line a look that says something new.
     live = Live(console=terminal, auto_refresh=False) if terminal.is_terminal else None
     seen: list[str] = []
@@ -67,7 +67,7 @@ def watch(
                 live.update(screen(found, now), refresh=True)
             elif (line := lines(found, now)[1]) not in seen[-1:]:
                 seen.append(line)
-                terminal.print(line.strip(), highlight=False, soft_wrap=True)
+                say(line.strip(), terminal)
             if found.complete:
                 break
             now_there = [store.names(table) for table in TABLES]
@@ -76,7 +76,7 @@ def watch(
                 there = now_there
             time.sleep(every)
     except KeyboardInterrupt:
-        terminal.print("no longer watched; the sweep itself goes on", highlight=False)
+        say("no longer watched; the sweep itself goes on", terminal)
     finally:
         if live:
             live.stop()
@@ -85,12 +85,11 @@ def watch(
 
 def _look(folder: Path) -> "tuple[Stand, datetime]":
     """Return where the sweep of a folder stands, and when that was."""
-    from sweep.manifest import stored_spec
     from sweep.search.standing import stand
     from sweep.store.read import open_store
 
     store, now = open_store(folder), datetime.now(UTC)
-    return stand(store, stored_spec(folder), now), now
+    return stand(store, store.spec, now), now
 
 
 def screen(found: "Stand", now: datetime) -> "Group":
@@ -106,7 +105,7 @@ def screen(found: "Stand", now: datetime) -> "Group":
 
 def lines(found: "Stand", now: datetime) -> list[str]:
     """Return the state of a sweep in words, a line each."""
-    from sweep.report.words import count, number
+    from sweep.report.words import count, failure_reasons, number
     from sweep.running.progress import duration
 
     front, trials, last = found.tradeoff, found.counts, found.last_report
@@ -117,6 +116,8 @@ def lines(found: "Stand", now: datetime) -> list[str]:
     word = "running"
     if found.complete:
         word = "complete"
+    elif found.interrupted:
+        word = f"interrupted: {kinds['left'] + kinds['running']} trials are left; `sweep resume` goes on"
     elif found.stalled:
         word = f"stalled: trials are left, but the last report was {age}"
     elif not last:
@@ -126,7 +127,8 @@ def lines(found: "Stand", now: datetime) -> list[str]:
         f"trials       {found.total}: {', '.join(some)}",
         f"front        {count(int(front.on_front.sum()), 'config')}, hypervolume {number(front.hypervolume)}",
     ]
-    if found.trials_per_hour and found.seconds_left is not None and not found.stalled:
+    if found.trials_per_hour and found.seconds_left is not None and word == "running":
         pace = f"{number(found.trials_per_hour)} trials an hour"
         shown.append(f"pace         {pace}, about {duration(found.seconds_left)} left")
-    return [*shown, f"last report  {age}"]
+    shown += [f"failed       {n} x {reason}" for reason, n in failure_reasons(front.trials)]
+    return [*shown, *(f"look at      {text}" for text in found.warnings), f"last report  {age}"]

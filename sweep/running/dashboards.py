@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from mopoe.errors import shown
 from mopoe.records import EpochReport
 from sweep.spec.sweep_spec import SweepSpec
 
@@ -62,10 +63,8 @@ class StudyMirror:
             act()
         except Exception as error:  # noqa: BLE001 - whatever a database raises, the sweep goes on
             self._study = None
-            why = " ".join(str(error).split())
-            self._say(
-                f"warning: the study is no longer copied to {self._storage} ({type(error).__name__}: {why})"
-            )
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self._say(shown(f"warning: the study is no longer copied to {self._storage} ({why})"))
 
 
 def open_storage(name: str) -> "str | BaseStorage":

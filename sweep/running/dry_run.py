@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from mopoe.evaluation.evaluate import Evaluator
 from mopoe.evaluation_config import EvaluationConfig
 from mopoe.memory import keep_freed_memory
-from mopoe.model import MoPoE, build_model
+from mopoe.model import build_model
+from mopoe.rehearsal import check_memory, rehearse, training_bytes
 from mopoe.training import train
 from sweep.running.materials import materials
 from sweep.running.progress import duration
@@ -53,7 +53,7 @@ class Cost:
     parameters: int
     """Parameters of the model."""
     memory: int
-    """Peak of training in bytes: measured on a GPU; else parameters, gradients, Adam and kept activations."""
+    """Peak of training in bytes: parameters, gradients, Adam and kept activations."""
     epoch_seconds: float
     """Time to train one epoch."""
     evaluation_seconds: float
@@ -66,12 +66,16 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
     """Print the cost of the space's corners, of the first suggestions, and of the whole sweep here.
 
     Raises:
-        DataError: the data set cannot be built.
+        DataError: the data set cannot be built, or a modality does not work with its networks.
+        ConfigError: a trial does not fit into memory.
     """
     device = "cuda" if torch.cuda.is_available() and spec.resources.gpu != 0 else "cpu"
     torch.set_num_threads(max(1, int(spec.resources.cpu)))
     keep_freed_memory()  # as workers do
     data, classifiers = materials(spec)
+    middle = trial_config_for(spec, ())
+    check_memory(middle, data, device)
+    rehearse(middle, data, classifiers)
     searched = [name for name in _COSTLY if name in spec.search_space]
     table = Table(box=None)
     for column in ("", *searched, "parameters", "memory", "epoch", "evaluation", "trial"):
@@ -131,11 +135,12 @@ def measure(
 
     `also` are epochs that are evaluated besides those of `evaluation.every`, as a scheduler's rungs are.
     """
+    check_memory(config, data, device)
     n = min(len(data.train), STEPS * config.batch_size)
     model = build_model(config, data.modalities)
     # No number matters here, and a rate this small cannot diverge.
     short = replace(config, lr=1e-12, epochs=2)
-    memory = training_memory(model, short, data, device)
+    memory = training_bytes(config, data)
     seconds: list[float] = []
     train(short, _first(data, n), lambda r: seconds.append(r.seconds), model=model, device=device)
     parameters = sum(p.numel() for p in model.parameters())
@@ -157,41 +162,7 @@ def measure(
     )
 
 
-def training_memory(model: MoPoE, config: TrialConfig, data: "MultimodalData", device: str) -> int:
-    """Return the bytes that training takes at its peak, by one step of a model.
-
-    On a CPU it is counted: parameters, gradients, Adam's two moments, and what autograd keeps. A process
-    grows by up to a fifth more: the backward pass needs room to work.
-    """
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    kept = Kept()
-    with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
-        train(replace(config, epochs=1), _first(data, config.batch_size), bool, model=model, device=device)
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return 16 * sum(p.numel() for p in model.parameters()) + kept.size(model)
-
-
 _SAMPLES = ("coherence_samples", "joint_samples", "likelihood_samples")
-
-
-class Kept:
-    """Counts the bytes that autograd keeps for one backward pass, each storage once."""
-
-    def __init__(self) -> None:
-        self._bytes: dict[int, int] = {}
-
-    def pack(self, tensor: Tensor) -> Tensor:
-        """Return the tensor as it is, and count it."""
-        storage = tensor.untyped_storage()
-        self._bytes[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    def size(self, model: torch.nn.Module) -> int:
-        """Return the bytes of all that was kept but for the model's own parameters."""
-        own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-        return sum(size for place, size in self._bytes.items() if place not in own)
 
 
 def _first(data: "MultimodalData", n: int) -> "MultimodalData":

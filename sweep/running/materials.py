@@ -13,6 +13,7 @@ from mopoe.errors import DataError
 from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.files import Files, files_at
 from sweep.store.merge import CLASSIFIERS
+from sweep.store.records import SharedInputs
 
 if TYPE_CHECKING:
     from mopoe.data.container import MultimodalData
@@ -46,6 +47,17 @@ def _materials(
     if root is None or judges is None:
         return data, load_classifiers(data)
     return data, stored_classifiers(files_at(root), data, judges)
+
+
+def shared_inputs(data: "MultimodalData", classifiers: "Classifiers") -> SharedInputs:
+    """Return what a results folder keeps about its data set and its classifiers."""
+    return SharedInputs(
+        data_fingerprint=data.fingerprint,
+        shapes={m.name: m.shape for m in data.modalities},
+        n_classes=data.n_classes,
+        classifier_accuracy=dict(classifiers.accuracy),
+        classifier_hash=classifiers.hash,
+    )
 
 
 def stored_classifiers(files: Files, data: "MultimodalData", judges: str) -> "Classifiers":

@@ -39,7 +39,7 @@ class SweepProgress:
 
     def say(self, text: str) -> None:
         """Print a phase as a line of its own."""
-        self._console.print(Text(text), highlight=False)
+        self._console.print(Text(text), soft_wrap=True)
 
     def update(self, standing: Standing) -> None:
         """Show the standing: at once on a terminal, else whenever a trial has ended."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from ray.tune import Callback
 
+from sweep.running.signals import interrupt
 from sweep.running.trainable import checkpoint_name, watch_path
 from sweep.running.watchdog import hung_at
 from sweep.search.agenda import Agenda
@@ -18,9 +19,6 @@ from sweep.spec.sweep_spec import SweepSpec, trial_config_for
 from sweep.store.merge import CHECKPOINTS
 from sweep.store.records import EventRecord, TrialRecord
 from sweep.store.write import StoreWriter
-
-NO_WORKER = "no worker could be started for it: its machine lacks a library, or its processes end at once"
-"""Why a trial failed that Ray gave up before it began."""
 
 
 @dataclass(slots=True)
@@ -39,6 +37,9 @@ class Recorder(Callback):
         writer: the store.
         past: trials of earlier runs of the same sweep.
         on_change: called with the standing after every event.
+        agenda: the trials by where they stand; by default one made of the past.
+        on_end: called with every trial that has ended, after its record is written.
+        fingerprint: hash of the data that trials are trained on.
     """
 
     def __init__(
@@ -47,10 +48,20 @@ class Recorder(Callback):
         writer: StoreWriter,
         past: Past,
         on_change: Callable[[Standing], None],
+        *,
+        agenda: Agenda | None = None,
+        on_end: Callable[[Ended], None] = lambda _: None,
+        fingerprint: str | None = None,
     ) -> None:
         self._spec = spec
         self._writer = writer
-        self.agenda = Agenda(spec, past.ended, cut_off=past.cut_off)
+        self.agenda = agenda or Agenda(spec, past.ended, cut_off=past.cut_off)
+        self._on_end = on_end
+        self._fingerprint = fingerprint
+        self._started = dict(past.started)
+        self._never_began = Counter[str]()
+        self._failures: tuple[str | None, int] = (None, 0)
+        self._draining: set[str] | None = None
         self._counts = Counter(trial.status for trial in past.ended)
         self._running: dict[str, _Running] = {}
         self._on_change = on_change
@@ -78,6 +89,8 @@ class Recorder(Callback):
             self._epochs_here += max(0, result.get("epoch", 0) - running.last.get("epoch", 0))
             running.last |= result
             self._on_change(self.standing())
+            if result.get("saved"):
+                self._drained(trial.trial_id)
 
     def on_decision(self, decision: EventRecord) -> None:
         """Record what was decided at a rung; a trial that is stopped keeps the reason for its end."""
@@ -88,16 +101,42 @@ class Recorder(Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record how a trial ended that returned by itself."""
-        running = self._running.pop(trial.trial_id)
-        self._close(running, {})
+        self._close(self._running.pop(trial.trial_id), {})
+        self._drained(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Record a trial whose worker was lost more often than allowed, or that never had one."""
-        running = self._running.pop(trial.trial_id, None)
-        if running is None:
-            self._close(self._begun(trial), {"failure": NO_WORKER})
+        """Record a trial whose worker was lost more often than allowed, or could not be started.
+
+        A trial that was to take over the worker of another that was just killed comes again: Ray itself
+        starts only those again that ran.
+        """
+        running, name = self._running.pop(trial.trial_id, None), trial.config["trial_id"]
+        if running is not None:
+            self._close(running, {"failure": lost_reason(self._writer.files.here, name)})
+        elif self._never_began[name] < self._spec.faults.max_failures:
+            self._never_began[name] += 1
+            self.agenda.give_back(name)
         else:
-            self._close(running, {"failure": lost_reason(self._writer.files.here, running.record.trial_id)})
+            told = str(trial.get_error() or "Ray does not say why").strip().splitlines()[-1]
+            self._close(self._begun(trial), {"failure": f"no worker could be started for it: {told}"})
+        self._drained(trial.trial_id)
+
+    def drain(self) -> None:
+        """Interrupt the sweep as soon as every trial that runs has written a checkpoint; begin no other."""
+        self.agenda.halted = True
+        self._draining = set(self._running)
+        self._drained("")
+
+    @property
+    def interrupted(self) -> bool:
+        """Return whether the sweep was drained."""
+        return self._draining is not None
+
+    @property
+    def repeated_failure(self) -> str | None:
+        """Return why so many trials in a row have failed that the sweep ends, or None."""
+        reason, times = self._failures
+        return reason if self._spec.faults.identical and times >= self._spec.faults.identical else None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Ray pickles callbacks to restore them, and a sweep is never restored so."""
@@ -122,7 +161,8 @@ class Recorder(Callback):
         )
 
     def _begun(self, trial: Any) -> _Running:
-        record = start_record(self._spec, trial.config, datetime.now(UTC))
+        began = self._started.pop(trial.config["trial_id"], None) or datetime.now(UTC)
+        record = start_record(self._spec, trial.config, began, self._fingerprint)
         self.agenda.begin(record.trial_id)
         self._writer.write_trial(record)
         return _Running(record)
@@ -133,9 +173,20 @@ class Recorder(Callback):
         self._writer.write_trial(record)
         ended = Ended(trial_id=record.trial_id, status=record.status, objectives=record.objectives)
         self.agenda.end(ended)
+        self._on_end(ended)
         self._counts[ended.status] += 1
+        reason = record.error if record.status == "failed" else None
+        self._failures = (reason, self._failures[1] + 1 if reason and reason == self._failures[0] else 1)
+        self.agenda.halted |= self.repeated_failure is not None
         self._drop_checkpoints([ended])
         self._on_change(self.standing())
+
+    def _drained(self, trial_id: str) -> None:
+        """Note that a trial has written its checkpoint, or ended; interrupt once none is waited for."""
+        if self._draining is not None:
+            self._draining.discard(trial_id)
+            if not self._draining:
+                interrupt()
 
     def _drop_checkpoints(self, ended: Sequence[Ended]) -> None:
         """Delete the weights that are not to stay now that trials have ended: large models would fill a disk.

@@ -1,36 +1,40 @@
 """Puts spec, searcher, trainable, recorder and store together into one Ray Tune run."""
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
+import shlex
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
 import ray
-from filelock import FileLock, Timeout
 from ray import tune
 
-from mopoe.data.container import cache_dir
-from mopoe.errors import ConfigError, MopoeError
+from mopoe.errors import ConfigError, MopoeError, shown
+from mopoe.rehearsal import rehearse
+from sweep.analysis.points import row_measured
 from sweep.cluster.probe import SEE_GPUS, prepare
-from sweep.errors import ClusterError, StoreError
+from sweep.errors import ClusterError, StoreError, TrialsFailedError
 from sweep.manifest import enter, open_folder
 from sweep.running.dashboards import StudyMirror
-from sweep.running.materials import keep_classifiers, materials
+from sweep.running.materials import keep_classifiers, materials, shared_inputs
 from sweep.running.recorder import Recorder
+from sweep.running.signals import stoppable
 from sweep.running.trainable import WorkerPlan, make_trainable
 from sweep.search.agenda import Agenda, Next
 from sweep.search.outcome import Ended, Standing, objective_values, split_name
 from sweep.search.scheduler import HalvingScheduler, recorded_vectors
 from sweep.search.searcher import Past, SweepSearcher
 from sweep.search.study import KnownConfig
-from sweep.search.warm_start import past_measured, warm_trials
-from sweep.spec.sweep_spec import SweepSpec
+from sweep.search.warm_start import warm_trials
+from sweep.spec.sweep_spec import SweepSpec, trial_config_for
 from sweep.store.files import LocalFiles, settled
+from sweep.store.lease import driving
+from sweep.store.merge import CHECKPOINTS, WRITTEN
 from sweep.store.read import Store
 from sweep.store.records import Status
 from sweep.store.write import StoreWriter
@@ -71,8 +75,10 @@ def run_sweep(
         on_change: called with the standing whenever it changes.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; what was finished is in the store, and the next call goes on.
-        StoreError: the folder holds another sweep.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; or SIGUSR2, once the trials that run are checkpointed.
+            What was finished is in the store, and the next call goes on.
+        StoreError: the folder holds another sweep, or another driver runs it.
+        TrialsFailedError: so many trials in a row have failed for one reason that the rest was not begun.
         DataError: the data set cannot be built, or the folder's classifiers are lost.
         ClusterError: Ray did not start, or the cluster is not fit to run it; said before the first trial.
         ConfigError: this machine has no room for a trial, or tensorboardX is not installed, or would have to
@@ -84,21 +90,63 @@ def run_sweep(
         raise ConfigError(f"--tensorboard needs a folder to write to, but --out is {store.files}")
     if tensorboard and find_spec("tensorboardX") is None:
         raise ConfigError("--tensorboard needs the package tensorboardX, which is not installed")
-    before = open_folder(root, spec, spec.spec_hash, allowed)
+    before = open_folder(root, spec, spec.spec_hash, allowed=allowed)
+    with driving(store.files):
+        _run(
+            spec,
+            store,
+            before.classifier_hash if before else None,
+            address=address,
+            workers=workers,
+            allowed=allowed,
+            retry_failed=retry_failed,
+            optuna_storage=optuna_storage,
+            tensorboard=tensorboard,
+            say=say,
+            on_change=on_change,
+        )
+    return store
+
+
+def _run(
+    spec: SweepSpec,
+    store: Store,
+    judges: str | None,
+    *,
+    address: str,
+    workers: int,
+    allowed: Sequence[str],
+    retry_failed: bool,
+    optuna_storage: str | None,
+    tensorboard: bool,
+    say: Callable[[str], None],
+    on_change: Callable[[Standing], None],
+) -> None:
+    """Run what is left of a sweep whose folder is this driver's alone."""
+    root = store.files.address
+    if isinstance(store.files, LocalFiles):
+        # Checkpoints are written by this driver's workers alone; elsewhere another command may be at work.
+        cut_off = (*store.files.leftovers([CHECKPOINTS]), *store.files.leftovers(WRITTEN, seconds=600))
+        for path in cut_off:
+            path.unlink(missing_ok=True)
     say(f"data set {spec.data.name!r} and its classifiers")
-    _, classifiers = materials(spec, root, before.classifier_hash if before else None)
-    manifest = enter(root, spec, spec.spec_hash, classifiers.accuracy, classifiers.hash, allowed)
+    data, classifiers = materials(spec, root, judges)
+    manifest = enter(root, spec, spec.spec_hash, shared_inputs(data, classifiers), allowed=allowed)
     keep_classifiers(store.files, classifiers)
     past = past_trials(store, spec.objectives, retry_failed=retry_failed)
     agenda = Agenda(spec, past.ended, cut_off=past.cut_off)
     n_ended = f"{len(past.ended)} of {agenda.total}"
     if agenda.next_trial() is Next.END:
         failed = sum(trial.status == "failed" for trial in past.ended)
-        again = f"; `sweep resume {store.files} --retry-failed` trains the {failed} again that failed"
+        command = shlex.join(["sweep", "resume", str(store.files), "--retry-failed"])
+        again = f"; `{command}` trains the {failed} again that failed"
         say(f"{store.files} holds all {len(past.ended)} trials already{again if failed else ''}")
-        return store
+        return
     if past.suggestions:
         say(f"{store.files} holds {n_ended} trials already")
+    if spec.n_configs < spec.trials:
+        say(f"the search space has no more than {spec.n_configs} configs, so {spec.trials} are not run")
+    rehearse(trial_config_for(spec, ()), data, classifiers)
     warm: list[KnownConfig] = []
     for folder in spec.warm_start:
         found, sentence = warm_trials(Path(folder), spec)
@@ -116,60 +164,58 @@ def run_sweep(
         else:
             prepare(spec, str(root), workers, say)
         told = mirror.add if mirror else lambda _: None
-        searcher = SweepSearcher(spec, past, told, warm, ahead=True)
-        judges = classifiers.hash
-        _fit(spec, store, root, searcher, past, on_change, judges=judges, tensorboard=tensorboard)
+        searcher = SweepSearcher(spec, past, told, warm, agenda=agenda, ahead=True)
+        recorder = Recorder(
+            spec,
+            StoreWriter(store.files, spec.space.kinds()),
+            past,
+            on_change,
+            agenda=agenda,
+            on_end=searcher.end,
+            fingerprint=data.fingerprint,
+        )
+        plan = WorkerPlan(
+            root=root,
+            spec=spec.plain(),
+            judges=classifiers.hash,
+            fingerprint=data.fingerprint,
+            threads=max(1, int(spec.resources.cpu)),
+            use_gpu=spec.resources.gpu_share(ray.cluster_resources().get("GPU", 0.0)) > 0,
+            tensorboard=tensorboard,
+        )
+        # After Ray's start, which takes SIGTERM for itself.
+        with stoppable(recorder.drain):
+            _fit(spec, store, plan, searcher, recorder)
     finally:
         ray.shutdown()
         with contextlib.suppress(StoreError):
             store.files.drop(RAY)
-    return store
-
-
-@contextlib.contextmanager
-def alone(root: str | Path) -> Iterator[None]:
-    """Hold a results folder or address against a second driver of this user on this machine.
-
-    Two would take each other's trials for cut off, and run them again. The system frees it with the process.
-
-    Raises:
-        StoreError: there is another.
-    """
-    name = hashlib.sha256(settled(root).encode()).hexdigest()[:12]
-    path = cache_dir() / "locks" / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise StoreError(
-            f"{root}: another process runs this sweep; `sweep watch` shows how it goes"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+    if (why := recorder.repeated_failure) is not None:
+        again = shlex.join(["sweep", "resume", str(store.files), "--retry-failed"])
+        times = f"{spec.faults.identical} trials in a row failed"
+        raise TrialsFailedError(f"{times}, so no other was begun: {why}; once that is mended: {again}")
 
 
 def past_trials(store: Store, objectives: tuple[str, ...], *, retry_failed: bool = False) -> Past:
     """Return the trials of earlier runs, by name; with `retry_failed`, those that failed are to go on."""
     ended: list[Ended] = []
     cut_off: dict[str, int] = {}
+    started: dict[str, datetime] = {}
     suggestions = {}
     for row in store.latest_trials().sort("trial_id").collect().iter_rows(named=True):
         name: str = row["trial_id"]
         status: Status = row["status"]
         suggestions[split_name(name)[0]] = json.loads(row["suggestion_json"])
-        measured = past_measured(row)
+        measured = row_measured(row)
         if status == "running":
-            cut_off[name] = row["attempt"]
+            cut_off[name], started[name] = row["attempt"], row["started_at"]
         elif status == "failed" and retry_failed:
             cut_off[name] = row["attempt"] + 1
         else:
             whole = objective_values({"objectives": measured}, objectives) is not None
             status = "failed" if status == "completed" and not whole else status
             ended.append(Ended(trial_id=name, status=status, objectives=measured))
-    return Past(ended=tuple(ended), cut_off=cut_off, suggestions=suggestions)
+    return Past(ended=tuple(ended), cut_off=cut_off, started=started, suggestions=suggestions)
 
 
 def _hidden(error: BaseException | None) -> MopoeError | None:
@@ -203,33 +249,16 @@ def _start_ray(address: str) -> None:
     except Exception as error:
         ray.shutdown()
         what = "Ray did not start" if address == "local" else f"no Ray cluster answered at {address!r}"
-        raise ClusterError(f"{what} ({str(error).strip().partition(chr(10))[0]})") from error
+        raise ClusterError(shown(f"{what} ({str(error).strip().partition(chr(10))[0]})")) from error
     # A lost worker is in the trials table; its traceback says nothing about the trial.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
 def _fit(
-    spec: SweepSpec,
-    store: Store,
-    root: str,
-    searcher: SweepSearcher,
-    past: Past,
-    on_change: Callable[[Standing], None],
-    *,
-    judges: str,
-    tensorboard: bool,
+    spec: SweepSpec, store: Store, plan: WorkerPlan, searcher: SweepSearcher, recorder: Recorder
 ) -> None:
     cpu, there = spec.resources.cpu, ray.cluster_resources()
     gpu = spec.resources.gpu_share(there.get("GPU", 0.0))
-    plan = WorkerPlan(
-        root=root,
-        spec=spec.plain(),
-        judges=judges,
-        threads=max(1, int(cpu)),
-        use_gpu=gpu > 0,
-        tensorboard=tensorboard,
-    )
-    recorder = Recorder(spec, StoreWriter(store.files), past, on_change)
     scheduler = HalvingScheduler(
         spec.scheduler,
         spec.objectives,
@@ -268,6 +297,6 @@ def _fit(
         if (own := _hidden(error)) is None:
             raise
         raise own from None
-    if recorder.agenda.next_trial() is not Next.END:
+    if recorder.interrupted or recorder.agenda.next_trial() is not Next.END:
         # Tune takes Ctrl-C for itself and returns as if it had finished.
         raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from mopoe.errors import CheckpointError
 from mopoe.subsets import subset_label
 from sweep.errors import StoreError
 from sweep.store.files import LocalFiles
@@ -60,12 +61,11 @@ def source_mask(source: str, names: tuple[str, ...]) -> int:
     return mask
 
 
-def draw_samples(checkpoint: Path, source: str, n: int, seed: int, out: Path) -> str:
+def draw_samples(checkpoint: Path, mask: int, n: int, seed: int, out: Path) -> str:
     """Write a grid of samples as an image and return a sentence that says what it shows.
 
     Raises:
-        CheckpointError: the checkpoint is damaged.
-        StoreError: the source is no subset of the modalities.
+        CheckpointError: the checkpoint is damaged, or of other data.
     """
     from mopoe.checkpoint import read_progress, restore
     from mopoe.data import load
@@ -75,7 +75,8 @@ def draw_samples(checkpoint: Path, source: str, n: int, seed: int, out: Path) ->
     progress = read_progress(checkpoint)
     data = load(progress.data, **progress.data_options)
     names = tuple(m.name for m in data.modalities)
-    mask = source_mask(source, names)
+    if progress.fingerprint not in (None, data.fingerprint):
+        raise CheckpointError(f"{checkpoint}: was trained on other data than {progress.data} is now")
     model = build_model(progress.config, data.modalities)
     restore(checkpoint, model)
     n = min(n, len(data.test))

@@ -4,23 +4,27 @@ import hashlib
 import json
 import socket
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from mopoe.config import TrialConfig
+from mopoe.errors import ConfigError
 from mopoe.memory import keep_freed_memory
 from mopoe.records import EpochReport
+from mopoe.rehearsal import check_memory, rehearse
 from sweep.errors import StoreError
-from sweep.manifest import enter, open_folder
-from sweep.running.materials import keep_classifiers, materials
+from sweep.manifest import MEASURED_BY, enter, open_folder
+from sweep.running.materials import keep_classifiers, materials, shared_inputs
+from sweep.running.signals import stoppable
 from sweep.running.trainable import (
+    Failure,
     ReportWriter,
     checkpoint_name,
     device_name,
-    failure_text,
     report_to_ray,
     run_trial,
 )
@@ -31,6 +35,10 @@ from sweep.store.merge import CHECKPOINTS
 from sweep.store.read import Store
 from sweep.store.records import TrialRecord
 from sweep.store.write import StoreWriter
+
+if TYPE_CHECKING:
+    from mopoe.data.container import MultimodalData
+    from mopoe.evaluation.classifiers import Classifiers
 
 
 def run_single(
@@ -54,47 +62,50 @@ def run_single(
 
     Raises:
         StoreError: the folder holds something else, or there is nothing to resume.
+        DataError: a modality does not work with its networks; said before anything is trained.
+        ConfigError: the trial does not fit into memory.
         DivergedError: the loss stopped being a finite number; the trial is recorded as failed.
+        KeyboardInterrupt: Ctrl-C; or SIGUSR2, once the epoch that runs has ended and is checkpointed.
     """
     keep_freed_memory()
-    writer = StoreWriter(settled(root))
-    spec_hash = trials_hash(spec)
-    before = open_folder(root, spec, spec_hash)
-    trial_id = f"{config.config_id}-s{config.seed}"
-    attempts = _attempts(Store(writer.files), trial_id) if before else 0
-    if resume and attempts == 0:
-        raise StoreError(
-            f"{writer.files} holds no trial {trial_id} to resume; leave out --resume to start it"
-        )
-    attempt = attempts - 1 if resume else attempts
-    weights = checkpoint_name(f"{trial_id}-{attempt}")
-    if resume and weights not in writer.files.list(CHECKPOINTS):
-        raise StoreError(
-            f"{writer.files}/{weights} is missing, so that the trial cannot be resumed; leave out --resume"
-        )
-    using = _, classifiers = materials(spec, settled(root), before.classifier_hash if before else None)
-    enter(root, spec, spec_hash, classifiers.accuracy, classifiers.hash)
-    keep_classifiers(writer.files, classifiers)
-    record = _start(spec, config, trial_id, attempt)
-    writer.write_trial(record)
-    reports = ReportWriter(writer, trial_id, attempt, spec.modalities)
+    writer = StoreWriter(settled(root), spec.space.kinds())
+    record, using = _begin(spec, config, writer, resume=resume, device=device)
+    weights = checkpoint_name(f"{record.trial_id}-{record.attempt}")
+    reports = ReportWriter(writer, record.trial_id, record.attempt, spec.modalities)
     last: dict[str, object] = {"device": device_name(device), "host": socket.gethostname()}
+    warned: list[bool] = []
 
     def take(report: EpochReport) -> bool:
-        send()  # the checkpoint of the epoch before
         written = reports.add(report)
-        last.update(report_to_ray(report.epoch, report.evaluation))
+        last.update(report_to_ray(report.epoch, report.total_seconds, report.evaluation))
         on_report(report)
         return written
 
+    def on_saved(report: EpochReport) -> None:
+        send()
+        if warned and reports.written and report.epoch < config.epochs:
+            raise KeyboardInterrupt
+
     try:
-        with writer.files.on_disk(weights) as (checkpoint, send):
-            measured = run_trial(spec, config, take, using=using, checkpoint=checkpoint, device=device)
+        with (
+            stoppable(lambda: warned.append(True)),
+            writer.files.on_disk(weights) as (checkpoint, send),
+        ):
+            again = run_trial(
+                spec,
+                config,
+                on_report=take,
+                on_saved=on_saved,
+                using=using,
+                checkpoint=checkpoint,
+                device=device,
+            )
             send()
-        if measured is not None:
-            last.update(report_to_ray(config.epochs, measured))
+        last.update(again or {})
     except Exception as error:
-        last["failure"] = failure_text(error)
+        last.update(asdict(found := Failure.of(error)))
+        if found.failure.startswith("out of memory"):
+            raise ConfigError(found.failure) from error
         raise
     except KeyboardInterrupt:
         last["failure"] = "interrupted; go on with --resume"
@@ -108,22 +119,57 @@ def run_single(
     return record
 
 
+def _begin(
+    spec: SweepSpec, config: TrialConfig, writer: StoreWriter, *, resume: bool, device: str
+) -> "tuple[TrialRecord, tuple[MultimodalData, Classifiers]]":
+    """Record that an attempt at a trial begins or goes on; return the record and what it trains with."""
+    spec_hash = trials_hash(spec)
+    before = open_folder(writer.files, spec, spec_hash)
+    trial_id = f"{config.config_id}-s{config.seed}"
+    earlier = _attempts(Store(writer.files), trial_id) if before else []
+    attempts = len(earlier)
+    if resume and attempts == 0:
+        raise StoreError(
+            f"{writer.files} holds no trial {trial_id} to resume; leave out --resume to start it"
+        )
+    attempt = attempts - 1 if resume else attempts
+    weights = checkpoint_name(f"{trial_id}-{attempt}")
+    if resume and weights not in writer.files.list(CHECKPOINTS):
+        raise StoreError(
+            f"{writer.files}/{weights} is missing, so that the trial cannot be resumed; leave out --resume"
+        )
+    using = data, classifiers = materials(
+        spec, writer.files.address, before.classifier_hash if before else None
+    )
+    check_memory(config, data, device)
+    rehearse(config, data, classifiers)
+    enter(writer.files, spec, spec_hash, shared_inputs(data, classifiers))
+    keep_classifiers(writer.files, classifiers)
+    began = earlier[attempt] if resume else datetime.now(UTC)
+    record = replace(_start(spec, config, trial_id, attempt, began), data_fingerprint=data.fingerprint)
+    writer.write_trial(record)
+    return record, using
+
+
 def trials_hash(spec: SweepSpec) -> str:
     """Return a hash of what makes single trials comparable: data, evaluation, objectives, reference point."""
     plain = spec.plain()
-    kept = {key: plain[key] for key in ("data", "evaluation", "objectives", "reference_point")}
+    kept = {key: plain[key] for key in MEASURED_BY}
     return "t" + hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:11]
 
 
-def _attempts(store: Store, trial_id: str) -> int:
-    return store.trials().filter(pl.col("trial_id") == trial_id).collect().height
+def _attempts(store: Store, trial_id: str) -> list[datetime]:
+    """Return when each attempt at a trial began."""
+    rows = store.trials().filter(pl.col("trial_id") == trial_id).sort("attempt").collect()
+    return rows["started_at"].to_list()
 
 
-def _start(spec: SweepSpec, config: TrialConfig, trial_id: str, attempt: int) -> TrialRecord:
+def _start(spec: SweepSpec, config: TrialConfig, trial_id: str, attempt: int, began: datetime) -> TrialRecord:
     settings = config.to_dict()
     filed = TrialConfig.from_dict(spec.fixed).to_dict() | {"seed": config.seed}
     # Beside the searched settings, what --set changed against the file.
     scalars = {k: v for k, v in settings.items() if isinstance(v, (int, float, str)) and v != filed[k]}
+    scalars = {k: json.dumps(v) if isinstance(v, bool) else v for k, v in scalars.items()}
     record = TrialRecord(
         trial_id=trial_id,
         attempt=attempt,
@@ -132,7 +178,7 @@ def _start(spec: SweepSpec, config: TrialConfig, trial_id: str, attempt: int) ->
         status="running",
         epochs=0,
         epochs_max=config.epochs,
-        started_at=datetime.now(UTC),
+        started_at=began,
         config_json=config.to_json(),
     )
     return replace(record, parameters=scalars | spec.space.columns(settings))

@@ -10,14 +10,15 @@ import os
 import re
 import socket
 import time
+import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mopoe.config import TrialConfig
-from mopoe.errors import MopoeError
-from mopoe.functions import also_import_from
+from mopoe.errors import DataError, MopoeError, shown
+from mopoe.functions import also_import_from, reason
 from mopoe.records import EpochReport, Evaluation
 from sweep.errors import StoreError, TrialTimeError
 from sweep.running.dashboards import write_epoch
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from mopoe.data.container import MultimodalData
     from mopoe.evaluation.classifiers import Classifiers
 
+TRACEBACK = 8000
+"""Signs of a traceback that are kept: its end, where the user's own line is."""
 FLUSH_SECONDS = 10.0
 """Reports are written together after this long, so that short epochs do not make a file each."""
 
@@ -47,6 +50,8 @@ class WorkerPlan:
     """The sweep's YAML file as plain data."""
     judges: str
     """Hash of the classifiers that judge all its trials."""
+    fingerprint: str | None = None
+    """Hash of the data that all its trials are trained on."""
     threads: int
     """Threads of torch per trial."""
     use_gpu: bool
@@ -73,6 +78,11 @@ class ReportWriter:
         self._waiting.append(report)
         if report.evaluation is not None or time.monotonic() - self._flushed_at > FLUSH_SECONDS:
             self.flush()
+        return self.written
+
+    @property
+    def written(self) -> bool:
+        """Return whether all reports are written."""
         return not self._waiting
 
     def flush(self) -> None:
@@ -118,29 +128,35 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
 
         log = SummaryWriter(str(writer.files.here / "tensorboard" / name))
     minutes = spec.faults.trial_minutes
-    began = time.monotonic()
 
     def attempt() -> None:
         reset_clock()
         config = suggested_config(spec, suggested)
 
         def on_report(report: EpochReport) -> bool:
-            send()  # the checkpoint of the epoch before
-            written = reports.add(report)
             if log is not None:
                 write_epoch(log, report)
-            tune.report({**where, **report_to_ray(report.epoch, report.evaluation)})
-            reset_clock()
-            if minutes and report.epoch < config.epochs and time.monotonic() - began > 60 * minutes:
-                ran = f"{report.epoch} of {config.epochs} epochs"
-                raise TrialTimeError(f"it took longer than faults.trial_minutes ({minutes:g}) for {ran}")
-            return written
+            return reports.add(report)
 
-        using = materials(spec, plan.root, plan.judges)
-        measured = run_trial(spec, config, on_report, using=using, checkpoint=checkpoint, device=device)
+        def on_saved(report: EpochReport) -> None:
+            send()
+            found = report_to_ray(report.epoch, report.total_seconds, report.evaluation)
+            tune.report({**where, **found, "saved": reports.written})
+            reset_clock()
+            check_time(report, config.epochs, minutes)
+
+        again = run_trial(
+            spec,
+            config,
+            on_report=on_report,
+            on_saved=on_saved,
+            using=_inputs(spec, plan),
+            checkpoint=checkpoint,
+            device=device,
+        )
         send()
-        if measured is not None:
-            tune.report({**where, **report_to_ray(config.epochs, measured)})
+        if again is not None:
+            tune.report({**where, **again})
 
     with (
         watched(watch_path(writer.files.here, name), minutes and 60 * minutes) as reset_clock,
@@ -150,10 +166,50 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
     if log is not None:
         log.close()
     if failure is not None:
-        tune.report({**where, "failure": failure})
+        tune.report({**where, **asdict(failure)})
 
 
-def failure_of(attempt: Callable[[], None], max_failures: int, clean_up: Callable[[], None]) -> str | None:
+def _inputs(spec: SweepSpec, plan: WorkerPlan) -> "tuple[MultimodalData, Classifiers]":
+    """Return the data and the classifiers that a sweep's trials share, if they are those it began with."""
+    data, classifiers = materials(spec, plan.root, plan.judges)
+    if plan.fingerprint not in (None, data.fingerprint):
+        raise DataError(
+            f"{socket.gethostname()} has other data than this sweep began with: their fingerprint is "
+            f"{data.fingerprint}, not {plan.fingerprint}"
+        )
+    return data, classifiers
+
+
+def check_time(report: EpochReport, epochs: int, minutes: float | None) -> None:
+    """End a trial that has taken too long, unless it has just finished.
+
+    Raises:
+        TrialTimeError: it has epochs left, and took longer than so many minutes for those behind it.
+    """
+    if minutes and report.epoch < epochs and report.total_seconds > 60 * minutes:
+        ran = f"{report.epoch} of {epochs} epochs"
+        raise TrialTimeError(f"it took longer than faults.trial_minutes ({minutes:g}) for {ran}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a trial failed."""
+
+    failure: str
+    """The reason, as one line."""
+    traceback: str
+    """The end of Python's traceback."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Failure":
+        """Return why a trial failed that raised this."""
+        text = "".join(traceback.format_exception(error))
+        return cls(failure=failure_text(error), traceback=shown(text[-TRACEBACK:]))
+
+
+def failure_of(
+    attempt: Callable[[], None], max_failures: int, clean_up: Callable[[], None]
+) -> Failure | None:
     """Call `attempt` until it succeeds or has failed too often; return the last reason, or None."""
     import torch
 
@@ -161,7 +217,7 @@ def failure_of(attempt: Callable[[], None], max_failures: int, clean_up: Callabl
         try:
             attempt()
         except Exception as error:  # whatever a user's network raises ends this trial, not the sweep
-            text, again = failure_text(error), failures < max_failures and may_pass(error)
+            found, again = Failure.of(error), failures < max_failures and may_pass(error)
             with contextlib.suppress(StoreError):  # what could not be written waits for the next time
                 clean_up()
             if isinstance(error, getattr(torch, "AcceleratorError", ())):
@@ -169,7 +225,7 @@ def failure_of(attempt: Callable[[], None], max_failures: int, clean_up: Callabl
         else:
             return None
         if not again:
-            return text
+            return found
         # Outside of the handler, so that the error's frames hold no tensor any more.
         gc.collect()
         torch.cuda.empty_cache()
@@ -179,16 +235,18 @@ def failure_of(attempt: Callable[[], None], max_failures: int, clean_up: Callabl
 def run_trial(
     spec: SweepSpec,
     config: TrialConfig,
-    on_report: Callable[[EpochReport], bool],
     *,
+    on_report: Callable[[EpochReport], bool],
+    on_saved: Callable[[EpochReport], None],
     using: "tuple[MultimodalData, Classifiers]",
     checkpoint: Path,
     device: str,
-) -> Evaluation | None:
+) -> dict[str, Any] | None:
     """Train one trial with a sweep's materials.
 
     A trial whose checkpoint has the full budget already, because the driver was lost before it could record
-    the end, has no epoch left to report: its held-out measurements are then taken again and returned.
+    the end, has no epoch left to report: its held-out measurements are then taken again, and what the driver
+    needs of them is returned.
     """
     from mopoe.checkpoint import read_progress
     from mopoe.evaluation.evaluate import Evaluator
@@ -198,9 +256,13 @@ def run_trial(
     evaluator = Evaluator(
         data, classifiers, spec.evaluation, epochs=config.epochs, also=spec.rungs, device=device
     )
-    finished = checkpoint.exists() and read_progress(checkpoint).epoch >= config.epochs
-    model = train(config, data, on_report, evaluate=evaluator, checkpoint=checkpoint, device=device)
-    return evaluator.measure(model, "objectives") if finished else None
+    before = read_progress(checkpoint) if checkpoint.exists() else None
+    model = train(
+        config, data, on_report, evaluate=evaluator, checkpoint=checkpoint, on_saved=on_saved, device=device
+    )
+    if before is None or before.epoch < config.epochs:
+        return None
+    return report_to_ray(before.epoch, before.seconds, evaluator.measure(model, "objectives"))
 
 
 def checkpoint_name(trial_id: str) -> str:
@@ -215,13 +277,14 @@ def device_name(device: str) -> str:
     return f"cuda ({torch.cuda.get_device_name()})" if device == "cuda" else "cpu"
 
 
-def report_to_ray(epoch: int, evaluation: Evaluation | None) -> dict[str, Any]:
-    """Return the few numbers of an epoch that the searcher and the driver's records need."""
-    found: dict[str, Any] = {"epoch": epoch}
+def report_to_ray(epoch: int, seconds: float, evaluation: Evaluation | None) -> dict[str, Any]:
+    """Return the few numbers of an epoch that the driver's records need; the time is that of all epochs."""
+    found: dict[str, Any] = {"epoch": epoch, "seconds": seconds}
     if evaluation is not None:
         found["objectives"] = dict(evaluation.objectives)
         found["stderr"] = dict(evaluation.stderr)
         found["n_parameters"] = evaluation.n_parameters
+        found["faults"] = dict(evaluation.faults)
     return found
 
 
@@ -241,9 +304,9 @@ def failure_text(error: BaseException) -> str:
     >>> failure_text(RuntimeError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has ..."))
     'out of memory (tried to allocate 2.50 GiB); lower batch_size, latent_dim or channels, or raise resources'
     """
-    text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or re.search(r"out of memory|can't allocate memory", text):
+    text = shown(" ".join(str(error).split()))
+    if isinstance(error, MemoryError) or re.search(r"out of memory|(can't|not enough).* memory", text):
         size = re.search(r"allocate (\d[\d.]* ?\w+)", text)
         tried = f" (tried to allocate {size[1]})" if size else ""
         return f"out of memory{tried}; lower batch_size, latent_dim or channels, or raise resources"
-    return text if isinstance(error, MopoeError) and text else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, MopoeError) and text else shown(reason(error))

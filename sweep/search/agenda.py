@@ -41,6 +41,9 @@ class Agenda:
         self._running: dict[str, None] = {}
         self._cut_off = dict.fromkeys(cut_off)
         self._missing: dict[str, None] = {}
+        self._n_configs = spec.n_configs
+        self.halted = False
+        """Whether no further trial is to begin; those that run go on."""
         for name in running:
             self.begin(name)
         for trial in ended:
@@ -64,6 +67,11 @@ class Agenda:
             if self._spec.replicates.when == "all":
                 self._missing |= dict.fromkeys(self._lacking(config))
 
+    def give_back(self, name: str) -> None:
+        """Note that a trial was to begin but did not: it comes again."""
+        del self._running[name]
+        self._cut_off[name] = None
+
     def end(self, trial: Ended) -> None:
         """Note how a trial ended."""
         del self._running[trial.trial_id]
@@ -73,16 +81,18 @@ class Agenda:
 
     def next_trial(self) -> str | Next:
         """Return the trial to start next."""
+        if self.halted:
+            return Next.WAIT if self._running else Next.END
         if name := next(chain(self._cut_off, self._missing_now()), None):
             return name
-        if len(self._configs) < self._spec.trials:
+        if len(self._configs) < self._n_configs:
             return Next.NEW_CONFIG
         return Next.WAIT if self._running else Next.END
 
     @property
     def total(self) -> int:
         """Return how many trials there are by what is known now; but for `all`, more may follow."""
-        to_come = max(0, self._spec.trials - len(self._configs))
+        to_come = max(0, self._n_configs - len(self._configs))
         per_config = self._spec.replicates.seeds if self._spec.replicates.when == "all" else 1
         return len(self._begun) + len(self._missing_now()) + to_come * per_config
 
@@ -104,7 +114,7 @@ class Agenda:
         if self._spec.replicates.when != "front":
             return self._missing
         # Until every config has had its first seed, the front is not known.
-        if len(self._configs) < self._spec.trials or self._configs & self._running.keys():
+        if len(self._configs) < self._n_configs or self._configs & self._running.keys():
             return ()
         return [name for config in sorted(self.front.configs) for name in self._lacking(config)]
 

@@ -74,12 +74,12 @@ def measured_values(result: Mapping[str, Any]) -> dict[str, float]:
 
     Ray hands reports to searchers and schedulers with flat keys, `objectives/log_likelihood`.
 
-    >>> measured_values({"objectives/a": 2, "n_parameters": 10, "time_total_s": 1.5})
+    >>> measured_values({"objectives/a": 2, "n_parameters": 10, "seconds": 1.5})
     {'a': 2.0, 'parameters': 10.0, 'seconds': 1.5}
     """
     found = dict(result.get("objectives") or {})
     found |= {k.removeprefix(_FLAT): v for k, v in result.items() if k.startswith(_FLAT)}
-    found |= {"parameters": result.get("n_parameters"), "seconds": result.get("time_total_s")}
+    found |= {"parameters": result.get("n_parameters"), "seconds": result.get("seconds")}
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
@@ -100,7 +100,8 @@ def judge(
     if epochs < epochs_max and not stopped:
         return "failed", f"it ended after {epochs} of {epochs_max} epochs without saying why"
     if bad:
-        return "failed", f"{', '.join(bad)} is not a finite number"
+        faults = last.get("faults") or {}
+        return "failed", faults.get(bad[0]) or f"{', '.join(bad)} is not a finite number"
     if epochs < epochs_max:
         return "stopped", str(stopped)
     missed = [limit.sentence(measured) for limit in limits if limit.excess(measured) > 0]
@@ -132,8 +133,10 @@ def suggested_config(spec: SweepSpec, suggested: Mapping[str, Any]) -> TrialConf
     return replace(config, seed=config.seed + split_name(suggested["trial_id"])[1])
 
 
-def start_record(spec: SweepSpec, suggested: Mapping[str, Any], now: datetime) -> TrialRecord:
-    """Return the record of a suggested trial that starts now."""
+def start_record(
+    spec: SweepSpec, suggested: Mapping[str, Any], now: datetime, fingerprint: str | None = None
+) -> TrialRecord:
+    """Return the record of a suggested trial that starts now, on data with this hash."""
     config = suggested_config(spec, suggested)
     return TrialRecord(
         trial_id=suggested["trial_id"],
@@ -146,6 +149,7 @@ def start_record(spec: SweepSpec, suggested: Mapping[str, Any], now: datetime) -
         started_at=now,
         config_json=config.to_json(),
         suggestion_json=json.dumps(suggested["suggestion"]),
+        data_fingerprint=fingerprint,
         parameters=spec.space.columns(config.to_dict()),
     )
 
@@ -163,10 +167,11 @@ def end_record(
         started,
         status=status,
         error=None if status == "stopped" else reason,
+        traceback=last.get("traceback") if status == "failed" else None,
         stop_reason=reason if status == "stopped" else None,
         epochs=int(last.get("epoch", 0)),
         ended_at=now,
-        seconds=(now - started.started_at).total_seconds(),
+        seconds=last.get("seconds", 0.0),
         device=last.get("device"),
         host=last.get("host"),
         n_parameters=last.get("n_parameters"),

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.search import Searcher
 
 from sweep.search.agenda import Agenda, Next
-from sweep.search.outcome import Ended, judge, measured_values, split_name
+from sweep.search.outcome import Ended, split_name
 from sweep.search.study import ConfigStudy, KnownConfig
 from sweep.spec.space import Suggestion
 from sweep.spec.sweep_spec import SweepSpec
@@ -28,6 +29,8 @@ class Past:
     """Those in their final state."""
     cut_off: Mapping[str, int] = field(default_factory=dict)
     """Attempt by name of those that never ended, or are to be tried again."""
+    started: Mapping[str, datetime] = field(default_factory=dict)
+    """When the attempt began, by name of those that never ended."""
     suggestions: Mapping[str, Suggestion] = field(default_factory=dict)
     """The sampler's parameters, by config."""
 
@@ -38,14 +41,16 @@ _BEST_FIRST: tuple[Status, ...] = ("completed", "infeasible", "stopped")
 class SweepSearcher(Searcher):
     """Suggests trials `{"trial_id": ..., "attempt": ..., "suggestion": ...}` in the order of `agenda`.
 
-    The trainable makes settings of a suggestion. The study knows configs only: it is told the means over a
-    config's completed seeds as soon as none of its seeds runs or is missing.
+    The trainable makes settings of a suggestion. How a trial ended is judged once, by the recorder, which
+    calls `end`. The study knows configs only: it is told the means over a config's completed seeds as soon as
+    none of its seeds runs or is missing.
 
     Args:
         spec: the sweep.
         past: trials of earlier runs; those that never ended are suggested again first.
         on_told: called with every config that the study knows the end of.
         warm: configs of other sweeps, to learn from only.
+        agenda: the trials by where they stand, kept by the recorder; by default one made of the past.
         ahead: whether to ask in the background, as soon as it is known that a suggestion will be wanted.
     """
 
@@ -56,18 +61,17 @@ class SweepSearcher(Searcher):
         on_told: Callable[[KnownConfig], None] = lambda _: None,
         warm: Sequence[KnownConfig] = (),
         *,
+        agenda: Agenda | None = None,
         ahead: bool = False,
     ) -> None:
         super().__init__()
-        self._spec = spec
-        self._agenda = Agenda(spec, past.ended, cut_off=past.cut_off)
+        self._agenda = agenda or Agenda(spec, past.ended, cut_off=past.cut_off)
         self._ended: dict[str, list[Ended]] = defaultdict(list)
         for trial in past.ended:
             self._ended[split_name(trial.trial_id)[0]].append(trial)
         self._suggestions = dict(past.suggestions)
         self._attempts = past.cut_off
         self._next_config = 1 + max((int(name[1:]) for name in self._suggestions), default=-1)
-        self._running: dict[str, str] = {}
         self._on_told = on_told
         self._unfinished = {name for name in self._suggestions if self._agenda.lacks(name)}
         configs = [self._config(name) for name in sorted(self._suggestions)]
@@ -76,7 +80,7 @@ class SweepSearcher(Searcher):
             spec.objectives,
             sampler=spec.sampler,
             seed=spec.seed,
-            n_configs=max(spec.trials, len(configs)),
+            n_configs=max(spec.n_configs, len(configs)),
             limits=spec.limits,
             start_with=spec.known_points,
             past=configs,
@@ -94,7 +98,7 @@ class SweepSearcher(Searcher):
         """The Optuna study, for reading."""
         return self._configs.study
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override] # FINISHED is a str
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override] # noqa: ARG002 - FINISHED is a str
         """Return the next trial, None if there is none for now, or FINISHED."""
         found = self._agenda.next_trial()
         if found is Next.END:
@@ -112,29 +116,13 @@ class SweepSearcher(Searcher):
         else:
             name = str(found)
         self._agenda.begin(name)
-        self._running[trial_id] = name
         suggestion = dict(self._suggestions[split_name(name)[0]])
         return {"trial_id": name, "attempt": self._attempts.get(name, 0), "suggestion": suggestion}
 
-    def on_trial_complete(
-        self,
-        trial_id: str,
-        result: dict[str, Any] | None = None,
-        error: bool = False,  # noqa: FBT001, FBT002 - Ray's interface
-    ) -> None:
-        """Note how a trial ended, and tell the study if it was the last one of its config."""
-        name = self._running.pop(trial_id, None)
-        if name is None:
-            return
-        config_name, _ = split_name(name)
-        # A trial that ended by itself before its full budget was stopped early.
-        last = dict(result or {}) | {"stopped": "before its full budget"}
-        last |= {"failure": "its worker was lost"} if error else {}
-        budget = self._spec.budget(self._suggestions[config_name])
-        status, _ = judge(last, budget, self._spec.objectives, self._spec.limits)
-        ended = Ended(trial_id=name, status=status, objectives=measured_values(last))
-        self._ended[config_name].append(ended)
-        self._agenda.end(ended)
+    def end(self, trial: Ended) -> None:
+        """Take the end of a trial that the agenda knows, and tell the study if it was its config's last."""
+        config_name, _ = split_name(trial.trial_id)
+        self._ended[config_name].append(trial)
         if config_name not in self._unfinished or self._agenda.lacks(config_name):
             return
         self._unfinished.remove(config_name)
@@ -142,6 +130,14 @@ class SweepSearcher(Searcher):
         self._configs.tell(config)
         self._ask_ahead()
         self._on_told(config)
+
+    def on_trial_complete(
+        self,
+        trial_id: str,
+        result: dict[str, Any] | None = None,
+        error: bool = False,  # noqa: FBT001, FBT002 - Ray's interface
+    ) -> None:
+        """Do nothing: Ray calls it before the recorder has judged the trial; see `end`."""
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Ignore results before the last one: they are of a smaller budget."""

@@ -8,10 +8,13 @@ from typing import Any
 
 import polars as pl
 
+from sweep.analysis.breakdown import last_evaluation
+from sweep.analysis.checks import plateaus
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.search.agenda import Agenda
 from sweep.search.outcome import Ended, objective_values
 from sweep.spec.sweep_spec import SweepSpec
+from sweep.store.lease import holder
 from sweep.store.read import Store
 from sweep.store.records import Status
 from sweep.store.schema import OBJECTIVE
@@ -32,6 +35,10 @@ class Stand:
     """Trials by status; those that are left have none."""
     last_report: datetime | None
     """When a trial last began, reported or ended; None before the first."""
+    interrupted: bool
+    """Whether trials are left, and no driver holds the folder."""
+    warnings: tuple[str, ...]
+    """What to look at, as sentences."""
     stalled: bool
     """Whether trials are left and nothing was reported for five times the longest epoch, or `QUIET`."""
     trials_per_hour: float | None
@@ -79,6 +86,10 @@ def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
         total=total,
         counts=Counter(trials["status"]),
         last_report=last,
+        interrupted=len(ended) < total and last is not None and not alone and holder(store.files) is None,
+        warnings=tuple(
+            plateaus(last_evaluation(store.subset_metrics().filter(metric="explained").collect()))
+        ),
         stalled=len(ended) < total and last is not None and now - last > timedelta(seconds=patience),
         trials_per_hour=3600 * len(running) / (per_epoch * spec.epochs_max) if known else None,
         seconds_left=left * per_epoch / len(running) if known else None,

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sweep.search.memory import AFFORDED, thinned
 from sweep.search.samplers import known_points, make_sampler
 from sweep.spec.constraints import Limit
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.05
 """Seconds that the driver waits for a suggestion (TPE takes 20 ms); then Ray asks again a little later."""
+
+MOST_POINTS = 10**6
+"""Of a larger space the configs are not listed: ten draws at random find one that is new."""
 
 TRIES = 10
 """How often at most a sampler is asked for a config that the sweep has not had."""
@@ -102,7 +107,8 @@ class ConfigStudy:
                 self._study.add_trial(trial)
                 self._n_known += 1
         running = [config for config in past if config.status == "running"]
-        known = known_points(space, sampler, seed, list(start_with), n_configs)[len(past) :]
+        given = list({_key(point): point for point in start_with}.values())
+        known = known_points(space, sampler, seed, given, n_configs)[len(past) :]
         for suggestion in (*(config.suggestion for config in running), *known):
             self._study.enqueue_trial(dict(suggestion))
         self._n_enqueued = len(running) + len(known)
@@ -177,7 +183,7 @@ class ConfigStudy:
         """Return the study's next trial: one that was enqueued, else a config that the sweep has not had.
 
         The same settings with the same seed give the same numbers again. A config that comes again is told
-        FAIL, which samplers ignore; the last of `TRIES` is taken as it is, for the space may be used up.
+        FAIL, which samplers ignore; after some `TRIES` one is drawn from all that are left.
         """
         from optuna.trial import TrialState
 
@@ -191,9 +197,20 @@ class ConfigStudy:
                 break
             self._study.tell(trial, state=TrialState.FAIL)
             self._study.sampler = self._random
+            if tries_left == 1 and (left := self._left()):
+                self._study.enqueue_trial(left)
         self._study.sampler = self._sampler
         self._n_enqueued = max(0, self._n_enqueued - 1)
         return trial
+
+    def _left(self) -> dict[str, float | int | str] | None:
+        """Return a config drawn from those that the sweep has not had; None if they are too many to list."""
+        if self._space.size > MOST_POINTS:
+            return None
+        left = [point for point in self._space.points() if _key(point) not in self._asked]
+        return (
+            dict(left[np.random.default_rng([self._seed, len(left)]).integers(len(left))]) if left else None
+        )
 
     def _forget(self) -> None:
         """Begin a study of what is remembered and what is open."""

@@ -7,11 +7,11 @@ from typing import Any
 
 from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
+from sweep.analysis.points import row_measured
 from sweep.search.outcome import objective_values
 from sweep.search.study import KnownConfig
 from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.read import open_store
-from sweep.store.schema import OBJECTIVE
 
 
 def warm_trials(root: Path, spec: SweepSpec) -> tuple[list[KnownConfig], str]:
@@ -34,13 +34,6 @@ def warm_trials(root: Path, spec: SweepSpec) -> tuple[list[KnownConfig], str]:
     return found, f"warm start: {len(found)} of the {rows.height} trials of {root} fit this sweep"
 
 
-def past_measured(row: dict[str, Any]) -> dict[str, float]:
-    """Return what a row of the trials table measured, by the names that objectives and constraints have."""
-    found = {k.removeprefix(OBJECTIVE): v for k, v in row.items() if k.startswith(OBJECTIVE)}
-    found |= {"parameters": row["n_parameters"], "seconds": row["seconds"]}
-    return {name: float(value) for name, value in found.items() if value is not None}
-
-
 def _past(row: dict[str, Any], spec: SweepSpec) -> KnownConfig | None:
     settings = json.loads(row["config_json"])
     try:
@@ -51,7 +44,7 @@ def _past(row: dict[str, Any], spec: SweepSpec) -> KnownConfig | None:
         same = _constants(wanted, searched) == _constants(TrialConfig.from_dict(settings), searched)
     except ConfigError:
         return None
-    measured = past_measured(row)
+    measured = row_measured(row)
     if not same or objective_values({"objectives": measured}, spec.objectives) is None:
         return None
     return KnownConfig(name=row["trial_id"], suggestion=suggestion, status="completed", measured=measured)

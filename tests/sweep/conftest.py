@@ -136,17 +136,35 @@ def trial_record(trial: str = "t00", **changes: object) -> TrialRecord:
     return TrialRecord(**fields | changes)
 
 
+def made_up_spec(**changes: object) -> dict[str, object]:
+    """Make the file of the made-up sweep, as its manifest holds it."""
+    spec = {
+        "name": "made-up",
+        "data": {"name": "digits", "seed": 0},
+        "trials": 11,
+        "reference_point": {"conditional_coherence": 0.0, "log_likelihood": -1700.0},
+        "search_space": {
+            "beta": {"type": "log_uniform", "low": 0.5, "high": 8.0},
+            "latent_dim": {"type": "int", "low": 16, "high": 128},
+            "prior_expert": {"type": "choice", "values": ["full", "all", "none"]},
+        },
+        "fixed": {"epochs": EPOCHS},
+        "evaluation": {"pictures": 0},
+    }
+    return spec | changes
+
+
 def manifest(names: tuple[str, ...] = ("m0", "m1", "m2")) -> Manifest:
     """Make the manifest of the made-up sweep."""
     return Manifest(
         sweep_id="digits-20260102",
-        name="digits <demo>",
+        name="made-up",
         created_at=START.isoformat(),
         objectives=(Objective(name="conditional_coherence"), Objective(name="log_likelihood")),
         reference_point={"conditional_coherence": 0.0, "log_likelihood": -1700.0},
         modalities=names,
         data="digits",
-        spec={"name": "digits <demo>", "search": {"beta": {"low": 0.5, "high": 8.0, "log": True}}},
+        spec=made_up_spec(),
         spec_hash="0f1e2d3c",
         versions={"mopoe-sweep": "0.1.0", "torch": "2.9.0"},
         git_revision="abc1234",
