@@ -15,7 +15,7 @@ MopoeError                 the root: its message is one sentence for the user
 import re
 
 _SECRETS = (
-    (re.compile(r"(:/{1,2})[^/\s:@]+:(?!\d+/)[^\s@]+@"), r"\1***@"),
+    (re.compile(r"(:/{1,2})[^/\s:@]*:(?!\d+/)\S+@"), r"\1***@"),
     (re.compile(r"(?i)\b(\w*(?:password|passwd|secret|token|access_key)\w*=)[^&\s]+"), r"\1***"),
 )
 _LONGEST = 1000

@@ -259,7 +259,7 @@ def _parse(text: str) -> tuple[yaml.Node | None, Any]:
         raise _InvalidYamlError(f"invalid YAML: {error.problem or error.context}", place) from None
     except RecursionError:
         raise _InvalidYamlError("invalid YAML: nested too deeply") from None
-    except (yaml.YAMLError, ValueError) as error:  # a forbidden character, or a date such as 2024-13-01
+    except (yaml.YAMLError, ValueError) as error:  # a forbidden character, or a number of thousands of digits
         raise _InvalidYamlError(f"invalid YAML: {str(error).splitlines()[0]}") from None
 
 

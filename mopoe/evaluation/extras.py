@@ -147,11 +147,11 @@ def _constant(data: MultimodalData, name: str, likelihood: Likelihood) -> Tensor
 def trained_numbers(model: MoPoE) -> Iterator[SubsetMetric]:
     """Give what is trained and is no network's weight: learned mixture weights, learned scales."""
     if model.bound.learned_weights:
-        for mask, weight in zip(model.masks, model.weights_S.tolist(), strict=True):
+        for mask, weight in zip(model.masks, model.weights_S.detach().tolist(), strict=True):
             yield record(mask, "mixture_weight", (weight, None), 0)
     for name in model.names:
         if isinstance(scale := getattr(model.likelihood(name), "scale", None), Tensor):
-            yield record(0, "likelihood_scale", (float(scale), None), 0, name)
+            yield record(0, "likelihood_scale", (float(scale.detach()), None), 0, name)
 
 
 def record(

@@ -223,7 +223,7 @@ def test_a_path_may_be_a_word(tiny_data: MultimodalData, tmp_path: Path) -> None
 
 
 def test_every_single_changed_bit_of_the_weights_is_seen(tiny_data: MultimodalData, tmp_path: Path) -> None:
-    """By the hash in the file's head, whether it is checked or restored; the head itself has its own sentences."""
+    """By the hash in the file's head, whether checked or restored; the head has sentences of its own."""
     model, optimizer = stepped(tiny_data, 1)
     path = tmp_path / "c.safetensors"
     save(path, PROGRESS, model, optimizer)

@@ -1,22 +1,30 @@
-"""Functions named in words: found, or one reason why not; and what a signature may have."""
+"""Functions named in words: what may be imported and called, and one reason for everything else."""
 
+import builtins
+import os
 import sys
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import mopoe
+from mopoe import functions
 from mopoe.data.registry import ModalitySpec, entry
 from mopoe.errors import ConfigError, DataError
-from mopoe.functions import also_import_from, named_function
+from mopoe.functions import also_import_from, named_function, plugin
 
 Write = Callable[[str], str]
+MARK = "import mopoe\n@mopoe.plugin\n"
 
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Write:
     """Return a function that writes a module, new for each test, and gives its name."""
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(functions, "_folders", [])
     name = f"functions_{abs(hash(request.node.nodeid))}"
 
     def make(text: str) -> str:
@@ -27,16 +35,107 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
     return make
 
 
+def refusal(reference: str) -> str:
+    """Return the sentence that refuses it."""
+    with pytest.raises(ConfigError) as error:
+        named_function(reference)
+    return str(error.value)
+
+
 def test_a_function_is_found_by_its_module_and_name(write: Write) -> None:
-    """It is the module's own object."""
-    module = write("def f():\n    return 3\n")
-    assert named_function(f"{module}:f")() == 3
-    assert named_function("math:gcd")(12, 18) == 6
+    """It is the module's own object; the mark leaves it as it was."""
+    module = write(f"{MARK}def f():\n    return 3\n")
+    found = named_function(f"{module}:f")
+    assert (found(), found.__name__, found) == (3, "f", sys.modules[module].f)
+    assert mopoe.plugin is plugin
+
+
+@pytest.mark.parametrize(
+    "reference", ["os:system", "os:popen", "subprocess:run", "builtins:exec", "math:gcd", "shutil:rmtree"]
+)
+def test_a_function_without_the_mark_is_not_called(reference: str) -> None:
+    """However well known its module is."""
+    name = reference.partition(":")[2]
+    assert refusal(reference) == (
+        f"is not marked as a plugin, so it is not called; if it is yours, put @mopoe.plugin above {name}"
+    )
+
+
+def test_a_function_of_ones_own_needs_the_mark_as_well(write: Write) -> None:
+    """And the sentence says how to give it."""
+    assert refusal(f"{write('def f(): ...')}:f").endswith("put @mopoe.plugin above f")
+
+
+@pytest.mark.parametrize("module", ["this", "antigravity", "idlelib.idle", "lib2to3.main", "xmlrpc"])
+def test_a_module_of_another_place_is_not_imported(module: str) -> None:
+    """The standard library's `this` prints a poem when it is imported."""
+    sys.modules.pop(module, None)
+    assert refusal(f"{module}:f").startswith("lies in /")
+    assert module not in sys.modules
+
+
+def test_a_library_inside_the_start_folder_is_not_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an environment `.venv` beside the sweep's file: only what lies directly in the folder is."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / ".venv")])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "inner_library.py").write_text("raise SystemExit('imported')\n")
+    assert refusal("inner_library:f") == (
+        f"lies in {tmp_path}/.venv/inner_library.py, and only modules in the folder where sweep was started, "
+        "or of packages with an entry point 'mopoe.data', are imported"
+    )
+
+
+def test_packages_of_the_start_folder_are_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an `__init__.py` or without; a namespace that also lies elsewhere is not."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path), str(tmp_path / "other")])
+    monkeypatch.chdir(tmp_path)
+    for folder in ("of_mine", "without_init", "spread", "other/spread"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "m.py").write_text(f"{MARK}def f(): return 3\n")
+    (tmp_path / "of_mine" / "__init__.py").touch()
+    assert named_function("of_mine.m:f")() == named_function("without_init.m:f")() == 3
+    assert refusal("spread.m:f").startswith("lies in ")
+
+
+@pytest.mark.parametrize(
+    "reference", ["", ":", ":f", ".:f", "..a:f", "a b:f", "/etc/passwd:f", "\0:f", "é.b:f"]
+)
+def test_what_names_no_module_is_refused(reference: str) -> None:
+    """Without a trace of Python's own import."""
+    assert refusal(reference).startswith(("cannot be imported (", "lies in Python itself"))
+
+
+def test_a_package_offers_its_functions_by_an_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of either group; what it offers is marked as well."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    (tmp_path / "offered_package.py").write_text(f"{MARK}def f(): return 3\ndef g(): ...\n")
+    points = {"mopoe.plugins": [EntryPoint("x", "offered_package.sub:f", "mopoe.plugins")]}
+    assert refusal("offered_package:f").startswith(f"lies in {tmp_path}")
+    monkeypatch.setattr(functions, "entry_points", lambda group: points.get(group, []))
+    assert named_function("offered_package:f")() == 3
+    assert refusal("offered_package:g").startswith("is not marked as a plugin")
+
+
+def test_data_that_name_a_command_run_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words of a data set are neither a shell's nor Python's."""
+    ran: list[Any] = []
+    for module, name in ((os, "system"), (os, "popen"), (builtins, "exec"), (builtins, "eval")):
+        monkeypatch.setattr(module, name, ran.append)
+    for reference in ("os:system", "os:popen", "builtins:exec", "builtins:eval", "posix:system"):
+        with pytest.raises(ConfigError, match=r"is not marked as a plugin|but must be a function"):
+            entry(reference)
+    assert ran == []
 
 
 def test_a_folder_is_added_once_and_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that no file of a user's can hide a library."""
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(functions, "_folders", [])
     (tmp_path / "math.py").write_text("gcd = None\n")
     before = list(sys.path)
     also_import_from(str(tmp_path))
@@ -61,25 +160,33 @@ def test_a_folder_is_added_once_and_last(tmp_path: Path, monkeypatch: pytest.Mon
             "data set 'M:f' cannot be imported (ZeroDivisionError: division by zero; P:3)",
         ),
         ("def f(:\n", "f", "data set 'M:f' cannot be imported (SyntaxError: invalid syntax (M.py, line 1))"),
-        ("def f(*a): ...", "f", "data set 'M:f' has the parameter 'a', which a sweep's file cannot give"),
         (
-            "def f(name): ...",
+            f"{MARK}def f(*a): ...",
+            "f",
+            "data set 'M:f' has the parameter 'a', which a sweep's file cannot give",
+        ),
+        (
+            f"{MARK}def f(name): ...",
             "f",
             "data set 'M:f' has the parameter 'name', which a sweep's file cannot give",
         ),
         (
-            "def f(x=0.5): ...",
+            f"{MARK}def f(x=0.5): ...",
             "f",
             "data set 'M:f' has the option 'x' = 0.5, but options are words or whole numbers",
         ),
         (
-            "def f(x=True): ...",
+            f"{MARK}def f(x=True): ...",
             "f",
             "data set 'M:f' has the option 'x' = True, but options are words or whole",
         ),
-        ("def f(x: float): ...", "f", "data set 'M:f' has the option 'x' of type float, but options are str"),
         (
-            "def f(): ...\nf.modalities = 'ab'",
+            f"{MARK}def f(x: float): ...",
+            "f",
+            "data set 'M:f' has the option 'x' of type float, but options are str",
+        ),
+        (
+            f"{MARK}def f(): ...\nf.modalities = 'ab'",
             "f",
             "data set 'M:f' has the attribute `modalities`, but not all",
         ),
@@ -105,6 +212,7 @@ def test_the_signature_gives_the_options(write: Write) -> None:
     module = write(
         "from __future__ import annotations\n"
         "from mopoe.data.registry import ModalitySpec\n"
+        f"{MARK}"
         "def f(path: str, any, n: int, *, seed: int = 4, kind: str = 'x'): ...\n"
         "f.modalities = [ModalitySpec(name='a', shape=(2,))]\n"
     )
@@ -119,7 +227,7 @@ def test_loading_fills_in_defaults_and_checks_options(write: Write) -> None:
     """What a function returns that is no data set is said with its name."""
     from mopoe.data import load
 
-    module = write("def f(n: int, seed: int = 4):\n    return [n, seed]\n")
+    module = write(f"{MARK}def f(n: int, seed: int = 4):\n    return [n, seed]\n")
     with pytest.raises(ConfigError, match=r"^data set '.*:f' has no option 'sed'; there are: n, seed$"):
         load(f"{module}:f", sed=3)
     with pytest.raises(ConfigError, match=r"^data set '.*:f' needs the option 'n': a whole number$"):
@@ -138,6 +246,6 @@ def test_a_network_that_cannot_be_imported_names_its_modality() -> None:
     with pytest.raises(ConfigError) as error:
         build_modality(TrialConfig(), ModalitySpec(name="a", shape=(2,), network="nowhere:f"), 3)
     assert str(error.value) == (
-        "modality 'a' has the network 'nowhere:f', but it cannot be imported (ModuleNotFoundError: No module "
-        "named 'nowhere'); it must be a function, as 'package.module:function'"
+        "modality 'a' has the network 'nowhere:f', but it cannot be imported (there is no module "
+        "'nowhere'); it must be a function, as 'package.module:function'"
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
 from mopoe.gaussian import (
+    GAUSSIAN,
     at_least_float32,
     chosen_product,
     kl_between,
@@ -296,7 +297,7 @@ def test_the_density_of_a_narrow_posterior_is_exact() -> None:
 
 
 def test_an_exact_draw_is_where_its_density_says() -> None:
-    """The mean square of (z - mu) sqrt(precision) is 1 in float64, far from it once z is rounded to float32."""
+    """Of (z - mu) sqrt(precision) the mean square is 1 in float64, and 0 once z is rounded to float32."""
     noise = torch.randn(1, 1000, 1, generator=torch.Generator().manual_seed(0))
     mu, precision = torch.full((1, 1, 1), 48.5), torch.full((1, 1, 1), 1e15)
     exact = GAUSSIAN.draw_exactly(mu, precision, noise)

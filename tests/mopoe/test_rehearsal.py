@@ -96,7 +96,7 @@ def test_a_judge_that_cannot_read_what_is_generated_is_said(
 ) -> None:
     """As one of symbols is, which gets probabilities."""
     broken = {**judges.networks, "grey": nn.Sequential(nn.Flatten(), nn.Linear(3, 4)).eval()}
-    with pytest.raises(DataError, match="^modality 'grey' cannot be judged once it is generated"):
+    with pytest.raises(DataError, match=r"^modality 'grey' cannot be judged once it is generated"):
         rehearse(CONFIG, tiny_data, replace(judges, networks=broken))
 
 

@@ -115,12 +115,6 @@ def test_float32_stays_near_float64(tiny_data: MultimodalData, in_double: Callab
         assert a.loss == pytest.approx(b.loss, rel=1e-5)
 
 
-def test_gradients_have_the_strides_of_their_parameters(tiny_data: MultimodalData) -> None:
-    """What fused Adam on the CPU relies on, for every parameter of the built-in networks."""
-    model, _ = run(replace(CONFIG, epochs=1), tiny_data)
-    assert all(p.grad is not None and p.grad.stride() == p.stride() for p in model.parameters())
-
-
 def test_one_seed_gives_one_result_bit_by_bit(tiny_data: MultimodalData) -> None:
     """Two runs agree in every weight and every reported number; another seed agrees in none."""
     torch.manual_seed(1)
@@ -303,8 +297,10 @@ def test_data_that_is_not_a_number_diverges_at_once() -> None:
 
 def test_a_huge_learning_rate_diverges_at_the_second_step(tiny_data: MultimodalData) -> None:
     """The first step's loss is that of fresh weights; the second sees what lr = 1e30 made of them."""
+    config = replace(CONFIG)
+    object.__setattr__(config, "lr", 1e30)  # above what a setting may be
     with pytest.raises(DivergedError, match=r"^the loss is not finite at step 2 \(epoch 1\)$"):
-        run(replace(CONFIG, lr=1e30), tiny_data)
+        run(config, tiny_data)
 
 
 class FlatRoot(Bernoulli):

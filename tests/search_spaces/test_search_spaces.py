@@ -1,8 +1,8 @@
 """The reader of YAML files: values, lines, overrides and the sentence about every broken file."""
 
-import datetime as dt
 import math
 import re
+from itertools import pairwise
 
 import pytest
 import yaml
@@ -129,11 +129,26 @@ def test_line_of_follows_merged_keys(write):
         ("'3'", "3"),
         ("[1, 2.5]", [1, 2.5]),
         ("{low: 1}", {"low": 1}),
-        ("2024-01-31", dt.date(2024, 1, 31)),
+        ("2024-01-31", "2024-01-31"),
+        ("064", 64),
+        ("010", 10),
+        ("-007", -7),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("0b11", "0b11"),
+        ("1_000", "1_000"),
+        ("1:30", "1:30"),
+        ("no", "no"),
+        ("Yes", "Yes"),
+        ("on", "on"),
+        ("TRUE", True),
+        ("~", None),
+        ("-.Inf", -math.inf),
+        ("=", "="),
     ],
 )
 def test_scalars_have_their_type(text, value):
-    """Numbers are int or float, words are str, and an empty value is None."""
+    """By YAML 1.2's core schema: 1.1 would read 064 as 52, 1:30 as 90 and `no` as false."""
     _, found = split_assignment(f"key={text}")
     assert found == value
     assert type(found) is type(value)
@@ -156,8 +171,15 @@ def test_every_float_is_read_back_as_written(x):
         ("a: b: c\n", "x.yaml:1:5: invalid YAML: mapping values are not allowed here"),
         ("a: *b\n", "x.yaml:1:4: invalid YAML: found undefined alias"),
         ("a: 1\n---\nb: 2\n", "x.yaml:2:1: invalid YAML: but found another document"),
-        ("a: 2024-13-01\n", "x.yaml: invalid YAML: month must be in 1..12"),
         ("a: !!python/object:os.system x\n", "x.yaml:1:4: invalid YAML: could not determine a constructor"),
+        ("a: &x [*x]\n", "x.yaml:1: invalid YAML: an alias stands within what it names"),
+        ("a: 1\nb: &x {c: {d: *x}}\n", "x.yaml:2: invalid YAML: an alias stands within what it names"),
+        (
+            "a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n"
+            + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdef")),
+            "x.yaml:6: has more than 100,000 keys and values",
+        ),
+        (f"a: {'9' * 5000}\n", "x.yaml: invalid YAML: Exceeds the limit (4300 digits)"),
         ("a: \x07\n", "x.yaml: invalid YAML: unacceptable character #x0007"),
         ("[" * 1500, "x.yaml: invalid YAML: nested too deeply"),
         (

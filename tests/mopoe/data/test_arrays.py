@@ -139,29 +139,35 @@ MISFITS = {
     ),
     "name of a command": (
         [{"prior": np.ones((20, 2)), "labels": np.zeros(20, int)}],
-        "a modality is named 'prior', but must have letters, digits, '_' and '-', and not be labels, all, prior",
+        (
+            "a modality is named 'prior', but must have letters, digits, '_' and '-', and not be "
+            "labels, all, prior"
+        ),
     ),
     "labels as a column": (
         [arrays() | {"labels": np.zeros((20, 1), int)}],
         "train: labels are [N, 1]: flatten them, as by labels.reshape(-1)",
     ),
     "types of splits": (
-        [arrays(), arrays() | {"b": np.ones((20, 3), np.uint8)}],
+        [arrays(), arrays(20) | {"b": np.ones((20, 3), np.uint8)}],
         "validation: 'b' is uint8, but float32 in train",
     ),
     "modality of one split": (
-        [arrays(), arrays() | {"c": np.ones((20, 2), np.float32)}],
+        [arrays(), arrays(20) | {"c": np.ones((20, 2), np.float32)}],
         "validation: the modalities differ from those of train in: c",
     ),
     "not finite": (
         [
             arrays(),
-            arrays() | {"b": np.where(np.arange(60).reshape(20, 3) == 10, np.inf, 1).astype(np.float32)},
+            arrays(20) | {"b": np.where(np.arange(60).reshape(20, 3) == 10, np.inf, 1).astype(np.float32)},
         ],
-        "validation: 'b' has a number that is not finite in row 3; where a sample lacks a modality, put zeros",
+        (
+            "validation: 'b' has a number that is not finite in row 3; where a sample lacks a modality, "
+            "put zeros"
+        ),
     ),
     "nan in test": (
-        [arrays(), arrays(), arrays() | {"b": np.full((20, 3), np.nan, np.float32)}],
+        [arrays(), arrays(20), arrays(20) | {"b": np.full((20, 3), np.nan, np.float32)}],
         "test: 'b' has a number that is not finite in row 0",
     ),
     "name with a dot": (
