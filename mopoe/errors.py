@@ -61,3 +61,5 @@ class CheckpointError(MopoeError):
 
 class DivergedError(MopoeError):
     """The loss or a gradient is no longer a finite number."""
+
+    exit_status = 1

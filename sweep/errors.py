@@ -20,6 +20,8 @@ class TrialsFailedError(MopoeError):
 class TrialTimeError(MopoeError):
     """A trial took longer than its sweep allows."""
 
+    exit_status = 1
+
 
 class ClusterError(MopoeError):
     """A cluster cannot be reached, or is not fit to run a sweep."""

@@ -47,6 +47,8 @@ def problems(store: Store) -> Iterator[str]:
         StoreError: the manifest is damaged or of a newer schema, or the file system refuses.
     """
     modalities = len(store.manifest.modalities)
+    # A running sweep goes on: only what had ended before its rows are read must have them all.
+    _, before = insisting(partial(_read, store, "trials"))
     frames: dict[str, pl.DataFrame] = {}
     # The trials last: one of a running sweep is recorded before its rows.
     for table in list(TABLES)[::-1]:
@@ -66,7 +68,7 @@ def problems(store: Store) -> Iterator[str]:
         yield from _gaps("subset_metrics", frames, ["subset_mask"], masks)
         outside = masks // 2 * modalities  # all there is of an evaluation without `own_targets`
         yield from _gaps("pair_coherence", frames, ["source_mask", "target"], masks * modalities, outside)
-    yield from _missing_rows(store, frames)
+    yield from _missing_rows(store, frames | {"trials": before})
     yield from _checkpoint_problems(store, trials)
     yield from _weight_problems(store, trials)
     if isinstance(store.files, LocalFiles) and holder(store.files) is None:
@@ -196,7 +198,8 @@ def _gaps(table: str, frames: Mapping[str, pl.DataFrame], of: Sequence[str], *ri
 def _missing_rows(store: Store, frames: Mapping[str, pl.DataFrame]) -> Iterator[str]:
     """Give the trials that ended well and lack epochs, or what they should have of their last evaluation."""
     trials = frames["trials"].sort("attempt").unique("trial_id", keep="last")
-    done = trials.filter(pl.col("status").is_in(["completed", "infeasible", "stopped"]), pl.col("epochs") > 0)
+    in_full = pl.col("status").is_in(["completed", "infeasible"]) & (pl.col("epochs") == pl.col("epochs_max"))
+    done = trials.filter(in_full | (pl.col("status") == "stopped"), pl.col("epochs") > 0)
     # A trial that is tried again goes on from its checkpoint, so that earlier attempts have earlier epochs.
     counts = frames["epochs"].group_by("trial_id").agg(pl.col("epoch").n_unique().alias("_found"))
     for trial, epochs, found in (

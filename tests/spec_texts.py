@@ -56,7 +56,7 @@ OBJECTIVES = "conditional_coherence, joint_coherence, log_likelihood"
 WHOLE = "but must be a whole number"
 WORD = "but must be a word (a number or date in quotes)"
 MAPPING = "but must be a mapping of keys to values"
-GPU = "but must be auto, a share between 0 and 1, or a whole number"
+GPU = "but must be auto or between 0 and 1: a trial uses one at most"
 FOLDER = "but must be made of letters, digits, '.', '_' and '-', as it names a folder"
 WEIGHTS = (
     "subset_weights has 2 numbers, but must have 5 (one per subset size) or 31 (one per subset)"

@@ -173,9 +173,9 @@ def allowed(name: str) -> tuple[str, ...]:
     parts = ("mopoe", "search_spaces", "sweep.errors", "sweep.manifest", "sweep.spec", "sweep.store")
     floors = {
         "sweep.errors": ("mopoe.errors",),
-        "sweep.store": (*plain, "sweep.store"),
+        "sweep.store": (*plain, "search_spaces", "sweep.spec", "sweep.store"),
         "sweep.analysis": (*plain, "sweep.store", "sweep.analysis"),
-        "sweep.report": (*plain, "sweep.store", "sweep.analysis", "sweep.report"),
+        "sweep.report": (*plain, "sweep.spec", "sweep.store", "sweep.analysis", "sweep.report"),
         "sweep.spec": ("mopoe", "search_spaces", "sweep.errors", "sweep.spec"),
         "sweep.search": (*parts, "sweep.analysis", "sweep.search"),
         "sweep.cluster": (*parts, "sweep.cluster"),
@@ -206,7 +206,8 @@ def test_imports_only_point_down() -> None:
 def test_nothing_imports_the_command_line() -> None:
     """The command line is the top floor; the runner is below it alone."""
     for name, tree in sources():
-        assert not any(below(i, "sweep.cli") for i in imported(tree)), name
+        if name != "sweep.__main__":
+            assert not any(below(i, "sweep.cli") for i in imported(tree)), name
         if name != "sweep.cli":
             assert not any(below(i, "sweep.commands.run") for i in imported(tree)), name
         if name not in ("sweep.commands.run", "sweep"):

@@ -136,7 +136,8 @@ def _picked(found: "Tradeoff", wanted: str | None) -> tuple[str, str]:
 
     picks = {p.label.removeprefix("best "): p for p in found.picks}
     if not picks:
-        raise ConfigError(f"there is no config to pick: {nothing_yet(found)}")
+        why = nothing_yet(found)
+        raise ConfigError(f"there is no config to pick: {why[0].lower()}{why[1:-1]}")
     wanted = wanted or ("knee" if "knee" in picks else next(iter(picks)))
     if wanted not in picks:
         absent = "the front has no knee" if wanted == "knee" else f"there is no pick {wanted!r}"

@@ -117,7 +117,8 @@ def lines(found: "Stand", now: datetime) -> list[str]:
     if found.complete:
         word = "complete"
     elif found.interrupted:
-        word = f"interrupted: {kinds['left'] + kinds['running']} trials are left; `sweep resume` goes on"
+        left = count(kinds["left"] + kinds["running"], "trial")
+        word = f"interrupted with {left} left; `sweep resume` goes on"
     elif found.stalled:
         word = f"stalled: trials are left, but the last report was {age}"
     elif not last:

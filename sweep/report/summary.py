@@ -90,7 +90,7 @@ def print_front(store: Store, console: "Console") -> None:
         front = f"front: {count(int(found.on_front.sum()), 'config')} of {found.configs.height}"
         summary = f"{status_line(found.trials)}; {front}; hypervolume {number(found.hypervolume)}"
     else:
-        summary = f"{nothing_yet(found)} ({status_line(found.trials)})"
+        summary = f"{nothing_yet(found)[:-1]} ({status_line(found.trials)})."
     console.print(Text(summary))
     for reason, n in failure_reasons(found.trials):
         console.print(Text(f"  {n} failed: {reason}"))

@@ -13,7 +13,7 @@ from sweep.running.signals import interrupt
 from sweep.running.trainable import checkpoint_name, watch_path
 from sweep.running.watchdog import hung_at
 from sweep.search.agenda import Agenda
-from sweep.search.outcome import Ended, Standing, end_record, split_name, start_record
+from sweep.search.outcome import Ended, Standing, end_record, measured_values, split_name, start_record
 from sweep.search.searcher import Past
 from sweep.spec.sweep_spec import SweepSpec, trial_config_for
 from sweep.store.merge import CHECKPOINTS
@@ -171,7 +171,8 @@ class Recorder(Callback):
         last = running.last | failure
         record = end_record(running.record, last, self._spec.objectives, datetime.now(UTC), self._spec.limits)
         self._writer.write_trial(record)
-        ended = Ended(trial_id=record.trial_id, status=record.status, objectives=record.objectives)
+        measured = measured_values(last)  # with what constraints are about
+        ended = Ended(trial_id=record.trial_id, status=record.status, objectives=measured)
         self.agenda.end(ended)
         self._on_end(ended)
         self._counts[ended.status] += 1

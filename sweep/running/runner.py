@@ -16,7 +16,6 @@ from ray import tune
 
 from mopoe.errors import ConfigError, MopoeError, shown
 from mopoe.rehearsal import rehearse
-from sweep.analysis.points import row_measured
 from sweep.cluster.probe import SEE_GPUS, prepare
 from sweep.errors import ClusterError, StoreError, TrialsFailedError
 from sweep.manifest import enter, open_folder
@@ -26,7 +25,7 @@ from sweep.running.recorder import Recorder
 from sweep.running.signals import stoppable
 from sweep.running.trainable import WorkerPlan, make_trainable
 from sweep.search.agenda import Agenda, Next
-from sweep.search.outcome import Ended, Standing, objective_values, split_name
+from sweep.search.outcome import Ended, Standing, ended_trial, split_name
 from sweep.search.scheduler import HalvingScheduler, recorded_vectors
 from sweep.search.searcher import Past, SweepSearcher
 from sweep.search.study import KnownConfig
@@ -206,15 +205,12 @@ def past_trials(store: Store, objectives: tuple[str, ...], *, retry_failed: bool
         name: str = row["trial_id"]
         status: Status = row["status"]
         suggestions[split_name(name)[0]] = json.loads(row["suggestion_json"])
-        measured = row_measured(row)
         if status == "running":
             cut_off[name], started[name] = row["attempt"], row["started_at"]
         elif status == "failed" and retry_failed:
             cut_off[name] = row["attempt"] + 1
         else:
-            whole = objective_values({"objectives": measured}, objectives) is not None
-            status = "failed" if status == "completed" and not whole else status
-            ended.append(Ended(trial_id=name, status=status, objectives=measured))
+            ended.append(ended_trial(row, objectives))
     return Past(ended=tuple(ended), cut_off=cut_off, started=started, suggestions=suggestions)
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from mopoe.config import TrialConfig
+from sweep.analysis.points import row_measured
 from sweep.spec.constraints import Limit
 from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.records import Status, TrialRecord
@@ -56,6 +57,15 @@ class Standing:
     def ended(self) -> int:
         """Return the trials in a final state."""
         return self.done + self.failed + self.stopped + self.infeasible
+
+
+def ended_trial(row: Mapping[str, Any], objectives: Sequence[str]) -> Ended:
+    """Return a row of the trials table that is in a final state; what lacks an objective has failed."""
+    measured = row_measured(row)
+    whole = objective_values({"objectives": measured}, objectives) is not None
+    status: Status = row["status"]
+    status = "failed" if status == "completed" and not whole else status
+    return Ended(trial_id=row["trial_id"], status=status, objectives=measured)
 
 
 def objective_values(result: Mapping[str, Any] | None, objectives: Sequence[str]) -> tuple[float, ...] | None:

@@ -1,10 +1,9 @@
 """How a sweep stands, from its tables alone: while it runs, after it, and when it has stalled."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import polars as pl
 
@@ -12,12 +11,10 @@ from sweep.analysis.breakdown import last_evaluation
 from sweep.analysis.checks import plateaus
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.search.agenda import Agenda
-from sweep.search.outcome import Ended, objective_values
+from sweep.search.outcome import ended_trial
 from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.lease import holder
 from sweep.store.read import Store
-from sweep.store.records import Status
-from sweep.store.schema import OBJECTIVE
 
 QUIET = 300.0
 """Seconds without a report after which a sweep may count as stalled; workers report every minute at least."""
@@ -66,7 +63,7 @@ def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
     found = tradeoff(store)
     trials = found.trials
     over = trials.filter(pl.col("status") != "running")
-    ended = [_ended(row, spec.objectives) for row in over.iter_rows(named=True)]
+    ended = [ended_trial(row, spec.objectives) for row in over.iter_rows(named=True)]
     running = trials.filter(status="running")["trial_id"].to_list()
     # A folder of single trials has no plan of how many there will be.
     alone = found.manifest.spec_hash.startswith("t")
@@ -94,14 +91,6 @@ def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
         trials_per_hour=3600 * len(running) / (per_epoch * spec.epochs_max) if known else None,
         seconds_left=left * per_epoch / len(running) if known else None,
     )
-
-
-def _ended(row: Mapping[str, Any], objectives: Sequence[str]) -> Ended:
-    measured = {n: row[OBJECTIVE + n] for n in objectives if row.get(OBJECTIVE + n) is not None}
-    whole = objective_values({"objectives": measured}, objectives) is not None
-    status: Status = row["status"]
-    status = "failed" if status == "completed" and not whole else status
-    return Ended(trial_id=row["trial_id"], status=status, objectives=measured)
 
 
 def _epochs(store: Store, trials: pl.DataFrame) -> pl.DataFrame:

@@ -272,9 +272,19 @@ def _refusal(what: str, *, absent: bool = False) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if absent and isinstance(error, FileNotFoundError):
-            raise
+        if absent and gone(error):
+            raise FileNotFoundError(reason(error)) from error
         raise StoreError(f"cannot {what}: {reason(error)}") from error
+
+
+def gone(error: BaseException) -> bool:
+    """Return whether an error says that a file is not there, in S3's words as well.
+
+    S3 has them if a file goes away between opening and reading.
+    """
+    return isinstance(error, FileNotFoundError) or bool(
+        re.search("NO_SUCH_KEY|RESOURCE_NOT_FOUND", str(error))
+    )
 
 
 def reason(error: Exception) -> str:

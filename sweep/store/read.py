@@ -16,7 +16,7 @@ from polars.io.plugins import register_io_source
 
 from search_spaces import Document
 from sweep.errors import SpecError, StoreError
-from sweep.store.files import Files, files_at, reason
+from sweep.store.files import Files, files_at, gone, reason
 from sweep.store.records import Manifest, newer_schema
 from sweep.store.schema import KEYS, SCHEMA_VERSION, TABLES, schema_version, table_name
 
@@ -258,16 +258,11 @@ _PANIC: tuple[type[BaseException], ...] = (pl.exceptions.PanicException,)
 
 @contextmanager
 def reading(failure: str) -> Iterator[None]:
-    """Say what failed if files cannot be read; FileNotFoundError stays itself, in S3's words as well.
-
-    S3 has them if a file goes away between opening and reading.
-    """
+    """Say what failed if files cannot be read; that one is gone stays FileNotFoundError."""
     try:
         yield
-    except FileNotFoundError:
-        raise
     except (pa.ArrowException, pl.exceptions.PolarsError, OSError, ValueError, *_PANIC) as error:
-        if re.search("NO_SUCH_KEY|RESOURCE_NOT_FOUND", str(error)):
+        if gone(error):
             raise FileNotFoundError(reason(error)) from error
         raise StoreError(f"{failure}: {reason(error)}") from error
 

@@ -21,7 +21,7 @@ from sweep.errors import SpecError
 from sweep.manifest import new_manifest
 from sweep.search.outcome import start_record
 from sweep.spec.sweep_spec import SweepSpec, load_spec
-from sweep.store.records import EventRecord, Manifest, Objective, TrialRecord
+from sweep.store.records import EventRecord, Manifest, Objective, SharedInputs, TrialRecord
 from sweep.store.write import StoreWriter
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -149,7 +149,6 @@ def made_up_spec(**changes: object) -> dict[str, object]:
             "prior_expert": {"type": "choice", "values": ["full", "all", "none"]},
         },
         "fixed": {"epochs": EPOCHS},
-        "evaluation": {"pictures": 0},
     }
     return spec | changes
 
@@ -272,6 +271,23 @@ def write_sound_sweep(root: Path, sweep_id: str = "run-1", first: int = 0) -> Pa
     return root
 
 
+def write_checkpoint(path: Path, config: TrialConfig, epoch: int = 2) -> None:
+    """Write the checkpoint of a trial, with a model of two numbers."""
+    from torch import nn, optim
+
+    from mopoe.checkpoint import Progress, save
+
+    model, counts = nn.Linear(1, 1), {"epoch": epoch, "step": 4 * epoch, "examples": 1000 * epoch}
+    progress = Progress(config=config, data="digits", data_options={"seed": 0}, **counts)
+    save(path, progress, model, optim.Adam(model.parameters()))
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint() -> Callable[..., None]:
+    """Give the maker of checkpoints."""
+    return write_checkpoint
+
+
 @pytest.fixture(scope="session")
 def make_sweep() -> Callable[..., Path]:
     """Give the maker of a small sound sweep."""
@@ -294,6 +310,12 @@ def make_report() -> Callable[..., EpochReport]:
 def make_evaluation() -> Callable[..., Evaluation]:
     """Give the maker of evaluations."""
     return evaluation
+
+
+@pytest.fixture(scope="session")
+def make_spec() -> Callable[..., dict[str, object]]:
+    """Give the maker of the made-up sweep's file."""
+    return made_up_spec
 
 
 @pytest.fixture(scope="session")
@@ -411,7 +433,7 @@ def write_planned_sweep(root: Path, trials: int = 5) -> tuple[SweepSpec, StoreWr
     file.write_text(TINY_SWEEP, encoding="utf-8")
     spec = load_spec(file, [f"trials={trials}"])
     writer = StoreWriter(root)
-    writer.write_manifest(new_manifest(spec, spec.spec_hash, {}, None))
+    writer.write_manifest(new_manifest(spec, spec.spec_hash, SharedInputs()))
     return spec, writer
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from typing import ClassVar
 
@@ -40,7 +41,8 @@ def spoil(root, table, where, **values):
     frame = pl.from_arrow(found).with_columns(
         pl.when(where).then(value).otherwise(pl.col(name)).alias(name) for name, value in values.items()
     )
-    pq.write_table(frame.to_arrow().cast(found.schema), path)
+    path.unlink()  # its name has the checksum of what it held
+    pq.write_table(frame.to_arrow().cast(found.schema), path.with_name("spoilt.parquet"))
 
 
 def test_sound_folders_have_no_problems(tmp_path, make_sweep):
@@ -70,7 +72,7 @@ def test_a_compaction_beside_it_is_no_problem(tmp_path, make_sweep):
 
 
 def test_a_running_sweep_is_no_problem(tmp_path, make_sweep):
-    """Trials that begin and end while tables are read have rows in none without their record."""
+    """Trials that begin and end while tables are read lack no record, and no rows."""
 
     class Growing(Store):
         tables: ClassVar[list[str]] = []
@@ -81,7 +83,13 @@ def test_a_running_sweep_is_no_problem(tmp_path, make_sweep):
             return super().names(table)
 
     assert list(problems(Growing(make_sweep(tmp_path)))) == []
-    assert sorted(Growing.tables) == sorted(TABLES)
+    assert sorted(Growing.tables) == sorted((*TABLES, "trials"))
+
+
+def config_by_trial(root):
+    """Return the settings of each trial."""
+    rows = Store(root).latest_trials().select("trial_id", "config_json").collect().rows()
+    return {trial: TrialConfig.from_dict(json.loads(text)) for trial, text in rows}
 
 
 T0 = pl.col("trial_id") == "t0000"
@@ -283,26 +291,30 @@ def test_files_that_are_not_of_the_schema_are_named(root):
     assert all(line.startswith(start) for line, start in zip(found, starts, strict=True)), found
 
 
-def test_weights_of_the_front_are_asked_for_where_any_are_kept(root):
+def test_weights_of_the_front_are_asked_for_where_any_are_kept(root, make_checkpoint):
     """With no checkpoints none is missed; with one, those of the other trials on the front are."""
     assert list(problems(Store(root))) == []
-    (root / "checkpoints").mkdir()
-    (root / "checkpoints" / "t0001.safetensors").write_bytes(b"")
+    configs = config_by_trial(root)
+    make_checkpoint(root / "checkpoints" / "t0001.safetensors", configs["t0001"])
     line = "checkpoints: trial_id t0000 is on the front, but its weights are not kept"
     assert list(problems(Store(root))) == [line]
-    (root / "checkpoints" / "t0000-0.safetensors").write_bytes(b"")  # as `sweep trial` names it
+    # As `sweep trial` names it.
+    make_checkpoint(root / "checkpoints" / "t0000-0.safetensors", configs["t0000"])
     assert list(problems(Store(root))) == []
 
 
-def test_the_front_is_of_means_over_seeds(root):
+def test_the_front_is_of_means_over_seeds(root, make_checkpoint, make_report, make_evaluation):
     """A first seed that alone would be on it is not missed; of a config on it, any seed's weights will do."""
-    (root / "checkpoints").mkdir()
-    (root / "checkpoints" / "t0001-s1.safetensors").write_bytes(b"")
+    seventh = replace(config_by_trial(root)["t0001"], seed=7)
+    make_checkpoint(root / "checkpoints" / "t0001-s1.safetensors", seventh)
+    names = Store(root).manifest.modalities
     rows = {row["trial_id"]: row for row in Store(root).latest_trials().collect().iter_rows(named=True)}
     for trial, coherence, likelihood in (("t0000", 0.2, -1900.0), ("t0001", 0.5, -1501.0)):
         row = rows[trial]
         config = TrialConfig.from_dict(json.loads(row["config_json"]) | {"seed": 7})
-        objectives = {"conditional_coherence": coherence, "log_likelihood": likelihood}
+        found = make_evaluation(names, coherence, likelihood)
+        reports = [make_report(1, names), make_report(2, names, found=found)]
+        StoreWriter(root).write_reports(f"{trial}-s1", 0, reports, names)
         StoreWriter(root).write_trial(
             TrialRecord(
                 trial_id=f"{trial}-s1",
@@ -314,7 +326,7 @@ def test_the_front_is_of_means_over_seeds(root):
                 started_at=row["started_at"],
                 ended_at=row["ended_at"],
                 config_json=config.to_json(),
-                objectives=objectives,
+                objectives=found.objectives,
             )
         )
     assert list(problems(Store(root))) == []

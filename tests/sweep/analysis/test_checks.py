@@ -1,11 +1,11 @@
 from dataclasses import replace
 
-import numpy as np
 import polars as pl
 import pytest
 
 from sweep.analysis.checks import (
     bounds_check,
+    constant_baseline_check,
     constant_check,
     estimator_check,
     failure_check,
@@ -22,6 +22,8 @@ from sweep.store.write import StoreWriter
 NO_METRICS = pl.DataFrame(
     schema={"trial_id": pl.String, "metric": pl.String, "value": pl.Float64, "subset_label": pl.String}
 )
+
+UNEXPLAINED = pl.DataFrame(schema={"trial_id": pl.String, "target": pl.String, "value": pl.Float64})
 
 
 @pytest.fixture(scope="module")
@@ -82,18 +84,29 @@ def test_neighbours_closer_than_their_error(found):
     unknown = found.configs.with_columns(
         pl.lit(None, dtype=pl.Float64).alias(n) for n in ("se_log_likelihood", "se_conditional_coherence")
     )
-    assert resolution_check(replace(found, configs=unknown)).result == "pass"
+    check = resolution_check(replace(found, configs=unknown))
+    assert (check.result, check.sentence) == (
+        "unknown",
+        (
+            "Standard errors of conditional coherence and log likelihood are not known for all configs of "
+            "the front."
+        ),
+    )
+    for error, result in ((10.0, "unknown"), (40.0, "unknown")):  # one unknown among known ones
+        errors = [None, *[error] * (found.configs.height - 1)]
+        configs = found.configs.with_columns(se_log_likelihood=pl.Series(errors, dtype=pl.Float64))
+        assert resolution_check(replace(found, configs=configs)).result == result
 
 
 def test_a_constant_objective(found):
-    """An objective that is the same for all configs is named; of a single config nothing is."""
+    """An objective that is the same for all configs is named; of a single config nothing is known."""
     assert constant_check(found).result == "pass"
     values = found.points.values.copy()
     values[:, 1] = -1500.0
     flat = replace(found, points=replace(found.points, values=values))
     assert constant_check(flat).sentence == "All configs have the same log likelihood: it decides nothing."
     alone = replace(flat, configs=found.configs[:1], points=replace(found.points, values=values[:1]))
-    assert constant_check(alone).result == "pass"
+    assert constant_check(alone).result == "unknown"
 
 
 def test_failures_with_their_reason():
@@ -128,6 +141,24 @@ def test_collapsed_posteriors():
     assert posterior_check(NO_METRICS).result == "unknown"
 
 
+def test_a_modality_that_stays_at_its_constant():
+    """Told by modality with the trials and of how many; from 0.15 on it is learned; unmeasured is unknown."""
+    rows = [(f"t{n}", "m3", 0.6 if n % 2 else 0.01) for n in range(14)]
+    rows += [("t0", "m0", 0.15), ("t1", "m0", -0.2)]
+    explained = pl.DataFrame(rows, schema=UNEXPLAINED.schema, orient="row")
+    check = constant_baseline_check(explained)
+    assert (check.result, check.sentence) == (
+        "warn",
+        (
+            "m0 is hardly better than a constant in 1 of 2 trials (t1); m3 is hardly better than a constant "
+            "in 7 of 14 trials (t0, t10, t12, t2, t4 and others): whether a trial learned it moves its "
+            "likelihood more than its settings do."
+        ),
+    )
+    assert constant_baseline_check(explained.filter(pl.col("value") >= 0.15)).result == "pass"
+    assert constant_baseline_check(UNEXPLAINED).result == "unknown"
+
+
 def test_a_loose_likelihood_estimate():
     """An effective sample size below two of any pick is told."""
     check = estimator_check(metrics(("t1", "ess", 9.0, ""), ("t2", "ess", 1.25, "")))
@@ -145,8 +176,10 @@ def test_picks_chosen_on_the_test_split():
 
 def test_all_checks_together(found, tmp_path, make_manifest):
     """Each check is there once; an empty sweep has none."""
-    names = [check.check for check in run_checks(found, NO_METRICS)]
-    assert len(names) == len(set(names)) == 8
+    names = [check.check for check in run_checks(found, NO_METRICS, UNEXPLAINED)]
+    assert len(names) == len(set(names)) == 9
     StoreWriter(tmp_path).write_manifest(make_manifest())
-    assert run_checks(tradeoff(open_store(tmp_path)), NO_METRICS) == ()
-    assert np.all([check.sentence.endswith(".") for check in run_checks(found, NO_METRICS)])
+    assert run_checks(tradeoff(open_store(tmp_path)), NO_METRICS, UNEXPLAINED) == ()
+    assert [c.check for c in run_checks(found, NO_METRICS, UNEXPLAINED) if not c.sentence.endswith(".")] == [
+        "split"  # ends in a command
+    ]

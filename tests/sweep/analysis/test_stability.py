@@ -47,10 +47,19 @@ def test_single_seeds_move_by_their_standard_error():
     assert np.abs(np.corrcoef(drawn.reshape(20_000, 4).T) - np.eye(4)).max() < 0.03
 
 
-def test_a_single_seed_without_an_error_stays():
-    """Where no standard error was measured a config of one seed does not move."""
-    usable, configs = trials([[[1.0, -5.0]], [[2.0, 7.0]]])
-    assert all(np.array_equal(v, [[1, -5], [2, 7]]) for v in resamples(usable, configs, TWO, draws=3, seed=0))
+def test_an_unknown_error_is_not_zero():
+    """With one config of one seed whose error was not measured, nothing is said of the front or the picks."""
+    usable, configs = trials([[[1.0, -5.0]], [[2.0, -7.0]], [[0.5, -4.0]]], error=0.5)
+    assert stability(usable, configs, TWO).draws > 0
+    for unknown in (None, math.nan):
+        errors = pl.Series("se_y", [0.5, unknown, 0.5], dtype=pl.Float64)
+        found = stability(usable, configs.with_columns(errors), TWO)
+        assert (found.draws, found.unknown) == (0, 1)
+        assert np.isnan(found.on_front).all()
+        assert all(map(math.isnan, found.agree.values()))
+        assert found.levels["agree"].is_nan().all()
+    seeds = trials([[[1.0, -5.0], [1.1, -5.5]], [[2.0, -7.0], [2.1, -7.5]]])
+    assert stability(*seeds, TWO).unknown == 0
 
 
 def test_seeds_are_drawn_again_with_their_objectives_together():

@@ -117,17 +117,20 @@ def test_no_such_config_is_one_sentence_and_status_2(sweep, planned, options, se
 def test_before_the_first_config_there_is_none_to_pick(sweep, tmp_path, make_planned):
     """Either way of choosing says so."""
     make_planned(tmp_path / "sweep")
-    assert "so there is none to pick" in sweep("best", tmp_path / "sweep")[2]
+    assert sweep("best", tmp_path / "sweep")[2] == (
+        "sweep: there is no config to pick: no trial has completed with finite objectives yet, so there is "
+        "nothing to compare\n"
+    )
     status, _, err = sweep("best", tmp_path / "sweep", "--coherence-at-least", "0.5")
     assert status == 2
     assert "of at least 0.5; none has completed yet" in err
 
 
-def test_two_sweeps_are_compared(sweep, made_up_sweep, tmp_path, make_manifest, make_record):
+def test_two_sweeps_are_compared(sweep, made_up_sweep, tmp_path, make_manifest, make_record, make_spec):
     """The terminal says hypervolumes and coverage; the page is where the last line says."""
     other = tmp_path / "other"
     writer = StoreWriter(other)
-    spec = {"name": "other", "search": {"beta": {"low": 0.5, "high": 9.0, "log": True}}}
+    spec = make_spec(name="other", seed=1)
     writer.write_manifest(replace(make_manifest(), name="other", sweep_id="other", spec=spec))
     values = {"conditional_coherence": 0.79, "log_likelihood": -1485.0}
     writer.write_trial(make_record("t0", status="completed", objectives=values))
@@ -144,12 +147,11 @@ def test_two_sweeps_are_compared(sweep, made_up_sweep, tmp_path, make_manifest, 
     ]
 
 
-def test_what_cannot_be_compared_is_one_sentence(sweep, made_up_sweep, tmp_path, make_manifest):
+def test_what_cannot_be_compared_is_one_sentence(sweep, made_up_sweep, tmp_path, make_manifest, make_spec):
     """Other objectives, or more than two folders."""
-    manifest = replace(make_manifest(), objectives=(Objective(name="log_likelihood"),))
-    StoreWriter(tmp_path / "other").write_manifest(
-        replace(manifest, reference_point={"log_likelihood": -9.0})
-    )
+    one = {"objectives": ["log_likelihood"], "reference_point": {"log_likelihood": -9.0}}
+    manifest = replace(make_manifest(), **one | {"objectives": (Objective(name="log_likelihood"),)})
+    StoreWriter(tmp_path / "other").write_manifest(replace(manifest, spec=make_spec(**one)))
     status, out, err = sweep("report", made_up_sweep, tmp_path / "other")
     assert (status, out) == (2, "")
     assert err == (

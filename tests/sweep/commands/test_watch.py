@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sweep.store.files import files_at
+from sweep.store.lease import driving
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
 
@@ -44,7 +45,8 @@ def begun(request, tmp_path, make_planned, make_planned_record):
 def test_status_says_where_a_sweep_stands(sweep, begun):
     """Trials, front, pace and the age of the last report, a line each, and the front as a table."""
     folder, finish = begun
-    status, out, err = sweep("status", folder)
+    with driving(files_at(folder)):
+        status, out, err = sweep("status", folder)
     assert (status, err) == (0, "")
     lines = [line.rstrip() for line in out.splitlines()]
     assert lines[:4] == [
@@ -57,6 +59,10 @@ def test_status_says_where_a_sweep_stands(sweep, begun):
     assert lines[4].endswith(" s ago")
     assert "knee" not in out
     assert "t0000" in out
+    # Without a driver it is interrupted at once, not after some patience.
+    first, *others = sweep("status", folder)[1].splitlines()
+    assert first.rstrip() == "tiny: interrupted with 1 trial left; `sweep resume` goes on"
+    assert not [line for line in others if line.startswith("pace")]
     finish()
     assert sweep("status", folder)[1].startswith("tiny: complete\ntrials       2: 2 completed, 0 failed,")
 
@@ -65,7 +71,8 @@ def test_a_stalled_sweep_is_said(sweep, tmp_path, make_planned, make_planned_rec
     """A trial begun in January that has said nothing since is no running sweep."""
     spec, writer = make_planned(tmp_path / "sweep")
     writer.write_trial(make_planned_record(spec, 0))
-    status, out, _ = sweep("status", tmp_path / "sweep")
+    with driving(files_at(tmp_path / "sweep")):
+        status, out, _ = sweep("status", tmp_path / "sweep")
     assert status == 0
     assert out.startswith("tiny: stalled: trials are left, but the last report was ")
     assert "pace" not in out

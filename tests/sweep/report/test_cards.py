@@ -122,7 +122,7 @@ def test_curves_show_a_retried_epoch_once(tmp_path, make_manifest, make_report):
     writer.write_manifest(make_manifest())
     for attempt, loss in ((1, 5.0), (0, 9.0)):
         writer.write_reports("t1", attempt, [replace(make_report(1, NAMES), loss=loss)], NAMES)
-    assert view(open_store(tmp_path)).curves.rows() == [("t1", 1, 5.0)]
+    assert view(open_store(tmp_path)).curves.select("trial_id", "epoch", "loss").rows() == [("t1", 1, 5.0)]
 
 
 def test_setting_card_names_the_strongest_link(seen):
@@ -174,7 +174,7 @@ def test_provenance_card(seen):
         "m0 0.970, m1 0.970, m2 0.970."
     )
     assert card.table.rows() == [("mopoe-sweep", "0.1.0"), ("torch", "2.9.0")]
-    assert "name: digits &lt;demo&gt;\nsearch:\n  beta:\n    low: 0.5\n" in card.figure_html
+    assert "search_space:\n  beta:\n    type: log_uniform\n    low: 0.5\n" in card.figure_html
 
 
 def test_cards_without_data_say_why(tmp_path, make_manifest):
@@ -196,7 +196,7 @@ def test_cards_without_data_say_why(tmp_path, make_manifest):
 
 
 @pytest.mark.parametrize(("objectives", "figures"), [(1, 0), (3, 3)])
-def test_other_numbers_of_objectives(tmp_path, make_manifest, make_record, objectives, figures):
+def test_other_numbers_of_objectives(tmp_path, make_manifest, make_record, make_spec, objectives, figures):
     """One objective has no trade-off to draw; three have a figure for each two; all cards stand."""
     names = ("conditional_coherence", "log_likelihood", "joint_coherence")[:objectives]
     writer = StoreWriter(tmp_path)
@@ -205,6 +205,7 @@ def test_other_numbers_of_objectives(tmp_path, make_manifest, make_record, objec
             make_manifest(),
             objectives=tuple(Objective(name=n) for n in names),
             reference_point=dict.fromkeys(names, 0.0),
+            spec=make_spec(objectives=list(names), reference_point=dict.fromkeys(names, 0.0)),
         )
     )
     for k in range(3):

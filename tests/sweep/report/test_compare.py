@@ -10,12 +10,13 @@ from sweep.store.write import StoreWriter
 
 
 @pytest.fixture(scope="module")
-def found(made_up_sweep, tmp_path_factory, make_manifest, make_record):
+def found(made_up_sweep, tmp_path_factory, make_manifest, make_record, make_spec):
     """Give the comparison of the made-up sweep with one of two configs, other settings and another corner."""
     root = tmp_path_factory.mktemp("other")
-    spec = {"name": "other", "search": {"beta": {"low": 0.5, "high": 9.0, "log": True}, "gamma": 1}}
-    manifest = replace(make_manifest(), name="other", spec=spec, versions={"mopoe-sweep": "0.2.0"})
     corner = {"conditional_coherence": 0.1, "log_likelihood": -1800.0}
+    spec = make_spec(name="other", reference_point=corner, seed=1)
+    spec["search_space"] = spec["search_space"] | {"beta": {"type": "log_uniform", "low": 0.5, "high": 9.0}}
+    manifest = replace(make_manifest(), name="other", spec=spec, versions={"mopoe-sweep": "0.2.0"})
     writer = StoreWriter(root)
     writer.write_manifest(replace(manifest, sweep_id="other", reference_point=corner))
     for trial, coherence, likelihood in (("t0", 0.79, -1485.0), ("t1", 0.3, -1479.0)):
@@ -97,20 +98,22 @@ def test_attainment_is_told_where_each_leads_most(tmp_path, make_manifest, make_
 def test_what_was_changed(found):
     """Every key of the files that differs, at any depth, and the versions."""
     card = found.cards[-1]
-    assert card.finding == "Between the files and versions of A and B 5 keys differ."
+    assert card.finding == "Between the files and versions of A and B 7 keys differ."
     assert card.table.rows() == [
-        ("name", "digits <demo>", "other"),
-        ("search.beta.high", "8.0", "9.0"),
+        ("name", "made-up", "other"),
+        ("reference_point.conditional_coherence", "0.0", "0.1"),
+        ("reference_point.log_likelihood", "-1700.0", "-1800.0"),
+        ("search_space.beta.high", "8.0", "9.0"),
         ("versions.mopoe-sweep", "0.1.0", "0.2.0"),
         ("versions.torch", "2.9.0", "absent"),
-        ("search.gamma", "absent", "1"),
+        ("seed", "absent", "1"),
     ]
 
 
 def test_a_sweep_equals_itself(made_up_sweep):
     """Nothing dominates, nothing was changed."""
     same = compare(open_store(made_up_sweep), open_store(made_up_sweep))
-    assert same.title == "digits <demo>, compared"
+    assert same.title == "made-up, compared"
     assert "the reference point of both: A 161, B 161." in same.cards[0].finding
     assert "dominates none. Of 5 configs on B's front A dominates none." in same.cards[1].finding
     assert same.cards[-1].table is None

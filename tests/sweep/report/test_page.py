@@ -56,7 +56,7 @@ def test_page_has_its_cards_in_order(outline):
     """Every tag is closed, the sweep's name is the title and each card a heading."""
     assert outline.open == []
     assert outline.headings == [
-        "digits <demo>",
+        "made-up",
         "Trade-off",
         "Configs on the front",
         "Best log likelihood with conditional coherence at least c",
@@ -96,7 +96,7 @@ def without_scripts(page) -> str:
 
 
 def test_without_javascript_a_page_points_to_the_files_that_are_there(
-    written, made_up_sweep, tmp_path, make_manifest
+    written, made_up_sweep, tmp_path, make_manifest, make_spec
 ):
     """A report to its folders, a watched page to the command that writes them, a comparison to none."""
     need, store = "The figures of this page need JavaScript", open_store(made_up_sweep)
@@ -104,8 +104,9 @@ def test_without_javascript_a_page_points_to_the_files_that_are_there(
     later = f"{need}; <code>sweep report</code> writes the main ones as files."
     assert without_scripts(write_page(store, tmp_path, refresh=2)) == later
     assert without_scripts(write_comparison(compare(store, store), tmp_path)) == f"{need}."
-    one = replace(make_manifest(), objectives=store.manifest.objectives[:1])
-    StoreWriter(tmp_path / "empty").write_manifest(one)
+    one = {"objectives": ["log_likelihood"], "reference_point": {"log_likelihood": -9.0}}
+    found = replace(make_manifest(), **one | {"objectives": store.manifest.objectives[1:]})
+    StoreWriter(tmp_path / "empty").write_manifest(replace(found, spec=make_spec(**one)))
     page = write_report(open_store(tmp_path / "empty"), tmp_path / "report")
     assert not (tmp_path / "report" / "figures").exists()
     assert without_scripts(page) == f"{need}; see tables/ beside it."
@@ -141,9 +142,9 @@ def test_user_text_cannot_become_markup(tmp_path, make_manifest, make_record):
     """Text from the YAML file, errors and settings is shown, not run."""
     evil = "<img src=x onerror=alert(1)></script>"
     writer = StoreWriter(tmp_path)
-    writer.write_manifest(
-        replace(make_manifest(("<m0>", "m1")), name=evil, data=evil, spec={evil: evil}, versions={evil: evil})
-    )
+    found = make_manifest(("m0", "m1"))
+    spec = {**found.spec, "data": {"name": "polymnist", "path": evil}}
+    writer.write_manifest(replace(found, data="polymnist", spec=spec, versions={evil: evil}))
     values = {"conditional_coherence": 0.5, "log_likelihood": -9.0}
     for trial in ("t1", "t2"):
         writer.write_trial(

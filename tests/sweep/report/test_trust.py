@@ -18,7 +18,7 @@ from sweep.report.trust import (
     stability_card,
 )
 from sweep.report.view import view
-from sweep.store.read import open_store
+from sweep.store.read import Store, open_store
 from sweep.store.records import Objective
 from sweep.store.write import StoreWriter
 
@@ -96,8 +96,8 @@ def test_stability_card(seen):
 def test_checks_card_has_worries_first(seen):
     """What is to be looked at stands first and in the finding; what was not measured does not pass."""
     card = checks_card(seen)
-    assert card.finding == "5 of 8 checks pass; look at: seeds."
-    assert card.table["result"].to_list() == ["warn"] + ["unknown"] * 2 + ["pass"] * 5
+    assert card.finding == "5 of 9 checks pass; look at: seeds."
+    assert card.table["result"].to_list() == ["warn"] + ["unknown"] * 3 + ["pass"] * 5
 
 
 def test_importance_card(rich):
@@ -216,7 +216,7 @@ def test_other_numbers_of_objectives(tmp_path, make_manifest, make_record, objec
         config = json.dumps({"method": ["mopoe", "mvae"][k % 2]})
         ended = {"ended_at": record.started_at, "config_json": config, "epochs_max": 1}
         writer.write_trial(replace(record, objectives=values, **ended))
-    found = view(open_store(tmp_path))
+    found = view(Store(tmp_path))
     cards = {make: make(found) for make in CARDS}
     assert "hypervolume" in cards[history_card].finding
     assert cards[method_card].table.height == 2

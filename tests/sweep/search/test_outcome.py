@@ -51,7 +51,7 @@ def test_a_started_trial_records_its_settings(started):
 
 def test_full_budget_and_finite_objectives_complete(started):
     """A trial that reached its last epoch is completed, with its measurements and its time."""
-    ended = end_record(started, last(), OBJECTIVES, START + timedelta(seconds=90))
+    ended = end_record(started, last(seconds=90.0), OBJECTIVES, START + timedelta(seconds=200))
     assert (ended.status, ended.error, ended.epochs, ended.seconds) == ("completed", None, 2, 90.0)
     assert ended.objectives == {"conditional_coherence": 0.4, "log_likelihood": -7000.0}
     assert (ended.stderr, ended.host) == ({"log_likelihood": 5.0}, "here")

@@ -8,9 +8,9 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from sweep.search.outcome import Ended, suggested_config
+from sweep.search.outcome import Ended, judge, measured_values, suggested_config
 from sweep.search.searcher import Past, SweepSearcher, trial_name
-from sweep.spec.sweep_spec import load_spec
+from sweep.spec.sweep_spec import load_spec, trial_config_for
 
 NAMES = ("conditional_coherence", "log_likelihood")
 
@@ -21,13 +21,31 @@ def spec(sweep_file):
     return load_spec(sweep_file, ["trials=2", "replicates.seeds=2", "fixed.seed=5"])
 
 
-def last(coherence, likelihood, epoch=2):
-    """Return a last report as Ray hands it to a searcher: flattened."""
-    return {
-        "epoch": epoch,
-        "objectives/conditional_coherence": coherence,
-        "objectives/log_likelihood": likelihood,
-    }
+class Searched(SweepSearcher):
+    """The searcher with trials that end as the recorder ends them: judged, the agenda first."""
+
+    def __init__(self, spec, past, *more, **options):
+        super().__init__(spec, past, *more, **options)
+        self.spec, self.names = spec, {}
+
+    def suggest(self, trial_id):
+        found = super().suggest(trial_id)
+        if isinstance(found, dict):
+            self.names[trial_id] = found["trial_id"]
+        return found
+
+    def finish(self, trial_id, result, *, error=False):
+        found = {"stopped": "at a rung"} | (result or {}) | ({"failure": "lost"} if error else {})
+        budget = trial_config_for(self.spec, ()).epochs
+        status, _ = judge(found, budget, self.spec.objectives, self.spec.limits)
+        trial = Ended(trial_id=self.names[trial_id], status=status, objectives=measured_values(found))
+        self._agenda.end(trial)
+        self.end(trial)
+
+
+def last(coherence, likelihood, epoch=2, **more):
+    """Return what a trial reported last."""
+    return {"epoch": epoch, "objectives": dict(zip(NAMES, (coherence, likelihood), strict=True)), **more}
 
 
 def values(config):
@@ -38,17 +56,17 @@ def values(config):
 def test_a_config_is_told_once_with_the_mean_over_its_seeds(spec):
     """The second seed has the same suggestion and the next seed; the study waits for both."""
     told = []
-    s = SweepSearcher(spec, Past(), told.append)
+    s = Searched(spec, Past(), told.append)
     first, second = s.suggest("a"), s.suggest("b")
     assert (first["trial_id"], second["trial_id"]) == ("t0000", "t0000-s1")
     assert first["suggestion"] == second["suggestion"]
     configs = [suggested_config(spec, x) for x in (first, second)]
     assert [c.seed for c in configs] == [5, 6]
     assert configs[0].config_id == configs[1].config_id
-    s.on_trial_complete("b", last(0.5, -7.0))
+    s.finish("b", last(0.5, -7.0))
     assert s.study.trials[0].state == TrialState.RUNNING
     assert told == []
-    s.on_trial_complete("a", last(0.25, -5.0))
+    s.finish("a", last(0.25, -5.0))
     assert s.study.trials[0].state == TrialState.COMPLETE
     assert s.study.trials[0].values == [0.375, -6.0]
     assert [(t.name, values(t)) for t in told] == [("t0000", [0.375, -6.0])]
@@ -63,21 +81,21 @@ def test_a_config_is_told_once_with_the_mean_over_its_seeds(spec):
         {"failure": "lost"},
         last(math.nan, -5.0),
         last(0.5, math.inf),
-        {"epoch": 2, "objectives/log_likelihood": 1.0},
+        {"epoch": 2, "objectives": {"log_likelihood": 1.0}},
         {"epoch": 1},
     ],
 )
 def test_what_is_not_finite_or_not_there_fails(sweep_file, found):
     """A missing, partial or non-finite result ends as FAIL: nothing is ever left RUNNING."""
-    s = SweepSearcher(load_spec(sweep_file), Past())
+    s = Searched(load_spec(sweep_file), Past())
     s.suggest("a")
-    s.on_trial_complete("a", found)
+    s.finish("a", found)
     assert s.study.trials[0].state == TrialState.FAIL
 
 
 def test_saving_and_restoring_need_no_pickle(sweep_file, tmp_path):
     """Ray's snapshots call both, and pickle the searcher; nothing stores or changes the study."""
-    s = SweepSearcher(load_spec(sweep_file), Past(), ahead=True)
+    s = Searched(load_spec(sweep_file), Past(), ahead=True)
     s.suggest("a")
     s.save(str(tmp_path / "state"))
     s.restore(str(tmp_path / "state"))
@@ -104,31 +122,31 @@ def test_names():
 )
 def test_only_completed_seeds_count(spec, results, state, expected):
     """A seed that failed, is not finite or was stopped is left out; without any the config is as the best."""
-    s = SweepSearcher(spec, Past())
+    s = Searched(spec, Past())
     for name, found in zip("ab", results, strict=True):
         s.suggest(name)
-        s.on_trial_complete(name, found, error=found is None)
+        s.finish(name, found, error=found is None)
     assert s.study.trials[0].state == state
     assert s.study.trials[0].values == expected
 
 
 def test_a_single_seed_is_told_as_it_is(sweep_file):
     """Without replicates the study hears of every trial at once, and Ray's error counts above values."""
-    s = SweepSearcher(load_spec(sweep_file), Past())
+    s = Searched(load_spec(sweep_file), Past())
     for name in "abc":
         s.suggest(name)
-    s.on_trial_complete("a", last(0.5, -7.0))
-    s.on_trial_complete("b", last(0.5, -7.0), error=True)
-    s.on_trial_complete("stranger", last(0.5, -7.0))
+    s.finish("a", last(0.5, -7.0))
+    s.finish("b", last(0.5, -7.0), error=True)
+    s.on_trial_complete("c", last(0.5, -7.0))  # Ray tells the searcher first; the recorder judges
     assert [t.state for t in s.study.trials] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING]
     assert s.suggest("d") is None
-    s.on_trial_complete("c", last(0.1, -9.0))
+    s.finish("c", last(0.1, -9.0))
     assert s.suggest("d") == Searcher.FINISHED
 
 
 def test_what_was_cut_off_goes_on(spec):
     """A seed that ran when the driver was lost comes first; then the study hears of its config."""
-    first = SweepSearcher(spec, Past())
+    first = Searched(spec, Past())
     asked = [first.suggest(x) for x in "abc"]
     past = Past(
         ended=(
@@ -140,15 +158,15 @@ def test_what_was_cut_off_goes_on(spec):
         suggestions={"t0000": asked[0]["suggestion"], "t0001": asked[2]["suggestion"]},
     )
     told = []
-    s = SweepSearcher(spec, past, told.append)
+    s = Searched(spec, past, told.append)
     again = [s.suggest(x) for x in "abc"]
     assert [a["trial_id"] for a in again] == ["t0000-s1", "t0001", "t0001-s1"]
     assert [a["attempt"] for a in again] == [0, 2, 0]
     assert [a["suggestion"] for a in again] == [asked[i]["suggestion"] for i in (0, 2, 2)]
-    s.on_trial_complete("a", last(0.4, -4.0))
+    s.finish("a", last(0.4, -4.0))
     assert [(t.name, values(t)) for t in told] == [("t0000", pytest.approx([0.3, -6.0]))]
     for x in "bc":
-        s.on_trial_complete(x, last(0.4, -4.0))
+        s.finish(x, last(0.4, -4.0))
     assert [t.state for t in s.study.trials] == [TrialState.COMPLETE] * 2
     assert s.suggest("d") == Searcher.FINISHED
 
@@ -157,11 +175,11 @@ def test_what_was_cut_off_goes_on(spec):
 def test_a_second_run_does_not_suggest_the_first_ones_configs_again(sweep_file, sampler):
     """What is suggested after going on differs from everything before; names go on behind the highest."""
     spec = load_spec(sweep_file, [f"sampler={sampler}"])
-    first = SweepSearcher(spec, Past())
+    first = Searched(spec, Past())
     asked = {a["trial_id"]: a["suggestion"] for a in (first.suggest(x) for x in "abc")}
     done = tuple(Ended(trial_id=t, status="failed", objectives={}) for t in asked if t != "t0001")
     known = {t.trial_id: asked[t.trial_id] for t in done}
-    s = SweepSearcher(spec.model_copy(update={"trials": 5}), Past(ended=done, suggestions=known))
+    s = Searched(spec.model_copy(update={"trials": 5}), Past(ended=done, suggestions=known))
     new = [s.suggest(x) for x in "abc"]
     assert [n["trial_id"] for n in new] == ["t0003", "t0004", "t0005"]
     assert not any(n["suggestion"] in asked.values() for n in new)
@@ -178,11 +196,11 @@ def test_asking_ahead_changes_no_suggestion():
     """One trial at a time, asking in the background gives the suggestions that waiting for them gives."""
 
     def draws(*, ahead):
-        s = SweepSearcher(load_spec("digits", ["trials=12", "sampler=tpe"]), Past(), ahead=ahead)
+        s = Searched(load_spec("digits", ["trials=12", "sampler=tpe"]), Past(), ahead=ahead)
         found = []
         for i in range(12):
             found.append(ask(s, str(i)))
-            s.on_trial_complete(str(i), last(0.1 * i, -float(i * i % 7), epoch=6))
+            s.finish(str(i), last(0.1 * i, -float(i * i % 7), epoch=6))
         assert {t.state for t in s.study.get_trials()} == {TrialState.COMPLETE}
         assert s.suggest("end") == Searcher.FINISHED
         return found
@@ -193,12 +211,12 @@ def test_asking_ahead_changes_no_suggestion():
 def test_the_driver_does_not_wait_for_a_slow_sampler(monkeypatch):
     """While the sampler thinks there is no suggestion, and trials end at once; then it knows of them."""
     thinking = threading.Event()
-    s = SweepSearcher(load_spec("digits", ["trials=3"]), Past(), ahead=True)
+    s = Searched(load_spec("digits", ["trials=3"]), Past(), ahead=True)
     first = ask(s, "a")
     asks = s._configs._ask
     monkeypatch.setattr(s._configs, "_ask", lambda: (thinking.wait(60), asks())[1])
     assert s.suggest("b") is None
-    s.on_trial_complete("a", last(0.5, -7.0, epoch=6))
+    s.finish("a", last(0.5, -7.0, epoch=6))
     assert s.suggest("b") is None
     thinking.set()
     assert ask(s, "b")["trial_id"] == "t0001"
@@ -208,12 +226,26 @@ def test_the_driver_does_not_wait_for_a_slow_sampler(monkeypatch):
 
 def test_what_goes_wrong_in_the_background_comes_out(monkeypatch):
     """An error of the sampler is raised by the next suggestion, one of the study by the one after."""
-    s = SweepSearcher(load_spec("digits", ["trials=3"]), Past(), ahead=True)
+    s = Searched(load_spec("digits", ["trials=3"]), Past(), ahead=True)
     ask(s, "a")
     monkeypatch.setattr(s._configs, "_tell", lambda *_, **__: 1 / 0)
-    s.on_trial_complete("a", last(0.5, -7.0, epoch=6))
+    s.finish("a", last(0.5, -7.0, epoch=6))
     with pytest.raises(ZeroDivisionError):
         ask(s, "b")
     monkeypatch.setattr(s._configs, "_ask", [].pop)
     with pytest.raises(IndexError):
         ask(s, "c")
+
+
+def test_constraints_count_what_is_no_objective(sweep_file):
+    """The study hears by how much parameters and seconds miss their limits; a later run hears the same."""
+    spec = load_spec(sweep_file, ['constraints.seconds="<= 100"', 'constraints.parameters="<= 10"'])
+    s = Searched(spec, Past())
+    asked = s.suggest("a")
+    s.finish("a", last(0.5, -7.0, seconds=150.0, n_parameters=5))
+    (told,) = s.study.trials
+    assert told.constraints == {"seconds": 0.5, "parameters": -0.5}
+    measured = {"parameters": 5.0, "seconds": 150.0, **dict(zip(NAMES, (0.5, -7.0), strict=True))}
+    ended = Ended(trial_id="t0000", status="infeasible", objectives=measured)
+    again = Searched(spec, Past(ended=(ended,), suggestions={"t0000": asked["suggestion"]}))
+    assert again.study.trials[0].constraints == told.constraints

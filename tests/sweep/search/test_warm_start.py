@@ -9,6 +9,7 @@ from sweep.manifest import new_manifest
 from sweep.search.outcome import end_record, start_record
 from sweep.search.warm_start import warm_trials
 from sweep.spec.sweep_spec import load_spec
+from sweep.store.records import SharedInputs
 from sweep.store.write import StoreWriter
 
 VALUES = {"conditional_coherence": 0.5, "joint_coherence": 0.1, "log_likelihood": -7000.0}
@@ -19,7 +20,7 @@ def earlier(sweep_file, tmp_path):
     """Give the folder of an earlier sweep: two completed trials, one infeasible, stopped and failed each."""
     spec = load_spec(sweep_file)
     writer = StoreWriter(tmp_path / "earlier")
-    writer.write_manifest(new_manifest(spec, spec.spec_hash, {}, None))
+    writer.write_manifest(new_manifest(spec, spec.spec_hash, SharedInputs()))
     now = new_record(spec, "t0", 0.5).started_at
     ends = {
         "t0": (0.5, {"epoch": 2, "objectives": VALUES}),

@@ -182,8 +182,14 @@ def test_a_grid_has_enough_points_and_not_too_many(load, refusal):
     assert refusal(text + "{type: choice, values: [8]}}\n") == (
         "x.yaml:3: trials is 3, but the grid has 2 points"
     )
-    assert refusal(text + "{type: int, low: 1, high: 1000000}}\n") == (
-        "x.yaml:6: the grid has 2000000 points, but may have 1000000 at most"
+    wide = "{type: int, low: 1, high: 65536}, epochs: {type: int, low: 1, high: 100000}}\n"
+    assert refusal(text + wide) == (
+        f"x.yaml:6: the grid has {2 * 65536 * 100000} points, but may have 1000000 at most"
+    )
+    endless = text.replace("sampler: grid", "sampler: gp").replace("latent_dim", "seed")
+    assert refusal(endless + "{type: int, low: 0, high: 1000000000000}}\n") == (
+        "x.yaml:6: search_space: seed has 1000000000001 values, but gp looks at each; at most 1000000; "
+        "raise step, or take tpe"
     )
     when = "{type: int, low: 8, high: 9, when: {batch_size: 64}}}\n"
     assert refusal(text + when) == "x.yaml:5: sampler is 'grid', but a grid has no parameter with `when`"

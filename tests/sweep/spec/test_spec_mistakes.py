@@ -169,9 +169,10 @@ MISTAKES = [
             "and 68"
         ),
     ),
-    ("cpu: 2", "cpu: 0", ":25: resources: cpu is 0, but must be above 0.0"),
+    ("cpu: 2", "cpu: 0", ":25: resources: cpu is 0, but must be at least 0.01"),
     ("gpu: 0.25", "gpu: -1", f":25: resources: gpu is -1, {GPU}"),
     ("gpu: 0.25", "gpu: 1.5", f":25: resources: gpu is 1.5, {GPU}"),
+    ("gpu: 0.25", "gpu: 2", f":25: resources: gpu is 2, {GPU}"),
     ("gpu: 0.25", "gpu: .inf", f":25: resources: gpu is inf, {GPU}"),
     ("concurrent: 4", "concurrent: 0", ":25: resources: concurrent is 0, but must be at least 1"),
     # names that do not exist
@@ -360,25 +361,33 @@ MISTAKES = [
     ("seed: 3", "trials: 3", ":4:1: invalid YAML: key 'trials' is there twice, in lines 3 and 4; keep one"),
     ("  epochs: 5", "  lr: 0.001", ":12: search_space: 'lr' is also under `fixed`; keep one of the two"),
     # values that make no trial
-    ("  epochs: 5", "  epochs: 0", ":20: fixed: epochs is 0, but must be at least 1"),
+    ("  epochs: 5", "  epochs: 0", ":20: fixed: epochs is 0, but must be between 1 and 1,000,000"),
     ("  epochs: 5", "  epochs: 5.0", f":20: fixed: epochs is 5.0, {WHOLE}"),
     (
         "  epochs: 5",
         "  prior_expert: most",
         ":20: fixed: prior_expert is most, but must be one of full, all, none",
     ),
-    ("[16, 32, 64]", "[16, 32]", ":21: fixed: channels is [16, 32], but must be three numbers of at least 1"),
+    (
+        "[16, 32, 64]",
+        "[16, 32]",
+        ":21: fixed: channels is [16, 32], but must be three numbers between 1 and 16,384",
+    ),
     (
         "low: 8, high: 64, log: true",
         "low: -8, high: 64",
-        ":16: search_space.latent_dim: latent_dim is -8, but must be at least 1",
+        ":16: search_space.latent_dim: latent_dim is -8, but must be between 1 and 65,536",
     ),
-    ("[64, 128]", "[64, 0]", ":17: search_space.batch_size.values: batch_size is 0, but must be at least 1"),
+    (
+        "[64, 128]",
+        "[64, 0]",
+        ":17: search_space.batch_size.values: batch_size is 0, but must be between 1 and 1,000,000",
+    ),
     ("[64, 128]", "[64, 1.5]", f":17: search_space.batch_size.values: batch_size is 1.5, {WHOLE}"),
     (
         "  coherence_samples: 300",
         "  coherence_samples: 0",
-        ":23: evaluation: coherence_samples is 0, but must be at least 1",
+        ":23: evaluation: coherence_samples is 0, but must be between 1 and 1,000,000",
     ),
     # parameters that do not fit their setting
     (

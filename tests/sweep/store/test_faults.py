@@ -70,7 +70,7 @@ def test_store_that_stays_away_is_one_sentence(proxy: Proxy, s3, make_sweep, mak
     name = store.names("epochs")[0]
     proxy.fault = lambda method, path: "500"
     operations = {
-        f"cannot write {s3}/trials/t00-0-running-[0-9a-f]{{8}}.parquet": lambda: StoreWriter(s3).write_trial(
+        f"cannot write {s3}/trials/t00-0-running-x[0-9a-f]{{8}}.parquet": lambda: StoreWriter(s3).write_trial(
             make_record()
         ),
         f"cannot list {s3}/trials": store.trials,

@@ -14,12 +14,14 @@ from sweep.store.files import Files, LocalFiles, files_at, settled, write_atomic
     [
         ("results/x", LocalFiles, "results/x"),
         ("file:///data/x", LocalFiles, "/data/x"),
-        ("s3://bucket/x?region=eu-north-1", Files, "s3://bucket/x"),
-        ("s3:/bucket/x?region=eu-north-1", Files, "s3://bucket/x"),  # what pathlib makes of an address
+        ("s3://bucket/x?region=eu-north-1", Files, "s3://bucket/x?region=eu-north-1"),
+        # What pathlib makes of an address.
+        ("s3:/bucket/x?region=eu-north-1", Files, "s3://bucket/x?region=eu-north-1"),
+        ("s3://KEY:SECRET@bucket/x?region=x", Files, "s3://***@bucket/x?region=x"),
     ],
 )
 def test_addresses_are_told_from_folders(root, kind, shown):
-    """A folder, a file address and an object store's, also one that went through pathlib."""
+    """Also an address that went through pathlib; what is shown of one lacks its secrets."""
     found = files_at(root)
     assert (type(found), str(found)) == (kind, shown)
 

@@ -1,7 +1,9 @@
+import json
 from dataclasses import replace
 
 import pytest
 
+from mopoe.config import TrialConfig
 from sweep.errors import StoreError
 from sweep.search.outcome import split_name
 from sweep.store.files import LocalFiles
@@ -13,13 +15,14 @@ from sweep.verify import problems
 
 
 @pytest.fixture
-def runs(tmp_path, make_sweep):
+def runs(tmp_path, make_sweep, make_checkpoint):
     """Two runs of one sweep: t0000 to t0003 with a checkpoint each, and t0002 to t0005."""
     roots = [make_sweep(tmp_path / "a", "run-a"), make_sweep(tmp_path / "b", "run-b", first=2)]
     for root, trials in zip(roots, [("t0000", "t0001"), ("t0002", "t0003-0")], strict=True):
-        (root / "checkpoints").mkdir()
+        configs = Store(root).latest_trials().select("trial_id", "config_json").collect().rows()
         for trial in trials:
-            (root / "checkpoints" / f"{trial}.safetensors").write_text(f"{root.name} {trial}")
+            config = TrialConfig.from_dict(json.loads(dict(configs)[trial.removesuffix("-0")]))
+            make_checkpoint(root / "checkpoints" / f"{trial}.safetensors", config)
     return [Store(root) for root in roots]
 
 
@@ -41,8 +44,11 @@ def test_trials_of_both_runs_are_there_under_names_of_their_own(runs, tmp_path):
     ]
     for table in TABLES:
         assert store.table(table).collect().height == sum(run.table(table).collect().height for run in runs)
-    weights = {path.stem: path.read_text() for path in (tmp_path / "out" / "checkpoints").iterdir()}
-    assert weights == {"t0000": "a t0000", "t0001": "a t0001", "t0006": "b t0002", "t0007-0": "b t0003-0"}
+    weights = {p.stem: p.read_bytes() for p in (tmp_path / "out" / "checkpoints").iterdir()}
+    olds = {"t0000": "a t0000", "t0001": "a t0001", "t0006": "b t0002", "t0007-0": "b t0003-0"}
+    for new, (root, name) in {new: old.split() for new, old in olds.items()}.items():
+        assert weights.pop(new) == (tmp_path / root / "checkpoints" / f"{name}.safetensors").read_bytes()
+    assert not weights
     assert store.manifest == replace(runs[0].manifest, sweep_id=store.manifest.sweep_id)
     assert store.manifest.sweep_id not in ("run-a", "run-b")
     assert list(problems(store)) == []

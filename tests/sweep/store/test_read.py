@@ -127,7 +127,8 @@ def test_metrics_of_an_earlier_release_have_no_target(tmp_path, make_report, mak
     for table, column in (("subset_metrics", "target"), ("pair_coherence", "measure")):
         (path,) = (tmp_path / table).iterdir()
         old = pq.read_table(path).drop_columns([column])
-        pq.write_table(old, path)
+        path.unlink()
+        pq.write_table(old, path.with_name("old.parquet"))
     later = replace(
         found, subset_metrics=(*found.subset_metrics, replace(found.subset_metrics[0], target="m1"))
     )
@@ -203,7 +204,11 @@ def test_damaged_file_is_named(tmp_path, make_record, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(StoreError) as error:
         Store(tmp_path).trials()
-    assert str(error.value).startswith(f"{path} cannot be read as Parquet: ")
+    assert str(error.value) == f"{path} cannot be read: its content has changed since it was written"
+    old = path.rename(path.with_name("of-an-earlier-release.parquet"))
+    with pytest.raises(StoreError) as error:
+        Store(tmp_path).trials()
+    assert str(error.value).startswith(f"{old} cannot be read as Parquet: ")
 
 
 def test_newer_file_is_refused(tmp_path, make_record):
@@ -212,6 +217,7 @@ def test_newer_file_is_refused(tmp_path, make_record):
     (path,) = (tmp_path / "trials").iterdir()
     table = pq.read_table(path)
     newer = table.replace_schema_metadata(table.schema.metadata | {b"schema_version": b"2"})
+    path = path.rename(path.with_name("newer.parquet"))
     pq.write_table(newer, path)
     with pytest.raises(StoreError) as error:
         Store(tmp_path).trials()

@@ -34,14 +34,22 @@ def test_newer_manifest_is_refused(make_manifest):
     )
 
 
-@pytest.mark.parametrize("name", ["schema_version", "objectives", "sweep_id", "spec"])
-def test_manifest_without_a_field_is_damaged(make_manifest, name):
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("schema_version", "it has no 'schema_version'"),
+        ("objectives", "objectives: field required"),
+        ("sweep_id", "sweep_id: field required"),
+        ("spec", "spec: field required"),
+    ],
+)
+def test_manifest_without_a_field_is_damaged(make_manifest, name, what):
     """A missing field is named."""
     found = json.loads(make_manifest().to_json())
     del found[name]
     with pytest.raises(StoreError) as error:
         Manifest.from_json(json.dumps(found), PATH)
-    assert str(error.value) == f"{PATH} is damaged: it has no {name!r}"
+    assert str(error.value) == f"{PATH} is damaged: {what}"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": "x"}', '{"schema_version": null}'])

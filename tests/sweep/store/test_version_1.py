@@ -1,4 +1,7 @@
-"""The folder `v1` was written by the first release; every later one reads it. Never write it anew."""
+"""The tables of `v1` were written by the first release; every later one reads them. Never write them anew.
+
+Its `sweep.json` holds what that release would have written of a real sweep: the spec was made up before.
+"""
 
 import math
 import shutil

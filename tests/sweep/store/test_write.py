@@ -24,11 +24,11 @@ def test_file_says_what_it_is(tmp_path, make_record):
 
 
 def test_nothing_is_ever_replaced(tmp_path, make_record, make_report):
-    """Writing the same record and epochs twice leaves both files, and nothing with a dot-name."""
+    """Other content has another name, the same content the same name; nothing has a dot-name."""
     writer = StoreWriter(tmp_path)
-    for _ in range(2):
-        writer.write_trial(make_record())
-        writer.write_reports("t00", 0, [make_report(1, NAMES)], NAMES)
+    for beta in (1.0, 1.0, 2.0):
+        writer.write_trial(make_record(parameters={"beta": beta}))
+        writer.write_reports("t00", 0, [make_report(1, NAMES, beta)], NAMES)
     names = sorted(p.name for p in tmp_path.rglob("*") if p.is_file())
     assert len(names) == 4
     assert [n.rsplit("-", 1)[0] for n in names] == ["t00-0-0001-0001"] * 2 + ["t00-0-running"] * 2
@@ -58,8 +58,7 @@ def test_another_sweeps_folder_is_left_alone(tmp_path, make_manifest):
     with pytest.raises(StoreError) as error:
         writer.write_manifest(replace(first, sweep_id="other"))
     assert str(error.value) == (
-        f"{tmp_path} holds the results of another sweep, 'digits <demo>' (digits-20260102): "
-        "choose another folder"
+        f"{tmp_path} holds the results of another sweep, 'made-up' (digits-20260102): choose another folder"
     )
     writer.write_manifest(replace(first, git_revision="def5678"))
     assert open_store(tmp_path).manifest.git_revision == "def5678"
