@@ -65,15 +65,25 @@ def _step(what: str, verb: str) -> Iterator[None]:
         raise DataError(f"{what} cannot {verb} ({reason(error)})") from error
 
 
-def training_bytes(config: TrialConfig, data: MultimodalData) -> int:
+def training_bytes(config: TrialConfig, data: MultimodalData) -> int | None:
     """Return about how many bytes training takes at its peak, counted without allocating any.
 
     Those are parameters, gradients, Adam's two moments, and what autograd keeps of a batch. A process grows
-    by up to a fifth more: the backward pass needs room to work.
+    by up to a fifth more: the backward pass needs room to work. None if that cannot be counted, because a
+    network of the user's looks at values.
 
     Raises:
         ConfigError: the networks of a modality cannot be built.
     """
+    try:
+        return _counted(config, data)
+    except MopoeError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever such a network raises where there are none
+        return None
+
+
+def _counted(config: TrialConfig, data: MultimodalData) -> int:
     with torch.device("meta"):
         model = build_model(config, data.modalities).train()
         n = min(config.batch_size, len(data.train))
@@ -113,7 +123,7 @@ def check_memory(config: TrialConfig, data: MultimodalData, device: str) -> None
         ConfigError: names what it needs and what there is.
     """
     needed, free = training_bytes(config, data), free_memory(device)
-    if free is not None and needed > free:
+    if free is not None and needed is not None and needed > free:
         raise ConfigError(
             f"training takes about {needed / 2**30:,.1f} GiB, but {device} has {free / 2**30:,.1f} GiB free; "
             "lower batch_size, latent_dim or channels"

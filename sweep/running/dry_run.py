@@ -52,8 +52,8 @@ class Cost:
 
     parameters: int
     """Parameters of the model."""
-    memory: int
-    """Peak of training in bytes: parameters, gradients, Adam and kept activations."""
+    memory: int | None
+    """Peak of training in bytes: parameters, gradients, Adam and kept activations; None if not known."""
     epoch_seconds: float
     """Time to train one epoch."""
     evaluation_seconds: float
@@ -87,7 +87,8 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
         seconds += [cost.trial_seconds] if label in suggested else []
         times = (cost.epoch_seconds, cost.evaluation_seconds, cost.trial_seconds)
         settings = (str(getattr(config, name)) for name in searched)
-        sizes = (f"{cost.parameters:,}", f"{cost.memory / 2**20:,.0f} MiB")
+        memory = "?" if cost.memory is None else f"{cost.memory / 2**20:,.0f} MiB"
+        sizes = (f"{cost.parameters:,}", memory)
         table.add_row(label, *settings, *sizes, *map(_time, times))
     at_once = spec.resources.slots(os.cpu_count() or 1, torch.cuda.device_count())
     seeds, later = spec.replicates.seeds, spec.replicates.when == "front"

@@ -19,6 +19,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
 
 from sweep.errors import StoreError
 from sweep.store.files import Files, LocalFiles
@@ -63,7 +64,7 @@ class Lease:
             return False
         if self.job and self.job == other.job and self.restarts < other.restarts:
             return False
-        return now - datetime.fromisoformat(self.renewed) < timedelta(seconds=EXPIRES)
+        return now - datetime.fromisoformat(self.renewed).astimezone() < timedelta(seconds=EXPIRES)
 
 
 def _alive(pid: int) -> bool:
@@ -150,9 +151,9 @@ def _parsed(files: Files, content: bytes | None) -> Lease | None:
     if content is None:
         return None
     try:
-        found = Lease(**json.loads(content))
+        found = TypeAdapter(Lease).validate_json(content)
         datetime.fromisoformat(found.renewed)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise StoreError(f"{files}/{LEASE} is damaged; delete it if no driver runs this sweep") from error
     return found
 

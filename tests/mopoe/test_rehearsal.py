@@ -122,6 +122,23 @@ def test_memory_is_counted_as_a_real_step_keeps_it(tiny_data: MultimodalData, se
     assert training_bytes(config, tiny_data) == pytest.approx(expected, rel=0.01)
 
 
+def test_a_network_that_looks_at_values_is_not_counted(
+    tiny_data: MultimodalData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial trains all the same: its memory is not known beforehand."""
+
+    def looks(pair: object) -> object:
+        return pair if float(pair[0].sum()) < 1e9 else None  # type: ignore[index]
+
+    def build(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
+        found = build_modality(config, modality, width)
+        return replace(found, encoder=Bent(found.encoder, looks))
+
+    monkeypatch.setattr("mopoe.model.build_modality", build)
+    assert training_bytes(CONFIG, tiny_data) is None
+    check_memory(CONFIG, tiny_data, "cpu")
+
+
 def test_a_trial_larger_than_memory_is_refused(
     tiny_data: MultimodalData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

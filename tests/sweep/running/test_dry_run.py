@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from mopoe.data import load as load_data
 from mopoe.model import build_model
-from sweep.running.dry_run import CORNERS, Kept, corners, first_suggestions, measure
+from sweep.running.dry_run import CORNERS, corners, first_suggestions, measure
 from sweep.running.materials import materials
 from sweep.search.searcher import Past, SweepSearcher
 from sweep.spec.sweep_spec import load_spec
@@ -94,24 +93,13 @@ def test_a_cost_is_measured(quick_file):
     assert last.trial_seconds == pytest.approx(2 * last.epoch_seconds + last.evaluation_seconds)
 
 
-def test_kept_memory_is_that_of_a_known_network():
-    """A linear layer keeps its input, a ReLU its output, which is what the square keeps; not the weights."""
-    kept = Kept()
-    layer = nn.Linear(10, 20)
-    with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
-        x = torch.zeros(8, 10)
-        loss = (layer(x).relu() ** 2).sum()
-    loss.backward()
-    assert kept.size(layer) == 4 * (8 * 10 + 8 * 20)
-
-
 GROWTH = """
 import sys, torch, mopoe
 from dataclasses import replace
 from pathlib import Path
 from mopoe.data.registry import ModalitySpec
 from mopoe.memory import keep_freed_memory
-from sweep.running.dry_run import training_memory
+from mopoe.rehearsal import training_bytes
 
 torch.set_num_threads(1)
 keep_freed_memory()
@@ -126,7 +114,7 @@ def mib(key):
     return int(Path("/proc/self/status").read_text().partition(key + ":")[2].split()[0]) / 1024
 
 if sys.argv[2] == "predicted":
-    print(training_memory(mopoe.build_model(config, specs), config, data, "cpu") / 2**20)
+    print(training_bytes(config, data) / 2**20)
 else:
     # What libraries take at the first call is no trial's.
     few = replace(data, train=split.take(torch.arange(8)))

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -55,7 +56,7 @@ def sweep_with(monkeypatch, tmp_path):
                         time.sleep(16 * (fault == "slow"))
                         return on_report(report)
 
-                    return true_run(spec, config, slow_report, checkpoint=checkpoint, **more)
+                    return true_run(spec, config, on_report=slow_report, checkpoint=checkpoint, **more)
 
                 module.true_run, module.run_trial = true_run, run_trial
                 return module.run_suggestion(suggested, plan)
@@ -80,7 +81,9 @@ def test_each_fault_ends_with_its_reason(sweep_with, quick_file, tmp_path):
     faults = {"t0000": "kill once", "t0001": "raise", "t0002": "raise once"}
     found = sweep_with(quick_file, faults, "faults.max_failures=1", "resources.concurrent=1")
     assert (found["t0000"]["status"], found["t0000"]["error"]) == ("completed", None)
-    assert (found["t0001"]["status"], found["t0001"]["error"]) == ("failed", "ValueError: no such layer")
+    assert found["t0001"]["status"] == "failed"
+    assert re.fullmatch(rf"ValueError: no such layer; {__file__}:\d+", found["t0001"]["error"])
+    assert found["t0001"]["traceback"].endswith("ValueError: no such layer\n")
     assert (found["t0002"]["status"], found["t0002"]["error"]) == ("completed", None)
     starts = {p.name: len(p.read_text().split()) for p in (tmp_path / "r" / "starts").iterdir()}
     assert starts == {"t0000": 2, "t0001": 2, "t0002": 2}
@@ -154,6 +157,6 @@ def test_tries_are_counted():
     clean_up = lambda: cleaned.append(1)  # noqa: E731 - a counter
     assert failure_of(fails(OSError("a"), OSError("b")), 2, clean_up) is None
     assert len(cleaned) == 2
-    assert failure_of(fails(OSError("a"), OSError("b")), 1, clean_up) == "OSError: b"
+    assert failure_of(fails(OSError("a"), OSError("b")), 1, clean_up).failure.startswith("OSError: b; ")
     assert failure_of(fails(StoreError("disk full")), 1, clean_up) is None
-    assert failure_of(fails(DivergedError("nan"), None), 1, clean_up) == "nan"
+    assert failure_of(fails(DivergedError("nan"), None), 1, clean_up).failure == "nan"

@@ -53,6 +53,7 @@ import mopoe
 
 calls = []
 
+@mopoe.plugin
 def load(n: int, word: str = "a", size: int = 2):
     calls.append((n, word, size))
     if word == "broken":
@@ -134,7 +135,7 @@ def test_an_error_of_the_users_function_is_one_sentence_with_its_place(
     """The command ends with status 2 and says which line of the user's file raised what."""
     assert run(monkeypatch, "show-config", "own.yaml", "-o", "data.word=broken") == 2
     assert capsys.readouterr().err == (
-        f"sweep: data set '{own}:load' raised KeyError: 'no such word'; {tmp_path}/{own}.py:10\n"
+        f"sweep: data set '{own}:load' raised KeyError: 'no such word'; {tmp_path}/{own}.py:11\n"
     )
 
 

@@ -1,10 +1,12 @@
 """The driver's record of trials, called as Ray calls it."""
 
+import math
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 
-from sweep.running.recorder import NO_WORKER, Recorder
+from sweep.running.recorder import Recorder
 from sweep.running.trainable import checkpoint_name
 from sweep.search.agenda import Next
 from sweep.search.outcome import Ended
@@ -36,7 +38,7 @@ def play(recorder, name, x, y, failure=None):
     """Start a trial and let it end with these objectives, or fail."""
     trial = tune_trial(name)
     recorder.on_trial_start(0, [], trial)
-    result = {"epoch": 2, "objectives": dict(zip(NAMES, (x, y), strict=True))}
+    result = {"epoch": 2, "seconds": 7.5, "objectives": dict(zip(NAMES, (x, y), strict=True))}
     recorder.on_trial_result(0, [], trial, result | ({"failure": failure} if failure else {}))
     recorder.on_trial_complete(0, [], trial)
 
@@ -139,15 +141,111 @@ def test_a_resume_deletes_only_what_is_there(sweep_file, tmp_path, monkeypatch):
     assert deleted == [checkpoint_name("t0001")]
 
 
-def test_a_trial_that_no_worker_could_begin_has_failed(sweep_file, tmp_path):
-    """Ray may give a trial up before its start: it has failed, with that reason, and counts."""
-    changes, standings = [], []
-    writer = SimpleNamespace(write_trial=changes.append, files=StoreWriter(tmp_path).files)
-    recorder = Recorder(load_spec(sweep_file, ["trials=1"]), writer, Past(), standings.append)
-    recorder.on_trial_error(0, [], tune_trial("t0000"))
+@pytest.fixture
+def written(tmp_path):
+    """A writer that keeps what it is given, and the list of it."""
+    changes = []
+    return SimpleNamespace(write_trial=changes.append, files=StoreWriter(tmp_path).files), changes
+
+
+def test_a_trial_that_no_worker_could_begin_comes_again(sweep_file, written):
+    """Its neighbour's worker may have been killed: Ray starts only those again that ran. Then it has failed.
+
+    The reason is what Ray says, and no invention.
+    """
+    writer, changes = written
+    standings, trial = [], tune_trial("t0000")
+    spec = load_spec(sweep_file, ["trials=1", "faults.max_failures=2"])
+    recorder = Recorder(spec, writer, Past(), standings.append)
+    trial.get_error = lambda: "trouble\nThe actor died: owner node is gone\n"
+    for _ in range(2):
+        recorder.agenda.begin("t0000")
+        recorder.on_trial_error(0, [], trial)
+        assert recorder.agenda.next_trial() == "t0000"
+    assert changes == []
+    recorder.agenda.begin("t0000")
+    recorder.on_trial_error(0, [], trial)
     assert [(r.trial_id, r.status, r.error) for r in changes] == [
         ("t0000", "running", None),
-        ("t0000", "failed", NO_WORKER),
+        ("t0000", "failed", "no worker could be started for it: The actor died: owner node is gone"),
     ]
     assert (standings[-1].failed, standings[-1].running) == (1, 0)
     assert recorder.agenda.next_trial() is Next.END
+
+
+def test_a_trial_is_judged_once(sweep_file, written):
+    """The searcher hears of the very end that the table has, with what constraints are about."""
+    writer, changes = written
+    told = []
+    spec = load_spec(sweep_file, ["trials=3"])
+    recorder = Recorder(spec, writer, Past(), bool, on_end=told.append)
+    play(recorder, "t0000", 1.0, -5.0)
+    play(recorder, "t0001", 1.0, math.nan)
+    play(recorder, "t0002", 1.0, -5.0, failure="it diverged")
+    rows = [r for r in changes if r.status != "running"]
+    assert [(t.trial_id, t.status) for t in told] == [(r.trial_id, r.status) for r in rows]
+    assert [t.status for t in told] == ["completed", "failed", "failed"]
+    assert told[0].objectives == {**dict(zip(NAMES, (1.0, -5.0), strict=True)), "seconds": 7.5}
+
+
+def test_a_trial_that_went_on_keeps_its_start(sweep_file, written):
+    """Its row says when the attempt began, in whichever process; the time is what its reports add up to."""
+    writer, changes = written
+    began = datetime(2026, 1, 2, tzinfo=UTC)
+    past = Past(cut_off={"t0000": 0}, started={"t0000": began})
+    recorder = Recorder(load_spec(sweep_file, ["trials=1"]), writer, past, bool)
+    play(recorder, "t0000", 1.0, -5.0)
+    assert [(r.status, r.started_at, r.seconds) for r in changes] == [
+        ("running", began, None),
+        ("completed", began, 7.5),
+    ]
+
+
+@pytest.mark.parametrize(("identical", "begun"), [("3", 4), ("null", 6)])
+def test_failures_that_are_all_the_same_end_the_sweep(sweep_file, written, identical, begun):
+    """So many in a row for one reason; another reason or a success between them begins the count anew."""
+    spec = load_spec(sweep_file, ["trials=9", f"faults.identical={identical}"])
+    recorder = Recorder(spec, written[0], Past(), bool)
+    whys = [None, "broken", "broken", "broken", "broken", "broken"]
+    for number, why in enumerate(whys):
+        if recorder.agenda.next_trial() is not Next.NEW_CONFIG:
+            break
+        play(recorder, f"t{number:04}", 1.0, -5.0, failure=why)
+    assert len([r for r in written[1] if r.status != "running"]) == begun
+    assert recorder.repeated_failure == ("broken" if identical == "3" else None)
+
+
+def test_other_failures_are_counted_anew(sweep_file, written):
+    """Trials that diverge at steps of their own say nothing of the next."""
+    recorder = Recorder(load_spec(sweep_file, ["trials=9", "faults.identical=2"]), written[0], Past(), bool)
+    for number, why in enumerate(["step 1", "step 2", None, "step 2", "step 3"]):
+        play(recorder, f"t{number:04}", 1.0, -5.0, failure=why)
+    assert recorder.repeated_failure is None
+    assert recorder.agenda.next_trial() is Next.NEW_CONFIG
+
+
+def test_a_warned_sweep_stops_once_all_that_run_are_saved(sweep_file, written, monkeypatch):
+    """Reports of epochs that are not yet on disk do not count; a trial that ends has nothing to save."""
+    stops = []
+    monkeypatch.setattr("sweep.running.recorder.interrupt", lambda: stops.append(1))
+    recorder = Recorder(load_spec(sweep_file, ["trials=5"]), written[0], Past(), bool)
+    first, second = tune_trial("t0000"), tune_trial("t0001")
+    for trial in (first, second):
+        recorder.on_trial_start(0, [], trial)
+    recorder.on_trial_result(0, [], first, {"epoch": 1, "saved": True})
+    recorder.drain()
+    assert recorder.agenda.next_trial() is Next.WAIT
+    recorder.on_trial_result(0, [], first, {"epoch": 2, "saved": False})
+    recorder.on_trial_result(0, [], first, {"epoch": 3, "saved": True})
+    assert stops == []
+    recorder.on_trial_complete(0, [], second)
+    assert stops == [1]
+    assert recorder.interrupted
+
+
+def test_a_warned_sweep_that_runs_nothing_stops_at_once(sweep_file, written, monkeypatch):
+    """As between the first trials' start and the warning."""
+    stops = []
+    monkeypatch.setattr("sweep.running.recorder.interrupt", lambda: stops.append(1))
+    Recorder(load_spec(sweep_file, ["trials=1"]), written[0], Past(), bool).drain()
+    assert stops == [1]

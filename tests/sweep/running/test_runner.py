@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import random
 import shutil
 import signal
@@ -22,9 +23,11 @@ from sweep.cli import app
 from sweep.errors import StoreError
 from sweep.manifest import stored_spec
 from sweep.running.dashboards import open_storage
-from sweep.running.runner import alone, past_trials, run_sweep
+from sweep.running.runner import past_trials, run_sweep
 from sweep.search.outcome import Standing
 from sweep.spec.sweep_spec import load_spec
+from sweep.store.files import files_at
+from sweep.store.lease import driving
 from sweep.store.read import open_store
 from sweep.store.records import TrialRecord
 from sweep.store.write import StoreWriter
@@ -47,7 +50,7 @@ def finished(tmp_path_factory, quick_sweep):
     path = folder / "tiny.yaml"
     text = quick_sweep.replace(", lr: 0.001", "").replace("trials: 3", "trials: 5")
     path.write_text(
-        text.replace("search_space:", "search_space:\n  lr: {type: choice, values: [0.001, 1.0e+30]}")
+        text.replace("search_space:", "search_space:\n  lr: {type: choice, values: [0.001, 10.0]}")
     )
     root = folder / "results"
     said, standings = run(path, root, optuna_storage=str(folder / "study.log"))
@@ -254,12 +257,17 @@ def test_a_sweep_that_stops_early_and_its_continuation(tmp_path, quick_sweep):
 
 
 def test_a_second_driver_of_a_folder_is_refused(quick_file, tmp_path):
-    """In one sentence, whichever way the folder is written; afterwards it is free."""
-    folder = tmp_path / "r"
-    with alone(folder), pytest.raises(StoreError, match=r"another process runs this sweep; `sweep watch` sh"):
-        app(["run", str(quick_file), "--out", f"{folder}/"], standalone_mode=False)
-    assert not folder.exists()
-    with alone(folder):
+    """In one sentence, from the command and from Python, by a symbolic link too; afterwards it is free."""
+    folder, link = tmp_path / "r", tmp_path / "link"
+    link.symlink_to(folder)
+    refused = rf"process {os.getpid()} on .* runs this sweep since .*; `sweep watch` shows how it goes"
+    with driving(files_at(folder)):
+        with pytest.raises(StoreError, match=refused):
+            app(["run", str(quick_file), "--out", f"{link}/"], standalone_mode=False)
+        with pytest.raises(StoreError, match=refused):
+            run(quick_file, link)
+        assert not (folder / "sweep.json").exists()
+    with driving(files_at(link)):
         pass
 
 

@@ -93,7 +93,7 @@ def test_an_interrupted_trial_goes_on_where_it_was(quick_file, tmp_path):
 def test_a_diverging_trial_is_recorded_with_its_reason(quick_file, tmp_path):
     """The error reaches the caller, the reason the table."""
     with pytest.raises(DivergedError, match="not finite"):
-        run(quick_file, tmp_path / "r", "lr=1e30")
+        run(quick_file, tmp_path / "r", "lr=10")
     row = open_store(tmp_path / "r").trials().collect().row(0, named=True)
     assert row["status"] == "failed"
     assert row["error"].startswith("the loss is not finite at step ")
@@ -109,7 +109,9 @@ def test_whatever_ends_a_trial_is_recorded(quick_file, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="shape mismatch"):
         run(quick_file, tmp_path / "r")
     row = open_store(tmp_path / "r").trials().collect().row(0, named=True)
-    assert (row["status"], row["error"]) == ("failed", "RuntimeError: shape mismatch")
+    line = broken.__code__.co_firstlineno + 1
+    assert (row["status"], row["error"]) == ("failed", f"RuntimeError: shape mismatch; {__file__}:{line}")
+    assert row["traceback"].endswith("RuntimeError: shape mismatch\n")
 
 
 def test_nothing_to_resume_is_said(quick_file, tmp_path):

@@ -1,14 +1,17 @@
 """The worker's side: when reports reach the disk, and what a failure says."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mopoe.errors import DivergedError
-from sweep.errors import StoreError
+from sweep.errors import StoreError, TrialTimeError
 from sweep.running.materials import materials
 from sweep.running.trainable import (
     ReportWriter,
     WorkerPlan,
+    check_time,
     failure_of,
     failure_text,
     report_to_ray,
@@ -49,10 +52,21 @@ def test_flushing_nothing_writes_nothing(tmp_path):
 
 
 def test_ray_gets_few_numbers(make_evaluation):
-    """An epoch without evaluation sends its number; with one, what searcher and scheduler need."""
-    assert report_to_ray(4, None) == {"epoch": 4}
-    found = report_to_ray(4, make_evaluation(NAMES, 0.5, -100.0))
-    assert set(found) == {"epoch", "objectives", "stderr", "n_parameters"}
+    """An epoch without evaluation sends its number and time; with one, what searcher and scheduler need."""
+    assert report_to_ray(4, 2.5, None) == {"epoch": 4, "seconds": 2.5}
+    found = report_to_ray(4, 2.5, make_evaluation(NAMES, 0.5, -100.0))
+    assert set(found) == {"epoch", "seconds", "objectives", "stderr", "n_parameters", "faults"}
+
+
+def test_a_trial_that_has_just_finished_is_never_too_late(make_report):
+    """Its last epoch may have taken it over the limit; one with epochs left has failed then."""
+    late = replace(make_report(2, NAMES), total_seconds=61.0)
+    check_time(late, 2, 1.0)
+    check_time(late, 3, None)
+    check_time(replace(late, total_seconds=60.0), 3, 1.0)
+    with pytest.raises(TrialTimeError) as error:
+        check_time(late, 3, 1.0)
+    assert str(error.value) == "it took longer than faults.trial_minutes (1) for 2 of 3 epochs"
 
 
 @pytest.mark.parametrize(
@@ -105,8 +119,11 @@ def test_whatever_a_trial_raises_is_reported(quick_file, make_manifest, tmp_path
     suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
     plan = plan_of(spec, begun(tmp_path / "r", make_manifest()))
     run_suggestion({"trial_id": "t0000", "attempt": 0, "suggestion": suggestion}, plan)
-    assert [report["failure"] for report in sent] == ["KeyError: 'no such layer'"]
+    line = broken.__code__.co_firstlineno + 2
+    assert [report["failure"] for report in sent] == [f"KeyError: 'no such layer'; {__file__}:{line}"]
     assert sent[0]["device"] == "cpu"
+    assert sent[0]["traceback"].endswith("KeyError: 'no such layer'\n")
+    assert f'File "{__file__}", line {line}, in broken' in sent[0]["traceback"]
     assert len(tries) == 1 + spec.faults.max_failures == 3
 
 
@@ -129,7 +146,7 @@ def test_a_store_that_fails_twice_is_tried_again():
         tries.append(1)
         raise StoreError("the disk is full")
 
-    assert failure_of(full, 2, clean_up=full) == "the disk is full"
+    assert failure_of(full, 2, clean_up=full).failure == "the disk is full"
     assert len(tries) == 6
 
 
@@ -159,5 +176,5 @@ def test_a_trial_that_was_finished_but_not_recorded_is_measured_again(
     files = sorted(tmp_path.rglob("*.parquet"))
     run_suggestion({"trial_id": "t0000", "attempt": 0, "suggestion": suggestion}, plan)
     assert [report["epoch"] for report in sent] == [1, 2, 2]
-    assert sent[2] == sent[1]
+    assert sent[2] == {key: value for key, value in sent[1].items() if key != "saved"}
     assert sorted(tmp_path.rglob("*.parquet")) == files

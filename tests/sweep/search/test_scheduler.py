@@ -13,6 +13,8 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.utils import flatten_dict
 
+from sweep.running.recorder import Recorder
+from sweep.search.agenda import Agenda
 from sweep.search.scheduler import HalvingScheduler, recorded_vectors
 from sweep.search.searcher import Past, SweepSearcher
 from sweep.spec.parts import SchedulerSpec
@@ -23,15 +25,15 @@ from sweep.store.write import StoreWriter
 OBJECTIVES = ("conditional_coherence", "log_likelihood")
 
 
-def scheduler(budget=20, seed=0, recorded=None, spared=lambda _: False, **spec):
-    """Return a scheduler with rungs at 2 and 6, and the list that its decisions go to."""
+def scheduler(budget=20, seed=0, recorded=None, spared=lambda _: False, told=lambda _: None, **spec):
+    """Return a scheduler with rungs at 2 and 6, and the list of its decisions, which `told` is told."""
     decisions = []
     found = HalvingScheduler(
         SchedulerSpec(**{"type": "halving", "eta": 3} | spec),
         OBJECTIVES,
         seed=seed,
         epochs_max=lambda suggested: budget,
-        on_decision=decisions.append,
+        on_decision=lambda decision: (decisions.append(decision), told(decision)),
         recorded=recorded,
         spared=spared,
     )
@@ -206,20 +208,24 @@ def learn(suggested):
 @pytest.mark.ray
 def test_every_trial_of_a_run_ends_in_a_final_state(local_ray, tmp_path):
     """Stopped is PRUNED, full budget COMPLETE, NaN and errors FAIL, none RUNNING; decisions match them."""
-    s, decisions = scheduler(budget=8, grace=1)
     file = tmp_path / "x.yaml"
     file.write_text(
         "{name: x, data: {name: digits}, trials: 20, seed: 1, sampler: random, fixed: {epochs: 8}, "
         "reference_point: {conditional_coherence: -1, log_likelihood: -1}, "
         "search_space: {beta: {type: uniform, low: 0.001, high: 1}}}"
     )
-    searcher = SweepSearcher(load_spec(str(file)), Past(), ahead=True)
+    spec = load_spec(str(file))
+    agenda = Agenda(spec)
+    searcher = SweepSearcher(spec, Past(), agenda=agenda, ahead=True)
+    writer = StoreWriter(tmp_path / "r")
+    recorder = Recorder(spec, writer, Past(), bool, agenda=agenda, on_end=searcher.end)
+    s, decisions = scheduler(budget=8, grace=1, told=recorder.on_decision)
     tune.Tuner(
         tune.with_resources(learn, {"cpu": 1}),
         tune_config=tune.TuneConfig(
             search_alg=searcher, scheduler=s, num_samples=-1, max_concurrent_trials=2, reuse_actors=True
         ),
-        run_config=tune.RunConfig(name="x", storage_path=str(tmp_path), verbose=0),
+        run_config=tune.RunConfig(name="x", storage_path=str(tmp_path), verbose=0, callbacks=[recorder]),
     ).fit()
     states = Counter(trial.state for trial in searcher.study.trials)
     stopped = {d.trial_id for d in decisions if d.decision == "stop"}
