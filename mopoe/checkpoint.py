@@ -58,7 +58,7 @@ def save(path: str | Path, progress: Progress, model: nn.Module, optimizer: torc
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         plain = {k: t.detach().cpu().contiguous() for k, t in tensors.items()}
-        save_file(plain, temporary, {"progress": text, "digest": digest(plain)})
+        save_file(plain, temporary, {"progress": text, "digest": digest(text, plain)})
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
 
@@ -90,9 +90,9 @@ def check(path: str | Path) -> Progress:
     return _parse(text, path)
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """Return a short hash of tensors on the CPU: of names, types, shapes and content."""
-    content = hashlib.sha256()
+def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return a short hash of a text and of tensors on the CPU: of names, types, shapes and content."""
+    content = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -141,9 +141,12 @@ def _open(path: str | Path, *, tensors: bool) -> tuple[str, dict[str, Tensor]]:
             told = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
-    if tensors and "digest" in told and digest(found) != told["digest"]:
+    text = told.get("progress", "{}")
+    # Without a digest it is of an earlier release.
+    whole = not tensors or "digest" not in told or digest(text, found) == told["digest"]
+    if not whole or told.keys() - {"progress", "digest"}:
         raise CheckpointError(f"{path}: its content has changed since it was written, so it is damaged")
-    return told.get("progress", "{}"), found
+    return text, found
 
 
 def _parse(text: str, path: str | Path) -> Progress:

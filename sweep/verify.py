@@ -5,7 +5,7 @@ measured and NaN measured and not a number: neither breaks a range.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 from typing import get_args
@@ -50,10 +50,12 @@ def problems(store: Store) -> Iterator[str]:
     # A running sweep goes on: only what had ended before its rows are read must have them all.
     _, before = insisting(partial(_read, store, "trials"))
     frames: dict[str, pl.DataFrame] = {}
+    damaged = set()
     # The trials last: one of a running sweep is recorded before its rows.
     for table in list(TABLES)[::-1]:
         wrong, frames[table] = insisting(partial(_read, store, table))
         yield from wrong
+        damaged |= {table} if wrong else set()
     frames = {table: frames[table] for table in TABLES}
     trials = frames["trials"]
     owners = trials.select("trial_id", "attempt", pl.col("epochs_max").alias("_budget"), _known=True)
@@ -62,13 +64,13 @@ def problems(store: Store) -> Iterator[str]:
         yield from _broken(table, rows, row_rules(rows, 2**modalities - 1))
     yield from _broken("trials", trials, trial_rules(trials, store.manifest))
     yield from _config_problems(trials)
+    yield from _missing_rows(store, frames | {"trials": before}, damaged)
     if _all_subsets(store.manifest):
         masks = len(subset_masks(modalities))
         frames["subset_metrics"] = frames["subset_metrics"].filter(pl.col("subset_mask") > 0)
         yield from _gaps("subset_metrics", frames, ["subset_mask"], masks)
         outside = masks // 2 * modalities  # all there is of an evaluation without `own_targets`
         yield from _gaps("pair_coherence", frames, ["source_mask", "target"], masks * modalities, outside)
-    yield from _missing_rows(store, frames | {"trials": before})
     yield from _checkpoint_problems(store, trials)
     yield from _weight_problems(store, trials)
     if isinstance(store.files, LocalFiles) and holder(store.files) is None:
@@ -195,25 +197,27 @@ def _gaps(table: str, frames: Mapping[str, pl.DataFrame], of: Sequence[str], *ri
         yield f"{table}: {_named(row, evaluation)} has {row['found']} of {right[0]} {' and '.join(of)}"
 
 
-def _missing_rows(store: Store, frames: Mapping[str, pl.DataFrame]) -> Iterator[str]:
-    """Give the trials that ended well and lack epochs, or what they should have of their last evaluation."""
+def _missing_rows(
+    store: Store, frames: Mapping[str, pl.DataFrame], damaged: Collection[str]
+) -> Iterator[str]:
+    """Give the trials that ended well and lack epochs, or what they should have of their last evaluation.
+
+    Of damaged tables nothing is said: their files are.
+    """
     trials = frames["trials"].sort("attempt").unique("trial_id", keep="last")
     in_full = pl.col("status").is_in(["completed", "infeasible"]) & (pl.col("epochs") == pl.col("epochs_max"))
     done = trials.filter(in_full | (pl.col("status") == "stopped"), pl.col("epochs") > 0)
     # A trial that is tried again goes on from its checkpoint, so that earlier attempts have earlier epochs.
     counts = frames["epochs"].group_by("trial_id").agg(pl.col("epoch").n_unique().alias("_found"))
-    for trial, epochs, found in (
-        done.join(counts, on="trial_id", how="left")
-        .filter(pl.col("_found").fill_null(0) != pl.col("epochs"))
-        .select("trial_id", "epochs", pl.col("_found").fill_null(0))
-        .sort("trial_id")
-        .iter_rows()
-    ):
+    rows = done.join(counts, on="trial_id", how="left").with_columns(pl.col("_found").fill_null(0))
+    rows = rows.filter(pl.col("_found") != pl.col("epochs"), "epochs" not in damaged)
+    for trial, found, epochs in rows.select("trial_id", "_found", "epochs").sort("trial_id").iter_rows():
         yield f"epochs: trial_id {trial} has rows of {found} of its {epochs} epochs"
     spec, blind = store.spec, frames["subset_metrics"].filter(metric="pictures")["trial_id"]
     tables = ["subset_metrics", "pair_coherence"] if spec.n_modalities > 1 else ["subset_metrics"]
     whole = done.filter(pl.col("status") != "stopped")
-    for table in (*tables, *(["samples"] if spec.evaluation.pictures else [])):
+    tables += ["samples"] if spec.evaluation.pictures else []
+    for table in [name for name in tables if name not in damaged]:
         last = frames[table].group_by("trial_id").agg(pl.col("epoch").max().alias("_last"))
         rows = whole.join(last, on="trial_id", how="left")
         rows = rows.filter(pl.col("_last").ne_missing(pl.col("epochs")))

@@ -222,8 +222,8 @@ def test_a_path_may_be_a_word(tiny_data: MultimodalData, tmp_path: Path) -> None
     assert read_progress(path) == restore(path, model, optimizer) == check(path) == PROGRESS
 
 
-def test_every_single_changed_bit_of_the_weights_is_seen(tiny_data: MultimodalData, tmp_path: Path) -> None:
-    """By the hash in the file's head, whether checked or restored; the head has sentences of its own."""
+def test_every_single_changed_bit_is_seen(tiny_data: MultimodalData, tmp_path: Path) -> None:
+    """By the hash in the file's head, whether checked or restored; one of the head by what it spoils."""
     model, optimizer = stepped(tiny_data, 1)
     path = tmp_path / "c.safetensors"
     save(path, PROGRESS, model, optimizer)
@@ -238,13 +238,21 @@ def test_every_single_changed_bit_of_the_weights_is_seen(tiny_data: MultimodalDa
         for read in (check, lambda path: restore(path, model, optimizer)):
             with pytest.raises(CheckpointError, match="its content has changed since it was written"):
                 read(path)
+    for bit in range(0, 8 * head, 29):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError):
+            check(path)
 
 
 def test_adam_of_other_shapes_is_seen(tiny_data: MultimodalData, tmp_path: Path) -> None:
     """Also in a file whose hash fits."""
     tensors = {"model/a": torch.zeros(3), "adam/exp_avg/a": torch.zeros(2)}
     path = tmp_path / "c.safetensors"
-    save_file(tensors, path, {"progress": progress_text(), "digest": checkpoint.digest(tensors)})
+    save_file(
+        tensors, path, {"progress": progress_text(), "digest": checkpoint.digest(progress_text(), tensors)}
+    )
     with pytest.raises(CheckpointError, match="Adam's state of a does not fit the weights"):
         check(path)
 

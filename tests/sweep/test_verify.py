@@ -1,6 +1,7 @@
 """Each promise broken alone is one line; a folder that keeps them all gives none."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from datetime import timedelta
@@ -10,9 +11,16 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from mopoe.config import TrialConfig
+from mopoe.evaluation.classifiers import weights_hash
+from sweep.errors import StoreError
 from sweep.store.compact import compact
+from sweep.store.files import files_at
+from sweep.store.lease import driving
+from sweep.store.merge import CHECKPOINTS, WRITTEN
 from sweep.store.read import Store
 from sweep.store.records import TrialRecord
 from sweep.store.schema import TABLES
@@ -352,3 +360,143 @@ def test_measured_rows_alone_belong_to_nobody(root):
         "samples",
     ]
     assert "5 rows belong to no attempt in the trials table" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ("epochs", "epochs: trial_id t0000 has rows of 0 of its 2 epochs"),
+        ("subset_metrics", "subset_metrics: trial_id t0000 has no rows of its last epoch"),
+        ("pair_coherence", "pair_coherence: trial_id t0000 has no rows of its last epoch"),
+        ("samples", "samples: trial_id t0000 has no rows of its last epoch"),
+    ],
+)
+def test_a_table_that_is_gone_is_missed(root, table, line):
+    """A trial that completed has rows in each; one that failed need not have any."""
+    shutil.rmtree(root / table)
+    assert list(problems(Store(root))) == [line, line.replace("t0000", "t0001")]
+
+
+def test_an_epoch_that_is_gone_is_missed(root):
+    """Also if it is not the last one; rows of earlier attempts count."""
+    spoil(root, "epochs", (pl.col("epoch") == 1) & T0, attempt=pl.lit(1, pl.Int32))
+    (line,) = problems(Store(root))
+    assert line.startswith(
+        "epochs: 1 rows belong to no attempt in the trials table; the first: trial_id t0000, "
+    )
+    spoil(root, "epochs", (pl.col("epoch") == 1) & T0, epoch=pl.lit(2, pl.Int32))
+    assert list(problems(Store(root)))[1:] == ["epochs: trial_id t0000 has rows of 1 of its 2 epochs"]
+
+
+def test_rows_of_another_epoch_are_not_those_of_the_last(root):
+    """What was measured at a rung does not stand for the end."""
+    spoil(root, "pair_coherence", T0, epoch=pl.lit(1, pl.Int32))
+    line = "pair_coherence: trial_id t0000 has no rows of its last epoch"
+    assert list(problems(Store(root))) == [line]
+
+
+def test_pictures_are_missed_unless_drawing_them_failed(root, make_spec):
+    """A sweep without pictures has none; a trial that could not draw its own says so."""
+    shutil.rmtree(root / "samples")
+    trials = pl.col("trial_id").is_in(["t0000", "t0001"])
+    metric = {"metric": pl.lit("pictures"), "value": pl.lit(float("nan"))}
+    rows = pq.read_table(next((root / "subset_metrics").iterdir()))
+    more = pl.from_arrow(rows).filter(trials, subset_mask=1).with_columns(subset_mask=0, **metric)
+    pq.write_table(more.to_arrow().cast(rows.schema), root / "subset_metrics" / "more.parquet")
+    assert list(problems(Store(root))) == []
+    (root / "subset_metrics" / "more.parquet").unlink()
+    assert len(list(problems(Store(root)))) == 2
+    manifest = Store(root).manifest
+    without = replace(manifest, spec=make_spec(evaluation={"pictures": 0}))
+    StoreWriter(root).write_manifest(without)
+    assert list(problems(Store(root))) == []
+
+
+def test_a_file_of_another_table_is_named(root):
+    """It is neither read with its neighbours nor merged into them."""
+    (good,) = (root / "trials").iterdir()
+    shutil.copy(good, root / "epochs")
+    line = f"{root}/epochs/{good.name} is a file of the table trials, not of epochs"
+    assert list(problems(Store(root))) == [f"{root}/epochs/{good.name} cannot be read: {line}"]
+    with pytest.raises(StoreError, match=re.escape(line)):
+        compact(Store(root))
+    assert (root / "epochs" / good.name).exists()
+
+
+@pytest.mark.parametrize("flip", range(0, 400, 7))
+def test_every_flipped_bit_of_a_table_is_seen(root, flip):
+    """By verify and by every reader; never as another value, never as an error of a library."""
+    (path,) = (root / "epochs").iterdir()
+    content = bytearray(path.read_bytes())
+    bit = len(content) * 8 * flip // 400
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+    line = f"{path} cannot be read: its content has changed since it was written"
+    assert next(iter(problems(Store(root)))) == f"{path} cannot be read: {line}"
+    with pytest.raises(StoreError, match=re.escape(line)):
+        Store(root).epochs()
+
+
+@pytest.fixture
+def weighted(root, make_checkpoint):
+    """The sound folder with a checkpoint of each completed trial, and its classifiers."""
+    for trial in ("t0000", "t0001"):
+        make_checkpoint(root / "checkpoints" / f"{trial}.safetensors", config_by_trial(root)[trial])
+    (root / "classifiers").mkdir()
+    made = root / "classifiers" / "made.safetensors"
+    save_file({"m0/weight": torch.ones(3), "m1/weight": torch.zeros(2)}, made)
+    made.rename(made.with_stem(weights_hash(made)))
+    assert list(problems(Store(root))) == []
+    return root
+
+
+def test_damaged_weights_are_named(weighted):
+    """Whatever byte it is in which a checkpoint or a file of classifiers has changed, or where it ends."""
+    for path in [*(weighted / "checkpoints").iterdir(), *(weighted / "classifiers").iterdir()]:
+        whole = path.read_bytes()
+        for damage in [*range(8, len(whole), max(1, len(whole) // 40)), None]:
+            broken = bytearray(whole)
+            if damage is None:
+                del broken[-3:]
+            else:
+                broken[damage] ^= 1
+            path.write_bytes(broken)
+            found = list(problems(Store(weighted)))
+            assert len(found) == 1, (path, damage, found)
+            assert str(path) in found[0]
+        path.write_bytes(whole)
+
+
+def test_weights_of_another_trial_are_named(weighted, make_checkpoint):
+    """Two that were swapped, those of no trial, and those of an epoch before the last."""
+    first, second = (weighted / "checkpoints" / f"t000{n}.safetensors" for n in (0, 1))
+    content = first.read_bytes(), second.read_bytes()
+    first.write_bytes(content[1])
+    second.write_bytes(content[0])
+    swapped = [f"{path} holds the weights of no trial of that name" for path in (first, second)]
+    assert list(problems(Store(weighted))) == swapped
+    second.write_bytes(content[1])
+    make_checkpoint(first, config_by_trial(weighted)["t0000"], epoch=1)
+    assert list(problems(Store(weighted))) == [f"{first} holds weights after epoch 1, not 2"]
+    first.write_bytes(content[0])
+    first.rename(first.with_stem("t0009"))
+    assert f"{first.with_stem('t0009')} holds the weights of no trial of that name" in problems(
+        Store(weighted)
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoints/.t0001.safetensors.0a1b2c3d", "checkpoints/.tmpXyZ123", "report/.figure.9f8e7d6c"]
+)
+def test_what_a_kill_has_left_is_seen_and_swept_up(root, name):
+    """By verify, unless a driver holds the folder and may be writing; the next driver deletes it."""
+    path = root / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(bytes(100))
+    (root / ".hidden").write_text("a user's own")
+    line = f"{path} is left over from a write that was cut off; the next `sweep run` deletes it"
+    assert list(problems(Store(root))) == [line]
+    with driving(files_at(root)):
+        assert list(problems(Store(root))) == []
+    assert files_at(root).leftovers((CHECKPOINTS, *WRITTEN)) == [path]
+    assert files_at(root).leftovers((CHECKPOINTS, *WRITTEN), seconds=60) == []
