@@ -131,12 +131,19 @@ for _part in (watch_app, report_app, store_app, cluster_app):
 def main() -> None:
     """Run the command line; an error of the project's tree is one sentence and its exit status."""
     adapt_streams()
-    also_import_from(str(Path.cwd()))  # data sets and networks of the user's own
     try:
+        also_import_from(_here())  # data sets and networks of the user's own
         app()
     except MopoeError as error:
         print(f"sweep: {shown(str(error))}", file=sys.stderr)  # noqa: T201 - the message
         sys.exit(error.exit_status)
+
+
+def _here() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError as error:
+        raise ConfigError("the folder that sweep was started in is gone; change to another one") from error
 
 
 def _device(name: str) -> str:

@@ -141,23 +141,43 @@ def to_unit(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
+_ELSEWHERE = "set MOPOE_CACHE to a folder that can be written"
+
+
 def cache_dir() -> Path:
-    """Return the folder for built data sets and classifiers: $MOPOE_CACHE, or ~/.cache/mopoe."""
-    return Path(os.environ.get("MOPOE_CACHE") or Path.home() / ".cache" / "mopoe")
+    """Return the folder for built data sets and classifiers: $MOPOE_CACHE, or ~/.cache/mopoe.
+
+    Raises:
+        DataError: neither is there.
+    """
+    try:
+        return Path(os.environ.get("MOPOE_CACHE") or Path.home() / ".cache" / "mopoe")
+    except RuntimeError as error:
+        raise DataError(f"there is no home folder for what is built once; {_ELSEWHERE}") from error
 
 
 def cached_file(path: Path, build: Callable[[Path], None]) -> Path:
     """Return the path, after building the file if it is missing; concurrent callers build it once.
 
     The file appears whole or not at all: `build` writes to a temporary name in the same folder.
+
+    Raises:
+        DataError: the folder cannot be written.
     """
-    if path.exists():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with contextlib.ExitStack() as held:
+        try:
+            if path.exists():
+                return path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(path.with_suffix(".lock")))
+        except OSError as error:
+            raise DataError(f"cannot write {path.parent}: {error.strerror}; {_ELSEWHERE}") from error
         if not path.exists():
-            with whole_file(path) as temporary:
-                build(temporary)
+            try:
+                with whole_file(path) as temporary:
+                    build(temporary)
+            except SafetensorError as error:  # a full disk
+                raise DataError(f"cannot write {path}: {error}; {_ELSEWHERE}") from error
     return path
 
 

@@ -56,7 +56,16 @@ class StudyMirror:
         from sweep.search.study import frozen_trial
 
         spec = self._spec
-        self._study.add_trial(frozen_trial(config, spec.space.distributions(), spec.objectives, spec.limits))
+        trial = frozen_trial(config, spec.space.distributions(), spec.objectives, spec.limits)
+        if config.began and config.ended:  # Optuna's times are local and have no zone
+            trial.datetime_start, trial.datetime_complete = (
+                time.astimezone().replace(tzinfo=None) for time in (config.began, config.ended)
+            )
+        if len(spec.objectives) == 1:  # of several, Optuna has none
+            trial.intermediate_values = dict(config.curve)
+        # Where the dashboard looks for them; Optuna's samplers look elsewhere since version 5.
+        trial.system_attrs["constraints"] = list(trial.constraints.values())
+        self._study.add_trial(trial)
 
     def _try(self, act: Callable[[], None]) -> None:
         try:

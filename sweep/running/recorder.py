@@ -27,6 +27,7 @@ class _Running:
 
     record: TrialRecord
     last: dict[str, Any] = field(default_factory=dict)
+    curve: dict[int, float] = field(default_factory=dict)
 
 
 class Recorder(Callback):
@@ -88,6 +89,8 @@ class Recorder(Callback):
         if running is not None and ("epoch" in result or "failure" in result):
             self._epochs_here += max(0, result.get("epoch", 0) - running.last.get("epoch", 0))
             running.last |= result
+            if (value := measured_values(result).get(self._spec.objectives[0])) is not None:
+                running.curve[result["epoch"]] = value
             self._on_change(self.standing())
             if result.get("saved"):
                 self._drained(trial.trial_id)
@@ -172,7 +175,14 @@ class Recorder(Callback):
         record = end_record(running.record, last, self._spec.objectives, datetime.now(UTC), self._spec.limits)
         self._writer.write_trial(record)
         measured = measured_values(last)  # with what constraints are about
-        ended = Ended(trial_id=record.trial_id, status=record.status, objectives=measured)
+        ended = Ended(
+            trial_id=record.trial_id,
+            status=record.status,
+            objectives=measured,
+            started_at=record.started_at,
+            ended_at=record.ended_at,
+            curve=running.curve,
+        )
         self.agenda.end(ended)
         self._on_end(ended)
         self._counts[ended.status] += 1

@@ -6,11 +6,13 @@ import logging
 import os
 import shlex
 import socket
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
+import polars as pl
 import ray
 from ray import tune
 
@@ -36,6 +38,7 @@ from sweep.store.lease import driving
 from sweep.store.merge import CHECKPOINTS, WRITTEN
 from sweep.store.read import Store
 from sweep.store.records import Status
+from sweep.store.schema import OBJECTIVE
 from sweep.store.write import StoreWriter
 
 RAY = ".ray"
@@ -201,6 +204,12 @@ def past_trials(store: Store, objectives: tuple[str, ...], *, retry_failed: bool
     cut_off: dict[str, int] = {}
     started: dict[str, datetime] = {}
     suggestions = {}
+    curves: dict[str, dict[int, float]] = defaultdict(dict)
+    if len(objectives) == 1:
+        value = OBJECTIVE + objectives[0]
+        found = store.epochs().filter(pl.col(value).is_not_null()).select("trial_id", "epoch", value)
+        for trial, epoch, measured in found.collect().iter_rows():
+            curves[trial][epoch] = measured
     for row in store.latest_trials().sort("trial_id").collect().iter_rows(named=True):
         name: str = row["trial_id"]
         status: Status = row["status"]
@@ -210,7 +219,7 @@ def past_trials(store: Store, objectives: tuple[str, ...], *, retry_failed: bool
         elif status == "failed" and retry_failed:
             cut_off[name] = row["attempt"] + 1
         else:
-            ended.append(ended_trial(row, objectives))
+            ended.append(ended_trial(row, objectives, curves[name]))
     return Past(ended=tuple(ended), cut_off=cut_off, started=started, suggestions=suggestions)
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,12 @@ class Ended:
     """How it ended."""
     objectives: Mapping[str, float]
     """What was measured."""
+    started_at: datetime | None = None
+    """When its last attempt began, with a time zone."""
+    ended_at: datetime | None = None
+    """When it ended, with a time zone."""
+    curve: Mapping[int, float] = field(default_factory=dict)
+    """The first objective by the epoch after which it was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +65,22 @@ class Standing:
         return self.done + self.failed + self.stopped + self.infeasible
 
 
-def ended_trial(row: Mapping[str, Any], objectives: Sequence[str]) -> Ended:
+def ended_trial(
+    row: Mapping[str, Any], objectives: Sequence[str], curve: Mapping[int, float] | None = None
+) -> Ended:
     """Return a row of the trials table that is in a final state; what lacks an objective has failed."""
     measured = row_measured(row)
     whole = objective_values({"objectives": measured}, objectives) is not None
     status: Status = row["status"]
     status = "failed" if status == "completed" and not whole else status
-    return Ended(trial_id=row["trial_id"], status=status, objectives=measured)
+    return Ended(
+        trial_id=row["trial_id"],
+        status=status,
+        objectives=measured,
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        curve=curve or {},
+    )
 
 
 def objective_values(result: Mapping[str, Any] | None, objectives: Sequence[str]) -> tuple[float, ...] | None:

@@ -168,6 +168,12 @@ class SweepSearcher(Searcher):
             suggestion=self._suggestions[config_name],
             status="running" if config_name in self._unfinished else best,
             measured={name: fmean(seed[name] for seed in seeds if name in seed) for name in names},
+            began=min((trial.started_at for trial in mine if trial.started_at), default=None),
+            ended=max((trial.ended_at for trial in mine if trial.ended_at), default=None),
+            curve={
+                epoch: fmean(trial.curve[epoch] for trial in mine if epoch in trial.curve)
+                for epoch in sorted({epoch for trial in mine for epoch in trial.curve})
+            },
         )
 
 

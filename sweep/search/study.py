@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,12 @@ class KnownConfig:
     """How it ended; running if it has not."""
     measured: Mapping[str, float] = field(default_factory=dict)
     """What it measured last: objectives, and whatever constraints are about."""
+    began: datetime | None = None
+    """When its first seed began, with a time zone."""
+    ended: datetime | None = None
+    """When its last seed ended, with a time zone."""
+    curve: Mapping[int, float] = field(default_factory=dict)
+    """The first objective by epoch, the mean over its seeds."""
 
 
 class ConfigStudy:

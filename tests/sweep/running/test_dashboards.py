@@ -1,5 +1,7 @@
 """What other programs see: the study as optuna-dashboard opens it, epochs as TensorBoard does."""
 
+from datetime import datetime, timedelta, timezone
+
 import optuna
 import pytest
 
@@ -61,3 +63,30 @@ def test_epochs_are_written_for_tensorboard(make_report, make_evaluation, tmp_pa
     content = file.read_bytes()
     for tag in (b"loss", b"reconstruction/m2", b"objective/log_likelihood"):
         assert tag in content
+
+
+@pytest.mark.parametrize("name", ["journal.log", "sqlite:///{folder}/sweep.db"])
+def test_the_dashboard_gets_constraints_dates_and_curves(sweep_file, tmp_path, monkeypatch, name):
+    """Where it looks for them: excesses in the order of the file, local times, values by epoch."""
+    monkeypatch.chdir(tmp_path)
+    storage, said = name.format(folder=tmp_path), []
+    one = ["objectives=[log_likelihood]", "reference_point={log_likelihood: -20000}"]
+    spec = load_spec(sweep_file, [*one, 'constraints={parameters: "<= 10", seconds: "<= 100"}'])
+    began = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=5)))
+    StudyMirror(storage, "mine", spec, said.append).add(
+        KnownConfig(
+            name="t0000",
+            suggestion=SUGGESTION,
+            status="infeasible",
+            measured={"log_likelihood": -7.0, "parameters": 15.0, "seconds": 50.0},
+            began=began,
+            ended=began + timedelta(seconds=90),
+            curve={1: -9.0, 2: -7.0},
+        )
+    )
+    assert said == []
+    (trial,) = optuna.load_study(study_name="mine", storage=open_storage(storage)).trials
+    assert trial.system_attrs["constraints"] == [0.5, -0.5]
+    assert trial.constraints.items() >= {("parameters", 0.5), ("seconds", -0.5)}
+    assert (trial.datetime_start.timestamp(), trial.duration) == (began.timestamp(), timedelta(seconds=90))
+    assert trial.intermediate_values == {1: -9.0, 2: -7.0}
