@@ -9,6 +9,7 @@ from torch import nn
 from mopoe.config import TrialConfig
 from mopoe.data.registry import DATA_SETS
 from mopoe.model import build_model
+from mopoe.networks.initialisation import _fan_in
 from mopoe.networks.polymnist import ImageDecoder, ImageEncoder, transposed_by_phases
 
 
@@ -137,3 +138,29 @@ def test_he_initialisation_keeps_the_scale_of_the_signal() -> None:
     # Padding takes a tenth or two per convolution; torch's default leaves 0.04 of the signal.
     assert 0.5 < scale < 1.5
     assert float(h.square().mean()) == pytest.approx(2.0, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "fan_in"),
+    [
+        (nn.Linear(6, 5), 6),
+        (nn.Conv2d(3, 7, (3, 5)), 3 * 15),
+        (nn.Conv2d(3, 7, 4, stride=2), 3 * 16),
+        (nn.ConvTranspose2d(3, 7, 4, stride=2, padding=1), 3 * 4),
+        (nn.ConvTranspose2d(3, 7, 6, stride=(2, 3)), 3 * 6),
+        (nn.ConvTranspose1d(3, 7, 6, stride=3), 3 * 2),
+    ],
+    ids=str,
+)
+def test_the_fan_in_is_what_an_output_sums_over(layer: nn.Module, fan_in: int) -> None:
+    """Counted: of ones through weights of ones, away from the border, on the average over a stride."""
+    for parameter in layer.parameters():
+        nn.init.ones_(parameter)
+    nn.init.zeros_(layer.bias)
+    shape = {nn.Linear: (), nn.Conv2d: (40, 40), nn.ConvTranspose2d: (40, 40)}.get(type(layer), (40,))
+    channels = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+    with torch.no_grad():
+        out = layer(torch.ones(1, channels, *shape))
+    inner = (slice(None), slice(None), *[slice(12, 24)] * len(shape))  # 12 is a multiple of every stride
+    assert float(out[inner].mean()) == pytest.approx(fan_in)
+    assert _fan_in(layer) == fan_in

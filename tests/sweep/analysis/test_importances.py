@@ -3,6 +3,7 @@ import optuna
 import polars as pl
 import pytest
 
+from sweep.analysis import importances as module
 from sweep.analysis.importances import NEAR_FRONT, importances
 from sweep.analysis.points import Points
 
@@ -45,6 +46,28 @@ def test_what_decides_is_important_and_noise_is_not():
         assert top["importance"][0] > 5 * top["chance"][0]
         noise = rows.row(by_predicate=pl.col("setting") == "noise", named=True)
         assert noise["importance"] < 0.1
+
+
+def test_chance_is_the_largest_of_the_shuffles(monkeypatch):
+    """And not the smallest or their mean: what is above it is above all ten."""
+    configs, points = made(60)
+    configs = configs.select("p_beta", "p_dim")
+    true, seen = module._evaluate, []
+
+    def spy(*arguments):
+        seen.append(true(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(module, "_evaluate", spy)
+    rows = importances(configs, points, SPACE)
+    for found, target in zip(seen, ("x", "y", NEAR_FRONT), strict=True):
+        whole = found["beta"] + found["dim"]
+        for setting in ("beta", "dim"):
+            shuffles = [value for name, value in found.items() if name.startswith(f"{setting}#")]
+            assert len(shuffles) == 10
+            assert min(shuffles) < max(shuffles)
+            (row,) = rows.filter(target=target, setting=setting).iter_rows(named=True)
+            assert row["chance"] == pytest.approx(max(shuffles) / whole)
 
 
 def test_values_are_those_of_optuna():

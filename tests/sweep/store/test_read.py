@@ -243,3 +243,80 @@ def test_object_that_goes_away_while_it_is_read_is_absent(word):
         reading("cannot read x"),
     ):
         raise OSError("AWS Error ACCESS_DENIED")
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_of_several_final_records_the_last_counts(tmp_path, make_record, names):
+    """Whatever their files are named: the one that ended later, of two that ended at once the later begun."""
+    begin, writer, store = datetime(2026, 1, 3, tzinfo=UTC), StoreWriter(tmp_path), Store(tmp_path)
+    failed = {"status": "failed", "error": "first", "ended_at": begin}
+    done = {"status": "completed", "ended_at": begin + timedelta(seconds=1)}
+    for name, ended in zip(names, (failed, done), strict=True):
+        writer.write_trial(make_record("t1", **ended))
+        for path in (tmp_path / "trials").glob("t1-*"):
+            path.rename(path.with_name(f"{name}.parquet"))
+    writer.write_trial(make_record("t1"))
+    for _ in range(2):
+        rows = store.trials().collect()
+        assert rows.select("status", "error").rows() == [("completed", None)]
+        compact(store)
+    again = {"status": "failed", "error": "again", "ended_at": done["ended_at"]}
+    writer.write_trial(make_record("t1", started_at=begin, **again))
+    assert store.trials().collect()["error"].to_list() == ["again"]
+
+
+def test_a_listing_in_mid_compaction_is_looked_at_again(tmp_path, make_record, monkeypatch):
+    """It may lack the files that were merged and the one that they became: no row may be missing."""
+    writer, store = StoreWriter(tmp_path), Store(tmp_path)
+    for trial in ("t1", "t2", "t3"):
+        writer.write_trial(make_record(trial))
+    compact(store)
+    writer.write_trial(make_record("t4"))
+    (compacted,) = [name for name in store.names("trials") if "/compact-" in name]
+    whole, listings = type(store.files).list, []
+
+    def stale(files, folder=""):
+        listings.append(folder)
+        found = whole(files, folder)
+        return {n: size for n, size in found.items() if n != compacted} if len(listings) == 1 else found
+
+    monkeypatch.setattr(type(store.files), "list", stale)
+    assert store.names("trials")[0] == compacted
+    listings.clear()
+    assert sorted(store.trials().collect()["trial_id"]) == ["t1", "t2", "t3", "t4"]
+
+
+def test_every_file_of_a_table_has_the_columns_of_all(tmp_path, make_record, make_report, make_evaluation):
+    """Other readers take the columns of the first file for those of the table: of trials and of epochs."""
+    import duckdb
+    import pandas as pd
+    import pyarrow.dataset as ds
+
+    kinds = {"beta": float, "latent_dim": int, "prior_expert": str}
+    writer = StoreWriter(tmp_path, kinds)
+    writer.write_trial(make_record("t1"))
+    values = {"conditional_coherence": 0.5, "log_likelihood": -7.0}
+    parameters = {"beta": 2.0, "latent_dim": 4, "prior_expert": "all"}
+    writer.write_trial(make_record("t2", status="completed", objectives=values, parameters=parameters))
+    found = make_evaluation(NAMES, 0.5, -20.0)
+    writer.write_reports("t1", 0, [make_report(1, NAMES)], NAMES)
+    writer.write_reports("t1", 0, [make_report(2, NAMES, found=found)], NAMES)
+    for table in ("trials", "epochs"):
+        schemas = {str(pq.read_schema(path).remove_metadata()) for path in (tmp_path / table).iterdir()}
+        assert len(schemas) == 1
+        for columns in (
+            pl.read_parquet(tmp_path / table / "*.parquet").columns,
+            ds.dataset(tmp_path / table).schema.names,
+            list(pd.read_parquet(tmp_path / table).columns),
+            duckdb.sql(f"select * from '{tmp_path}/{table}/*.parquet'").columns,
+        ):
+            assert {"o_conditional_coherence", "o_joint_coherence", "o_log_likelihood"} <= set(columns)
+    trials = pl.read_parquet(tmp_path / "trials" / "*.parquet")
+    assert [trials.schema[f"p_{name}"] for name in kinds] == [pl.Float64, pl.Int64, pl.String]
+
+
+@pytest.mark.parametrize("error", [pl.exceptions.PanicException("index out of bounds"), ValueError("bad")])
+def test_whatever_a_reader_raises_names_the_file(error):
+    """Polars' panic is no `Exception`, and names none."""
+    with pytest.raises(StoreError, match=r"^cannot read x: (index|bad)"), reading("cannot read x"):
+        raise error
