@@ -109,7 +109,7 @@ def driving(files: Files) -> Iterator[None]:
                 content, version = place.read()
                 found = _parsed(files, content)
                 if found and found.token != mine.token:
-                    signal.raise_signal(signal.SIGINT)
+                    _interrupt()
                     return
                 lease = replace(lease, renewed=datetime.now(UTC).isoformat(timespec="seconds"))
                 place.write(lease, version)
@@ -125,6 +125,14 @@ def driving(files: Files) -> Iterator[None]:
             found = _parsed(files, place.read()[0])
             if found and found.token == mine.token:
                 files.delete(LEASE)
+
+
+def _interrupt() -> None:
+    """Interrupt the main thread, in whatever it waits; a shell's background process ignores SIGINT."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGTERM if ignored else signal.SIGINT)
 
 
 @contextlib.contextmanager

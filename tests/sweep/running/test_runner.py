@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 import ray
 
+from mopoe.checkpoint import check
 from mopoe.errors import MopoeError
 from sweep.cli import app
 from sweep.errors import StoreError
@@ -34,6 +35,7 @@ from sweep.store.write import StoreWriter
 from sweep.verify import problems
 
 pytestmark = pytest.mark.ray
+MAIN = [sys.executable, "-c", "from sweep.cli import main; main()"]
 
 
 def run(path, root, *overrides, **options):
@@ -303,24 +305,43 @@ def test_a_sweep_killed_twenty_times_goes_on(sweep, tmp_path, sweep_file):
     assert len(check_killed_and_resumed(sweep, tmp_path / "r", sweep_file, moments, trials=40)) >= 10
 
 
-def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path, quick_file):
-    """Status 130 and the command to repeat; the store is readable and finished trials are in it."""
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGTERM, 143),
+        (signal.SIGUSR2, 130),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 130, marks=pytest.mark.slow),
+    ],
+    ids=["term", "usr2", "int", "hup"],
+)
+def test_a_signal_ends_cleanly_and_says_how_to_go_on(sweep, tmp_path, quick_file, number, status):
+    """As Ctrl-C does, with the command to repeat; the store is whole, and `status` knows at once.
+
+    After SIGUSR2, the warning before a time limit, every trial that runs writes a checkpoint first.
+    """
     root = tmp_path / "r"
-    command = [sys.executable, "-c", "from sweep.cli import main; main()"]
-    options = ["-o", "trials=200", "-o", "resources.concurrent=1"]
-    arguments = ["run", str(quick_file), "--out", str(root), *options]
-    process = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
+    options = ["-o", "trials=200", "-o", "resources.concurrent=1", "-o", "fixed.epochs=100000"]
+    command = [*MAIN, "run", str(quick_file), "--out", str(root), *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(root.glob("trials/*-completed-*.parquet")):
+    while time.monotonic() < deadline and not list(root.glob("trials/*.parquet")):
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == status, err
     assert f"To go on: sweep resume {root}" in err
     assert "Traceback" not in err
+    assert "SIGTERM" not in err  # Ray's C++ stack names it
     trials = open_store(root).latest_trials().collect()
-    assert 1 <= trials.filter(status="completed").height < 200
     assert trials.filter(status="failed").height == 0
+    (running,) = trials.filter(status="running")["trial_id"]
+    if number == signal.SIGUSR2:
+        epochs = open_store(root).epochs().filter(trial_id=running).collect()["epoch"]
+        assert check(root / "checkpoints" / f"{running}.safetensors").epoch == max(epochs)
+    assert sweep("status", root)[1].startswith("tiny: interrupted with ")
+    assert not (root / ".lease.json").exists()
+    assert list(problems(open_store(root))) == []
 
 
 def test_past_trials_carry_what_the_study_needs(finished):
