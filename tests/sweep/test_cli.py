@@ -1,7 +1,10 @@
 """The command line as a user meets it: what it prints, its exit status, and what it leaves on disk."""
 
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from mopoe.checkpoint import check
 from sweep.store.read import open_store
 
 
@@ -178,3 +182,98 @@ def test_the_installed_command_runs():
     script = Path(sys.executable).parent / "sweep"
     done = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
     assert "Hyperparameter sweeps for MoPoE" in done.stdout
+
+
+MAIN = [sys.executable, "-c", "from sweep.cli import main; main()"]
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGTERM, 143), (signal.SIGHUP, 130), (signal.SIGUSR2, 130), (signal.SIGINT, 130)],
+    ids=["term", "hup", "usr2", "int"],
+)
+def test_a_signal_interrupts_a_trial(sweep, quick_file, tmp_path, number, status):
+    """Its row says so, and the printed command goes on from its checkpoint; SIGUSR2 waits for one."""
+    root = tmp_path / "r"
+    words = ["trial", quick_file, "--out", root, "--set", "epochs=100000"]
+    with subprocess.Popen([*MAIN, *map(str, words)], stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not list(root.glob("trials/*.parquet")):
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    assert "Traceback" not in err
+    again = shlex.split(err.partition("To go on: ")[2])
+    assert again == ["sweep", *map(str, words[:2]), "--set", "epochs=100000", "--out", str(root), "--resume"]
+    (row,) = open_store(root).latest_trials().collect().iter_rows(named=True)
+    assert (row["status"], row["error"]) == ("failed", "interrupted; go on with --resume")
+    weights = list((root / "checkpoints").glob("*.safetensors"))
+    if number == signal.SIGUSR2:
+        assert check(weights[0]).epoch == row["epochs"] == open_store(root).epochs().collect().height
+
+
+def test_a_trial_without_finite_objectives_has_failed(sweep, quick_file, tmp_path, monkeypatch):
+    """An estimate above what its likelihoods allow is none: the reason is said, and the status is 1."""
+    monkeypatch.setattr("mopoe.likelihoods.Laplace.most", lambda self, n: -1e9)
+    status, _, err = sweep("trial", quick_file, "--set", "epochs=1", "--out", tmp_path / "r")
+    (row,) = open_store(tmp_path / "r").trials().collect().iter_rows(named=True)
+    assert (status, row["status"], row["o_conditional_coherence"] > 0) == (1, "failed", True)
+    assert err == f"sweep: the trial failed: {row['error']}\n"
+    assert row["error"].startswith("log_likelihood ")
+
+
+def test_trials_of_one_folder_may_differ_in_what_was_searched(sweep, quick_sweep, tmp_path):
+    """A file that chooses between true and false, and a trial that sets it; one that has words where another
+    has numbers. All commands read them.
+    """
+    root, file = tmp_path / "r", tmp_path / "x.yaml"
+    for choice in (
+        "unimodal_elbos: {type: choice, values: [true, false]}",
+        "beta_warmup_epochs: {type: int, low: 0, high: 2}",
+    ):
+        file.write_text(quick_sweep.replace("search_space:\n", f"search_space:\n  {choice}\n"))
+        for setting in ("unimodal_elbos=false", "unimodal_elbos=true"):
+            assert sweep("trial", file, "--set", setting, "--set", "epochs=1", "--out", root)[0] == 0
+    assert open_store(root).trials().collect().height == 4
+    for command in ("status", "best", "report", "verify", "compact"):
+        status, _, err = sweep(command, root)
+        assert (status, err) == (0, "")
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(sweep, quick_file, tmp_path, monkeypatch):
+    """It names the folder and what to set."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MOPOE_CACHE", str(tmp_path / "file" / "x"))
+    before = tree(tmp_path)
+    status, _, err = sweep("trial", quick_file, "--out", tmp_path / "r")
+    assert (status, tree(tmp_path)) == (2, before)
+    assert err == (
+        f"sweep: cannot write {tmp_path}/file/x: Not a directory; set MOPOE_CACHE to a folder that can be "
+        "written\n"
+    )
+
+
+def test_a_folder_that_is_gone_is_one_sentence(tmp_path):
+    """The one that the command was started in."""
+    (tmp_path / "gone").mkdir()
+    code = "import os, sys; os.rmdir(os.getcwd()); from sweep.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "data", "list"],
+        cwd=tmp_path / "gone",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "sweep: the folder that sweep was started in is gone; change to another one\n"
+
+
+@pytest.mark.parametrize("module", ["sweep", "sweep.cli"])
+def test_the_package_is_the_command(module):
+    """As `python -m`."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, "data", "list"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("celeba ")

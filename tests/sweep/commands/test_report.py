@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from mopoe.config import TrialConfig
+from sweep.analysis.checks import split_check
 from sweep.spec.sweep_spec import load_spec, trial_config_for
 from sweep.store.read import open_store
 from sweep.store.records import Objective
@@ -67,11 +68,15 @@ def test_the_best_config_is_a_file_that_a_trial_runs_as_it_is(sweep, planned, tm
 
 
 def test_the_best_config_trains_at_once(sweep, planned, tmp_path):
-    """`sweep trial` takes the printed file."""
+    """`sweep trial` takes the printed file, and measures on the test split as the report says."""
     file = tmp_path / "best.yaml"
+    said = split_check({}).sentence.partition("to test one: ")[2].split("; ")
+    assert said == ["sweep best DIR > best.yaml", "sweep trial best.yaml -o evaluation.split=test"]
     file.write_text(sweep("best", planned)[1], encoding="utf-8")
-    status, _, err = sweep("trial", file, "--set", "epochs=1", "--out", tmp_path / "out")
+    words = [str(file) if word == "best.yaml" else word for word in said[1].split()[1:]]
+    status, _, err = sweep(*words, "--set", "epochs=1", "--out", tmp_path / "out")
     assert (status, err) == (0, "")
+    assert set(open_store(tmp_path / "out").subset_metrics().collect()["split"]) == {"test"}
     (row,) = open_store(tmp_path / "out").trials().collect().iter_rows(named=True)
     assert json.loads(row["config_json"])["beta"] == 1.5
 
@@ -112,6 +117,29 @@ def test_no_such_config_is_one_sentence_and_status_2(sweep, planned, options, se
     assert (status, out) == (2, "")
     assert sentence in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("configs", [1, 2, 3])
+def test_a_small_front_has_a_best_config(sweep, tmp_path, make_planned, make_planned_record, configs):
+    """Without a knee it is the best of the first objective; asking for the knee then says what there is."""
+    spec, writer = make_planned(tmp_path / "sweep")
+    for number in range(configs):
+        values = {"conditional_coherence": 0.3 + 0.1 * number, "log_likelihood": -7000.0 - 500 * number}
+        end = {
+            "status": "completed",
+            "epochs": 2,
+            "objectives": values,
+            "stderr": dict.fromkeys(values, 0.01),
+        }
+        writer.write_trial(make_planned_record(spec, number, **end))
+    status, out, err = sweep("best", tmp_path / "sweep")
+    assert (status, err) == (0, "")
+    status, knee, err = sweep("best", tmp_path / "sweep", "--pick", "knee")
+    if "the knee" in out:
+        assert knee == out
+    else:
+        assert out.startswith(f"# t{configs - 1:04} of tiny: the best conditional coherence; ")
+        assert (status, err.startswith("sweep: the front has no knee; ")) == (2, True)
 
 
 def test_before_the_first_config_there_is_none_to_pick(sweep, tmp_path, make_planned):

@@ -175,6 +175,32 @@ MISTAKES = [
     ("gpu: 0.25", "gpu: 2", f":25: resources: gpu is 2, {GPU}"),
     ("gpu: 0.25", "gpu: .inf", f":25: resources: gpu is inf, {GPU}"),
     ("concurrent: 4", "concurrent: 0", ":25: resources: concurrent is 0, but must be at least 1"),
+    ("cpu: 2", "cpu: 1e300", ":25: resources: cpu is 1e+300, but must be at most 10000.0"),
+    (
+        "concurrent: 4",
+        "concurrent: 10000000",
+        ":25: resources: concurrent is 10000000, but must be at most 100000",
+    ),
+    ("trials: 14", "trials: 10000000000", ":3: trials is 10000000000, but must be at most 1000000"),
+    (
+        "  epochs: 5",
+        "  epochs: 10000000000",
+        ":20: fixed: epochs is 10000000000, but must be between 1 and 1,000,000",
+    ),
+    ("  epochs: 5", "  epochs: 5\n  lr: 1e27", ":21: fixed: lr is 1e+27, but must be between 1e-15 and 10"),
+    (
+        "  epochs: 5",
+        "  epochs: 5\n  likelihood_weights: [0, 0, 0, 0, 0]",
+        (
+            ":21: fixed: likelihood_weights is [0.0, 0.0, 0.0, 0.0, 0.0], but must be numbers between 0 and "
+            "1,000,000, not all of them 0"
+        ),
+    ),
+    (
+        "  coherence_samples: 300",
+        "  coherence_samples: 10000000000",
+        ":23: evaluation: coherence_samples is 10000000000, but must be between 1 and 1,000,000",
+    ),
     # names that do not exist
     ("nsga2", "nsg2", f":5: sampler is 'nsg2'; did you mean 'nsga2'? possible: {SAMPLERS}"),
     ("nsga2", "3", f":5: sampler is 3; possible: {SAMPLERS}"),
