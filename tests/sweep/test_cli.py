@@ -225,9 +225,7 @@ def test_a_trial_without_finite_objectives_has_failed(sweep, quick_file, tmp_pat
 
 
 def test_trials_of_one_folder_may_differ_in_what_was_searched(sweep, quick_sweep, tmp_path):
-    """A file that chooses between true and false, and a trial that sets it; one that has words where another
-    has numbers. All commands read them.
-    """
+    """One file chooses between true and false, the other does not; every command reads all of them."""
     root, file = tmp_path / "r", tmp_path / "x.yaml"
     for choice in (
         "unimodal_elbos: {type: choice, values: [true, false]}",

@@ -2,12 +2,14 @@
 
 import json
 import re
+import subprocess
 from dataclasses import asdict, fields, replace
+from types import SimpleNamespace
 
 import pytest
 
 from sweep.errors import SpecError, StoreError
-from sweep.manifest import PACKAGES, differences, enter, open_folder, stored_spec
+from sweep.manifest import PACKAGES, differences, enter, git_revision, open_folder, stored_spec
 from sweep.spec.sweep_spec import load_spec
 from sweep.store.read import open_store
 from sweep.store.records import SharedInputs
@@ -186,3 +188,30 @@ def test_single_trials_share_how_they_are_measured(tmp_path, sweep_file, change,
     else:
         with pytest.raises(StoreError, match=rf"another sweep: {re.escape(refused)}; choose another"):
             open_folder(root, other, "t2")
+
+
+def provenance(monkeypatch, folder, direct_url):
+    """Let the package be installed as pip says in `direct_url`, with its source in a folder."""
+    monkeypatch.setattr(
+        "sweep.manifest.distribution", lambda _: SimpleNamespace(read_text=lambda _: direct_url)
+    )
+    monkeypatch.setattr("sweep.manifest.__file__", str(folder / "sweep" / "manifest.py"))
+
+
+def test_the_revision_is_that_of_an_editable_install(tmp_path, monkeypatch):
+    """With a sign for changes that are not committed; files that git does not know are none."""
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "manifest.py").write_text("1")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@y"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *words], check=True)
+    head = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()
+    provenance(monkeypatch, tmp_path, '{"dir_info": {"editable": true}}')
+    (tmp_path / "new").touch()
+    assert git_revision() == head
+    (tmp_path / "sweep" / "manifest.py").write_text("2")
+    assert git_revision() == f"{head}+"
+    # An environment inside somebody's checkout, and a package from elsewhere.
+    for told in (None, '{"url": "file:///x.whl", "archive_info": {}}', '{"dir_info": {}}'):
+        provenance(monkeypatch, tmp_path, told)
+        assert git_revision() is None

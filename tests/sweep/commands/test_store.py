@@ -1,5 +1,7 @@
 """What `sweep compact`, `verify`, `merge` and `export` print, and their exit status."""
 
+import shutil
+
 
 def test_compact_says_how_many_files_became_one(sweep, tmp_path, make_sweep):
     """A line per table that has files."""
@@ -79,3 +81,17 @@ def test_tensorboard_needs_a_folder(sweep, s3, sweep_file):
     status, _, err = sweep("run", sweep_file, "--out", s3, "--tensorboard")
     assert status == 2
     assert err.endswith(f"sweep: --tensorboard needs a folder to write to, but --out is {s3}\n")
+
+
+def test_an_unsound_run_is_not_merged(sweep, make_sweep, tmp_path):
+    """The sentence says what is wrong first; nothing is written, and the status is not 0."""
+    for name, first in (("a", 0), ("b", 4)):
+        make_sweep(tmp_path / name, name, first)
+    shutil.rmtree(tmp_path / "b" / "epochs")
+    status, out, err = sweep("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c")
+    assert (status, out) == (2, "")
+    assert err == (
+        f"sweep: {tmp_path}/b is not sound, so it is not merged; `sweep verify` says: "
+        "epochs: trial_id t0004 has rows of 0 of its 2 epochs\n"
+    )
+    assert not (tmp_path / "c").exists()

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from sweep.errors import StoreError
 from sweep.report.compare import compare
 from sweep.store.read import open_store
 from sweep.store.write import StoreWriter
@@ -132,3 +133,13 @@ def test_other_classifiers_are_told(tmp_path, make_manifest, make_record):
     assert told in compare(stores[0], stores[1]).note
     for other in (stores[0], stores[2]):
         assert "comparable" not in compare(stores[0], other).note
+
+
+def test_sweeps_on_other_data_are_not_compared(tmp_path, make_manifest):
+    """Their numbers are of different samples."""
+    stores = []
+    for name in ("a", "b"):
+        StoreWriter(tmp_path / name).write_manifest(replace(make_manifest(), data_fingerprint=f"f00{name}"))
+        stores.append(open_store(tmp_path / name))
+    with pytest.raises(StoreError, match="different data: their fingerprints are f00a and f00b"):
+        compare(*stores)

@@ -5,7 +5,7 @@ import polars as pl
 from rich.console import Console
 
 from sweep.analysis.tradeoff import tradeoff
-from sweep.report.summary import front_rows, print_front
+from sweep.report.summary import front_rows, nothing_yet, print_front
 from sweep.store.read import Store, open_store
 from sweep.store.records import Objective
 from sweep.store.write import StoreWriter
@@ -98,3 +98,19 @@ def test_a_minimised_first_objective_is_sorted_upwards(tmp_path, make_manifest, 
     assert "hypervolume 39" in printed(tmp_path)
     assert found.schema["seeds"].is_integer()
     assert isinstance(found, pl.DataFrame)
+
+
+def test_a_sweep_of_infeasible_trials_says_what_is_nearest(tmp_path, make_manifest, make_record, make_spec):
+    """And not that nothing has completed: by the smallest excess over its largest, with what it misses."""
+    limits = {"parameters": "<= 100", "seconds": "<= 10"}
+    manifest = replace(make_manifest(), spec=make_spec(constraints=limits))
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(manifest)
+    values = {"conditional_coherence": 0.5, "log_likelihood": -9.0}
+    for trial, parameters, seconds in (("t1", 150, 1.0), ("t2", 120, 11.0), ("t3", 90, 40.0)):
+        fields = {"status": "infeasible", "epochs": 20, "objectives": values}
+        more = {"n_parameters": parameters, "seconds": seconds, "error": f"{parameters} and {seconds:g}"}
+        writer.write_trial(make_record(trial, **fields, **more))
+    sentence = "All 3 trials of full budget are infeasible; the nearest is t2: 120 and 11"
+    assert nothing_yet(tradeoff(open_store(tmp_path))) == f"{sentence}."
+    assert printed(tmp_path).startswith(f"{sentence} (")

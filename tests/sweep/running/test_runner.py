@@ -164,7 +164,11 @@ def test_running_again_runs_only_what_is_missing(finished, monkeypatch, capsys):
     path, root, _, _ = finished
     before = {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")}
     configs = set(open_store(root).trials().collect()["config_id"])
+    left = root / "checkpoints" / ".t0001.safetensors.0a1b2c3d"  # of a kill
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(bytes(100))
     said, standings = run(path, root)
+    assert not left.exists()
     failed = open_store(root).latest_trials().filter(status="failed").collect().height
     assert said[-1] == (
         f"{root} holds all 5 trials already; `sweep resume {root} --retry-failed` trains the {failed} again "

@@ -218,10 +218,18 @@ def test_no_config_comes_twice_while_there_are_new_ones(sampler):
     assert all(trial.state != TrialState.RUNNING for trial in s.study.trials)
 
 
-def test_a_space_that_is_used_up_gives_its_configs_again():
-    """The number of trials is kept, though the only config comes every time."""
-    s = study(3, space=Space({"beta": Choice(values=(1.0,))}, ("m0",)))
-    assert [s.ask(str(i)) for i in range(3)] == [{"beta": 1.0}] * 3
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "qmc"])
+def test_every_config_of_a_space_comes_once(sampler):
+    """Also the last one, which a sampler's draws might miss again and again."""
+    space = Space({"beta": Choice(values=(0.1, 1.0, 2.0)), "latent_dim": Int(low=1, high=7)}, ("m0",))
+    assert space.size == 21
+    s, asked = study(21, sampler, space=space), []
+    for i in range(21):
+        asked.append(s.ask(str(i)))
+        s.tell(known(str(i), asked[-1], "completed", asked[-1]["beta"], -asked[-1]["latent_dim"]))
+    assert {tuple(sorted(point.items())) for point in asked} == {
+        tuple(sorted(point.items())) for point in space.points()
+    }
 
 
 def test_known_points_that_are_the_same_come_once():

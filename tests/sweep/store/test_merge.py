@@ -98,3 +98,18 @@ def test_seeds_move_with_their_config():
     names = new_names(["t0000", "t0000-s1", "t0001"], taken)
     assert names == {"t0000": "t0010", "t0000-s1": "t0010-s1"}
     assert {split_name(name) for name in names.values()} == {("t0010", 0), ("t0010", 1)}
+
+
+def test_runs_on_other_data_are_not_merged(runs, tmp_path):
+    """By the fingerprints that both know; one of an earlier release knows none."""
+    for run, fingerprint in zip(runs, ("f00d", "beef"), strict=True):
+        StoreWriter(run.files).write_manifest(replace(run.manifest, data_fingerprint=fingerprint))
+    runs = [Store(run.files) for run in runs]
+    with pytest.raises(StoreError) as error:
+        merge_runs(runs, LocalFiles(tmp_path / "out"))
+    assert str(error.value) == (
+        f"{tmp_path}/a and {tmp_path}/b hold trials of different data: their fingerprints are f00d and beef"
+    )
+    assert not (tmp_path / "out").exists()
+    StoreWriter(runs[1].files).write_manifest(replace(runs[1].manifest, data_fingerprint=None))
+    merge_runs([runs[0], Store(runs[1].files)], LocalFiles(tmp_path / "out"))
