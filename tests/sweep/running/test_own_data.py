@@ -1,5 +1,6 @@
 """Data and networks of a user's own: the page's example from end to end, and mistakes in one sentence."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from mopoe.data import _own
 from sweep.cli import main
 from sweep.errors import SpecError
+from sweep.running.materials import _materials
 from sweep.spec.sweep_spec import load_spec
 from sweep.store.read import open_store
 
@@ -187,3 +190,62 @@ def test_an_entry_point_that_cannot_be_imported_spoils_no_list(
         in out
     )
     assert "polymnist             m0" in out
+
+
+BROKEN = """
+import torch
+from torch import nn
+import mopoe
+from mopoe.networks.polymnist import image
+
+@mopoe.plugin
+def networks(config, modality, width):
+    found = image(config, modality, width)
+    return mopoe.Modality(found.encoder, nn.Sequential(found.decoder, nn.Flatten()), found.likelihood)
+"""
+
+
+@pytest.mark.parametrize("command", ["run", "trial", "dry-run"])
+def test_a_network_that_cannot_work_is_said_before_anything_is_trained(
+    own: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    """With the modality, and without a trial that would fail after its training."""
+    text = MODULE.replace(
+        '"labels": np.arange(n) % 2})', f'"labels": np.arange(n) % 2}}, networks={{"m1": "{own}:networks"}})'
+    )
+    (tmp_path / f"{own}.py").write_text(text + BROKEN, encoding="utf-8")
+    words = {"dry-run": ["run", "own.yaml", "--dry-run"]}.get(command, [command, "own.yaml", "--out", "r"])
+    status = run(monkeypatch, *words)
+    err = capsys.readouterr().err
+    assert status == 2, err
+    assert err.startswith("sweep: modality 'm1' cannot be decoded and scored (RuntimeError: ")
+    assert err.count("\n") == 1
+    assert not list(tmp_path.glob("r/trials/*"))
+
+
+def test_a_folder_does_not_take_other_data_of_the_same_name(
+    own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user's function may give other samples tomorrow: neither trained, nor evaluated, nor drawn on."""
+    text = (tmp_path / "own.yaml").read_text() + "fixed: {epochs: 1, channels: [2, 2, 2], latent_dim: 2}\n"
+    text += "evaluation: {coherence_samples: 4, likelihood_samples: 2, importance_samples: 2}\n"
+    (tmp_path / "own.yaml").write_text(text)
+    assert run(monkeypatch, "trial", "own.yaml", "--out", "r") == 0
+    (tmp_path / f"{own}.py").write_text(MODULE.replace("np.full", "7 * np.full"), encoding="utf-8")
+    importlib.reload(sys.modules[own])
+    _materials.cache_clear()
+    _own.cache_clear()
+    capsys.readouterr()
+    for words in (["trial", "own.yaml", "--out", "r"], ["trial", "own.yaml", "--out", "r", "--resume"]):
+        assert run(monkeypatch, *words) == 2
+        assert re.fullmatch(
+            rf"sweep: r holds trials of other data: their fingerprint is \w{{12}}, and that of {own}:load "
+            r"here \w{12}; bring the data back, or choose another folder with --out\n",
+            capsys.readouterr().err,
+        )
+    assert run(monkeypatch, "samples", "r") == 2
+    assert f"was trained on other data than {own}:load is now" in capsys.readouterr().err

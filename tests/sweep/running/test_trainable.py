@@ -1,5 +1,6 @@
 """The worker's side: when reports reach the disk, and what a failure says."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -178,3 +179,19 @@ def test_a_trial_that_was_finished_but_not_recorded_is_measured_again(
     assert [report["epoch"] for report in sent] == [1, 2, 2]
     assert sent[2] == {key: value for key, value in sent[1].items() if key != "saved"}
     assert sorted(tmp_path.rglob("*.parquet")) == files
+
+
+def test_a_machine_with_other_data_trains_nothing(quick_file, make_manifest, tmp_path, monkeypatch):
+    """The reason names both fingerprints and the machine; it is not tried again."""
+    sent = []
+    monkeypatch.setattr("ray.tune.report", sent.append)
+    spec = load_spec(quick_file)
+    root = begun(tmp_path / "r", make_manifest())
+    suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
+    plan = replace(plan_of(spec, root), fingerprint="f00d")
+    run_suggestion({"trial_id": "t0000", "attempt": 0, "suggestion": suggestion}, plan)
+    (failure,) = (report["failure"] for report in sent)
+    assert re.fullmatch(
+        r"\S+ has other data than this sweep began with: their fingerprint is \w{12}, not f00d", failure
+    )
+    assert not (root / "checkpoints" / "t0000.safetensors").exists()
