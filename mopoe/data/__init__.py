@@ -4,7 +4,7 @@ import functools
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from mopoe.data.registry import DATA_SETS, DataSetEntry, ModalitySpec, Option, entry
+from mopoe.data.registry import DATA_SETS, DataSetEntry, ModalitySpec, Option, check_options, entry
 from mopoe.errors import ConfigError, DataError, MopoeError
 from mopoe.functions import named_function, reason
 
@@ -32,6 +32,7 @@ def load(name: str, **options: Option) -> "MultimodalData":
             raise ConfigError(f"data set {name!r} needs the option {option!r}: {what}")
     if name not in DATA_SETS:
         return _own(name, tuple(sorted({**found.options, **options}.items())))
+    check_options(options)
     data: MultimodalData = import_module(found.module).load(**options)
     return data
 

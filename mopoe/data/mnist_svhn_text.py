@@ -33,7 +33,7 @@ from mopoe.data.container import (
 from mopoe.data.idx import MOST_VALUES, mnist_files, read_mnist
 from mopoe.data.registry import Option
 from mopoe.data.text import encode
-from mopoe.errors import ConfigError, DataError
+from mopoe.errors import DataError
 
 MOST_PER_DIGIT = 10_000
 """Images of one digit that are paired at most."""
@@ -58,10 +58,6 @@ def load(path: str, seed: int = 0, pairings: int = 20) -> MultimodalData:
         ConfigError: the seed is negative, or there is no pairing.
         DataError: a source file is missing or damaged; the message names it.
     """
-    if seed < 0:
-        raise ConfigError(f"the seed of the data set is {seed}, but must be at least 0")
-    if pairings < 1:
-        raise ConfigError(f"pairings is {pairings}, but must be at least 1")
     folder = Path(path).expanduser()
     mnist, svhn = mnist_files(folder), _svhn_files(folder)
     stats = [(file, file.stat()) for file in (*itertools.chain(*mnist), *svhn)]

@@ -25,8 +25,8 @@ from mopoe.data.digits import SIDE, pair, shrunk
 from mopoe.data.idx import mnist_files, read_mnist
 from mopoe.data.picture_file import open_picture
 from mopoe.data.polymnist_folder import write_pngs
-from mopoe.data.registry import DATA_SETS
-from mopoe.errors import ConfigError, DataError
+from mopoe.data.registry import DATA_SETS, check_options
+from mopoe.errors import DataError
 
 INK = 128
 """Grey levels above this belong to the digit, as in the released data."""
@@ -62,8 +62,7 @@ def build(
         DataError: input is missing or damaged, or the output exists or cannot be written; nothing is left.
     """
     folder = out.parent / "MMNIST"
-    if seed < 0:
-        raise ConfigError(f"the seed of the data set is {seed}, but must be at least 0")
+    check_options({"seed": seed})
     for path in (out, folder) if png else (out,):
         if path.exists():
             raise DataError(f"{path}: is there already; delete it or choose another name")

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
+from typing import Any
 
 from mopoe.errors import ConfigError
 from mopoe.functions import GROUPS, named_function
@@ -92,6 +93,21 @@ DATA_SETS: Mapping[str, DataSetEntry] = {
         required={"path": "the folder of MNIST's idx files (or MNIST/raw) and SVHN's .mat files (or SVHN)"},
     ),
 }
+
+
+LIMITS: Mapping[str, tuple[int, int]] = {"seed": (0, 2**63 - 1), "pairings": (1, 1000)}
+"""The smallest and largest value of options of the data sets above."""
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse impossible options of the data sets above.
+
+    Raises:
+        ConfigError: names the option, its value and its limits.
+    """
+    for name, (low, high) in LIMITS.items():
+        if not low <= (value := options.get(name, low)) <= high:
+            raise ConfigError(f"{name} is {value}, but must be between {low:,} and {high:,}")
 
 
 def installed() -> dict[str, str]:

@@ -8,6 +8,7 @@ from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
 from mopoe.config import checked_setting
 from mopoe.data import entry, modalities
+from mopoe.data.registry import DATA_SETS, check_options
 from mopoe.errors import ConfigError
 from mopoe.evaluation_config import EvaluationConfig, Extra, RungConfig
 from mopoe.records import OBJECTIVES
@@ -58,6 +59,9 @@ class DataSpec(StrictModel, extra="allow"):
         for name, what in found.required.items():
             if name not in given:
                 raise problem(f"key {name!r} is missing; {what}", name)
+        if given["name"] in DATA_SETS:
+            with problems_at():
+                check_options(values)
         return values
 
     @model_validator(mode="after")

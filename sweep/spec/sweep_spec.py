@@ -129,8 +129,13 @@ class SweepSpec(StrictModel):
         for name, value in self.reference_point.items():
             if name not in self.objectives:
                 raise problem(unknown_key(name, self.objectives), "reference_point", name)
-            if name.endswith("coherence") and not -1 <= value <= 1:
-                raise problem(f"{name} is {value:g}, but must be between -1 and 1", "reference_point", name)
+            most = 1 if name.endswith("coherence") else 1e12
+            if abs(value) > most:
+                raise problem(
+                    f"{name} is {value:g}, but must be between {-most:g} and {most:g}",
+                    "reference_point",
+                    name,
+                )
 
     def _check_lengths(self, name: str) -> None:
         """Refuse a list of numbers that has another length than the data set's modalities ask for."""

@@ -18,6 +18,12 @@ def _as_time(text: str) -> str:
     return text
 
 
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError(f"a name stands there twice: {', '.join(names)}")
+    return names
+
+
 Status = Literal["running", "completed", "stopped", "failed", "infeasible"]
 """Where a trial stands; `stopped` is stopped early by the scheduler, before its full budget."""
 
@@ -118,6 +124,8 @@ Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """A hash or an id, which may become part of a path."""
 Word = Annotated[str, Field(pattern=r"^[\w.:-]{1,200}$")]
 """A name of letters, digits and a few signs."""
+_Count = Annotated[int, Field(ge=1, lt=2**31)]
+_Modality = Annotated[str, Field(pattern=r"^[\w-]{1,100}$")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +136,11 @@ class SharedInputs:
 
     data_fingerprint: Key | None = None
     """Hash of the data; null in files of earlier releases, as are the others."""
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    shapes: Mapping[str, Annotated[tuple[_Count, ...], Field(min_length=1)]] = field(default_factory=dict)
     """Shape of a sample by modality."""
-    n_classes: int | None = None
+    n_classes: _Count | None = None
     """Number of classes, or of attributes."""
-    classifier_accuracy: Mapping[str, float] = field(default_factory=dict)
+    classifier_accuracy: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = field(default_factory=dict)
     """Held-out accuracy of the classifier that judges coherence, by modality."""
     classifier_hash: Key | None = None
     """Of the weights of all of them."""
@@ -168,7 +176,7 @@ class Manifest(SharedInputs):
     """What is optimised, in order."""
     reference_point: Mapping[str, float]
     """The corner from which hypervolume is measured, by objective."""
-    modalities: Annotated[tuple[Word, ...], Field(min_length=1, max_length=31)]
+    modalities: Annotated[tuple[_Modality, ...], Field(min_length=1, max_length=31), AfterValidator(_unique)]
     """Names of the modalities, in the order of the bits of a subset mask."""
     data: Word
     """Name of the data set."""
