@@ -1,11 +1,13 @@
 """Arrow tables from the records of training: pure functions, one per table of the store."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
 
 import pyarrow as pa
 
-from mopoe.records import OBJECTIVES, EpochReport, Evaluation
+from mopoe.records import OBJECTIVES, EpochReport, Evaluation, PairCoherence, Picture, SubsetMetric
 from mopoe.subsets import subset_label
 from sweep.store.records import EventRecord, TrialRecord
 from sweep.store.schema import (
@@ -22,7 +24,7 @@ from sweep.store.schema import (
     field,
 )
 
-_Row = dict[str, object]
+_Row = dict[str, Any]
 Kind = type[float] | type[int] | type[str]
 """The type of a searched setting."""
 _ARROW: Mapping[Kind, pa.DataType] = {float: pa.float64(), int: pa.int64(), str: pa.string()}
@@ -79,69 +81,31 @@ def subset_table(
     trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
 ) -> pa.Table:
     """Return one row per evaluated epoch, subset, metric and target."""
-    rows: list[_Row] = [
-        key
-        | {
-            "split": evaluation.split,
-            "subset_mask": found.subset_mask,
-            "metric": found.metric,
-            "target": found.target,
-            "subset_label": subset_label(found.subset_mask, modalities),
-            "subset_size": found.subset_mask.bit_count(),
-            "value": found.value,
-            "stderr": found.stderr,
-            "n": found.n,
-            "error": found.error,
-        }
-        for key, evaluation in _evaluations(trial_id, attempt, reports)
-        for found in evaluation.subset_metrics
-    ]
-    return _table(rows, SUBSET_METRICS)
+    rows = _rows(trial_id, attempt, reports, lambda e: e.subset_metrics)
+    for row, mask in rows:
+        row |= {"subset_label": subset_label(mask, modalities), "subset_size": mask.bit_count()}
+    return _table([row for row, _ in rows], SUBSET_METRICS)
 
 
 def pair_table(
     trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
 ) -> pa.Table:
     """Return one row per evaluated epoch, source subset and target modality."""
-    rows: list[_Row] = [
-        key
-        | {
-            "split": evaluation.split,
-            "source_mask": pair.source_mask,
-            "target": pair.target,
-            "source_label": subset_label(pair.source_mask, modalities),
-            "source_size": pair.source_mask.bit_count(),
-            "in_source": bool(pair.source_mask >> modalities.index(pair.target) & 1),
-            "value": pair.value,
-            "stderr": pair.stderr,
-            "n": pair.n,
-            "chance": pair.chance,
-            "measure": pair.measure,
-        }
-        for key, evaluation in _evaluations(trial_id, attempt, reports)
-        for pair in evaluation.pair_coherence
-    ]
-    return _table(rows, PAIR_COHERENCE)
+    rows = _rows(trial_id, attempt, reports, lambda e: e.pair_coherence)
+    for row, mask in rows:
+        row |= {"source_label": subset_label(mask, modalities), "source_size": mask.bit_count()}
+        row["in_source"] = bool(mask >> modalities.index(row["target"]) & 1)
+    return _table([row for row, _ in rows], PAIR_COHERENCE)
 
 
 def sample_table(
     trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
 ) -> pa.Table:
     """Return one row per evaluated epoch and strip of images."""
-    rows: list[_Row] = [
-        key
-        | {
-            "kind": picture.kind,
-            "source_mask": picture.source_mask,
-            "target": picture.target,
-            "source_label": subset_label(picture.source_mask, modalities),
-            "png": picture.png,
-            "labels": list(picture.labels),
-        }
-        for key, evaluation in _evaluations(trial_id, attempt, reports)
-        for picture in evaluation.pictures
-    ]
-    return _table(rows, SAMPLES)
+    rows = _rows(trial_id, attempt, reports, lambda e: e.pictures)
+    for row, mask in rows:
+        row["source_label"] = subset_label(mask, modalities)
+    return _table([row for row, _ in rows], SAMPLES)
 
 
 def event_table(event: EventRecord) -> pa.Table:
@@ -150,12 +114,28 @@ def event_table(event: EventRecord) -> pa.Table:
     return _table([row | {"objectives_json": json.dumps(dict(event.objectives))}], EVENTS)
 
 
-def _evaluations(
-    trial_id: str, attempt: int, reports: Sequence[EpochReport]
-) -> Iterator[tuple[_Row, Evaluation]]:
-    for report in reports:
-        if report.evaluation is not None:
-            yield {"trial_id": trial_id, "attempt": attempt, "epoch": report.epoch}, report.evaluation
+def _rows(
+    trial_id: str,
+    attempt: int,
+    reports: Sequence[EpochReport],
+    part: Callable[[Evaluation], Sequence[SubsetMetric | PairCoherence | Picture]],
+) -> list[tuple[_Row, int]]:
+    """Return the fields of every record in a part of the evaluations, under their names, and its mask."""
+    return [
+        (
+            {
+                "trial_id": trial_id,
+                "attempt": attempt,
+                "epoch": report.epoch,
+                "split": report.evaluation.split,
+            }
+            | {f.name: getattr(found, f.name) for f in fields(found)},
+            found.subset_mask if isinstance(found, SubsetMetric) else found.source_mask,
+        )
+        for report in reports
+        if report.evaluation is not None
+        for found in part(report.evaluation)
+    ]
 
 
 def _table(
