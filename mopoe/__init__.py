@@ -21,34 +21,25 @@ if TYPE_CHECKING:
     from mopoe.records import EpochReport, Evaluation
     from mopoe.training import train
 
-_HOMES = {
-    "Bernoulli": "mopoe.likelihoods",
-    "Bound": "mopoe.bound",
-    "Categorical": "mopoe.likelihoods",
-    "Classifiers": "mopoe.evaluation.classifiers",
-    "EpochReport": "mopoe.records",
-    "Evaluation": "mopoe.records",
-    "EvaluationConfig": "mopoe.evaluation_config",
-    "Evaluator": "mopoe.evaluation.evaluate",
-    "Laplace": "mopoe.likelihoods",
-    "Likelihood": "mopoe.likelihoods",
-    "MoPoE": "mopoe.model",
-    "Modality": "mopoe.modality",
-    "ModalitySpec": "mopoe.data.registry",
-    "MultimodalData": "mopoe.data.container",
-    "Normal": "mopoe.likelihoods",
-    "RungConfig": "mopoe.evaluation_config",
-    "Split": "mopoe.data.container",
-    "TrialConfig": "mopoe.config",
-    "bound_of": "mopoe.bound",
-    "build_model": "mopoe.model",
-    "data_from_arrays": "mopoe.data.arrays",
-    "generalized_elbo": "mopoe.objective",
-    "load_classifiers": "mopoe.evaluation.classifiers",
-    "load_data": "mopoe.data",
-    "plugin": "mopoe.functions",
-    "train": "mopoe.training",
+_NAMES = {
+    "bound": "Bound bound_of",
+    "config": "TrialConfig",
+    "data": "load_data",
+    "data.arrays": "data_from_arrays",
+    "data.container": "MultimodalData Split",
+    "data.registry": "ModalitySpec",
+    "evaluation.classifiers": "Classifiers load_classifiers",
+    "evaluation.evaluate": "Evaluator",
+    "evaluation_config": "EvaluationConfig RungConfig",
+    "functions": "plugin",
+    "likelihoods": "Bernoulli Categorical Laplace Likelihood Normal",
+    "modality": "Modality",
+    "model": "MoPoE build_model",
+    "objective": "generalized_elbo",
+    "records": "EpochReport Evaluation",
+    "training": "train",
 }
+_HOMES = {name: f"mopoe.{module}" for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [  # noqa: RUF022 - the order of the imports above
     "plugin",

@@ -6,7 +6,7 @@ from typing import Literal, Self, get_args
 from mopoe.config import Precision, require
 
 Split = Literal["train", "validation", "test"]
-Extra = Literal["representation", "frechet", "conditional_likelihood", "mixture_prior", "fid", "prd"]
+Extra = Literal["representation", "frechet", "conditional_likelihood", "mixture_prior", "fid"]
 MOST = 1_000_000
 """The largest amount: of samples more than any data set here has."""
 _AMOUNTS = ("coherence_samples", "joint_samples", "likelihood_samples", "importance_samples")
@@ -72,7 +72,7 @@ class EvaluationConfig:
     precision: Precision = "float32"
     """What decoders and classifiers compute in; posteriors, densities and extras stay in float32 or more."""
     inception_weights: str = ""
-    """Path of Inception v3's weights, for the extras fid and prd: torchvision's, or the original FID's."""
+    """Path of Inception v3's weights, for the extra fid: torchvision's, or the original FID's."""
 
     def __post_init__(self) -> None:
         """Reject impossible values with a sentence."""

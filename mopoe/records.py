@@ -25,7 +25,6 @@ METRICS: Mapping[str, str] = {
     "representation": "extra: accuracy (or mean average precision) of logistic regression on latents",
     "frechet": "extra, per target: Frechet distance in features of its classifier; subset 0 is the prior",
     "fid": "extra, per target: Frechet distance in features of Inception v3; subset 0 is the prior",
-    "prd": "extra, per target: mean precision and recall in features of Inception v3 (Sajjadi et al. 2018)",
     "log_likelihood": "extra: log p(X_A) of the subset A, nats",
     "log_likelihood_conditional": "extra: log p(x_m | X_A) per target, of all others without one, nats",
     "joint_coherence_mixture": "extra, of the prior: with a Gaussian mixture fitted to the latents instead",

@@ -28,7 +28,6 @@ from mopoe.evaluation.frechet import (
 )
 from mopoe.evaluation.latents import source_latents
 from mopoe.evaluation.log_likelihood import log_likelihood
-from mopoe.evaluation.precision_recall import precision_recall
 from mopoe.evaluation.prior import fit_prior
 from mopoe.evaluation.representation import linear_probe
 from mopoe.evaluation.verdicts import mean_estimate
@@ -64,13 +63,13 @@ def check_extras(config: EvaluationConfig, classifiers: Classifiers) -> None:
     """Refuse extras that could not be measured, before anything is trained.
 
     Raises:
-        ConfigError: Frechet distances are asked for, but a classifier has no features to compare by; or fid
-            or prd, but no weights of Inception.
+        ConfigError: Frechet distances are asked for, but a classifier has no features to compare by; or fid,
+            but no weights of Inception.
         DataError: the weights of Inception cannot be read.
     """
-    if {"fid", "prd"} & set(config.extras):
+    if "fid" in config.extras:
         if not config.inception_weights:
-            raise ConfigError("extras contains fid or prd, but inception_weights names no file")
+            raise ConfigError("extras contains fid, but inception_weights names no file")
         inception_features(Path(config.inception_weights), torch.device("cpu"))
     for name, network in classifiers.networks.items():
         if "frechet" in config.extras and not hasattr(network, "features"):
@@ -172,27 +171,16 @@ def _representation(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
 
 
 def _frechet(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
-    return _distances(model, m, "frechet", classifier_features(m.classifiers), frechet_distance)
+    return _distances(model, m, "frechet", classifier_features(m.classifiers))
 
 
 def _fid(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
     features = inception_features(Path(m.config.inception_weights), m.device)
-    return _distances(model, m, "fid", features, frechet_distance)
+    return _distances(model, m, "fid", features)
 
 
-def _prd(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
-    features = inception_features(Path(m.config.inception_weights), m.device)
-    return _distances(model, m, "prd", features, lambda real, made: precision_recall(real, made).mean)
-
-
-def _distances(
-    model: MoPoE,
-    m: Materials,
-    metric: str,
-    features: Features,
-    compare: Callable[[Tensor, Tensor], float],
-) -> Iterator[SubsetMetric]:
-    """Give how real features compare with those of samples from every subset, and from the prior."""
+def _distances(model: MoPoE, m: Materials, metric: str, features: Features) -> Iterator[SubsetMetric]:
+    """Give the Frechet distances of real features from those of samples of every subset, and of the prior."""
     c, split = m.config, m.data.split(m.config.split).complete()
     n = min(c.coherence_samples, len(split))
     # An image has 1 or 3 colours; other modalities are not what Inception was trained on.
@@ -206,7 +194,7 @@ def _distances(
         for name, made_ND in generated_features(model, split, mask, features, n, c.seed, names).items():
             value = math.nan
             with guarded(metric, name, mask) as failed:
-                value = compare(real[name], made_ND)
+                value = frechet_distance(real[name], made_ND)
             yield from failed or [record(mask, metric, (value, None), n, name)]
 
 
@@ -244,6 +232,5 @@ _EXTRAS: Mapping[Extra, tuple[str, Callable[[MoPoE, Materials], Iterator[SubsetM
     "conditional_likelihood": ("log_likelihood_conditional", _conditional_likelihood),
     "mixture_prior": ("joint_coherence_mixture", _mixture_prior),
     "fid": ("fid", _fid),
-    "prd": ("prd", _prd),
 }
 """What each extra measures, and how."""

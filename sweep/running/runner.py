@@ -7,7 +7,7 @@ import os
 import shlex
 import socket
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,7 +33,7 @@ from sweep.search.searcher import Past, SweepSearcher
 from sweep.search.study import KnownConfig
 from sweep.search.warm_start import warm_trials
 from sweep.spec.sweep_spec import SweepSpec, trial_config_for
-from sweep.store.files import LocalFiles, settled
+from sweep.store.files import Files, LocalFiles, settled
 from sweep.store.lease import driving
 from sweep.store.merge import CHECKPOINTS, WRITTEN
 from sweep.store.read import Store
@@ -88,75 +88,94 @@ def run_sweep(
     """
     root = settled(root)
     store = Store(root)
-    if tensorboard and not isinstance(store.files, LocalFiles):
-        raise ConfigError(f"--tensorboard needs a folder to write to, but --out is {store.files}")
-    if tensorboard and find_spec("tensorboardX") is None:
-        raise ConfigError("--tensorboard needs the package tensorboardX, which is not installed")
+    if tensorboard:
+        _check_tensorboard(store.files)
     before = open_folder(root, spec, spec.spec_hash, allowed=allowed)
     with driving(store.files):
-        _run(
-            spec,
-            store,
-            before.classifier_hash if before else None,
-            address=address,
-            workers=workers,
-            allowed=allowed,
-            retry_failed=retry_failed,
-            optuna_storage=optuna_storage,
-            tensorboard=tensorboard,
-            say=say,
-            on_change=on_change,
-        )
+        _sweep_up(store.files)
+        say(f"data set {spec.data.name!r} and its classifiers")
+        data, classifiers = materials(spec, root, before.classifier_hash if before else None)
+        manifest = enter(root, spec, spec.spec_hash, shared_inputs(data, classifiers), allowed=allowed)
+        keep_classifiers(store.files, classifiers)
+        past = past_trials(store, spec.objectives, retry_failed=retry_failed)
+        agenda = Agenda(spec, past.ended, cut_off=past.cut_off)
+        if agenda.next_trial() is Next.END:
+            say(_all_there(store, past))
+            return store
+        if past.suggestions:
+            say(f"{store.files} holds {len(past.ended)} of {agenda.total} trials already")
+        if spec.n_configs < spec.trials:
+            say(f"the search space has no more than {spec.n_configs} configs, so {spec.trials} are not run")
+        rehearse(trial_config_for(spec, ()), data, classifiers)
+        warm: list[KnownConfig] = []
+        for folder in spec.warm_start:
+            found, sentence = warm_trials(Path(folder), spec)
+            warm += found
+            say(sentence)
+        name = f"{spec.name}-{manifest.sweep_id}"
+        mirror = StudyMirror(optuna_storage, name, spec, say) if optuna_storage else None
+        with _joined(spec, store, address, workers, say):
+            told = mirror.add if mirror else lambda _: None
+            searcher = SweepSearcher(spec, past, told, warm, agenda=agenda, ahead=True)
+            recorder = Recorder(
+                spec,
+                StoreWriter(store.files, spec.space.kinds()),
+                past,
+                on_change,
+                agenda=agenda,
+                on_end=searcher.end,
+                fingerprint=data.fingerprint,
+            )
+            plan = WorkerPlan(
+                root=root,
+                spec=spec.plain(),
+                judges=classifiers.hash,
+                fingerprint=data.fingerprint,
+                threads=max(1, int(spec.resources.cpu)),
+                use_gpu=spec.resources.gpu_share(ray.cluster_resources().get("GPU", 0.0)) > 0,
+                tensorboard=tensorboard,
+            )
+            # After Ray's start, which takes SIGTERM for itself.
+            with stoppable(recorder.drain):
+                _fit(spec, store, plan, searcher, recorder)
+        if (why := recorder.repeated_failure) is not None:
+            times = f"{spec.faults.identical} trials in a row failed"
+            raise TrialsFailedError(
+                f"{times}, so no other was begun: {why}; once that is mended: {_retry(store)}"
+            )
     return store
 
 
-def _run(
-    spec: SweepSpec,
-    store: Store,
-    judges: str | None,
-    *,
-    address: str,
-    workers: int,
-    allowed: Sequence[str],
-    retry_failed: bool,
-    optuna_storage: str | None,
-    tensorboard: bool,
-    say: Callable[[str], None],
-    on_change: Callable[[Standing], None],
-) -> None:
-    """Run what is left of a sweep whose folder is this driver's alone."""
-    root = store.files.address
-    if isinstance(store.files, LocalFiles):
+def _check_tensorboard(files: Files) -> None:
+    if not isinstance(files, LocalFiles):
+        raise ConfigError(f"--tensorboard needs a folder to write to, but --out is {files}")
+    if find_spec("tensorboardX") is None:
+        raise ConfigError("--tensorboard needs the package tensorboardX, which is not installed")
+
+
+def _sweep_up(files: Files) -> None:
+    """Delete what writes that were cut off have left in a folder that is this driver's alone."""
+    if isinstance(files, LocalFiles):
         # Checkpoints are written by this driver's workers alone; elsewhere another command may be at work.
-        cut_off = (*store.files.leftovers([CHECKPOINTS]), *store.files.leftovers(WRITTEN, seconds=600))
-        for path in cut_off:
+        for path in (*files.leftovers([CHECKPOINTS]), *files.leftovers(WRITTEN, seconds=600)):
             path.unlink(missing_ok=True)
-    say(f"data set {spec.data.name!r} and its classifiers")
-    data, classifiers = materials(spec, root, judges)
-    manifest = enter(root, spec, spec.spec_hash, shared_inputs(data, classifiers), allowed=allowed)
-    keep_classifiers(store.files, classifiers)
-    past = past_trials(store, spec.objectives, retry_failed=retry_failed)
-    agenda = Agenda(spec, past.ended, cut_off=past.cut_off)
-    n_ended = f"{len(past.ended)} of {agenda.total}"
-    if agenda.next_trial() is Next.END:
-        failed = sum(trial.status == "failed" for trial in past.ended)
-        command = shlex.join(["sweep", "resume", str(store.files), "--retry-failed"])
-        again = f"; `{command}` trains the {failed} again that failed"
-        say(f"{store.files} holds all {len(past.ended)} trials already{again if failed else ''}")
-        return
-    if past.suggestions:
-        say(f"{store.files} holds {n_ended} trials already")
-    if spec.n_configs < spec.trials:
-        say(f"the search space has no more than {spec.n_configs} configs, so {spec.trials} are not run")
-    rehearse(trial_config_for(spec, ()), data, classifiers)
-    warm: list[KnownConfig] = []
-    for folder in spec.warm_start:
-        found, sentence = warm_trials(Path(folder), spec)
-        warm += found
-        say(sentence)
-    mirror = (
-        StudyMirror(optuna_storage, f"{spec.name}-{manifest.sweep_id}", spec, say) if optuna_storage else None
-    )
+
+
+def _all_there(store: Store, past: Past) -> str:
+    failed = sum(trial.status == "failed" for trial in past.ended)
+    again = f"; `{_retry(store)}` trains the {failed} again that failed" if failed else ""
+    return f"{store.files} holds all {len(past.ended)} trials already{again}"
+
+
+def _retry(store: Store) -> str:
+    return shlex.join(["sweep", "resume", str(store.files), "--retry-failed"])
+
+
+@contextlib.contextmanager
+def _joined(
+    spec: SweepSpec, store: Store, address: str, workers: int, say: Callable[[str], None]
+) -> Iterator[None]:
+    """Be part of Ray, with room for the sweep's trials."""
     say("starting Ray" if address == "local" else f"joining the Ray cluster at {address!r}")
     _start_ray(address)
     try:
@@ -164,38 +183,12 @@ def _run(
             there = ray.cluster_resources()
             spec.resources.check_room(there.get("CPU", 0.0), there.get("GPU", 0.0))
         else:
-            prepare(spec, str(root), workers, say)
-        told = mirror.add if mirror else lambda _: None
-        searcher = SweepSearcher(spec, past, told, warm, agenda=agenda, ahead=True)
-        recorder = Recorder(
-            spec,
-            StoreWriter(store.files, spec.space.kinds()),
-            past,
-            on_change,
-            agenda=agenda,
-            on_end=searcher.end,
-            fingerprint=data.fingerprint,
-        )
-        plan = WorkerPlan(
-            root=root,
-            spec=spec.plain(),
-            judges=classifiers.hash,
-            fingerprint=data.fingerprint,
-            threads=max(1, int(spec.resources.cpu)),
-            use_gpu=spec.resources.gpu_share(ray.cluster_resources().get("GPU", 0.0)) > 0,
-            tensorboard=tensorboard,
-        )
-        # After Ray's start, which takes SIGTERM for itself.
-        with stoppable(recorder.drain):
-            _fit(spec, store, plan, searcher, recorder)
+            prepare(spec, store.files.address, workers, say)
+        yield
     finally:
         ray.shutdown()
         with contextlib.suppress(StoreError):
             store.files.drop(RAY)
-    if (why := recorder.repeated_failure) is not None:
-        again = shlex.join(["sweep", "resume", str(store.files), "--retry-failed"])
-        times = f"{spec.faults.identical} trials in a row failed"
-        raise TrialsFailedError(f"{times}, so no other was begun: {why}; once that is mended: {again}")
 
 
 def past_trials(store: Store, objectives: tuple[str, ...], *, retry_failed: bool = False) -> Past:

@@ -1,25 +1,23 @@
 """Arrow tables from the records of training: pure functions, one per table of the store."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 import pyarrow as pa
 
-from mopoe.records import OBJECTIVES, EpochReport, Evaluation, PairCoherence, Picture, SubsetMetric
+from mopoe.records import OBJECTIVES, EpochReport
 from mopoe.subsets import subset_label
 from sweep.store.records import EventRecord, TrialRecord
 from sweep.store.schema import (
     EPOCHS,
     EVENTS,
     OBJECTIVE,
-    PAIR_COHERENCE,
     PARAMETER,
     RECONSTRUCTION,
-    SAMPLES,
     STDERR,
-    SUBSET_METRICS,
+    TABLES,
     TRIALS,
     field,
 )
@@ -77,35 +75,31 @@ def epoch_table(
     return _table(rows, EPOCHS, columns)
 
 
-def subset_table(
-    trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
+_MEASURED = {
+    "subset_metrics": ("subset_metrics", "subset"),
+    "pair_coherence": ("pair_coherence", "source"),
+    "samples": ("pictures", "source"),
+}
+"""By table: the part of an evaluation that its rows are of, and what its columns call the observed subset."""
+
+
+def measured_table(
+    table: str, trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
 ) -> pa.Table:
-    """Return one row per evaluated epoch, subset, metric and target."""
-    rows = _rows(trial_id, attempt, reports, lambda e: e.subset_metrics)
-    for row, mask in rows:
-        row |= {"subset_label": subset_label(mask, modalities), "subset_size": mask.bit_count()}
-    return _table([row for row, _ in rows], SUBSET_METRICS)
-
-
-def pair_table(
-    trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
-) -> pa.Table:
-    """Return one row per evaluated epoch, source subset and target modality."""
-    rows = _rows(trial_id, attempt, reports, lambda e: e.pair_coherence)
-    for row, mask in rows:
-        row |= {"source_label": subset_label(mask, modalities), "source_size": mask.bit_count()}
-        row["in_source"] = bool(mask >> modalities.index(row["target"]) & 1)
-    return _table([row for row, _ in rows], PAIR_COHERENCE)
-
-
-def sample_table(
-    trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
-) -> pa.Table:
-    """Return one row per evaluated epoch and strip of images."""
-    rows = _rows(trial_id, attempt, reports, lambda e: e.pictures)
-    for row, mask in rows:
-        row["source_label"] = subset_label(mask, modalities)
-    return _table([row for row, _ in rows], SAMPLES)
+    """Return the rows of subset_metrics, pair_coherence or samples: one per record of evaluated epochs."""
+    part, subset = _MEASURED[table]
+    rows: list[_Row] = []
+    for report in reports:
+        for found in getattr(report.evaluation, part, ()):
+            row = {f.name: getattr(found, f.name) for f in fields(found)}
+            mask = row[f"{subset}_mask"]
+            row |= {f"{subset}_label": subset_label(mask, modalities), f"{subset}_size": mask.bit_count()}
+            row |= {"trial_id": trial_id, "attempt": attempt, "epoch": report.epoch}
+            row["split"] = report.evaluation.split if report.evaluation else None
+            if row["target"] in modalities:
+                row["in_source"] = bool(mask >> modalities.index(row["target"]) & 1)
+            rows.append(row)
+    return _table(rows, TABLES[table])
 
 
 def event_table(event: EventRecord) -> pa.Table:
@@ -114,33 +108,12 @@ def event_table(event: EventRecord) -> pa.Table:
     return _table([row | {"objectives_json": json.dumps(dict(event.objectives))}], EVENTS)
 
 
-def _rows(
-    trial_id: str,
-    attempt: int,
-    reports: Sequence[EpochReport],
-    part: Callable[[Evaluation], Sequence[SubsetMetric | PairCoherence | Picture]],
-) -> list[tuple[_Row, int]]:
-    """Return the fields of every record in a part of the evaluations, under their names, and its mask."""
-    return [
-        (
-            {
-                "trial_id": trial_id,
-                "attempt": attempt,
-                "epoch": report.epoch,
-                "split": report.evaluation.split,
-            }
-            | {f.name: getattr(found, f.name) for f in fields(found)},
-            found.subset_mask if isinstance(found, SubsetMetric) else found.source_mask,
-        )
-        for report in reports
-        if report.evaluation is not None
-        for found in part(report.evaluation)
-    ]
-
-
 def _table(
     rows: Sequence[Mapping[str, object]], fixed: pa.Schema, dynamic: Sequence[pa.Field] = ()
 ) -> pa.Table:
-    """Return the rows as a table of the fixed columns, then the dynamic ones; a missing value is null."""
+    """Return the rows as a table of the fixed columns, then the dynamic ones.
+
+    A missing value is null, and what has no column is left out.
+    """
     schema = pa.schema([*fixed, *dynamic], metadata=fixed.metadata)
     return pa.Table.from_pylist(list(rows), schema=schema)

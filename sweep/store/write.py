@@ -70,8 +70,9 @@ class StoreWriter:
         if not reports:
             return
         what = f"{reports[0].epoch:04}-{reports[-1].epoch:04}"
-        for make in (tables.epoch_table, tables.subset_table, tables.pair_table, tables.sample_table):
-            table = make(trial_id, attempt, reports, modalities)
+        of = (trial_id, attempt, reports, modalities)
+        made = (tables.measured_table(name, *of) for name in ("subset_metrics", "pair_coherence", "samples"))
+        for table in (tables.epoch_table(*of), *made):
             if table.num_rows:
                 self._add(table, trial_id, attempt, what)
 

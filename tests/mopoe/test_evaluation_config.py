@@ -25,7 +25,7 @@ from mopoe.evaluation_config import EvaluationConfig, RungConfig
         (
             "extras",
             ("is",),
-            "a list of some of representation, frechet, conditional_likelihood, mixture_prior, fid, prd",
+            "a list of some of representation, frechet, conditional_likelihood, mixture_prior, fid",
         ),
     ],
 )

@@ -22,7 +22,6 @@ from mopoe.evaluation.frechet import (
     real_features,
 )
 from mopoe.evaluation.log_likelihood import conditional_log_likelihood, log_likelihood
-from mopoe.evaluation.precision_recall import precision_recall
 from mopoe.evaluation.prior import fit_prior
 from mopoe.evaluation.representation import linear_probe
 from mopoe.evaluation_config import EvaluationConfig
@@ -67,7 +66,6 @@ def found(case: Any) -> Found:
     assert len(keyed) == len(metrics)
     assert {m.metric for m in metrics} == set(METRICS) - {
         "fid",
-        "prd",
         "pictures",
         "mixture_weight",
         "likelihood_scale",
@@ -107,30 +105,27 @@ def test_frechet_distances_are_those_of_every_source(case: Any, found: Found) ->
 
 
 def test_inception_judges_images_alone(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FID and PRD in its features, of every source; a modality that is no image has none."""
+    """FID in its features, of every source; a modality that is no image has none."""
     look = Features(key="look", of=lambda _, x: 2 * x)
     monkeypatch.setattr(module, "inception_features", lambda *_: look)
     first, second, third = case.data.modalities
     shapes = (replace(first, shape=(1, 2, 2)), second, replace(third, shape=(3, 2, 2)))
     data = replace(case.data, modalities=shapes)
-    config = replace(CONFIG, extras=("fid", "prd"), inception_weights="somewhere", subset_sizes=(3,))
+    config = replace(CONFIG, extras=("fid",), inception_weights="somewhere", subset_sizes=(3,))
     metrics = Evaluator(data, case.classifiers, config, epochs=1).measure(case.model).subset_metrics
-    found = {(m.metric, m.subset_mask, m.target): m.value for m in metrics if m.metric in ("fid", "prd")}
-    keys = {(metric, mask, m.name) for metric in ("fid", "prd") for mask in (0, 7) for m in (first, third)}
+    found = {(m.metric, m.subset_mask, m.target): m.value for m in metrics if m.metric == "fid"}
+    keys = {(metric, mask, m.name) for metric in ("fid",) for mask in (0, 7) for m in (first, third)}
     assert set(found) == keys
     for mask in (0, 7):
         made = generated_features(case.model, data.validation, mask, look, 60, 5, (first.name,))[first.name]
         real = data.validation.batch(slice(0, 60), CPU)[first.name] * 2
         assert found["fid", mask, first.name] == pytest.approx(frechet_distance(real, made))
-        assert found["prd", mask, first.name] == precision_recall(real, made).mean
 
 
 def test_inception_needs_its_weights(case: Any, tmp_path: Any) -> None:
     """Before anything is trained: a path must be given, and hold what it should."""
-    config = replace(CONFIG, extras=("prd",))
-    with pytest.raises(
-        ConfigError, match=r"^extras contains fid or prd, but inception_weights names no file$"
-    ):
+    config = replace(CONFIG, extras=("fid",))
+    with pytest.raises(ConfigError, match=r"^extras contains fid, but inception_weights names no file$"):
         Evaluator(case.data, case.classifiers, config, epochs=1)
     with pytest.raises(DataError, match="not weights of Inception v3"):
         Evaluator(

@@ -139,7 +139,7 @@ def test_an_evaluation_has_amounts_for_rungs_and_extras_for_the_end(load):
             "extras: [representation, frechte]",
             (
                 ":24: evaluation.extras: unknown extra 'frechte'; did you mean 'frechet'? "
-                "possible: representation, frechet, conditional_likelihood, mixture_prior, fid, prd"
+                "possible: representation, frechet, conditional_likelihood, mixture_prior, fid"
             ),
         ),
         (

@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from functools import partial
 
 import pyarrow as pa
 
@@ -46,7 +47,7 @@ def test_epochs_have_objectives_only_where_evaluated(make_report, make_evaluatio
 def test_subsets_carry_label_and_size(make_report, make_evaluation):
     """Each subset of two modalities is labelled and counted."""
     reports = [make_report(3, NAMES, found=make_evaluation(NAMES, 0.5, -20.0))]
-    rows = tables.subset_table("t", 0, reports, NAMES).to_pylist()
+    rows = tables.measured_table("subset_metrics", "t", 0, reports, NAMES).to_pylist()
     assert [(r["subset_mask"], r["subset_label"], r["subset_size"], r["value"]) for r in rows] == [
         (1, "m0", 1, 10.0),
         (2, "m1", 1, 10.0),
@@ -65,7 +66,7 @@ def test_metrics_may_be_about_a_target_or_the_prior(make_report, make_evaluation
         make_evaluation(NAMES, 0.5, -20.0), subset_metrics=metrics, classifiers="abc", pair_coherence=()
     )
     report = make_report(3, NAMES, found=found)
-    rows = tables.subset_table("t", 0, [report], NAMES).to_pylist()
+    rows = tables.measured_table("subset_metrics", "t", 0, [report], NAMES).to_pylist()
     assert [(r["target"], r["value"], r["stderr"], r["subset_label"], r["subset_size"]) for r in rows] == [
         ("m0", 2.0, None, "m0", 1),
         ("m1", 3.0, None, "m0", 1),
@@ -78,7 +79,7 @@ def test_metrics_may_be_about_a_target_or_the_prior(make_report, make_evaluation
 def test_pairs_say_whether_the_target_was_observed(make_report, make_evaluation):
     """`in_source` holds exactly where the target's bit is set in the source."""
     reports = [make_report(3, NAMES, found=make_evaluation(NAMES, 0.5, -20.0))]
-    rows = tables.pair_table("t", 0, reports, NAMES).to_pylist()
+    rows = tables.measured_table("pair_coherence", "t", 0, reports, NAMES).to_pylist()
     assert [(r["source_label"], r["target"], r["in_source"]) for r in rows] == [
         ("m0", "m0", True),
         ("m0", "m1", False),
@@ -93,7 +94,7 @@ def test_pairs_say_whether_the_target_was_observed(make_report, make_evaluation)
 def test_samples_keep_bytes_and_labels(make_report, make_evaluation):
     """A strip comes back byte for byte with its labels."""
     found = make_evaluation(NAMES, 0.5, -20.0)
-    rows = tables.sample_table("t", 0, [make_report(3, NAMES, found=found)], NAMES).to_pylist()
+    rows = tables.measured_table("samples", "t", 0, [make_report(3, NAMES, found=found)], NAMES).to_pylist()
     assert [(r["kind"], r["source_mask"], r["source_label"], r["png"], tuple(r["labels"])) for r in rows] == [
         (p.kind, p.source_mask, {0: "", 1: "m0", 2: "m1", 3: "m0+m1"}[p.source_mask], p.png, p.labels)
         for p in found.pictures
@@ -103,9 +104,9 @@ def test_samples_keep_bytes_and_labels(make_report, make_evaluation):
 def test_unevaluated_epochs_give_empty_tables_of_the_schema(make_report):
     """Without an evaluation the long tables have no rows, yet their schema."""
     for make, name in (
-        (tables.subset_table, "subset_metrics"),
-        (tables.pair_table, "pair_coherence"),
-        (tables.sample_table, "samples"),
+        (partial(tables.measured_table, "subset_metrics"), "subset_metrics"),
+        (partial(tables.measured_table, "pair_coherence"), "pair_coherence"),
+        (partial(tables.measured_table, "samples"), "samples"),
     ):
         table = make("t", 0, [make_report(1, NAMES)], NAMES)
         assert table.num_rows == 0
