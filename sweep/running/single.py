@@ -28,7 +28,7 @@ from sweep.running.trainable import (
     report_to_ray,
     run_trial,
 )
-from sweep.search.outcome import end_record
+from sweep.search.outcome import begun_record, end_record
 from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.files import settled
 from sweep.store.merge import CHECKPOINTS
@@ -76,10 +76,12 @@ def run_single(
     warned: list[bool] = []
 
     def take(report: EpochReport) -> bool:
-        written = reports.add(report)
+        reports.add(report)
+        if warned:
+            reports.flush()
         last.update(report_to_ray(report.epoch, report.total_seconds, report.evaluation))
         on_report(report)
-        return written
+        return reports.written
 
     def on_saved(report: EpochReport) -> None:
         send()
@@ -146,7 +148,7 @@ def _begin(
     enter(writer.files, spec, spec_hash, shared_inputs(data, classifiers))
     keep_classifiers(writer.files, classifiers)
     began = earlier[attempt] if resume else datetime.now(UTC)
-    record = replace(_start(spec, config, trial_id, attempt, began), data_fingerprint=data.fingerprint)
+    record = _start(spec, config, trial_id, attempt, began, data.fingerprint)
     writer.write_trial(record)
     return record, using
 
@@ -164,21 +166,13 @@ def _attempts(store: Store, trial_id: str) -> list[datetime]:
     return rows["started_at"].to_list()
 
 
-def _start(spec: SweepSpec, config: TrialConfig, trial_id: str, attempt: int, began: datetime) -> TrialRecord:
+def _start(
+    spec: SweepSpec, config: TrialConfig, trial_id: str, attempt: int, began: datetime, fingerprint: str
+) -> TrialRecord:
     settings = config.to_dict()
     filed = TrialConfig.from_dict(spec.fixed).to_dict() | {"seed": config.seed}
     # Beside the searched settings, what --set changed against the file.
     scalars = {k: v for k, v in settings.items() if isinstance(v, (int, float, str)) and v != filed[k]}
     scalars = {k: json.dumps(v) if isinstance(v, bool) else v for k, v in scalars.items()}
-    record = TrialRecord(
-        trial_id=trial_id,
-        attempt=attempt,
-        config_id=config.config_id,
-        seed=config.seed,
-        status="running",
-        epochs=0,
-        epochs_max=config.epochs,
-        started_at=began,
-        config_json=config.to_json(),
-    )
-    return replace(record, parameters=scalars | spec.space.columns(settings))
+    record = begun_record(spec, config, trial_id, attempt, began, fingerprint)
+    return replace(record, parameters={**scalars, **record.parameters})

@@ -162,10 +162,23 @@ def start_record(
     spec: SweepSpec, suggested: Mapping[str, Any], now: datetime, fingerprint: str | None = None
 ) -> TrialRecord:
     """Return the record of a suggested trial that starts now, on data with this hash."""
-    config = suggested_config(spec, suggested)
+    config, names = suggested_config(spec, suggested), (suggested["trial_id"], suggested["attempt"])
+    record = begun_record(spec, config, *names, now, fingerprint)
+    return replace(record, suggestion_json=json.dumps(suggested["suggestion"]))
+
+
+def begun_record(
+    spec: SweepSpec,
+    config: TrialConfig,
+    trial_id: str,
+    attempt: int,
+    now: datetime,
+    fingerprint: str | None = None,
+) -> TrialRecord:
+    """Return the record of a trial with these settings that starts now, on data with this hash."""
     return TrialRecord(
-        trial_id=suggested["trial_id"],
-        attempt=suggested["attempt"],
+        trial_id=trial_id,
+        attempt=attempt,
         config_id=config.config_id,
         seed=config.seed,
         status="running",
@@ -173,7 +186,6 @@ def start_record(
         epochs_max=config.epochs,
         started_at=now,
         config_json=config.to_json(),
-        suggestion_json=json.dumps(suggested["suggestion"]),
         data_fingerprint=fingerprint,
         parameters=spec.space.columns(config.to_dict()),
     )
