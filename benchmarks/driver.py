@@ -24,6 +24,7 @@ import numpy as np
 from common import header, spread
 
 from sweep.running.recorder import Recorder
+from sweep.search.agenda import Agenda
 from sweep.search.scheduler import HalvingScheduler
 from sweep.search.searcher import Past, SweepSearcher
 from sweep.search.study import ConfigStudy, KnownConfig
@@ -51,11 +52,18 @@ def made_up(suggestion: dict[str, float], epoch: int) -> dict[str, float]:
     }
 
 
+def pair(spec: SweepSpec, folder: Path, **more: bool) -> tuple[SweepSearcher, Recorder]:
+    """Return the searcher and the recorder of a new sweep."""
+    agenda = Agenda(spec)
+    searcher = SweepSearcher(spec, Past(), agenda=agenda, **more)
+    writer = StoreWriter(folder)
+    return searcher, Recorder(spec, writer, Past(), lambda _: None, agenda=agenda, on_end=searcher.end)
+
+
 def simulate(trials: int, folder: Path) -> list[float]:
     """Return CPU milliseconds per trial, thousand by thousand."""
     spec = trivial_spec(trials, "scheduler.type=halving")
-    searcher = SweepSearcher(spec, Past())
-    recorder = Recorder(spec, StoreWriter(folder), Past(), lambda _: None)
+    searcher, recorder = pair(spec, folder)
     scheduler = HalvingScheduler(
         spec.scheduler,
         spec.objectives,
@@ -78,7 +86,6 @@ def simulate(trials: int, folder: Path) -> list[float]:
             running[name] = trial, before + 1
             if decision == "stop" or before + 1 == EPOCHS:
                 del running[name]
-                searcher.on_trial_complete(name, report)
                 recorder.on_trial_complete(0, [], trial)
                 ended += 1
                 if ended % 1000 == 0:
@@ -126,9 +133,7 @@ def run_ours(trials: int, folder: Path) -> float:
     runner.make_trainable = lambda _: nothing  # a trial that only reports
     runner._start_ray("local")  # noqa: SLF001 - the two parts of run_sweep, without its data set
     began = time.perf_counter()
-    searcher = SweepSearcher(spec, Past(), ahead=True)
-    plain = {"judges": "", "tensorboard": False}
-    runner._fit(spec, Store(folder), str(folder), searcher, (), lambda _: None, **plain)  # noqa: SLF001 - as above
+    runner._fit(spec, Store(folder), None, *pair(spec, folder, ahead=True))  # noqa: SLF001 - as above
     took = time.perf_counter() - began
     ray.shutdown()
     return took

@@ -22,6 +22,8 @@ from common import header
 from numpy.typing import NDArray
 from replay import OBJECTIVES, TABLE, WORKERS, Curves, Point, Vector, read_curves, replay
 
+from sweep.search.agenda import Agenda
+from sweep.search.outcome import Ended, judge, measured_values
 from sweep.search.scheduler import HalvingScheduler
 from sweep.search.searcher import Past, SweepSearcher
 from sweep.spec.sweep_spec import load_spec
@@ -34,8 +36,8 @@ class Ours:
 
     def __init__(self, *overrides: str) -> None:
         spec = load_spec(TABLE.with_suffix(".yaml"), ["trials=2000", *overrides])
-        self._space = spec.space
-        self._searcher = SweepSearcher(spec, Past())
+        self._spec, self._agenda = spec, Agenda(spec)
+        self._searcher = SweepSearcher(spec, Past(), agenda=self._agenda)
         self._scheduler = HalvingScheduler(
             spec.scheduler,
             spec.objectives,
@@ -50,13 +52,17 @@ class Ours:
         if not isinstance(asked, dict):
             return None
         self._asked[name] = asked
-        return self._space.settings(asked["suggestion"])
+        return self._spec.space.settings(asked["suggestion"])
 
     def goes_on(self, name: str, epoch: int, vector: Vector) -> bool:
         return self._scheduler.on_report(self._asked[name], _result(epoch, vector)) == "continue"
 
     def ended(self, name: str, epoch: int, vector: Vector) -> None:
-        self._searcher.on_trial_complete(name, _result(epoch, vector))
+        asked, last = self._asked[name], {"stopped": "at a rung", **_result(epoch, vector)}
+        status, _ = judge(last, self._spec.budget(asked["suggestion"]), self._spec.objectives)
+        trial = Ended(trial_id=asked["trial_id"], status=status, objectives=measured_values(last))
+        self._agenda.end(trial)
+        self._searcher.end(trial)
 
 
 class Optuna:
