@@ -55,6 +55,23 @@ class Files:
         with _refusal(f"write {self}/{name}"), self._system.open_output_stream(self._at(name)) as stream:
             stream.write(buffer.getbuffer())
 
+    def put_checked(self, name: str, content: bytes) -> None:
+        """Store a content and see that the store gives it back.
+
+        Raises:
+            StoreError: it gives back other bytes; the file is deleted then.
+        """
+        self.put(name, lambda file: file.write(content))
+        with self.open(name) as file:
+            if file.read() == content:
+                return
+        self.delete(name)
+        raise StoreError(
+            f"{self} gives back other bytes than it was sent: its server keeps the checksums of today's "
+            "clients as content; set AWS_REQUEST_CHECKSUM_CALCULATION=when_required and "
+            "AWS_RESPONSE_CHECKSUM_VALIDATION=when_required"
+        )
+
     def put_table(self, name: str, table: pa.Table) -> None:
         """Store a table as one zstd-compressed Parquet file, whose name gets the checksum of its content.
 

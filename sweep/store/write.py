@@ -32,7 +32,7 @@ class StoreWriter:
         """Write `sweep.json`, replacing that of the same sweep.
 
         Raises:
-            StoreError: the folder holds another sweep, or cannot be written.
+            StoreError: the folder holds another sweep, cannot be written, or does not give back what it got.
         """
         known = MANIFEST in self.files.list()
         if known and (found := Store(self.files).manifest).sweep_id != manifest.sweep_id:
@@ -40,8 +40,7 @@ class StoreWriter:
                 f"{self.files} holds the results of another sweep, {found.name!r} ({found.sweep_id}): "
                 "choose another folder"
             )
-        text = manifest.to_json().encode()
-        self.files.put(MANIFEST, lambda file: file.write(text))
+        self.files.put_checked(MANIFEST, manifest.to_json().encode())
 
     def write_trial(self, record: TrialRecord) -> None:
         """Add where a trial stands; a `running` record and the final one are both kept.

@@ -72,6 +72,16 @@ def test_few_seeds(found):
     assert seeds_check(enough).result == "pass"
 
 
+@pytest.mark.parametrize(
+    "values", [[0.0, -1.0, 2.5, 5.0, 8.0, 1.0, 4.0], ["a", "b", "c", "d", "e", "f", "g"]]
+)
+def test_values_that_are_not_of_the_space_are_left_out(found, values):
+    """A folder of single trials has what --set gave them: beyond a log range, or words for numbers."""
+    configs = found.configs.with_columns(p_beta=pl.Series(values))
+    space = {"type": "log_uniform", "low": 0.5, "high": 8.0}
+    assert bounds_check(searched(replace(found, configs=configs), beta=space)).result == "pass"
+
+
 def test_neighbours_closer_than_their_error(found):
     """Likelihoods 22 apart in the median are told apart with errors of 10, and not with errors of 40."""
     for error, result in ((10.0, "pass"), (40.0, "warn")):

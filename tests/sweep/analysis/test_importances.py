@@ -123,3 +123,11 @@ def test_a_single_objective_is_its_own_front():
     configs, points = made(30)
     one = Points(trial_ids=points.trial_ids, values=points.values[:, :1], names=("x",), maximize=(True,))
     assert set(importances(configs, one, {})["target"]) == {NEAR_FRONT}
+
+
+def test_a_config_outside_of_a_log_range_is_no_error():
+    """A single trial may have beta 0; the scale is then that of the values."""
+    configs, points = made(30)
+    beta = configs["p_beta"].to_list()
+    found = importances(configs.with_columns(p_beta=pl.Series([0.0, *beta[1:]])), points, SPACE)
+    assert "beta" in set(found["setting"])

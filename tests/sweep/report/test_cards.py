@@ -116,6 +116,17 @@ def test_curve_card_counts_trials_still_improving(tmp_path, make_manifest, make_
     )
 
 
+def test_a_trial_of_one_epoch_has_a_curve(tmp_path, make_manifest, make_report, make_record):
+    """Too few to say whether its loss still fell."""
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(make_manifest())
+    writer.write_reports("t1", 0, [make_report(1, NAMES)], NAMES)
+    writer.write_trial(make_record("t1", status="completed", epochs=1, epochs_max=1))
+    card = curve_card(view(open_store(tmp_path)))
+    assert card.finding.startswith("The loss contains beta")
+    assert card.figure_html.count("<figure") == 1
+
+
 def test_curves_show_a_retried_epoch_once(tmp_path, make_manifest, make_report):
     """An epoch trained in two attempts is drawn as the later one had it."""
     writer = StoreWriter(tmp_path)

@@ -15,6 +15,7 @@ from s3_server import Proxy, at_random, proxied
 
 from sweep.errors import StoreError
 from sweep.store.compact import compact
+from sweep.store.files import Files, files_at
 from sweep.store.merge import WRITTEN
 from sweep.store.read import Store, open_store
 from sweep.store.write import StoreWriter
@@ -177,3 +178,26 @@ def test_200_writers_killed_at_random(tmp_path, make_sweep, make_manifest):
     assert len(acknowledged) > 200
     assert epochs.select("trial_id", "epoch").is_unique().all()
     assert epochs.filter(pl.col("epoch") != pl.col("loss")).is_empty()
+
+
+def test_a_store_that_keeps_bytes_as_they_are_sent_is_refused(s3, make_manifest, monkeypatch):
+    """As a server that takes the checksums of today's clients for content; said before the first trial."""
+    put = Files.put
+
+    def kept(self, name, write):
+        def framed(file):
+            file.write(b"7b\r\n")
+            write(file)
+            file.write(b"\r\n0\r\nx-amz-checksum-crc64nvme:AAAA")
+
+        put(self, name, framed)
+
+    monkeypatch.setattr(Files, "put", kept)
+    with pytest.raises(StoreError) as error:
+        StoreWriter(s3).write_manifest(make_manifest())
+    assert str(error.value) == (
+        f"{s3} gives back other bytes than it was sent: its server keeps the checksums of today's clients as "
+        "content; set AWS_REQUEST_CHECKSUM_CALCULATION=when_required and "
+        "AWS_RESPONSE_CHECKSUM_VALIDATION=when_required"
+    )
+    assert Files.list(files_at(s3)) == {}

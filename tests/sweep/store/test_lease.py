@@ -13,7 +13,7 @@ import pytest
 
 from sweep.errors import StoreError
 from sweep.store import lease as module
-from sweep.store.files import Files, files_at
+from sweep.store.files import files_at
 from sweep.store.lease import EXPIRES, LEASE, Lease, driving, holder
 
 
@@ -168,35 +168,6 @@ def test_a_damaged_lease_is_one_sentence(tmp_path, text):
     files.put(LEASE, lambda file: file.write(json.dumps(odd).encode()))
     with pytest.raises(StoreError, match="is damaged; delete it"):
         holder(files)
-
-
-@pytest.mark.parametrize("root", ["folder", "s3"])
-def test_a_store_that_gives_back_other_bytes_is_refused(tmp_path, monkeypatch, request, root):
-    """As a server that keeps the checksums of today's clients as content; said before the first trial."""
-    files = files_at(tmp_path / "r" if root == "folder" else request.getfixturevalue("s3"))
-    read = type(files).open
-
-    class Kept:
-        def __init__(self, file):
-            self.file = file
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            self.file.close()
-
-        def read(self):
-            return b"7b\r\n" + self.file.read() + b"\r\n0\r\nx-amz-checksum-crc64nvme:AAAA"
-
-    monkeypatch.setattr(Files, "open", lambda self, name: Kept(read(self, name)))
-    with pytest.raises(StoreError) as error, driving(files):
-        pass
-    assert str(error.value) == (
-        f"{files} gives back other bytes than it was sent: its server keeps the checksums of today's clients "
-        "as content; set AWS_REQUEST_CHECKSUM_CALCULATION=when_required and "
-        "AWS_RESPONSE_CHECKSUM_VALIDATION=when_required"
-    )
 
 
 def test_other_signals_are_left_as_they_were(tmp_path):
