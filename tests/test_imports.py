@@ -233,3 +233,11 @@ def test_public_names_are_exactly_those_that_resolve(package: str) -> None:
         assert getattr(module, name).__name__ in (name, "load", "open_store")
     with pytest.raises(AttributeError, match=f"^module '{package}' has no attribute 'nothing'$"):
         module.nothing  # noqa: B018 - the access is what is tested
+
+
+@pytest.mark.parametrize("package", ["mopoe", "sweep"])
+def test_public_names_are_listed(package: str) -> None:
+    """As `dir` shows them, without loading any; each is there."""
+    module = importlib.import_module(package)
+    assert set(module.__all__) <= set(dir(module))
+    assert all(getattr(module, name) is not None for name in module.__all__)

@@ -1,10 +1,12 @@
 """The command line as a user meets it: what it prints, its exit status, and what it leaves on disk."""
 
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -275,3 +277,52 @@ def test_the_package_is_the_command(module):
         [sys.executable, "-m", module, "data", "list"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("celeba ")
+
+
+@pytest.mark.parametrize("command", ["run", "trial"])
+def test_a_trial_that_does_not_fit_is_said_before_a_step(sweep, quick_file, tmp_path, monkeypatch, command):
+    """A dry run foretells it, and nothing is trained; the sentence has both sizes."""
+    monkeypatch.setattr("mopoe.rehearsal.free_memory", lambda _: 2**20)
+    words = ["--dry-run"] if command == "run" else ["--out", tmp_path / "r"]
+    status, _, err = sweep(command, quick_file, *words)
+    assert status == 2
+    assert re.fullmatch(
+        r"sweep: training takes about [\d.]+ GiB, but cpu has 0\.0 GiB free; lower batch_size, latent_dim or "
+        r"channels\n",
+        err,
+    )
+    assert not (tmp_path / "r").exists()
+
+
+def test_memory_that_runs_out_is_one_sentence(sweep, quick_file, tmp_path, monkeypatch):
+    """And the trial's row has the reason."""
+
+    def full(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 80 bytes.")
+
+    monkeypatch.setattr("sweep.running.single.run_trial", full)
+    status, _, err = sweep("trial", quick_file, "--out", tmp_path / "r")
+    help_ = "lower batch_size, latent_dim or channels, or raise resources"
+    reason = f"out of memory (tried to allocate 80 bytes); {help_}"
+    assert (status, err) == (2, f"sweep: {reason}\n")
+    assert open_store(tmp_path / "r").trials().collect()["error"].to_list() == [reason]
+
+
+@pytest.mark.parametrize("completed", [0, 1])
+def test_a_sweep_whose_trials_all_failed_has_failed(
+    sweep, quick_file, tmp_path, monkeypatch, make_planned, make_planned_record, completed
+):
+    """By its exit status; one that completed is a success."""
+    spec, writer = make_planned(tmp_path / "r", trials=2)
+    good = {"conditional_coherence": 0.5, "log_likelihood": -7000.0}
+    ended = {"ended_at": datetime.now(UTC)}
+    for number in range(2):
+        end = {"status": "failed", "error": "broken"}
+        if number < completed:
+            end = {"status": "completed", "epochs": 2, "objectives": good}
+        writer.write_trial(make_planned_record(spec, number, **end, **ended))
+    monkeypatch.setattr("sweep.running.runner.run_sweep", lambda *_, **__: open_store(tmp_path / "r"))
+    status, out, err = sweep("run", quick_file, "--out", tmp_path / "r")
+    assert "failed: broken" in out
+    failed = "sweep: all 2 trials failed; see the reasons above\n"
+    assert (status, err) == ((0, "") if completed else (1, failed))

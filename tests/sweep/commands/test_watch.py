@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from mopoe.records import SubsetMetric
 from sweep.store.files import files_at
 from sweep.store.lease import driving
 from sweep.store.read import Store
@@ -135,3 +137,20 @@ def test_neither_needs_torch_or_ray(begun):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("tiny: complete\n")
+
+
+def test_status_says_what_failed_and_what_to_look_at(
+    sweep, tmp_path, make_planned, make_planned_record, make_report, make_evaluation
+):
+    """Reasons by how often, the user's own line in them, and modalities that stay at their constant."""
+    spec, writer = make_planned(tmp_path / "sweep")
+    for number, why in enumerate(["KeyError: 'x'; own.py:7", "KeyError: 'x'; own.py:7", "it diverged"]):
+        writer.write_trial(make_planned_record(spec, number, status="failed", error=why))
+    row = SubsetMetric(subset_mask=31, metric="explained", target="m3", value=0.01, n=10)
+    found = replace(make_evaluation(spec.modalities, 0.5, -7000.0), subset_metrics=(row,))
+    writer.write_trial(make_planned_record(spec, 3))
+    writer.write_reports("t0003", 0, [make_report(1, spec.modalities, found=found)], spec.modalities)
+    lines = [" ".join(line.split()) for line in sweep("status", tmp_path / "sweep")[1].splitlines()]
+    assert "failed 2 x KeyError: 'x'; own.py:7" in lines
+    assert "failed 1 x it diverged" in lines
+    assert "look at m3 is hardly better than a constant in 1 of 1 trials (t0003)" in lines

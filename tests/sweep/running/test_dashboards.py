@@ -90,3 +90,11 @@ def test_the_dashboard_gets_constraints_dates_and_curves(sweep_file, tmp_path, m
     assert trial.constraints.items() >= {("parameters", 0.5), ("seconds", -0.5)}
     assert (trial.datetime_start.timestamp(), trial.duration) == (began.timestamp(), timedelta(seconds=90))
     assert trial.intermediate_values == {1: -9.0, 2: -7.0}
+
+
+def test_a_warning_shows_no_password(sweep_file):
+    """Of a database that does not answer."""
+    said = []
+    StudyMirror("nothing://me:secret@host/db", "mine", load_spec(sweep_file), said.append)
+    assert "secret" not in said[0]
+    assert "nothing://***@host/db" in said[0]

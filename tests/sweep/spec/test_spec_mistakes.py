@@ -175,6 +175,11 @@ MISTAKES = [
     ("gpu: 0.25", "gpu: 2", f":25: resources: gpu is 2, {GPU}"),
     ("gpu: 0.25", "gpu: .inf", f":25: resources: gpu is inf, {GPU}"),
     ("concurrent: 4", "concurrent: 0", ":25: resources: concurrent is 0, but must be at least 1"),
+    (
+        "  subset_weights: {type: simplex, over: size}",
+        "  subset_weights: {type: choice, values: [[m0, m1], {m0: 0.5, m1: 0.5}]}",
+        ":18: search_space.subset_weights.values: entry 2 means the same as a list; keep one",
+    ),
     ("cpu: 2", "cpu: 1e300", ":25: resources: cpu is 1e+300, but must be at most 10000.0"),
     (
         "concurrent: 4",
