@@ -169,7 +169,9 @@ def cached_file(path: Path, build: Callable[[Path], None]) -> Path:
             if path.exists():
                 return path
             path.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(FileLock(path.with_suffix(".lock")))
+            lock = path.with_suffix(".lock")
+            lock.touch()  # where it cannot be made, the lock would be waited for without end
+            held.enter_context(FileLock(lock))
         except OSError as error:
             raise DataError(f"cannot write {path.parent}: {error.strerror}; {_ELSEWHERE}") from error
         if not path.exists():

@@ -233,10 +233,12 @@ def _start_ray(address: str) -> None:
     # Waiting threads of torch sleep instead of spinning: two workers on two cores would starve each other.
     workers = {"env_vars": {"OMP_WAIT_POLICY": "passive", **SEE_GPUS["env_vars"]}}
     host, _, port = address.rpartition(":")
+    answered = False
     try:
         if host and port.isdecimal():
             # Ray itself would go on trying for minutes.
             socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+            answered = True
         ray.init(
             address=address,
             include_dashboard=False if address == "local" else None,
@@ -247,6 +249,11 @@ def _start_ray(address: str) -> None:
     except Exception as error:
         ray.shutdown()
         what = "Ray did not start" if address == "local" else f"no Ray cluster answered at {address!r}"
+        if answered:
+            what = (
+                f"the Ray cluster at {address!r} takes no driver from here; is its head's RAY_AUTH_MODE or "
+            )
+            what += "~/.ray/auth_token another?"
         raise ClusterError(shown(f"{what} ({str(error).strip().partition(chr(10))[0]})")) from error
     # A lost worker is in the trials table; its traceback says nothing about the trial.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

@@ -141,9 +141,11 @@ def _guard(files: Files) -> Iterator[None]:
     if not isinstance(files, LocalFiles):
         yield
         return
-    lock = FileLock(files.folder / ".lease.lock")
+    path = files.folder / ".lease.lock"
+    lock = FileLock(path)
     try:
-        files.folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
         with contextlib.suppress(NotImplementedError):  # a shared file system without locks
             lock.acquire(timeout=10)
         yield

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ import ray
 from mopoe.checkpoint import check
 from mopoe.errors import MopoeError
 from sweep.cli import app
-from sweep.errors import StoreError
+from sweep.errors import ClusterError, StoreError
 from sweep.manifest import stored_spec
 from sweep.running.dashboards import open_storage
 from sweep.running.runner import past_trials, run_sweep
@@ -293,6 +294,22 @@ def test_what_would_wait_forever_is_refused(quick_file, tmp_path, override, opti
     with pytest.raises(MopoeError, match=f"^{sentence}"):
         run(quick_file, tmp_path / "r", override, **options)
     assert not ray.is_initialized()
+
+
+def test_a_cluster_that_refuses_is_told_from_one_that_is_not_there(quick_file, tmp_path, monkeypatch):
+    """One that was started with a token, or with another one, answers at its port."""
+
+    def refuse(**_):
+        raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.2:7399\nand more")
+
+    monkeypatch.setattr("ray.init", refuse)
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(ClusterError) as error:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        run(quick_file, tmp_path / "r", address=address)
+    assert str(error.value) == (
+        f"the Ray cluster at '{address}' takes no driver from here; is its head's "
+        "RAY_AUTH_MODE or ~/.ray/auth_token another? (Failed to connect to Ray cluster at 192.0.2.2:7399)"
+    )
 
 
 def test_a_killed_sweep_goes_on(sweep, tmp_path, quick_file):
