@@ -73,7 +73,7 @@ class Laplace(_Scaled):
 
     def most(self, elements: int) -> float:
         """Return -log(2 scale) per element."""
-        return -elements * float(_log(2 * self.scale))
+        return -elements * math.log(2 * _number(self.scale))
 
     def constant(self, x: Tensor) -> Tensor:
         """Return the median of each element."""
@@ -93,7 +93,7 @@ class Normal(_Scaled):
 
     def most(self, elements: int) -> float:
         """Return -log(scale sqrt(2 pi)) per element."""
-        return -elements * (float(_log(self.scale)) + 0.5 * math.log(2 * math.pi))
+        return -elements * (math.log(_number(self.scale)) + 0.5 * math.log(2 * math.pi))
 
     def constant(self, x: Tensor) -> Tensor:
         """Return the mean of each element."""
@@ -151,6 +151,10 @@ class Categorical(Likelihood):
 def _total(terms: Tensor) -> Tensor:
     """Return the sum over all but the first axis, in whatever layout: flattening channels-last would copy."""
     return terms.sum(tuple(range(1, terms.dim()))) if terms.dim() > 1 else terms
+
+
+def _number(value: float | Tensor) -> float:
+    return float(value.detach()) if isinstance(value, Tensor) else value
 
 
 def _log(value: float | Tensor) -> float | Tensor:

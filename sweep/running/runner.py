@@ -250,10 +250,8 @@ def _start_ray(address: str) -> None:
         ray.shutdown()
         what = "Ray did not start" if address == "local" else f"no Ray cluster answered at {address!r}"
         if answered:
-            what = (
-                f"the Ray cluster at {address!r} takes no driver from here; is its head's RAY_AUTH_MODE or "
-            )
-            what += "~/.ray/auth_token another?"
+            what = f"the Ray cluster at {address!r} takes no driver from here; is its head's RAY_AUTH_MODE"
+            what += " or ~/.ray/auth_token another?"
         raise ClusterError(shown(f"{what} ({str(error).strip().partition(chr(10))[0]})")) from error
     # A lost worker is in the trials table; its traceback says nothing about the trial.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

@@ -148,7 +148,10 @@ def test_a_learned_scale_goes_to_the_mean_absolute_error() -> None:
         assert float(likelihood.scale.detach()) == pytest.approx(float(best), rel=1e-3)
 
 
-@pytest.mark.parametrize("likelihood", [Laplace(0.2), Laplace(3.0), Normal(0.1), Normal(2.0), Bernoulli()])
+@pytest.mark.parametrize(
+    "likelihood",
+    [Laplace(0.2), Laplace(3.0), Normal(0.1), Normal(2.0), Bernoulli(), Laplace(0.5, learned=True)],
+)
 def test_the_most_that_a_likelihood_allows(likelihood: Likelihood) -> None:
     """No sample has more, and one that the output fits has it; Bernoulli's at certain outputs."""
     certain = isinstance(likelihood, Bernoulli)

@@ -303,9 +303,10 @@ def test_a_cluster_that_refuses_is_told_from_one_that_is_not_there(quick_file, t
         raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.2:7399\nand more")
 
     monkeypatch.setattr("ray.init", refuse)
-    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(ClusterError) as error:
+    with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        run(quick_file, tmp_path / "r", address=address)
+        with pytest.raises(ClusterError) as error:
+            run(quick_file, tmp_path / "r", address=address)
     assert str(error.value) == (
         f"the Ray cluster at '{address}' takes no driver from here; is its head's "
         "RAY_AUTH_MODE or ~/.ray/auth_token another? (Failed to connect to Ray cluster at 192.0.2.2:7399)"
