@@ -161,11 +161,11 @@ def setting_card(view: View) -> Card:
     else:
         finding = "Too few different values for a rank correlation."
     strength = {c: max((a for a, _, name, _ in links if name == c), default=0.0) for c in columns}
-    masked = sorted(columns, key=lambda c: -strength[c])[:_MOST_SETTINGS]
-    if len(masked) < len(columns):
-        finding += f" Shown are the {len(masked)} of {len(columns)} most linked to an objective."
-    masked = [c for c in columns if c in masked]
-    return Card(title=title, finding=finding, figure_html=setting_figures(view, masked))
+    shown = sorted(columns, key=lambda c: -strength[c])[:_MOST_SETTINGS]
+    if len(shown) < len(columns):
+        finding += f" Shown are the {len(shown)} of {len(columns)} most linked to an objective."
+    shown = [c for c in columns if c in shown]
+    return Card(title=title, finding=finding, figure_html=setting_figures(view, shown))
 
 
 def sample_card(view: View) -> Card:
