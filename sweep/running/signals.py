@@ -15,12 +15,13 @@ def stoppable(on_warning: Callable[[], None] | None = None) -> Iterator[None]:
     """Let the signals that end a process interrupt it, as Ctrl-C does, and SIGUSR2 call `on_warning`.
 
     Schedulers send SIGUSR2 some time before the limit of a job. A signal that the process was started to
-    ignore stays ignored. Outside of the main thread nothing changes.
+    ignore stays ignored. Outside of the main thread nothing changes. Afterwards all are handled as before,
+    SIGINT included, which Ray Tune takes for itself and would swallow once.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (*_STOPS, signal.SIGUSR2)}
+    before = {number: signal.getsignal(number) for number in (*_STOPS, signal.SIGINT, signal.SIGUSR2)}
     for number in _STOPS:
         if before[number] is not signal.SIG_IGN:
             signal.signal(number, _interrupt)

@@ -161,7 +161,11 @@ def test_weights_are_kept_for_the_front_only(finished):
 
 
 def test_running_again_runs_only_what_is_missing(finished, monkeypatch, capsys):
-    """The same file again does nothing; `sweep extend` runs new trials only, under new names."""
+    """The same file again does nothing; `sweep extend` runs new trials only, under new names.
+
+    Afterwards Ctrl-C does what it did before: Ray Tune's handler, which swallows the first, is gone.
+    """
+    monkeypatch.setattr("sys.argv", ["sweep", "extend", str(finished[1]), "--trials", "1"])
     path, root, _, _ = finished
     before = {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")}
     configs = set(open_store(root).trials().collect()["config_id"])
@@ -176,8 +180,9 @@ def test_running_again_runs_only_what_is_missing(finished, monkeypatch, capsys):
         "that failed"
     )
     assert standings == []
-    monkeypatch.setattr("sys.argv", ["sweep", "extend", str(root), "--trials", "1"])
+    before_it = signal.getsignal(signal.SIGINT)
     app(standalone_mode=False)
+    assert signal.getsignal(signal.SIGINT) is before_it
     assert f"{root} holds 5 of 6 trials already" in capsys.readouterr().out
     trials = open_store(root).trials().collect()
     assert sorted(trials["trial_id"]) == [f"t{i:04}" for i in range(6)]

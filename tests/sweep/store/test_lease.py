@@ -107,8 +107,12 @@ def test_a_lease_of_a_process_that_is_gone_is_void_at_once(files):
         assert holder(files).pid == os.getpid()
 
 
-def test_a_driver_renews_its_lease_and_stops_when_another_has_taken_over(files, monkeypatch):
-    """As after Ctrl-C, in whatever it waits. A store that is away for a while is no reason to stop."""
+@pytest.mark.parametrize("foreground", [True, False])
+def test_a_driver_renews_its_lease_and_stops_when_another_has_taken_over(files, monkeypatch, foreground):
+    """As after Ctrl-C, in whatever it waits, also in a shell's background, where Ctrl-C is ignored.
+
+    A store that is away for a while is no reason to stop.
+    """
 
     def away(_):
         raise StoreError("away")
@@ -127,8 +131,17 @@ def test_a_driver_renews_its_lease_and_stops_when_another_has_taken_over(files, 
 
     others, began = [], time.monotonic()
     monkeypatch.setattr(module, "RENEWED", 0.05)
-    with pytest.raises(KeyboardInterrupt):
-        drive()
+    handlers = {
+        signal.SIGINT: signal.default_int_handler if foreground else signal.SIG_IGN,
+        signal.SIGTERM: signal.SIG_DFL if foreground else signal.default_int_handler,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            drive()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     assert time.monotonic() - began < 30
     assert [holder(files)] == others
 
