@@ -55,6 +55,7 @@ bench: setup
 	$(BIN)/python benchmarks/driver.py
 	$(BIN)/python benchmarks/scaling.py
 ifdef FULL
+	$(BIN)/python benchmarks/modalities.py
 	$(BIN)/python benchmarks/initialisation.py
 	$(BIN)/python benchmarks/precision.py
 endif

@@ -42,7 +42,7 @@ class View:
     metrics: pl.DataFrame
     """Metrics of subsets: the last evaluation of each picked trial."""
     explained: pl.DataFrame
-    """Share of each modality that a model explains: the last evaluation of each trial."""
+    """Share of each modality that a model explains: every evaluation of each trial."""
     curves: pl.DataFrame
     """Columns trial_id, epoch, loss and the objectives, sorted; every epoch of a trial once."""
     samples: pl.DataFrame
@@ -78,7 +78,7 @@ def view(store: Store) -> View:
         focus=knee or (trials[0] if trials else None),
         pairs=last_evaluation(store.pair_coherence().collect()),
         metrics=last_evaluation(store.subset_metrics().filter(pl.col("trial_id").is_in(trials)).collect()),
-        explained=last_evaluation(store.subset_metrics().filter(metric="explained").collect()),
+        explained=store.subset_metrics().filter(metric="explained").collect(),
         # An epoch that a later attempt trained again is shown as that attempt had it.
         curves=curves.unique(["trial_id", "epoch"], keep="last", maintain_order=True)
         .drop("attempt")

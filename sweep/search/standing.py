@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from sweep.analysis.breakdown import last_evaluation
 from sweep.analysis.checks import plateaus
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.search.agenda import Agenda
@@ -84,9 +83,7 @@ def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
         counts=Counter(trials["status"]),
         last_report=last,
         interrupted=len(ended) < total and last is not None and not alone and holder(store.files) is None,
-        warnings=tuple(
-            plateaus(last_evaluation(store.subset_metrics().filter(metric="explained").collect()))
-        ),
+        warnings=tuple(plateaus(store.subset_metrics().filter(metric="explained").collect())),
         stalled=len(ended) < total and last is not None and now - last > timedelta(seconds=patience),
         trials_per_hour=3600 * len(running) / (per_epoch * spec.epochs_max) if known else None,
         seconds_left=left * per_epoch / len(running) if known else None,
