@@ -75,11 +75,7 @@ class Draws:
 
 
 def generalized_elbo(
-    model: MoPoE,
-    x: Mapping[str, Tensor],
-    draws: Draws,
-    weights: Weights,
-    present_MB: Tensor | None = None,
+    model: MoPoE, x: Mapping[str, Tensor], draws: Draws, weights: Weights, present_MB: Tensor | None = None
 ) -> Terms:
     """Return the negative generalized ELBO of a batch and its parts.
 

@@ -21,11 +21,7 @@ CHUNK = {"cpu": 2**18, "cuda": 2**26}
 
 
 def weighted_kl(
-    mu_MBZ: Tensor,
-    precision_MBZ: Tensor,
-    members_AM: Tensor,
-    prior: Tensor,
-    weights: Tensor,
+    mu_MBZ: Tensor, precision_MBZ: Tensor, members_AM: Tensor, prior: Tensor, weights: Tensor
 ) -> Tensor:
     """Return sum_A w_A KL_A of each sample in nats: [B].
 
@@ -46,11 +42,7 @@ def weighted_kl(
 class _WeightedKl(torch.autograd.Function):
     @staticmethod
     def forward(
-        mu_MBZ: Tensor,
-        precision_MBZ: Tensor,
-        members_AM: Tensor,
-        prior_AB: Tensor,
-        weights_AB: Tensor,
+        mu_MBZ: Tensor, precision_MBZ: Tensor, members_AM: Tensor, prior_AB: Tensor, weights_AB: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         n_modalities, n, n_latents = mu_MBZ.shape
         rows = max(1, CHUNK.get(mu_MBZ.device.type, 2**26) // (len(members_AM) * n_latents))

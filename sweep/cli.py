@@ -11,15 +11,7 @@ from mopoe.functions import also_import_from
 from sweep.commands.cluster import app as cluster_app
 from sweep.commands.data import app as data_app
 from sweep.commands.report import app as report_app
-from sweep.commands.run import (
-    File,
-    Overrides,
-    extend,
-    interrupted,
-    repeated,
-    resume,
-    run,
-)
+from sweep.commands.run import File, Overrides, extend, interrupted, repeated, resume, run
 from sweep.commands.store import app as store_app
 from sweep.commands.terminal import Folder, adapt_streams, command, console, say
 from sweep.commands.watch import app as watch_app

@@ -9,11 +9,7 @@ from mopoe.vision import torchvision
 
 _KNOWN: Mapping[str, tuple[str, tuple[Mapping[str, str], ...], str]] = {
     "celeba": ("CelebA", ({},), "data: {{name: celeba, path: {to}/celeba}} in a sweep's file"),
-    "mnist": (
-        "MNIST",
-        ({},),
-        "sweep data build polymnist --mnist {to} --photographs DIR --out FILE",
-    ),
+    "mnist": ("MNIST", ({},), "sweep data build polymnist --mnist {to} --photographs DIR --out FILE"),
     "svhn": (
         "SVHN",
         ({"split": "train"}, {"split": "test"}),

@@ -38,13 +38,7 @@ SCALES = {"polymnist": 1.0, "translated_polymnist": 0.75}
 
 
 def build(
-    mnist: Path,
-    photographs: Path,
-    out: Path,
-    seed: int = 0,
-    *,
-    png: bool = False,
-    name: str = "polymnist",
+    mnist: Path, photographs: Path, out: Path, seed: int = 0, *, png: bool = False, name: str = "polymnist"
 ) -> None:
     """Write a data set to one file that its `load` reads; equal input and seed make equal bytes.
 

@@ -181,13 +181,7 @@ def real_features(
 
 
 def generated_features(
-    model: MoPoE,
-    split: Split,
-    source_mask: int,
-    features: Features,
-    n: int,
-    seed: int,
-    names: Sequence[str],
+    model: MoPoE, split: Split, source_mask: int, features: Features, n: int, seed: int, names: Sequence[str]
 ) -> dict[str, Tensor]:
     """Return the features [N, D] of samples of some modalities, by name.
 

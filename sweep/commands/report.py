@@ -21,8 +21,7 @@ def report(
         list[Path], typer.Argument(help="A results folder, or two to compare.", metavar="DIR [DIR]")
     ],
     out: Annotated[
-        Path | None,
-        typer.Option(help="Where the page goes (default: DIR/report, of two DIR/against-OTHER)."),
+        Path | None, typer.Option(help="Where the page goes (default: DIR/report, of two DIR/against-OTHER).")
     ] = None,
 ) -> None:
     """Print the front and write the report: an HTML page that opens from disk, figures and tables for papers.

@@ -9,13 +9,7 @@ import numpy as np
 import polars as pl
 
 from mopoe.errors import masked
-from sweep.analysis.attainment import (
-    Array,
-    Difference,
-    attainment_difference,
-    attainment_surface,
-    seed_sets,
-)
+from sweep.analysis.attainment import Array, Difference, attainment_difference, attainment_surface, seed_sets
 from sweep.analysis.comparison import common_corner, dominated
 from sweep.analysis.fronts import hypervolume
 from sweep.analysis.points import usable_trials

@@ -6,14 +6,7 @@ from sweep.analysis.breakdown import metrics_by_size
 from sweep.report.view import View
 from sweep.report.words import number, plain
 
-_SHOWN = (
-    "kl",
-    "active_units",
-    "idle_latents",
-    "representation",
-    "log_likelihood_conditional",
-    "frechet",
-)
+_SHOWN = ("kl", "active_units", "idle_latents", "representation", "log_likelihood_conditional", "frechet")
 """The metrics that have a column, where they were measured."""
 
 

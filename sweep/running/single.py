@@ -89,10 +89,7 @@ def run_single(
             raise KeyboardInterrupt
 
     try:
-        with (
-            stoppable(lambda: warned.append(True)),
-            writer.files.on_disk(weights) as (checkpoint, send),
-        ):
+        with stoppable(lambda: warned.append(True)), writer.files.on_disk(weights) as (checkpoint, send):
             again = run_trial(
                 spec,
                 config,

@@ -56,10 +56,7 @@ class SweepSpec(StrictModel):
     """How the next trial is chosen."""
     objectives: Annotated[
         tuple[str, ...], Field(strict=False, min_length=1), AfterValidator(check_objectives)
-    ] = (
-        "conditional_coherence",
-        "log_likelihood",
-    )
+    ] = ("conditional_coherence", "log_likelihood")
     """The quantities to maximise."""
     reference_point: Mapping[str, float]
     """One number per objective: the corner that fronts are measured from; what is below it does not count."""

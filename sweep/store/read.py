@@ -189,10 +189,7 @@ class Store:
             return dict(zip(names, pool.map(partial(_read_schema, self.files), names), strict=True))
 
     def rows(
-        self,
-        table: str,
-        schemas: Mapping[str, pa.Schema],
-        columns: Mapping[str, pl.DataType] | None = None,
+        self, table: str, schemas: Mapping[str, pa.Schema], columns: Mapping[str, pl.DataType] | None = None
     ) -> pl.LazyFrame:
         """Return all rows of some files, in order, each with the columns of all; absent ones are null."""
         columns = columns or _all_columns(table, schemas.values())
