@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from mopoe.compiled import objective
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData
 from mopoe.errors import ConfigError, DataError, MopoeError
@@ -16,7 +17,7 @@ from mopoe.evaluation.classifiers import Classifiers
 from mopoe.functions import reason
 from mopoe.memory import free_memory
 from mopoe.model import build_model
-from mopoe.training import loss_weights, objective, step_draws
+from mopoe.training import loss_weights, step_draws
 
 BATCH = 4
 

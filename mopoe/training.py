@@ -6,24 +6,23 @@ if it had never stopped. Axes: B batch, M modality, N sample.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mopoe import checkpoint as checkpoints
 from mopoe.bound import beta_at, check_modalities, likelihood_weights, style_weights
-from mopoe.config import Estimator, TrialConfig
+from mopoe.compiled import Objective
+from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, Split
 from mopoe.devices import prepared
 from mopoe.errors import CheckpointError, ConfigError, DivergedError
-from mopoe.importance import importance_weighted_bound
 from mopoe.model import MoPoE, build_model
 from mopoe.noise import draw_components, generator
-from mopoe.objective import Draws, Terms, Weights, generalized_elbo
+from mopoe.objective import Draws, Terms, Weights
 from mopoe.records import EpochReport, Evaluation
 
 Evaluate = Callable[[MoPoE, int], Evaluation | None]
@@ -86,8 +85,8 @@ class _Trial:
     config: TrialConfig
     data: MultimodalData
     model: MoPoE
-    objective: "_Objective"
-    """The loss of a batch; compiled if the config says so."""
+    objective: Objective
+    """The loss of a batch, compiled if the config says so."""
     optimizer: torch.optim.Optimizer
     split: Split
     """The training samples, on the model's device."""
@@ -134,7 +133,7 @@ def _start(
         config=config,
         data=data,
         model=model,
-        objective=_Objective(model, config, device),
+        objective=Objective(model, config, device),
         optimizer=optimizer,
         split=hide(data.train.to(device), config),
         weights=loss_weights(config, data),
@@ -207,68 +206,6 @@ def step_draws(
         rows = math.prod(leading) * n
         style = torch.randn(n_modalities, rows, model.style_dim, generator=rng, device=device)
     return Draws(component_B=component_B, noise=noise, unimodal_MBZ=unimodal, style_MBW=style)
-
-
-def objective(
-    model: MoPoE,
-    estimator: Estimator,
-    x: Mapping[str, Tensor],
-    draws: Draws,
-    weights: Weights,
-    present_MB: Tensor | None,
-) -> Terms:
-    """Return what a trial minimises and its parts, for one batch."""
-    if estimator == "elbo":
-        return generalized_elbo(model, x, draws, weights, present_MB)
-    return importance_weighted_bound(model, x, draws, weights, estimator, present_MB)
-
-
-class _Objective:
-    """The objective of a model's batches, as it stands or compiled.
-
-    Raises:
-        ConfigError: a CUDA graph is asked for on another device.
-    """
-
-    def __init__(self, model: MoPoE, config: TrialConfig, device: torch.device) -> None:
-        self._model, self._estimator, self._compile = model, config.estimator, config.compile
-        if config.compile == "graph" and device.type != "cuda":
-            raise ConfigError(f"compile is graph, but must be no or step on the device {device.type}")
-        if config.compile != "no":
-            # By default a process has eight shapes compiled, and computes others uncompiled: too few for a
-            # worker that trains many trials. The last, smaller batch of an epoch is one more.
-            torch._dynamo.config.recompile_limit = 128  # noqa: SLF001 - documented so, and the only way in 2.6
-            mode = "reduce-overhead" if config.compile == "graph" else None
-            self._compiled: Any = torch.compile(
-                _Module(model.train(), config.estimator), dynamic=False, mode=mode
-            )
-
-    def __call__(
-        self, x: Mapping[str, Tensor], draws: Draws, weights: Weights, present_MB: Tensor | None
-    ) -> Terms:
-        """Return the terms of a batch."""
-        if self._compile == "no":
-            return objective(self._model, self._estimator, x, draws, weights, present_MB)
-        if self._compile == "graph":
-            torch.compiler.cudagraph_mark_step_begin()
-        # A tensor: a number that changes would compile the step anew.
-        beta = torch.tensor(weights.beta, dtype=torch.float32).to(draws.noise.device)
-        return Terms(*self._compiled(x, draws, replace(weights, beta=beta), present_MB))
-
-
-class _Module(nn.Module):
-    """The objective as a module, which is what compiles."""
-
-    def __init__(self, model: MoPoE, estimator: Estimator) -> None:
-        super().__init__()
-        self.model, self.estimator = model, estimator
-
-    def forward(
-        self, x: Mapping[str, Tensor], draws: Draws, weights: Weights, present_MB: Tensor | None
-    ) -> tuple[Any, ...]:
-        """Return the fields of `Terms`."""
-        found = objective(self.model, self.estimator, x, draws, weights, present_MB)
-        return found.loss, dict(found.reconstruction), found.kl
 
 
 @dataclass(slots=True)

@@ -20,8 +20,6 @@ PACKAGES = ("mopoe-sweep", "ray", "optuna", "torch", "torchvision", "pyarrow", "
 
 FIXED = ("data", "objectives", "search_space")
 """Keys that no option allows to change: earlier trials would have no place in the sweep."""
-
-
 MEASURED_BY = ("data", "evaluation", "objectives", "reference_point")
 """The keys that single trials in one folder share: what their numbers are of and measured by."""
 

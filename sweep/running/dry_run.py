@@ -143,7 +143,8 @@ def measure(
     short = replace(config, lr=1e-12, epochs=2)
     memory = training_bytes(config, data)
     seconds: list[float] = []
-    train(short, _first(data, n), lambda r: seconds.append(r.seconds), model=model, device=device)
+    some_data = replace(data, train=data.train.take(torch.arange(n)))
+    train(short, some_data, lambda r: seconds.append(r.seconds), model=model, device=device)
     parameters = sum(p.numel() for p in model.parameters())
     some = {name: max(1, getattr(evaluation, name) // SHARE) for name in _SAMPLES}
     evaluator = Evaluator(data, classifiers, replace(evaluation, **some), epochs=1, device=device)
@@ -164,10 +165,6 @@ def measure(
 
 
 _SAMPLES = ("coherence_samples", "joint_samples", "likelihood_samples")
-
-
-def _first(data: "MultimodalData", n: int) -> "MultimodalData":
-    return replace(data, train=data.train.take(torch.arange(min(n, len(data.train)))))
 
 
 def _ends(parameter: Parameter) -> tuple[object, ...]:

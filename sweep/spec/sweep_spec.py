@@ -128,11 +128,8 @@ class SweepSpec(StrictModel):
                 raise problem(unknown_key(name, self.objectives), "reference_point", name)
             most = 1 if name.endswith("coherence") else 1e12
             if abs(value) > most:
-                raise problem(
-                    f"{name} is {value:g}, but must be between {-most:g} and {most:g}",
-                    "reference_point",
-                    name,
-                )
+                must = f"must be between {-most:g} and {most:g}"
+                raise problem(f"{name} is {value:g}, but {must}", "reference_point", name)
 
     def _check_lengths(self, name: str) -> None:
         """Refuse a list of numbers that has another length than the data set's modalities ask for."""
@@ -271,12 +268,8 @@ class SweepSpec(StrictModel):
         reference point, so that a folder has one measure of progress. Keys that came later count only where
         they are used, so that a folder of before is still known.
         """
-        later = {
-            "scheduler": SchedulerSpec().model_dump(),
-            "constraints": {},
-            "start_with": [],
-            "warm_start": [],
-        }
+        later: dict[str, Any] = {"scheduler": SchedulerSpec().model_dump()}
+        later |= {"constraints": {}, "start_with": [], "warm_start": []}
         plain = {k: v for k, v in self.plain().items() if not (k in later and v == later[k])}
         content = {k: v for k, v in plain.items() if k not in FREE}
         constants = TrialConfig.from_dict(self.fixed).to_dict()
