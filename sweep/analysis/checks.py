@@ -150,7 +150,7 @@ def plateaus(explained: pl.DataFrame) -> list[str]:
 def constant_baseline_check(explained: pl.DataFrame) -> Finding:
     """Return whether every trial explains each modality better than its best constant does."""
     parts = plateaus(explained)
-    worry = f"{'; '.join(parts)}: whether a trial learned it moves its likelihood more than its settings do."
+    worry = f"{'; '.join(parts)}: compare their likelihoods with care; more epochs or a lower beta may help."
     clear = "Every trial explains a third or more of what the best one explains of each modality."
     return _finding("plateaus", parts, worry, clear, known=explained.height > 0)
 
