@@ -6,13 +6,11 @@ import logging
 import os
 import shlex
 import socket
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
-import polars as pl
 import ray
 from ray import tune
 
@@ -38,7 +36,6 @@ from sweep.store.lease import driving
 from sweep.store.merge import CHECKPOINTS, WRITTEN
 from sweep.store.read import Store
 from sweep.store.records import Status
-from sweep.store.schema import OBJECTIVE
 from sweep.store.write import StoreWriter
 
 RAY = ".ray"
@@ -197,12 +194,8 @@ def past_trials(store: Store, objectives: tuple[str, ...], *, retry_failed: bool
     cut_off: dict[str, int] = {}
     started: dict[str, datetime] = {}
     suggestions = {}
-    curves: dict[str, dict[int, float]] = defaultdict(dict)
-    if len(objectives) == 1:
-        value = OBJECTIVE + objectives[0]
-        found = store.epochs().filter(pl.col(value).is_not_null()).select("trial_id", "epoch", value)
-        for trial, epoch, measured in found.collect().iter_rows():
-            curves[trial][epoch] = measured
+    vectors = recorded_vectors(store, objectives[:1])
+    curves = {name: {epoch: value for epoch, (value,) in found.items()} for name, found in vectors.items()}
     for row in store.latest_trials().sort("trial_id").collect().iter_rows(named=True):
         name: str = row["trial_id"]
         status: Status = row["status"]
@@ -212,7 +205,7 @@ def past_trials(store: Store, objectives: tuple[str, ...], *, retry_failed: bool
         elif status == "failed" and retry_failed:
             cut_off[name] = row["attempt"] + 1
         else:
-            ended.append(ended_trial(row, objectives, curves[name]))
+            ended.append(ended_trial(row, objectives, curves.get(name)))
     return Past(ended=tuple(ended), cut_off=cut_off, started=started, suggestions=suggestions)
 
 
