@@ -191,8 +191,13 @@ MAIN = [sys.executable, "-c", "from sweep.cli import main; main()"]
 
 @pytest.mark.parametrize(
     ("number", "status"),
-    [(signal.SIGTERM, 143), (signal.SIGHUP, 130), (signal.SIGUSR2, 130), (signal.SIGINT, 130)],
-    ids=["term", "hup", "usr2", "int"],
+    [
+        (signal.SIGTERM, 143),
+        (signal.SIGUSR2, 130),
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGHUP, 130, marks=pytest.mark.slow),
+    ],
+    ids=["term", "usr2", "int", "hup"],
 )
 def test_a_signal_interrupts_a_trial(sweep, quick_file, tmp_path, number, status):
     """Its row says so, and the printed command goes on from its checkpoint; SIGUSR2 waits for one."""

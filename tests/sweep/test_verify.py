@@ -454,7 +454,7 @@ def test_damaged_weights_are_named(weighted):
     """Whatever byte it is in which a checkpoint or a file of classifiers has changed, or where it ends."""
     for path in [*(weighted / "checkpoints").iterdir(), *(weighted / "classifiers").iterdir()]:
         whole = path.read_bytes()
-        for damage in [*range(8, len(whole), max(1, len(whole) // 40)), None]:
+        for damage in [*range(8, len(whole), max(1, len(whole) // 15)), None]:
             broken = bytearray(whole)
             if damage is None:
                 del broken[-3:]

@@ -201,7 +201,7 @@ def check_killed_and_resumed(sweep, root, file, moments, trials):
     arguments = ["run", str(file), "--out", str(root), *options]
     ended = {}
     for progress, seconds in moments:
-        before = len(list(root.glob("trials/*-completed-*")))
+        before = len(list(root.glob("trials/[!.]*-completed-*")))
         driver = subprocess.Popen(
             [*command, *arguments],
             stdout=subprocess.DEVNULL,
@@ -213,7 +213,7 @@ def check_killed_and_resumed(sweep, root, file, moments, trials):
             time.sleep(0.1)
         while progress and driver.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
-            if len(list(root.glob("trials/*-completed-*"))) > before:
+            if len(list(root.glob("trials/[!.]*-completed-*"))) > before:
                 break
         with contextlib.suppress(subprocess.TimeoutExpired):
             driver.wait(seconds)
@@ -234,7 +234,7 @@ def check_killed_and_resumed(sweep, root, file, moments, trials):
     assert ended.items() <= {row["trial_id"]: row for row in found.iter_rows(named=True)}.items()
     epochs = store.epochs().collect()
     assert epochs.height == epochs.unique(["trial_id", "epoch"]).height == 4 * trials
-    assert len(list((root / "trials").glob("*-completed-*"))) == trials
+    assert len(list((root / "trials").glob("[!.]*-completed-*"))) == trials
     assert found["config_id"].n_unique() == trials
     return ended
 
