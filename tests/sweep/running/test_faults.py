@@ -27,7 +27,7 @@ def sweep_with(monkeypatch, tmp_path):
     def run(path, faults, *overrides, lr=False):
         if lr:
             text = path.read_text().replace(", lr: 0.001", "")
-            choice = "search_space:\n  lr: {type: choice, values: [0.001, 1.0e+30]}"
+            choice = "search_space:\n  lr: {type: choice, values: [0.001, 10.0]}"
             path.write_text(text.replace("search_space:", choice))
 
         def make_trainable(plan):
