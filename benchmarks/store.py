@@ -26,6 +26,7 @@ from mopoe.records import EpochReport, Evaluation, PairCoherence, SubsetMetric
 from mopoe.subsets import subset_label, subset_masks
 from sweep.analysis.fronts import front_mask
 from sweep.analysis.points import by_config, points, usable_trials
+from sweep.spec.sweep_spec import load_spec
 from sweep.store.compact import compact
 from sweep.store.read import Store, open_store
 from sweep.store.records import Manifest, Objective, TrialRecord
@@ -195,15 +196,17 @@ def timed(work: Callable[[Path], int], root: Path) -> tuple[float, int]:
 
 
 def manifest(trials: int) -> Manifest:
+    corner = "reference_point={conditional_coherence: 0.0, log_likelihood: -10000.0}"
+    spec = load_spec("digits", ["name=benchmark", f"trials={trials}", corner])
     return Manifest(
         sweep_id="benchmark",
-        name="benchmark",
+        name=spec.name,
         created_at=START.isoformat(),
         objectives=OBJECTIVES,
-        reference_point={"conditional_coherence": 0.0, "log_likelihood": -10000.0},
+        reference_point=dict(spec.reference_point),
         modalities=NAMES,
-        data="polymnist",
-        spec={"trials": trials},
+        data=spec.data.name,
+        spec=spec.plain(),
         spec_hash="0",
         versions={},
     )
