@@ -170,7 +170,9 @@ class MoPoE(nn.Module):
             return self.posteriors(q)
         share_SM = self.members_SM / self.members_SM.sum(1, keepdim=True)
         edges_SM = share_SM.double().cumsum(1)
-        chosen_SB = torch.searchsorted(edges_SM, pick_SB.double() * edges_SM[:, -1:], right=True)
+        chosen_SB = torch.searchsorted(
+            edges_SM, (pick_SB.double() * edges_SM[:, -1:]).contiguous(), right=True
+        )
         sample_B = torch.arange(pick_SB.shape[1], device=pick_SB.device)
         return q.mu_MBZ[chosen_SB, sample_B], q.precision_MBZ[chosen_SB, sample_B]
 
