@@ -4,6 +4,7 @@
 #   make test-slow   the rest: sweeps killed twenty times, workers killed at random
 #   make test-cluster  a real `ray up` of both cluster files: machines in namespaces, losses in mid sweep; needs root
 #   make lint        format, lint and types
+#   make golden      what a restructuring may not change, compared with the parent commit to the last digit; REVISION=...
 #   make bench       what we claim, measured here; FULL=1 for what takes longer than some minutes, too
 #   make compare     our values beside those of multivae 1.0.3, which gets an environment of its own
 #   make compare-cost  the cost of training and evaluation beside multivae's
@@ -17,7 +18,7 @@ SYNETUNE := .venv-synetune/bin/python
 SCENARIOS := local aws
 SHELL := /bin/bash
 
-.PHONY: setup demo test test-slow test-cluster lint bench compare compare-cost compare-sweep compare-search pictures clean
+.PHONY: setup demo test test-slow test-cluster golden lint bench compare compare-cost compare-sweep compare-search pictures clean
 
 setup: .venv/.installed
 
@@ -39,6 +40,11 @@ test-slow: setup
 
 test-cluster: setup
 	tests/cluster/run $(BIN)/python $(SCENARIOS)
+
+REVISION := HEAD^
+
+golden: setup
+	$(BIN)/python tests/golden/compare.py $(REVISION)
 
 lint: setup
 	$(BIN)/ruff format --check .
