@@ -4,6 +4,7 @@
 #   make test-slow   the rest: sweeps killed twenty times, workers killed at random
 #   make test-cluster  a real `ray up` of both cluster files: machines in namespaces, losses in mid sweep; needs root
 #   make lint        format, lint and types
+#   make size        lines of code by package, without blanks, comments and docstrings
 #   make golden      what a restructuring may not change, compared with the parent commit to the last digit; REVISION=...
 #   make bench       what we claim, measured here; FULL=1 for what takes longer than some minutes, too
 #   make compare     our values beside those of multivae 1.0.3, which gets an environment of its own
@@ -11,19 +12,22 @@
 #   make compare-sweep  the demo's sweep by the wall clock, beside Ray Tune, OptunaSearch and multivae
 #   make compare-search  the search on recorded trials beside Syne Tune 0.16, in an environment of its own, and Optuna
 #   make pictures    the two pictures in docs/, from the demo's report; needs Chromium
-PYTHON ?= python3.11
+# The first Python from 3.11 on; constraints.txt names what was tested together on 3.11.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PEER := .venv-multivae/bin/python
 SYNETUNE := .venv-synetune/bin/python
 SCENARIOS := local aws
 SHELL := /bin/bash
 
-.PHONY: setup demo test test-slow test-cluster golden lint bench compare compare-cost compare-sweep compare-search pictures clean
+.PHONY: setup demo test test-slow test-cluster size golden lint bench compare compare-cost compare-sweep compare-search pictures clean
 
 setup: .venv/.installed
 
 # The stamp makes a second call of any verb go straight to work.
 .venv/.installed: pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { echo 'make: no Python from 3.11 on is found; name one by PYTHON=...' >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
@@ -40,6 +44,9 @@ test-slow: setup
 
 test-cluster: setup
 	tests/cluster/run $(BIN)/python $(SCENARIOS)
+
+size: setup
+	$(BIN)/python tests/size.py
 
 REVISION := HEAD^
 
