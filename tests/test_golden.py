@@ -39,6 +39,7 @@ def test_a_trial_of_each_kind(few, case):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_sweep_with_halving_and_two_seeds(few, tmp_path):
     """Which trials are stopped, which get a second seed, and what the front is."""
     found = dict(measure.small_sweep(few, tmp_path))

@@ -144,7 +144,7 @@ def test_a_trials_name_leads_nowhere(folders, make_record):
 
 
 def test_secrets_of_an_address_are_printed_nowhere(sweep, s3_server, s3, make_sweep, monkeypatch):
-    """Neither in what is said of it nor in a command that goes on with it, whether it answers or not."""
+    """Neither in what is said of it nor in a command that goes on with it, nor where it cannot be opened."""
     host = s3_server.removeprefix("http://")
     address = s3.replace("s3://", "s3://AKIA:wJalrSECRET@") + f"?scheme=http&endpoint_override={host}"
     for name in S3_KEYS:
@@ -154,7 +154,16 @@ def test_secrets_of_an_address_are_printed_nowhere(sweep, s3_server, s3, make_sw
         status, out, err = sweep(*command, address)
         assert (status, err) == (0, "")
         assert "SECRET" not in out
-    status, out, err = sweep("status", address.replace(host, "127.0.0.1:1"))
+    status, out, err = sweep("status", f"{address}&bogus=1")
+    assert status == 2
+    assert "***@" in err
+    assert "SECRET" not in out + err
+
+
+@pytest.mark.slow
+def test_secrets_of_a_server_that_is_away_are_not_printed(sweep):
+    """After the seconds for which Arrow asks again."""
+    status, out, err = sweep("status", "s3://AKIA:wJalrSECRET@b/x?scheme=http&endpoint_override=127.0.0.1:1")
     assert status == 2
     assert "***@" in err
     assert "SECRET" not in out + err
