@@ -170,9 +170,8 @@ class MoPoE(nn.Module):
             return self.posteriors(q)
         share_SM = self.members_SM / self.members_SM.sum(1, keepdim=True)
         edges_SM = share_SM.double().cumsum(1)
-        chosen_SB = torch.searchsorted(
-            edges_SM, (pick_SB.double() * edges_SM[:, -1:]).contiguous(), right=True
-        )
+        at_SB = (pick_SB.double() * edges_SM[:, -1:]).contiguous()  # else torch copies it, with a warning
+        chosen_SB = torch.searchsorted(edges_SM, at_SB, right=True)
         sample_B = torch.arange(pick_SB.shape[1], device=pick_SB.device)
         return q.mu_MBZ[chosen_SB, sample_B], q.precision_MBZ[chosen_SB, sample_B]
 

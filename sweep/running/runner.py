@@ -194,7 +194,8 @@ def past_trials(store: Store, objectives: tuple[str, ...], *, retry_failed: bool
     cut_off: dict[str, int] = {}
     started: dict[str, datetime] = {}
     suggestions = {}
-    vectors = recorded_vectors(store, objectives[:1])
+    # Only of one objective has Optuna intermediate values.
+    vectors = recorded_vectors(store, objectives) if len(objectives) == 1 else {}
     curves = {name: {epoch: value for epoch, (value,) in found.items()} for name, found in vectors.items()}
     for row in store.latest_trials().sort("trial_id").collect().iter_rows(named=True):
         name: str = row["trial_id"]
