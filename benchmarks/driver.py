@@ -23,12 +23,12 @@ from types import SimpleNamespace
 import numpy as np
 from common import header, spread
 
+from sweep.config.sweep_spec import SweepSpec, load_spec
 from sweep.running.recorder import Recorder
 from sweep.search.agenda import Agenda
 from sweep.search.scheduler import HalvingScheduler
 from sweep.search.searcher import Past, SweepSearcher
 from sweep.search.study import ConfigStudy, KnownConfig
-from sweep.spec.sweep_spec import SweepSpec, load_spec
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
 

@@ -18,10 +18,9 @@ from common import header, random_data
 import mopoe
 from mopoe.data.registry import entry
 from mopoe.evaluation.classifiers import Classifiers, ImageClassifier
-from mopoe.evaluation.coherence import conditional_coherence, targets_outside
+from mopoe.evaluation.coherence import Estimate, conditional_coherence, mean_estimate, targets_outside
 from mopoe.evaluation.log_likelihood import joint_log_likelihood
-from mopoe.evaluation.verdicts import Estimate, mean_estimate
-from sweep.spec.sweep_spec import load_spec, trial_config_for
+from sweep.config.sweep_spec import load_spec, trial_config_for
 
 SWEEPS = {"digits": 4000, "polymnist": 54_000}
 """Training samples by shipped sweep."""

@@ -18,8 +18,8 @@ from common import header, spread
 
 import mopoe
 from mopoe.data.container import to_unit
-from mopoe.memory import keep_freed_memory
-from sweep.spec.sweep_spec import load_spec, trial_config_for
+from mopoe.runtime import keep_freed_memory
+from sweep.config.sweep_spec import load_spec, trial_config_for
 
 SAMPLES = 200
 

@@ -15,8 +15,8 @@ import torch
 from common import header
 
 import mopoe
-from mopoe.memory import keep_freed_memory
-from sweep.spec.sweep_spec import load_spec, trial_config_for
+from mopoe.runtime import keep_freed_memory
+from sweep.config.sweep_spec import load_spec, trial_config_for
 
 OBJECTIVES = ("conditional_coherence", "joint_coherence", "log_likelihood")
 

@@ -62,9 +62,9 @@ def measure(n: int) -> None:
 
 def rate(kind: str, n: int, address: str) -> float:
     """Return how many trials a second end on a cluster of so many nodes."""
+    from sweep.config.sweep_spec import load_spec
     from sweep.running import runner
     from sweep.running.trainable import make_trainable
-    from sweep.spec.sweep_spec import load_spec
 
     runner.make_trainable = make_trainable if kind == "real" else lambda _: trivial
     with tempfile.TemporaryDirectory() as folder:

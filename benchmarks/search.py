@@ -22,11 +22,11 @@ from common import header
 from numpy.typing import NDArray
 from replay import OBJECTIVES, TABLE, WORKERS, Curves, Point, Vector, read_curves, replay
 
+from sweep.config.sweep_spec import load_spec
 from sweep.search.agenda import Agenda
 from sweep.search.outcome import Ended, judge, measured_values
 from sweep.search.scheduler import HalvingScheduler
 from sweep.search.searcher import Past, SweepSearcher
-from sweep.spec.sweep_spec import load_spec
 
 SHARES = (0.9, 0.95)
 

@@ -23,7 +23,7 @@ def train() -> float:
     import torch
 
     import mopoe
-    from mopoe.memory import keep_freed_memory
+    from mopoe.runtime import keep_freed_memory
 
     torch.set_num_threads(1)
     keep_freed_memory()

@@ -20,8 +20,8 @@ from mopoe.data.container import MultimodalData
 from mopoe.data.registry import ModalitySpec
 from mopoe.gaussian import kl_to_prior, membership, product_of_experts
 from mopoe.model import build_model
-from mopoe.noise import draw_components
-from mopoe.objective import Draws, Weights, generalized_elbo
+from mopoe.objectives import Draws, Weights, generalized_elbo
+from mopoe.random_streams import draw_components
 from mopoe.subset_kl import weighted_kl
 from mopoe.subsets import subset_masks, subset_members
 from mopoe.training import train

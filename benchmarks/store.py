@@ -22,12 +22,12 @@ import polars as pl
 from common import header, spread
 
 from mopoe.config import TrialConfig
-from mopoe.records import EpochReport, Evaluation, PairCoherence, SubsetMetric
+from mopoe.reports import EpochReport, Evaluation, PairCoherence, SubsetMetric
 from mopoe.subsets import subset_label, subset_masks
 from sweep.analysis.fronts import front_mask
 from sweep.analysis.points import by_config, points, usable_trials
-from sweep.spec.sweep_spec import load_spec
-from sweep.store.compact import compact
+from sweep.config.sweep_spec import load_spec
+from sweep.store.maintenance import compact
 from sweep.store.read import Store, open_store
 from sweep.store.records import Manifest, Objective, TrialRecord
 from sweep.store.write import StoreWriter

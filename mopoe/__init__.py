@@ -4,7 +4,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mopoe.bound import Bound, bound_of
     from mopoe.config import TrialConfig
     from mopoe.data import load as load_data
     from mopoe.data.arrays import data_from_arrays
@@ -13,12 +12,13 @@ if TYPE_CHECKING:
     from mopoe.evaluation.classifiers import Classifiers, load_classifiers
     from mopoe.evaluation.evaluate import Evaluator
     from mopoe.evaluation_config import EvaluationConfig, RungConfig
-    from mopoe.functions import plugin
     from mopoe.likelihoods import Bernoulli, Categorical, Laplace, Likelihood, Normal
-    from mopoe.modality import Modality
+    from mopoe.methods import Bound, bound_of
     from mopoe.model import MoPoE, build_model
-    from mopoe.objective import generalized_elbo
-    from mopoe.records import EpochReport, Evaluation
+    from mopoe.networks.base import Modality
+    from mopoe.objectives import generalized_elbo
+    from mopoe.plugins import plugin
+    from mopoe.reports import EpochReport, Evaluation
     from mopoe.training import train
 
 _NAMES = {

@@ -1,7 +1,7 @@
 """Checkpoints without pickle: one safetensors file that holds the weights, Adam's state and the progress.
 
 A trial needs nothing else to go on as if it had never stopped, because its noise and its data order are
-functions of the seed and the position (`mopoe.noise`).
+functions of the seed and the position (`mopoe.random_streams`).
 """
 
 import json

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from mopoe.config import Estimator, TrialConfig
 from mopoe.errors import ConfigError
-from mopoe.importance import importance_weighted_bound
 from mopoe.model import MoPoE
-from mopoe.objective import Draws, Terms, Weights, generalized_elbo
+from mopoe.objectives import Draws, Terms, Weights, generalized_elbo, importance_weighted_bound
 
 
 def objective(

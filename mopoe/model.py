@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mopoe.bound import Bound, bound_of
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
@@ -17,9 +16,10 @@ from mopoe.family import Family
 from mopoe.gaussian import GAUSSIAN, at_least_float32, membership, product_of_experts
 from mopoe.laplace import LAPLACE
 from mopoe.likelihoods import Likelihood
-from mopoe.modality import Modality
+from mopoe.methods import Bound, bound_of
 from mopoe.networks import build_modality
-from mopoe.noise import generator
+from mopoe.networks.base import Modality
+from mopoe.random_streams import generator
 from mopoe.subsets import mixture_weights, subset_masks
 
 

@@ -14,9 +14,9 @@ from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData
 from mopoe.errors import ConfigError, DataError, MopoeError
 from mopoe.evaluation.classifiers import Classifiers
-from mopoe.functions import reason
-from mopoe.memory import free_memory
 from mopoe.model import build_model
+from mopoe.plugins import reason
+from mopoe.runtime import free_memory
 from mopoe.training import loss_weights, step_draws
 
 BATCH = 4

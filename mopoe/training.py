@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 from mopoe import checkpoint as checkpoints
-from mopoe.bound import beta_at, check_modalities, likelihood_weights, style_weights
 from mopoe.compiled import Objective
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, Split
-from mopoe.devices import prepared
 from mopoe.errors import CheckpointError, ConfigError, DivergedError
+from mopoe.methods import beta_at, check_modalities, likelihood_weights, style_weights
 from mopoe.model import MoPoE, build_model
-from mopoe.noise import draw_components, generator
-from mopoe.objective import Draws, Terms, Weights
-from mopoe.records import EpochReport, Evaluation
+from mopoe.objectives import Draws, Terms, Weights
+from mopoe.random_streams import draw_components, generator
+from mopoe.reports import EpochReport, Evaluation
+from mopoe.runtime import prepared
 
 Evaluate = Callable[[MoPoE, int], Evaluation | None]
 """Measures the model after an epoch, or returns None if that epoch is not due."""

@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sweep.config.sweep_spec import SweepSpec, load_spec
     from sweep.running.runner import run_sweep
-    from sweep.spec.sweep_spec import SweepSpec, load_spec
     from sweep.store.read import Store
     from sweep.store.read import open_store as open  # noqa: A004 - sweep.open reads like gzip.open
 
@@ -17,8 +17,8 @@ __all__ = ["Store", "SweepSpec", "load_spec", "open", "run_sweep"]
 
 _HOMES = {
     "Store": ("sweep.store.read", "Store"),
-    "SweepSpec": ("sweep.spec.sweep_spec", "SweepSpec"),
-    "load_spec": ("sweep.spec.sweep_spec", "load_spec"),
+    "SweepSpec": ("sweep.config.sweep_spec", "SweepSpec"),
+    "load_spec": ("sweep.config.sweep_spec", "load_spec"),
     "open": ("sweep.store.read", "open_store"),
     "run_sweep": ("sweep.running.runner", "run_sweep"),
 }

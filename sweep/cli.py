@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mopoe.errors import ConfigError, DataError, MopoeError, masked, shown
-from mopoe.functions import also_import_from
+from mopoe.plugins import also_import_from
 from sweep.commands.cluster import app as cluster_app
 from sweep.commands.data import app as data_app
 from sweep.commands.report import app as report_app
@@ -42,7 +42,7 @@ def trial(
     override: Overrides = None,
 ) -> None:
     """Train one trial here, without Ray. Settings that are not set take the middle of the search space."""
-    from sweep.spec.sweep_spec import load_spec, trial_config_for
+    from sweep.config.sweep_spec import load_spec, trial_config_for
 
     spec = load_spec(file, override or ())
     config = trial_config_for(spec, set_ or ())
@@ -106,7 +106,7 @@ def show_config(file: File, override: Overrides = None) -> None:
     import yaml
 
     from mopoe.config import TrialConfig
-    from sweep.spec.sweep_spec import load_spec
+    from sweep.config.sweep_spec import load_spec
 
     spec = load_spec(file, override or ())
     plain = spec.plain()

@@ -9,8 +9,8 @@ from importlib.metadata import distribution, version
 from pathlib import Path
 from uuid import uuid4
 
+from sweep.config.sweep_spec import FREE, SweepSpec, spec_of
 from sweep.errors import StoreError
-from sweep.spec.sweep_spec import FREE, SweepSpec, spec_of
 from sweep.store.files import Files, files_at
 from sweep.store.read import MANIFEST, open_store
 from sweep.store.records import Manifest, Objective, SharedInputs

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from mopoe.config import TrialConfig
 from mopoe.evaluation_config import EvaluationConfig, RungConfig
-from sweep.spec.parameters import Choice, Int, LogUniform, Simplex, Uniform
-from sweep.spec.parts import SchedulerSpec
-from sweep.spec.sections import FaultsSpec, ReplicatesSpec, ResourcesSpec
-from sweep.spec.sweep_spec import SweepSpec
+from sweep.config.parameters import Choice, Int, LogUniform, Simplex, Uniform
+from sweep.config.parts import SchedulerSpec
+from sweep.config.schema import FaultsSpec, ReplicatesSpec, ResourcesSpec
+from sweep.config.sweep_spec import SweepSpec
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 

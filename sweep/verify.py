@@ -22,7 +22,7 @@ from sweep.analysis.points import by_config, points, usable_trials
 from sweep.errors import StoreError
 from sweep.store.files import LocalFiles
 from sweep.store.lease import holder
-from sweep.store.merge import CHECKPOINTS, CLASSIFIERS, WRITTEN
+from sweep.store.maintenance import CHECKPOINTS, CLASSIFIERS, WRITTEN
 from sweep.store.read import Store, distinct, insisting, reading
 from sweep.store.records import Manifest, Status
 from sweep.store.schema import (

@@ -96,16 +96,16 @@ ANALYSIS = [m for m in modules("sweep") if below(m, "sweep.store", "sweep.analys
                 *ANALYSIS,
                 "sweep",
                 "sweep.errors",
-                "sweep.spec.sweep_spec",
-                "sweep.spec.space",
-                "sweep.spec.sections",
+                "sweep.config.sweep_spec",
+                "sweep.config.space",
+                "sweep.config.schema",
                 "sweep.search.outcome",
                 "sweep.search.agenda",
                 "sweep.search.standing",
                 "sweep.cluster.doctor",
                 "sweep.cluster.fetch",
                 "sweep.cluster.file",
-                "sweep.cluster.plan",
+                "sweep.cluster.file",
                 "sweep.manifest",
                 "sweep.verify",
                 "search_spaces",
@@ -159,7 +159,7 @@ def test_every_module_is_found_by_the_import_system() -> None:
 def test_torchvision_is_imported_in_one_place() -> None:
     """Its wheel needs a remedy beside a CPU build of torch, which exists once."""
     assert [name for name, tree in sources() if any(below(i, "torchvision") for i in imported(tree))] == [
-        "mopoe.vision"
+        "mopoe.runtime"
     ]
 
 
@@ -169,19 +169,19 @@ def allowed(name: str) -> tuple[str, ...]:
         return ("mopoe",)
     if below(name, "search_spaces"):
         return ("search_spaces", "mopoe.errors")
-    plain = ("mopoe.errors", "mopoe.records", "mopoe.subsets", "sweep.errors")
-    parts = ("mopoe", "search_spaces", "sweep.errors", "sweep.manifest", "sweep.spec", "sweep.store")
+    plain = ("mopoe.errors", "mopoe.reports", "mopoe.subsets", "sweep.errors")
+    parts = ("mopoe", "search_spaces", "sweep.errors", "sweep.manifest", "sweep.config", "sweep.store")
     floors = {
         "sweep.errors": ("mopoe.errors",),
-        "sweep.store": (*plain, "search_spaces", "sweep.spec", "sweep.store"),
+        "sweep.store": (*plain, "search_spaces", "sweep.config", "sweep.store"),
         "sweep.analysis": (*plain, "sweep.store", "sweep.analysis"),
-        "sweep.report": (*plain, "sweep.spec", "sweep.store", "sweep.analysis", "sweep.report"),
-        "sweep.spec": ("mopoe", "search_spaces", "sweep.errors", "sweep.spec"),
+        "sweep.report": (*plain, "sweep.config", "sweep.store", "sweep.analysis", "sweep.report"),
+        "sweep.config": ("mopoe", "search_spaces", "sweep.errors", "sweep.config"),
         "sweep.search": (*parts, "sweep.analysis", "sweep.search"),
         "sweep.cluster": (*parts, "sweep.cluster"),
         "sweep.running": (
             *parts,
-            *("sweep.analysis", "sweep.report.words", "sweep.search", "sweep.cluster", "sweep.running"),
+            *("sweep.analysis", "sweep.report.formatting", "sweep.search", "sweep.cluster", "sweep.running"),
         ),
     }
     for floor, packages in floors.items():

@@ -9,7 +9,7 @@ from torch import nn
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData
 from mopoe.model import MoPoE
-from mopoe.records import EpochReport
+from mopoe.reports import EpochReport
 from mopoe.training import train
 
 # 22 samples in batches of 8: steps of 8, 8 and 6.

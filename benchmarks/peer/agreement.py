@@ -21,12 +21,11 @@ from multivae.models.nn.mmnist import EncoderConvMMNIST
 from torch import Tensor, nn
 
 import mopoe
-from mopoe.bound import beta_at
 from mopoe.data.registry import ModalitySpec
 from mopoe.evaluation.log_likelihood import component_shares, joint_log_likelihood
-from mopoe.importance import importance_weighted_bound
-from mopoe.noise import block_components, sample_noise
-from mopoe.objective import Draws, Weights
+from mopoe.methods import beta_at
+from mopoe.objectives import Draws, Weights, importance_weighted_bound
+from mopoe.random_streams import block_components, sample_noise
 
 BETA = 2.5
 TOLERANCE = 1e-5

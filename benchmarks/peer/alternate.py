@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from mopoe.memory import keep_freed_memory
+from mopoe.runtime import keep_freed_memory
 
 _work: Callable[[], object] = lambda: None  # noqa: E731 - replaced in each process by what it does
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import mopoe
-from mopoe.vision import torchvision
+from mopoe.runtime import torchvision
 
 # multivae imports torchvision, whose wheel does not import beside a CPU build of torch.
 torchvision("utils")

@@ -28,7 +28,7 @@ from common import header
 import mopoe
 from sweep.analysis.fronts import front_mask, hypervolume
 from sweep.analysis.points import Points, points, usable_trials
-from sweep.spec.sweep_spec import SweepSpec, load_spec
+from sweep.config.sweep_spec import SweepSpec, load_spec
 from sweep.store.read import open_store
 
 HERE = Path(__file__).parent

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mopoe.data.registry import DATA_SETS, DataSetEntry, ModalitySpec, Option, check_options, entry
 from mopoe.errors import ConfigError, DataError, MopoeError
-from mopoe.functions import named_function, reason
+from mopoe.plugins import named_function, reason
 
 if TYPE_CHECKING:
     from mopoe.data.container import MultimodalData

@@ -30,9 +30,8 @@ from mopoe.data.container import (
     read_about,
     save_splits,
 )
-from mopoe.data.picture_file import open_picture
+from mopoe.data.formats import ALPHABET, encode, open_picture
 from mopoe.data.registry import DATA_SETS
-from mopoe.data.text import ALPHABET, encode
 from mopoe.errors import DataError
 
 LENGTH = 256

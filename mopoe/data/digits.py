@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from mopoe.data.container import MultimodalData, Split, cache_dir, cached_file, map_data, save_splits
-from mopoe.data.picture_file import open_picture
+from mopoe.data.formats import open_picture
 from mopoe.errors import DataError
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from mopoe.data.idx import read_idx
+from mopoe.data.formats import read_idx
 from mopoe.errors import ConfigError, DataError
-from mopoe.vision import torchvision
+from mopoe.runtime import torchvision
 
 _KNOWN: Mapping[str, tuple[str, tuple[Mapping[str, str], ...], str]] = {
     "celeba": ("CelebA", ({},), "data: {{name: celeba, path: {to}/celeba}} in a sweep's file"),

@@ -30,9 +30,8 @@ from mopoe.data.container import (
     read_about,
     save_splits,
 )
-from mopoe.data.idx import MOST_VALUES, mnist_files, read_mnist
+from mopoe.data.formats import MOST_VALUES, encode, mnist_files, read_mnist
 from mopoe.data.registry import Option
-from mopoe.data.text import encode
 from mopoe.errors import DataError
 
 MOST_PER_DIGIT = 10_000

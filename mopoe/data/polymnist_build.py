@@ -22,9 +22,8 @@ from safetensors import SafetensorError
 
 from mopoe.data.container import SPLITS, Labelled, Split, fingerprint, hold_out, save_splits, whole_file
 from mopoe.data.digits import SIDE, pair, shrunk
-from mopoe.data.idx import mnist_files, read_mnist
-from mopoe.data.picture_file import open_picture
-from mopoe.data.polymnist_folder import write_pngs
+from mopoe.data.formats import mnist_files, open_picture, read_mnist
+from mopoe.data.polymnist import write_pngs
 from mopoe.data.registry import DATA_SETS, check_options
 from mopoe.errors import DataError
 

@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from mopoe.errors import ConfigError
-from mopoe.functions import GROUPS, named_function
+from mopoe.plugins import GROUPS, named_function
 
 Option = int | str
 """The value of a data set's option."""

@@ -20,11 +20,11 @@ from torch.nn import functional as F  # noqa: N812 - torch's own convention
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, Split, cache_dir, cached_file, to_unit
 from mopoe.data.registry import ModalitySpec
-from mopoe.devices import prepared
 from mopoe.errors import DataError
 from mopoe.gaussian import at_least_float32
 from mopoe.networks import build_modality
-from mopoe.noise import generator
+from mopoe.random_streams import generator
+from mopoe.runtime import prepared
 
 MOST = 60_000
 """Samples of a split that an epoch, or a measurement of the accuracy, uses at most."""

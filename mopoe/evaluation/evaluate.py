@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from mopoe.data.container import MultimodalData
-from mopoe.devices import prepared
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import (
     Conditional,
     Joint,
     conditional_coherence,
     joint_coherence,
+    mean_estimate,
     targets_outside,
 )
-from mopoe.evaluation.extras import (
+from mopoe.evaluation.final_metrics import (
     Materials,
     check_extras,
     extra_metrics,
@@ -30,12 +30,12 @@ from mopoe.evaluation.extras import (
     record,
     trained_numbers,
 )
+from mopoe.evaluation.generation import draw_pictures
 from mopoe.evaluation.log_likelihood import log_likelihood
-from mopoe.evaluation.pictures import draw_pictures
-from mopoe.evaluation.verdicts import mean_estimate
 from mopoe.evaluation_config import EvaluationConfig
 from mopoe.model import MoPoE
-from mopoe.records import Evaluation, PairCoherence, Picture, SubsetMetric
+from mopoe.reports import Evaluation, PairCoherence, Picture, SubsetMetric
+from mopoe.runtime import prepared
 
 
 class Evaluator:

@@ -21,7 +21,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own convention
 from mopoe.data.container import MultimodalData, Split, to_unit
 from mopoe.errors import DataError
 from mopoe.evaluation.classifiers import Classifiers
-from mopoe.evaluation.latents import source_latents
+from mopoe.evaluation.generation import source_latents
 from mopoe.model import MoPoE
 
 BATCH = 128
@@ -111,7 +111,7 @@ def inception_features(path: Path, device: torch.device) -> Features:
     Raises:
         DataError: the file is not one of these.
     """
-    from mopoe.vision import torchvision
+    from mopoe.runtime import torchvision
 
     try:
         if path.suffix == ".safetensors":

@@ -24,7 +24,7 @@ from mopoe.errors import ConfigError
 from mopoe.gaussian import full_precision
 from mopoe.laplace import LAPLACE
 from mopoe.model import Encoded, MoPoE
-from mopoe.noise import sample_noise
+from mopoe.random_streams import sample_noise
 from mopoe.subsets import subset_label, subset_members
 
 ROWS = 512

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mopoe.data.container import Split
 from mopoe.model import Encoded, MoPoE
-from mopoe.noise import generator
+from mopoe.random_streams import generator
 
 ROWS = 512
 """Samples encoded at a time."""

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
-from mopoe.functions import named_function
-from mopoe.modality import Modality
+from mopoe.networks.base import Modality
+from mopoe.plugins import named_function
 
 Build = Callable[[TrialConfig, ModalitySpec, int], Modality]
 

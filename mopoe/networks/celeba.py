@@ -11,14 +11,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from mopoe.config import TrialConfig
+from mopoe.data.formats import ALPHABET
 from mopoe.data.registry import ModalitySpec
-from mopoe.data.text import ALPHABET
 from mopoe.errors import ConfigError
-from mopoe.functions import plugin
 from mopoe.likelihoods import Categorical, Likelihood, image_likelihood
-from mopoe.modality import Modality
-from mopoe.networks.chains import Encoder, OneHot, chain
-from mopoe.networks.initialisation import Layer
+from mopoe.networks.base import Encoder, Layer, Modality, OneHot, chain
+from mopoe.plugins import plugin
 
 INITIAL_INTENSITY = 0.4
 """Where the "he" initialisation starts every pixel: about the mean of a photograph."""

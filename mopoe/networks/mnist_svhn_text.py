@@ -6,13 +6,12 @@ Layer for layer those of the paper, with 1,411,826 parameters at latent_dim 20; 
 from torch import nn
 
 from mopoe.config import TrialConfig
+from mopoe.data.formats import ALPHABET
 from mopoe.data.registry import ModalitySpec
-from mopoe.data.text import ALPHABET
 from mopoe.errors import ConfigError
-from mopoe.functions import plugin
 from mopoe.likelihoods import Categorical, image_likelihood
-from mopoe.modality import Modality
-from mopoe.networks.chains import Encoder, OneHot, chain
+from mopoe.networks.base import Encoder, Modality, OneHot, chain
+from mopoe.plugins import plugin
 
 
 @plugin

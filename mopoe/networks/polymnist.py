@@ -13,10 +13,9 @@ from torch.nn import functional as F  # noqa: N812 - torch's own convention
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
-from mopoe.functions import plugin
 from mopoe.likelihoods import image_likelihood
-from mopoe.modality import Modality
-from mopoe.networks.initialisation import initialise
+from mopoe.networks.base import Modality, initialise
+from mopoe.plugins import plugin
 
 SIDE = 4
 """Images of 28 x 28 pixels shrink to 14, 7 and 4."""

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
-from mopoe.functions import plugin
 from mopoe.likelihoods import image_likelihood
-from mopoe.modality import Modality
-from mopoe.networks.chains import Encoder, chain
+from mopoe.networks.base import Encoder, Modality, chain
 from mopoe.networks.polymnist import INITIAL_INTENSITY
+from mopoe.plugins import plugin
 
 
 @plugin

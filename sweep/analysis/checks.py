@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from sweep.analysis.breakdown import last_evaluation
+from sweep.analysis.summaries import last_evaluation
 from sweep.analysis.tradeoff import Tradeoff
 from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
 

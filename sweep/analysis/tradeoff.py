@@ -1,5 +1,6 @@
 """A sweep's trade-off in one object: its configs, which of them are on the front, and the picks."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,10 +8,131 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweep.analysis.fronts import front_mask, hypervolume
-from sweep.analysis.picks import Pick, picks
 from sweep.analysis.points import Points, by_config, points, usable_trials
 from sweep.store.read import Store
 from sweep.store.records import Manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pick:
+    """One point of the front, and what it is picked for."""
+
+    label: str
+    """`best <objective>` or `knee`."""
+    trial_id: str
+    """The trial of the point."""
+    why: str
+    """The reason, as a sentence about the trial that lacks its subject."""
+
+
+def picks(points: Points) -> tuple[Pick, ...]:
+    """Return the best point of each objective and, with two objectives, the knee of the front.
+
+    The knee is the point farthest above the line between the two extremes, after scaling the front to 0..1 in
+    each objective. A front of fewer than three points, or one with no point above that line, has none. Of
+    equal points the first trial by name is taken. One point may be picked more than once; no points give no
+    picks.
+    """
+    rows = front_order(points)
+    chosen = choices(points, rows)
+    found = [
+        Pick(
+            label=f"best {name}",
+            trial_id=points.trial_ids[chosen[f"best {name}"]],
+            why=f"has the {'highest' if up else 'lowest'} {name}",
+        )
+        for name, up in zip(points.names, points.maximize, strict=True)
+        if rows.size
+    ]
+    if "knee" in chosen:
+        why = (
+            "is the knee: it lies farthest above the line between the extremes of the front "
+            f"({_above(points, rows).max():.2f} with the front scaled to 0..1)"
+        )
+        found.append(Pick(label="knee", trial_id=points.trial_ids[chosen["knee"]], why=why))
+    return tuple(found)
+
+
+def front_order(points: Points) -> NDArray[np.intp]:
+    """Return the rows of the front, sorted by the names of their trials."""
+    rows = np.flatnonzero(front_mask(points))
+    return rows[np.argsort(np.array([points.trial_ids[i] for i in rows]), kind="stable")]
+
+
+def choices(points: Points, rows: NDArray[np.intp]) -> dict[str, int]:
+    """Return the row of each pick by its label.
+
+    Args:
+        points: the points.
+        rows: their front, from `front_order`.
+    """
+    if not rows.size:
+        return {}
+    best = _gains(points, rows).argmax(axis=0)
+    found = {f"best {name}": int(rows[i]) for name, i in zip(points.names, best, strict=True)}
+    above = _above(points, rows)
+    # Rounding may put an extreme a hair above its own line.
+    if above.max() > 1e-9:
+        found["knee"] = int(rows[above.argmax()])
+    return found
+
+
+def level_axes(names: tuple[str, ...]) -> tuple[int, int]:
+    """Return which objective is bounded and which is made best: the likelihood if it is one, else the last.
+
+    >>> level_axes(("conditional_coherence", "log_likelihood")), level_axes(("log_likelihood", "x"))
+    ((0, 1), (1, 0))
+    """
+    best = names.index("log_likelihood") if "log_likelihood" in names else len(names) - 1
+    return int(best == 0 and len(names) > 1), best
+
+
+def levels(low: float, high: float) -> list[float]:
+    """Return three to ten round numbers, evenly spaced from `low` to `high`; none if these are equal.
+
+    >>> levels(0.51, 0.738), levels(-6950, -6610)
+    ([0.55, 0.6, 0.65, 0.7], [-6950.0, -6900.0, -6850.0, -6800.0, -6750.0, -6700.0, -6650.0])
+    """
+    if not high > low:
+        return []
+    power = math.floor(math.log10((high - low) / 8))
+    step = next(m for m in (1, 2, 5, 10) if m * 10.0**power >= (high - low) / 8 * (1 - 1e-9))
+    first, last = math.ceil(low / (step * 10.0**power)), math.floor(high / (step * 10.0**power))
+    return [round(k * step * 10.0**power, max(0, -power)) for k in range(first, last + 1)]
+
+
+def best_at_levels(points: Points, rows: NDArray[np.intp], bounds: list[float]) -> NDArray[np.intp]:
+    """Return, for each bound on one objective, the row with the best other one; -1 where no row keeps it.
+
+    The objectives are those of `level_axes`; a bound is the least value of an objective that is maximised,
+    and the largest of one that is minimised.
+
+    Args:
+        points: the points, in two objectives or more.
+        rows: their front, from `front_order`.
+        bounds: the levels.
+    """
+    bounded, best = level_axes(points.names)
+    sign = 1.0 if points.maximize[bounded] else -1.0
+    gains = _gains(points, rows)
+    kept = gains[:, [bounded]] >= sign * np.array(bounds)
+    worth = np.where(kept, gains[:, [best]], -np.inf)
+    return np.where(kept.any(axis=0), rows[worth.argmax(axis=0)], -1)
+
+
+def _gains(points: Points, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    return points.values[rows] * np.where(points.maximize, 1.0, -1.0)
+
+
+def _above(points: Points, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return how far the front's points lie above the line between its extremes; 0 where there is none."""
+    gains = _gains(points, rows)
+    spread = np.ptp(gains, axis=0)
+    if len(points.names) != 2 or not spread.all():
+        return np.zeros(len(rows))
+    # The extremes are at (0, 1) and (1, 0) of the scaled front, so the line between them is x + y = 1.
+    scaled = (gains - gains.min(axis=0)) / spread
+    return np.asarray((scaled.sum(axis=1) - 1) / math.sqrt(2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from sweep.cluster.head import ray_command
+from sweep.cluster.jobs import ray_command
 from sweep.errors import ClusterError, StoreError
 from sweep.store.files import LocalFiles, files_at, reason
 from sweep.store.read import COMPACT, PATIENCE, reading

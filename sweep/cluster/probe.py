@@ -11,10 +11,9 @@ from uuid import uuid4
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweep.cluster.doctor import described, findings
-from sweep.cluster.facts import FOLDER, NodeFacts, Search, look
+from sweep.cluster.doctor import FOLDER, NodeFacts, Search, described, findings, look
+from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import ClusterError
-from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.files import LocalFiles, files_at, settled
 
 ANSWER = 180.0

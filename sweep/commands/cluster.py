@@ -14,7 +14,7 @@ from sweep.commands.terminal import command
 
 if TYPE_CHECKING:
     from sweep.cluster.file import ClusterFile
-    from sweep.spec.sweep_spec import SweepSpec
+    from sweep.config.sweep_spec import SweepSpec
 
 app = typer.Typer()
 
@@ -96,7 +96,7 @@ def doctor(
         files = {"sweep.yaml": find(file)} if file else {}
         raise typer.Exit(_run_there(cluster, "doctor", words, files))
     from sweep.cluster.probe import examine
-    from sweep.spec.sweep_spec import load_spec
+    from sweep.config.sweep_spec import load_spec
 
     spec = load_spec(file) if file else None
     if not examine(spec, out, address, typer.echo):
@@ -112,7 +112,7 @@ def run_spec_there(
         ClusterError: results would not be shared, or the head cannot be reached.
         ConfigError: the cluster's file is not filled in.
     """
-    from sweep.cluster.plan import growth, shared_place
+    from sweep.cluster.file import growth, shared_place
 
     known = _ready(cluster)
     place = shared_place(known, spec.name, out)
@@ -127,7 +127,7 @@ def go_on_there(cluster: Path, verb: str, folder: Path, words: Sequence[str]) ->
         ClusterError: the folder is not shared, or the head cannot be reached.
         ConfigError: the cluster's file is not filled in.
     """
-    from sweep.cluster.plan import shared_place
+    from sweep.cluster.file import shared_place
     from sweep.store.files import settled
 
     known = _ready(cluster)

@@ -30,7 +30,7 @@ def report(
     """
     from sweep.report.compare import compare, write_comparison
     from sweep.report.page import write_report
-    from sweep.report.summary import print_front
+    from sweep.report.tables import print_front
     from sweep.store.files import files_at
     from sweep.store.read import open_store
 
@@ -76,10 +76,10 @@ def best(
     import yaml
 
     from mopoe.config import TrialConfig
-    from sweep.analysis.comparison import best_above
+    from sweep.analysis.fronts import best_above
     from sweep.analysis.tradeoff import tradeoff
-    from sweep.report.words import count, plain, value_text
-    from sweep.spec.one_trial import one_trial
+    from sweep.config.one_trial import one_trial
+    from sweep.report.formatting import count, plain, value_text
     from sweep.store.read import open_store
 
     store = open_store(folder)
@@ -131,7 +131,7 @@ def _picked(found: "Tradeoff", wanted: str | None) -> tuple[str, str]:
     Without a wish it is the knee, or where the front has none what is best in the first objective.
     """
     from search_spaces import did_you_mean
-    from sweep.report.summary import nothing_yet
+    from sweep.report.tables import nothing_yet
 
     picks = {p.label.removeprefix("best "): p for p in found.picks}
     if not picks:

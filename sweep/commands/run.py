@@ -13,7 +13,7 @@ from sweep.commands.terminal import Folder, command, console, say
 from sweep.errors import TrialsFailedError
 
 if TYPE_CHECKING:
-    from sweep.spec.sweep_spec import SweepSpec
+    from sweep.config.sweep_spec import SweepSpec
 
 File = Annotated[
     str, typer.Argument(help="A sweep's YAML file, or the name of a shipped one.", metavar="FILE")
@@ -70,7 +70,7 @@ def run(
     workers: _Workers = 0,
 ) -> None:
     """Run a sweep; on the folder of an earlier run, what is left of it."""
-    from sweep.spec.sweep_spec import load_spec
+    from sweep.config.sweep_spec import load_spec
 
     spec = load_spec(file, override or ())
     if dry_run:
@@ -151,7 +151,7 @@ def _run(
     tensorboard: bool,
     retry_failed: bool = False,
 ) -> None:
-    from sweep.report.summary import print_front
+    from sweep.report.tables import print_front
     from sweep.running.progress import SweepProgress
     from sweep.running.runner import run_sweep
     from sweep.running.signals import stoppable

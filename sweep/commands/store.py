@@ -18,7 +18,7 @@ Results = Annotated[
 @app.command()
 def compact(folder: Results) -> None:
     """Merge the many small files of a results folder; others may read and write it meanwhile."""
-    from sweep.store.compact import compact as compact_store
+    from sweep.store.maintenance import compact as compact_store
     from sweep.store.read import open_store
 
     for table, (before, after) in compact_store(open_store(folder)).items():
@@ -53,7 +53,7 @@ def merge(
     import polars as pl
 
     from sweep.store.files import files_at
-    from sweep.store.merge import merge_runs
+    from sweep.store.maintenance import merge_runs
     from sweep.store.read import open_store
     from sweep.verify import problems
 

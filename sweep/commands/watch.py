@@ -97,7 +97,7 @@ def screen(found: "Stand", now: datetime) -> "Group":
     from rich.console import Group
     from rich.text import Text
 
-    from sweep.report.summary import front_screen
+    from sweep.report.tables import front_screen
 
     said = [Text(line) for line in lines(found, now)]
     return Group(*said, "", front_screen(found.tradeoff)) if found.tradeoff.configs.height else Group(*said)
@@ -105,7 +105,7 @@ def screen(found: "Stand", now: datetime) -> "Group":
 
 def lines(found: "Stand", now: datetime) -> list[str]:
     """Return the state of a sweep in words, a line each."""
-    from sweep.report.words import count, failure_reasons, number
+    from sweep.report.formatting import count, failure_reasons, number
     from sweep.running.progress import duration
 
     front, trials, last = found.tradeoff, found.counts, found.last_report

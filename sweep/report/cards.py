@@ -9,17 +9,13 @@ from html import escape
 import polars as pl
 
 from mopoe.errors import masked
-from mopoe.records import OBJECTIVES
-from sweep.analysis.breakdown import coherence_by_size, pair_interval
+from mopoe.reports import OBJECTIVES
+from sweep.analysis.summaries import coherence_by_size, pair_interval
 from sweep.report import figures, trust
-from sweep.report.card import Card
-from sweep.report.details import details_html
-from sweep.report.measured import measured
-from sweep.report.pictures import sample_table
-from sweep.report.settings import setting_figures
-from sweep.report.summary import front_rows, front_text, nothing_yet
-from sweep.report.view import View
-from sweep.report.words import count, failure_reasons, number, plain, status_line
+from sweep.report.details import details_html, sample_table
+from sweep.report.formatting import count, failure_reasons, number, plain, status_line
+from sweep.report.tables import front_rows, front_text, measured, nothing_yet, setting_figures
+from sweep.report.view import Card, View
 from sweep.store.schema import OBJECTIVE, PARAMETER
 
 __all__ = ["CARDS", "Card"]

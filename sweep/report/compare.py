@@ -9,19 +9,18 @@ import numpy as np
 import polars as pl
 
 from mopoe.errors import masked
-from sweep.analysis.attainment import Array, Difference, attainment_difference, attainment_surface, seed_sets
-from sweep.analysis.comparison import common_corner, dominated
-from sweep.analysis.fronts import hypervolume
+from sweep.analysis.fronts import common_corner, dominated, hypervolume
 from sweep.analysis.points import usable_trials
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
+from sweep.analysis.uncertainty import Array, Difference, attainment_difference, attainment_surface, seed_sets
 from sweep.errors import StoreError
 from sweep.report.cards import Card
+from sweep.report.figures import COLOURS, axis, drawn, layout, series, steps
+from sweep.report.formatting import count, number, plain
 from sweep.report.page import page_html
-from sweep.report.summary import front_rows, front_text
-from sweep.report.theme import COLOURS, axis, drawn, layout, series, steps
-from sweep.report.words import count, number, plain
+from sweep.report.tables import front_rows, front_text
 from sweep.store.files import write_atomically
-from sweep.store.merge import check_same_data
+from sweep.store.maintenance import check_same_data
 from sweep.store.read import Store
 from sweep.store.schema import OBJECTIVE
 

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import polars as pl
 
-from sweep.analysis.breakdown import coherence_by_size
+from sweep.analysis.summaries import coherence_by_size
 from sweep.analysis.tradeoff import Tradeoff
-from sweep.report.settings import logarithmic
-from sweep.report.theme import FRONT, MOST
+from sweep.report.figures import FRONT, MOST
+from sweep.report.formatting import plain
+from sweep.report.tables import logarithmic
 from sweep.report.view import View
-from sweep.report.words import plain
 from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
 
 if TYPE_CHECKING:

@@ -1,23 +1,118 @@
 """The cards on how far to trust a sweep, and on what it teaches beyond its front."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from html import escape
+from typing import Any
 
+import numpy as np
 import polars as pl
 
-from sweep.analysis.attainment import Array, attainment_surface, seed_sets
 from sweep.analysis.checks import run_checks
 from sweep.analysis.fronts import hypervolume
-from sweep.analysis.history import hypervolume_history
 from sweep.analysis.importances import FEWEST, NEAR_FRONT, importances
-from sweep.analysis.methods import by_method
-from sweep.analysis.picks import level_axes
-from sweep.analysis.rungs import rank_agreement
-from sweep.report import trust_figures as figures
-from sweep.report.card import Card
-from sweep.report.summary import nothing_yet
-from sweep.report.view import View
-from sweep.report.words import count, number, plain, value_text, with_error
+from sweep.analysis.summaries import by_method, hypervolume_history, rank_agreement
+from sweep.analysis.tradeoff import level_axes
+from sweep.analysis.uncertainty import Array, attainment_surface, seed_sets
+from sweep.report.figures import COLOURS, DASHES, FRONT, MUTED, axis, drawn, layout, series, steps
+from sweep.report.formatting import count, number, plain, value_text, with_error
+from sweep.report.tables import nothing_yet
+from sweep.report.view import Card, View
 from sweep.store.schema import OBJECTIVE, STDERR
+
+_SYMBOLS = ("circle", "square", "diamond", "cross", "x", "star")
+_RARE = [[0, "rgba(128,128,128,0.3)"], [0.2, "#E69F00"], [1, FRONT]]
+
+
+def stability_figure(view: View) -> str:
+    """Return the first two objectives of all configs, coloured by the share of bootstraps on the front."""
+    order = np.argsort(view.stability.on_front)
+    share = view.stability.on_front[order].tolist()
+    bar = {"thickness": 10, "outlinewidth": 0, "tickvals": [0, 0.2, 0.5, 1], "tickformat": ".0%"}
+    marker = {"color": share, "colorscale": _RARE, "cmin": 0, "cmax": 1, "colorbar": bar, "size": 11}
+    ids = view.tradeoff.points.trial_ids
+    text = [f"{escape(ids[i])}: on the front in {s:.0%}" for i, s in zip(order, share, strict=True)]
+    dots = series(view.tradeoff.points.values[order], mode="markers", marker=marker, text=text)
+    return _plane(view, "stability", "Configs coloured by their share of bootstraps on the front", [dots])
+
+
+def attainment_figure(view: View, sets: Sequence[Array], surfaces: Mapping[str, Array]) -> str:
+    """Return the points of all seeds and the surfaces by name, as steps, in two objectives."""
+    dots = series(np.concatenate(sets), mode="markers", name="a config with a seed", marker={"color": MUTED})
+    up = view.tradeoff.points.maximize[0]
+    lines = [steps(s, i, maximize=up, name=name) for i, (name, s) in enumerate(surfaces.items())]
+    return _plane(view, "attainment", "Attainment surfaces over seeds", [dots, *lines])
+
+
+def method_figure(view: View, methods: pl.DataFrame) -> str:
+    """Return the configs of each method in its colour and symbol; of two objectives, with their fronts."""
+    names = [OBJECTIVE + n for n in view.tradeoff.points.names[:2]]
+    flat, up, parts = len(view.tradeoff.points.names) == 2, view.tradeoff.points.maximize[0], []
+    for i, ((method,), rows) in enumerate(methods.group_by("method", maintain_order=True)):
+        marker = {"color": COLOURS[i % 6], "symbol": _SYMBOLS[i % 6], "size": 8, "opacity": 0.75}
+        more = {"name": escape(str(method)), "text": rows["trial_id"].to_list(), "marker": marker}
+        parts.append(series(rows.select(names).to_numpy(), mode="markers", **more))
+        front = rows.filter("on_own_front").select(names).sort(names[0]).to_numpy()
+        parts += [steps(front, i, maximize=up, showlegend=False)] if flat else []
+    return _plane(view, "methods", "Configs of each method, with its front", parts)
+
+
+def history_figures(history: pl.DataFrame) -> str:
+    """Return the hypervolume against trials, hours and epochs: three small figures of one height."""
+    titles, volume = ("trials that ended", "hours", "epochs trained"), axis("hypervolume", rangemode="tozero")
+    line = {"mode": "lines", "line": {"color": FRONT, "width": 2, "shape": "hv"}}
+    figures = [
+        drawn(
+            f"hypervolume-{column}",
+            f"Line plot of hypervolume by {title}",
+            [series(history.select(column, "hypervolume").to_numpy(), **line)],
+            layout(240, xaxis=axis(title), yaxis=volume),
+        )
+        for column, title in zip(("trials", "hours", "epochs"), titles, strict=True)
+    ]
+    return f'<div class="multiples">{"".join(figures)}</div>'
+
+
+def rung_figure(agreement: pl.DataFrame) -> str:
+    """Return Kendall's tau by epoch, a line per objective, and the share of the final front kept."""
+    named = {n: f"order by {plain(n)}" for n in agreement.columns[2:-1]} | {"kept": "share of the front kept"}
+    lines = [
+        series(
+            agreement.select("epoch", column).to_numpy(),
+            mode="lines+markers",
+            name=escape(name),
+            line={"color": COLOURS[i % 6], "dash": DASHES[i % 6], "width": 2},
+        )
+        for i, (column, name) in enumerate(named.items())
+    ]
+    form = layout(320, xaxis=axis("epoch"), yaxis=axis("agreement with full budget", rangemode="tozero"))
+    return drawn("rungs", "Line plot of the agreement of early values with full budget", lines, form)
+
+
+def importance_figure(shares: pl.DataFrame, settings: Sequence[str]) -> str:
+    """Return a bar for each of these settings and each target; it is pale where chance reaches as far."""
+    names = [escape(plain(s)) for s in settings]
+    bars: list[dict[str, Any]] = []
+    for (target,), rows in shares.group_by("target", maintain_order=True):
+        ordered = pl.DataFrame({"setting": settings}).join(rows, on="setting", maintain_order="left")
+        share, chance = ordered["importance"].to_list(), ordered["chance"].to_list()
+        clear = [1 if s > c else 0.3 for s, c in zip(share, chance, strict=True)]
+        told = [f"{s:.2f}, by chance up to {number(c)}" for s, c in zip(share, chance, strict=True)]
+        look = {"color": COLOURS[len(bars) % 6], "opacity": clear}
+        bar = {"type": "bar", "orientation": "h", "x": share, "y": names, "marker": look}
+        bars.append(bar | {"name": escape(plain(str(target))), "hovertext": told, "hoverinfo": "y+text+name"})
+    form = layout(
+        110 + (24 + 14 * len(bars)) * len(settings),
+        xaxis=axis("share of the importance", tickformat=".0%"),
+        yaxis=axis("", autorange="reversed", showgrid=False, ticks=""),
+    )
+    return drawn("importances", "Bars of the importance of each setting for each target", bars, form)
+
+
+def _plane(view: View, name: str, description: str, parts: Iterable[dict[str, Any]]) -> str:
+    x, y = view.tradeoff.points.names[:2]
+    return drawn(name, description, parts, layout(400, xaxis=axis(plain(x)), yaxis=axis(plain(y))))
+
 
 _ORDER = ("warn", "unknown", "pass")
 _MOST_SETTINGS = 12
@@ -62,7 +157,7 @@ def stability_card(view: View) -> Card:
         f"It moves {count(single, 'config')} of a single seed by the standard error over held-out samples, "
         "which leaves out how much training varies."
     ) * (single > 0)
-    figure = figures.stability_figure(view) if len(found.points.names) > 1 else ""
+    figure = stability_figure(view) if len(found.points.names) > 1 else ""
     return Card(title=title, finding=finding, figure_html=f'{figure}<p class="note">{note}</p>')
 
 
@@ -111,7 +206,7 @@ def history_card(view: View) -> Card:
         f"{number(near['hours'])} of {number(last['hours'])} hours and {near['epochs']} of {last['epochs']} "
         f"epochs; the last quarter of the trials added {max(0.0, 1 - before / final):.1%}."
     )
-    return Card(title=title, finding=finding, figure_html=figures.history_figures(history))
+    return Card(title=title, finding=finding, figure_html=history_figures(history))
 
 
 def attainment_card(view: View) -> Card:
@@ -136,7 +231,7 @@ def attainment_card(view: View) -> Card:
     )
     shares = {"at least one seed": 1 / len(sets), "half of the seeds": 0.5, "every seed": 1.0}
     surfaces = {n: attainment_surface(sets, found.points.maximize, s) for n, s in shares.items()}
-    return Card(title=title, finding=finding, figure_html=figures.attainment_figure(view, sets, surfaces))
+    return Card(title=title, finding=finding, figure_html=attainment_figure(view, sets, surfaces))
 
 
 def importance_card(view: View) -> Card:
@@ -160,7 +255,7 @@ def importance_card(view: View) -> Card:
         "Bars are pale where the same values, shuffled among the configs, reach as far at least once in ten."
     )
     settings = ranked["setting"].unique(maintain_order=True).head(_MOST_SETTINGS).to_list()
-    figure = figures.importance_figure(shares, settings)
+    figure = importance_figure(shares, settings)
     return Card(title=title, finding=finding, figure_html=f'{figure}<p class="note">{note}</p>')
 
 
@@ -185,7 +280,7 @@ def rung_card(view: View) -> Card:
         finding += f" From epoch {whole[0]} on it keeps all." if len(whole) else " No later one keeps all."
     if scheduler.get("type", "none") != "none":
         finding += " Trials that were stopped are not counted."
-    return Card(title=title, finding=finding, figure_html=figures.rung_figure(agreement))
+    return Card(title=title, finding=finding, figure_html=rung_figure(agreement))
 
 
 def method_card(view: View) -> Card:
@@ -215,5 +310,5 @@ def method_card(view: View) -> Card:
     finding = f"Hypervolume by method: {', '.join(told)}."
     if table["configs"].n_unique() > 1:
         finding += " More configs alone make for more of it."
-    figure = figures.method_figure(view, methods) if len(found.points.names) > 1 else None
+    figure = method_figure(view, methods) if len(found.points.names) > 1 else None
     return Card(title=title, finding=finding, figure_html=figure, table=table)

@@ -5,14 +5,28 @@ from dataclasses import dataclass
 import polars as pl
 import polars.selectors as cs
 
-from sweep.analysis.breakdown import last_evaluation
 from sweep.analysis.points import usable_trials
-from sweep.analysis.stability import Stability, stability
+from sweep.analysis.summaries import last_evaluation
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
-from sweep.report.theme import PICKS
-from sweep.report.words import pick_labels
+from sweep.analysis.uncertainty import Stability, stability
+from sweep.report.figures import PICKS
+from sweep.report.formatting import pick_labels
 from sweep.store.read import Store
 from sweep.store.schema import OBJECTIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One part of the report."""
+
+    title: str
+    """Its heading."""
+    finding: str
+    """What it shows, in plain sentences computed from the data; or why it shows nothing."""
+    figure_html: str | None = None
+    """HTML to show beneath."""
+    table: pl.DataFrame | None = None
+    """A table to show beneath; texts and numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

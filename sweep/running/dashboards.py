@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mopoe.errors import shown
-from mopoe.records import EpochReport
-from sweep.spec.sweep_spec import SweepSpec
+from mopoe.reports import EpochReport
+from sweep.config.sweep_spec import SweepSpec
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

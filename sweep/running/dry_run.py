@@ -15,17 +15,17 @@ from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from mopoe.evaluation.evaluate import Evaluator
 from mopoe.evaluation_config import EvaluationConfig
-from mopoe.memory import keep_freed_memory
 from mopoe.model import build_model
 from mopoe.rehearsal import check_memory, rehearse, training_bytes
+from mopoe.runtime import keep_freed_memory
 from mopoe.training import train
+from sweep.config.parameters import Choice, Int, Parameter
+from sweep.config.schema import ReplicatesSpec
+from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.running.materials import materials
 from sweep.running.progress import duration
 from sweep.search.outcome import suggested_config
 from sweep.search.searcher import Past, SweepSearcher
-from sweep.spec.parameters import Choice, Int, Parameter
-from sweep.spec.sections import ReplicatesSpec
-from sweep.spec.sweep_spec import SweepSpec, trial_config_for
 
 if TYPE_CHECKING:
     from mopoe.data.container import MultimodalData

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from mopoe.data.registry import Option
 from mopoe.errors import DataError
-from sweep.spec.sweep_spec import SweepSpec
+from sweep.config.sweep_spec import SweepSpec
 from sweep.store.files import Files, files_at
-from sweep.store.merge import CLASSIFIERS
+from sweep.store.maintenance import CLASSIFIERS
 from sweep.store.records import SharedInputs
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mopoe.records import EpochReport
-from sweep.report.words import number
+from mopoe.reports import EpochReport
+from sweep.report.formatting import number
 from sweep.search.outcome import Standing
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from ray.tune import Callback
 
+from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.running.signals import interrupt
 from sweep.running.trainable import checkpoint_name, watch_path
 from sweep.running.watchdog import hung_at
 from sweep.search.agenda import Agenda
 from sweep.search.outcome import Ended, Standing, end_record, measured_values, split_name, start_record
 from sweep.search.searcher import Past
-from sweep.spec.sweep_spec import SweepSpec, trial_config_for
-from sweep.store.merge import CHECKPOINTS
+from sweep.store.maintenance import CHECKPOINTS
 from sweep.store.records import EventRecord, TrialRecord
 from sweep.store.write import StoreWriter
 

@@ -17,6 +17,7 @@ from ray import tune
 from mopoe.errors import ConfigError, MopoeError, shown
 from mopoe.rehearsal import rehearse
 from sweep.cluster.probe import SEE_GPUS, prepare
+from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.errors import ClusterError, StoreError, TrialsFailedError
 from sweep.manifest import enter, open_folder
 from sweep.running.dashboards import StudyMirror
@@ -30,10 +31,9 @@ from sweep.search.scheduler import HalvingScheduler, recorded_vectors
 from sweep.search.searcher import Past, SweepSearcher
 from sweep.search.study import KnownConfig
 from sweep.search.warm_start import warm_trials
-from sweep.spec.sweep_spec import SweepSpec, trial_config_for
 from sweep.store.files import Files, LocalFiles, settled
 from sweep.store.lease import driving
-from sweep.store.merge import CHECKPOINTS, WRITTEN
+from sweep.store.maintenance import CHECKPOINTS, WRITTEN
 from sweep.store.read import Store
 from sweep.store.records import Status
 from sweep.store.write import StoreWriter

@@ -69,7 +69,7 @@ def draw_samples(checkpoint: Path, mask: int, n: int, seed: int, out: Path) -> s
     """
     from mopoe.checkpoint import read_progress, restore
     from mopoe.data import load
-    from mopoe.grids import sample_grid, save_grid
+    from mopoe.evaluation.generation import sample_grid, save_grid
     from mopoe.model import build_model
 
     progress = read_progress(checkpoint)

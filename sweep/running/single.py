@@ -13,9 +13,10 @@ import polars as pl
 
 from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
-from mopoe.memory import keep_freed_memory
-from mopoe.records import EpochReport
 from mopoe.rehearsal import check_memory, rehearse
+from mopoe.reports import EpochReport
+from mopoe.runtime import keep_freed_memory
+from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError
 from sweep.manifest import MEASURED_BY, enter, open_folder
 from sweep.running.materials import keep_classifiers, materials, shared_inputs
@@ -29,9 +30,8 @@ from sweep.running.trainable import (
     run_trial,
 )
 from sweep.search.outcome import begun_record, end_record
-from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.files import settled
-from sweep.store.merge import CHECKPOINTS
+from sweep.store.maintenance import CHECKPOINTS
 from sweep.store.read import Store
 from sweep.store.records import TrialRecord
 from sweep.store.write import StoreWriter

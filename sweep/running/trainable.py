@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from mopoe.config import TrialConfig
 from mopoe.errors import DataError, MopoeError, shown
-from mopoe.functions import also_import_from, reason
-from mopoe.records import EpochReport, Evaluation
+from mopoe.plugins import also_import_from, reason
+from mopoe.reports import EpochReport, Evaluation
+from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError, TrialTimeError
 from sweep.running.dashboards import write_epoch
 from sweep.running.materials import materials
 from sweep.running.watchdog import watched
 from sweep.search.outcome import suggested_config
-from sweep.spec.sweep_spec import SweepSpec
-from sweep.store.merge import CHECKPOINTS
+from sweep.store.maintenance import CHECKPOINTS
 from sweep.store.read import MANIFEST
 from sweep.store.write import StoreWriter
 
@@ -106,7 +106,7 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
     import torch
     from ray import tune
 
-    from mopoe.memory import keep_freed_memory
+    from mopoe.runtime import keep_freed_memory
 
     torch.set_num_threads(plan.threads)
     keep_freed_memory()

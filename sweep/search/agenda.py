@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from itertools import chain
 
+from sweep.config.sweep_spec import SweepSpec
 from sweep.search.front import Front
 from sweep.search.outcome import Ended, replicate_name, split_name
-from sweep.spec.sweep_spec import SweepSpec
 
 
 class Next(Enum):

@@ -9,8 +9,8 @@ from typing import Any
 
 from mopoe.config import TrialConfig
 from sweep.analysis.points import row_measured
-from sweep.spec.constraints import Limit
-from sweep.spec.sweep_spec import SweepSpec
+from sweep.config.constraints import Limit
+from sweep.config.sweep_spec import SweepSpec
 from sweep.store.records import Status, TrialRecord
 
 _FLAT = "objectives/"

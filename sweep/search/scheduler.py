@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from sweep.config.parts import SchedulerSpec
 from sweep.search.halving import Decision, Vector, decide
 from sweep.search.outcome import measured_values
-from sweep.spec.parts import SchedulerSpec
 from sweep.store.read import Store
 from sweep.store.records import EventRecord
 from sweep.store.schema import OBJECTIVE

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
+from sweep.config.space import Suggestion
+from sweep.config.sweep_spec import SweepSpec
 from sweep.search.agenda import Agenda, Next
 from sweep.search.outcome import Ended, split_name
 from sweep.search.study import ConfigStudy, KnownConfig
-from sweep.spec.space import Suggestion
-from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.records import Status
 
 if TYPE_CHECKING:

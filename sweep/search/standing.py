@@ -9,9 +9,9 @@ import polars as pl
 
 from sweep.analysis.checks import plateaus
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
+from sweep.config.sweep_spec import SweepSpec
 from sweep.search.agenda import Agenda
 from sweep.search.outcome import ended_trial
-from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.lease import holder
 from sweep.store.read import Store
 

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweep.search.memory import AFFORDED, thinned
-from sweep.search.samplers import known_points, make_sampler
-from sweep.spec.constraints import Limit
-from sweep.spec.space import Space, Suggestion
+from sweep.config.constraints import Limit
+from sweep.config.space import Space, Suggestion
+from sweep.search.samplers import AFFORDED, known_points, make_sampler, thinned
 from sweep.store.records import Status
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Any
 from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from sweep.analysis.points import row_measured
+from sweep.config.sweep_spec import SweepSpec
 from sweep.search.outcome import objective_values
 from sweep.search.study import KnownConfig
-from sweep.spec.sweep_spec import SweepSpec
 from sweep.store.read import open_store
 
 

@@ -21,7 +21,7 @@ from sweep.store.records import Manifest, newer_schema
 from sweep.store.schema import KEYS, SCHEMA_VERSION, TABLES, schema_version, table_name
 
 if TYPE_CHECKING:
-    from sweep.spec.sweep_spec import SweepSpec
+    from sweep.config.sweep_spec import SweepSpec
 
 MANIFEST = "sweep.json"
 
@@ -100,7 +100,7 @@ class Store:
         Raises:
             StoreError: the manifest is damaged, or its parts contradict each other.
         """
-        from sweep.spec.sweep_spec import spec_of
+        from sweep.config.sweep_spec import spec_of
 
         manifest = self.manifest
         try:

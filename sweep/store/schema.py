@@ -92,7 +92,7 @@ SUBSET_METRICS = _schema(
     field(
         "subset_mask", pa.int32(), "The subset of modalities as bits: bit m is modality m; 0 is the prior."
     ),
-    field("metric", pa.string(), "What was measured: a name of mopoe.records.METRICS."),
+    field("metric", pa.string(), "What was measured: a name of mopoe.reports.METRICS."),
     field("target", pa.string(), "The generated modality; null for a number about none."),
     field("subset_label", pa.string(), "The subset for people, as in m0+m2."),
     field("subset_size", pa.int32(), "Number of modalities in the subset.", "modalities"),

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Laplace, Normal, kl_divergence
 
-from mopoe.bound import Bound
 from mopoe.config import TrialConfig
 from mopoe.data.container import Split
 from mopoe.likelihoods import Likelihood
-from mopoe.modality import Modality
+from mopoe.methods import Bound
 from mopoe.model import MoPoE
-from mopoe.noise import generator, stratified_components
+from mopoe.networks.base import Modality
+from mopoe.random_streams import generator, stratified_components
 
 torch.set_num_threads(1)
 

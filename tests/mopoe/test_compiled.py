@@ -13,8 +13,8 @@ from mopoe.data.container import MultimodalData
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
 from mopoe.likelihoods import Normal
-from mopoe.modality import Modality
-from mopoe.records import EpochReport
+from mopoe.networks.base import Modality
+from mopoe.reports import EpochReport
 from mopoe.training import train
 
 STEP = replace(CONFIG, compile="step", batch_size=11, epochs=2, beta_warmup_epochs=1)

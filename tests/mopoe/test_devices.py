@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mopoe.devices import prepared
+from mopoe.runtime import prepared
 
 
 def test_a_gpu_repeats_its_numbers_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:

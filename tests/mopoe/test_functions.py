@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import mopoe
-from mopoe import functions
+from mopoe import plugins as functions
 from mopoe.data.registry import ModalitySpec, entry
 from mopoe.errors import ConfigError, DataError
-from mopoe.functions import also_import_from, named_function, plugin
+from mopoe.plugins import also_import_from, named_function, plugin
 
 Write = Callable[[str], str]
 MARK = "import mopoe\n@mopoe.plugin\n"

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mopoe.bound import Bound
 from mopoe.data.container import MultimodalData, Split
-from mopoe.grids import sample_grid, save_grid
+from mopoe.evaluation.generation import sample_grid, save_grid
 from mopoe.likelihoods import Laplace
-from mopoe.modality import Modality
+from mopoe.methods import Bound
 from mopoe.model import MoPoE
+from mopoe.networks.base import Modality
 
 GREYS = (0.0, 0.2, 0.4, 0.6)
 
@@ -96,7 +96,8 @@ def test_a_saved_grid_is_the_grid(tmp_path: Path) -> None:
 def test_a_grid_can_be_saved_before_any_is_made(tmp_path: Path) -> None:
     """In a fresh process, saving alone works too, whatever build of torch there is."""
     code = (
-        "import sys, torch; from mopoe.grids import save_grid; save_grid(torch.zeros(3, 4, 4), sys.argv[1])"
+        "import sys, torch; from mopoe.evaluation.generation import save_grid; "
+        "save_grid(torch.zeros(3, 4, 4), sys.argv[1])"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "g.png")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -124,8 +125,8 @@ def test_grids_of_the_built_in_networks_work(tiny_data: MultimodalData) -> None:
 def test_modalities_of_other_sizes_share_a_grid() -> None:
     """Grey 28 x 28, colour 32 x 32 and text of 64 x 14 pixels, each in the middle of its tile."""
     from mopoe.config import TrialConfig
+    from mopoe.data.formats import encode
     from mopoe.data.registry import DATA_SETS
-    from mopoe.data.text import encode
     from mopoe.model import build_model
 
     specs = DATA_SETS["mnist_svhn_text"].modalities

@@ -12,12 +12,11 @@ from torch.distributions import Laplace as LaplaceDensity
 from torch.distributions import Normal as NormalDensity
 
 from mopoe import gaussian, laplace
-from mopoe.bound import Bound
-from mopoe.importance import importance_weighted_bound
 from mopoe.likelihoods import Normal
-from mopoe.modality import Modality
+from mopoe.methods import Bound
 from mopoe.model import MoPoE
-from mopoe.objective import Draws, Weights
+from mopoe.networks.base import Modality
+from mopoe.objectives import Draws, Weights, importance_weighted_bound
 
 MOE = {"subset_weights": (0.5, 0.5, 0.0), "mixture_of_experts": True}
 FACTORS = {"a": 2.0, "b": 1.0}

@@ -7,7 +7,7 @@ import pytest
 
 FAULTS = """
 import resource, threading, torch
-from mopoe.memory import keep_freed_memory
+from mopoe.runtime import keep_freed_memory
 torch.set_num_threads(1)
 kept = {kept} and keep_freed_memory()
 def faults():

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from mopoe.bound import Bound
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
 from mopoe.likelihoods import Bernoulli, Laplace, Normal
-from mopoe.modality import Modality
+from mopoe.methods import Bound
 from mopoe.model import Encoded, MoPoE, build_model
+from mopoe.networks.base import Modality
 
 CONFIG = TrialConfig(latent_dim=3, channels=(2, 2, 2))
 

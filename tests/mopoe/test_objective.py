@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from mopoe.bound import Bound
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData
 from mopoe.likelihoods import Normal
-from mopoe.modality import Modality
+from mopoe.methods import Bound
 from mopoe.model import MoPoE, build_model
-from mopoe.noise import draw_components, stratified_components
-from mopoe.objective import Draws, Terms, Weights, generalized_elbo
+from mopoe.networks.base import Modality
+from mopoe.objectives import Draws, Terms, Weights, generalized_elbo
+from mopoe.random_streams import draw_components, stratified_components
 
 SINGLETONS = (0.5, 0.5, 0.0)
 FULL_SET = (0.0, 0.0, 1.0)

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mopoe.bound import Bound
 from mopoe.likelihoods import Normal
-from mopoe.modality import Modality
+from mopoe.methods import Bound
 from mopoe.model import MoPoE
-from mopoe.objective import Draws, Weights, generalized_elbo
+from mopoe.networks.base import Modality
+from mopoe.objectives import Draws, Weights, generalized_elbo
 
 
 def private_model(bound: Bound | None = None, style_dim: int = 2) -> tuple[MoPoE, dict[str, Tensor]]:

@@ -15,9 +15,9 @@ from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError, DataError
 from mopoe.evaluation.classifiers import ClassifierConfig, Classifiers, load_classifiers
 from mopoe.likelihoods import Laplace
-from mopoe.modality import Modality
 from mopoe.model import build_model
 from mopoe.networks import build_modality
+from mopoe.networks.base import Modality
 from mopoe.rehearsal import Kept, check_memory, rehearse, training_bytes
 from mopoe.training import loss_weights, step_draws
 

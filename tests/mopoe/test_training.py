@@ -15,9 +15,9 @@ from mopoe.data.container import MultimodalData, Split
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import CheckpointError, DivergedError
 from mopoe.likelihoods import Bernoulli, Likelihood, Normal
-from mopoe.modality import Modality
 from mopoe.model import MoPoE, build_model
-from mopoe.records import EpochReport, Evaluation
+from mopoe.networks.base import Modality
+from mopoe.reports import EpochReport, Evaluation
 from mopoe.training import train
 
 

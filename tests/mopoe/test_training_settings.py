@@ -14,7 +14,7 @@ from mopoe.data import load
 from mopoe.data.container import MultimodalData, Split
 from mopoe.errors import ConfigError
 from mopoe.model import MoPoE, build_model
-from mopoe.noise import generator
+from mopoe.random_streams import generator
 from mopoe.training import hide
 
 CHANGES: dict[str, Any] = {

@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import pytest
 
-from sweep.spec.sweep_spec import load_spec
+from sweep.config.sweep_spec import load_spec
 
 NAMES = sorted(path.name for path in files("search_spaces").iterdir() if path.name.endswith(".yaml"))
 

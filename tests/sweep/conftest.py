@@ -14,13 +14,13 @@ from PIL import Image, ImageDraw
 from s3_server import BUCKET, S3_KEYS, server
 
 from mopoe.config import TrialConfig
-from mopoe.records import EpochReport, Evaluation, PairCoherence, Picture, SubsetMetric
+from mopoe.reports import EpochReport, Evaluation, PairCoherence, Picture, SubsetMetric
 from mopoe.subsets import subset_masks, subset_members
 from sweep.cli import main
+from sweep.config.sweep_spec import SweepSpec, load_spec
 from sweep.errors import SpecError
 from sweep.manifest import new_manifest
 from sweep.search.outcome import start_record
-from sweep.spec.sweep_spec import SweepSpec, load_spec
 from sweep.store.records import EventRecord, Manifest, Objective, SharedInputs, TrialRecord
 from sweep.store.write import StoreWriter
 

@@ -21,8 +21,8 @@ from sweep.store.read import open_store
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, quick_sweep):
     """A folder with one trained trial."""
+    from sweep.config.sweep_spec import load_spec, trial_config_for
     from sweep.running.single import run_single
-    from sweep.spec.sweep_spec import load_spec, trial_config_for
 
     folder = tmp_path_factory.mktemp("cli")
     file = folder / "tiny.yaml"
@@ -101,7 +101,7 @@ def test_the_report_is_written_and_the_front_printed(sweep, made_up_sweep, tmp_p
 
 def test_show_config_fills_in_every_default_and_reads_back(sweep, sweep_file, tmp_path):
     """The printed file is a sweep's file itself, with the same hash."""
-    from sweep.spec.sweep_spec import load_spec
+    from sweep.config.sweep_spec import load_spec
 
     status, out, _ = sweep("show-config", sweep_file, "-o", "trials=7")
     assert status == 0

@@ -19,8 +19,8 @@ import yaml
 from spec_texts import FULL
 
 from mopoe.errors import MopoeError, shown
+from sweep.config.sweep_spec import load_spec, trial_config_for
 from sweep.search.standing import stand
-from sweep.spec.sweep_spec import load_spec, trial_config_for
 from sweep.store.read import Store, open_store
 from sweep.store.schema import TABLES
 from sweep.verify import problems

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from sweep.config.sweep_spec import load_spec
 from sweep.errors import SpecError, StoreError
 from sweep.manifest import PACKAGES, differences, enter, git_revision, open_folder, stored_spec
-from sweep.spec.sweep_spec import load_spec
 from sweep.store.read import open_store
 from sweep.store.records import SharedInputs
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from polars.testing import assert_frame_equal
 
-from sweep.store.compact import compact
+from sweep.store.maintenance import compact
 from sweep.store.read import Store
 
 duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed; the dev extra has it")

@@ -3,8 +3,8 @@
 from dataclasses import fields
 
 from mopoe.config import TrialConfig
+from sweep.config.sweep_spec import SweepSpec
 from sweep.reference import PAGE, page
-from sweep.spec.sweep_spec import SweepSpec
 
 
 def test_the_page_is_that_of_the_classes():

@@ -17,10 +17,9 @@ from safetensors.torch import save_file
 from mopoe.config import TrialConfig
 from mopoe.evaluation.classifiers import weights_hash
 from sweep.errors import StoreError
-from sweep.store.compact import compact
 from sweep.store.files import files_at
 from sweep.store.lease import driving
-from sweep.store.merge import CHECKPOINTS, WRITTEN
+from sweep.store.maintenance import CHECKPOINTS, WRITTEN, compact
 from sweep.store.read import Store
 from sweep.store.records import TrialRecord
 from sweep.store.schema import TABLES

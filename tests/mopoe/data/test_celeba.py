@@ -15,13 +15,13 @@ from mopoe.config import TrialConfig
 from mopoe.data import celeba, load
 from mopoe.data.celeba import text_of
 from mopoe.data.container import MultimodalData
-from mopoe.data.text import ALPHABET, decode, encode
+from mopoe.data.formats import ALPHABET, decode, encode
 from mopoe.errors import DataError
 from mopoe.evaluation import classifiers
 from mopoe.evaluation.evaluate import Evaluator
 from mopoe.evaluation_config import EvaluationConfig
-from mopoe.records import EpochReport
-from mopoe.vision import torchvision
+from mopoe.reports import EpochReport
+from mopoe.runtime import torchvision
 
 _NAMES = (
     "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair "
@@ -264,7 +264,7 @@ def test_a_missing_folder_says_what_it_must_be() -> None:
 
 def test_a_model_trains_on_it(data: MultimodalData) -> None:
     """Numbers go down, with every kind of mixture; the weights of "dimensions" are 1 and 48."""
-    from mopoe.bound import likelihood_weights
+    from mopoe.methods import likelihood_weights
 
     assert likelihood_weights(TrialConfig(), data.modalities) == {"image": 1.0, "text": 48.0}
     for mixture in ("stratified", "all"):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mopoe.data import digits, load
 from mopoe.data.container import MultimodalData, cache_dir
-from mopoe.data.idx import read_idx
+from mopoe.data.formats import read_idx
 from mopoe.errors import DataError
 
 SPLITS = ("train", "validation", "test")

@@ -15,9 +15,9 @@ import pytest
 import requests
 
 from mopoe.data.fetch import fetch
-from mopoe.data.idx import read_idx
+from mopoe.data.formats import read_idx
 from mopoe.errors import ConfigError, DataError
-from mopoe.vision import torchvision
+from mopoe.runtime import torchvision
 
 
 @pytest.fixture

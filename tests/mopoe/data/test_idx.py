@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mopoe.data.idx import read_idx
+from mopoe.data.formats import read_idx
 from mopoe.errors import DataError
 
 IMAGES = struct.pack(">4I", 0x0803, 2, 2, 3) + bytes(range(12))

@@ -17,11 +17,10 @@ import mopoe
 from mopoe.config import TrialConfig
 from mopoe.data import load
 from mopoe.data.container import SPLITS, MultimodalData, Split
-from mopoe.data.idx import mnist_files, read_mnist
+from mopoe.data.formats import ALPHABET, decode, encode, mnist_files, read_mnist
 from mopoe.data.mnist_svhn_text import TEXTS, WORDS, pair, read_svhn
-from mopoe.data.text import ALPHABET, decode, encode
 from mopoe.errors import ConfigError, DataError
-from mopoe.records import EpochReport
+from mopoe.reports import EpochReport
 
 Write = Callable[[Path, "np.typing.NDArray[np.uint8]"], None]
 NAMES = ("mnist", "svhn", "text")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import EpsImagePlugin, Image, ImageFile
 
-from mopoe.data import celeba, digits, polymnist_build, polymnist_folder
+from mopoe.data import celeba, digits, polymnist_build
+from mopoe.data import polymnist as polymnist_folder
 from mopoe.errors import DataError
 
 READERS: dict[str, tuple[Callable[[Path], object], str, str]] = {

@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from mopoe.data import load, polymnist_folder
+from mopoe.data import load
+from mopoe.data import polymnist as polymnist_folder
 from mopoe.data.container import SPLITS, MultimodalData, Split
+from mopoe.data.polymnist import read_folder, write_pngs
 from mopoe.data.polymnist_build import build
-from mopoe.data.polymnist_folder import read_folder, write_pngs
 from mopoe.data.registry import entry
 from mopoe.errors import ConfigError, DataError
 

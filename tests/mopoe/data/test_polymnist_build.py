@@ -18,10 +18,10 @@ from mopoe.config import TrialConfig
 from mopoe.data import load, polymnist_build
 from mopoe.data.container import SPLITS, MultimodalData, Split, read_about
 from mopoe.data.digits import shrunk
-from mopoe.data.idx import mnist_files, read_idx, read_mnist
+from mopoe.data.formats import mnist_files, read_idx, read_mnist
 from mopoe.data.polymnist_build import build
 from mopoe.errors import ConfigError, DataError
-from mopoe.records import EpochReport
+from mopoe.reports import EpochReport
 
 Numbered = Callable[[str, int, int], Path]
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from mopoe.bound import Bound
 from mopoe.data.container import MultimodalData, Split
 from mopoe.data.registry import ModalitySpec
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.likelihoods import Normal as NormalLikelihood
-from mopoe.modality import Modality
+from mopoe.methods import Bound
 from mopoe.model import MoPoE
+from mopoe.networks.base import Modality
 
 CLASSES = 4
 LOGVAR = -8.0

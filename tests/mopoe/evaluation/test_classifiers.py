@@ -13,9 +13,9 @@ from torch import nn
 from mopoe.config import TrialConfig
 from mopoe.data import load
 from mopoe.data.container import MultimodalData, Split
+from mopoe.data.formats import encode
 from mopoe.data.mnist_svhn_text import WORDS
 from mopoe.data.registry import DATA_SETS, ModalitySpec
-from mopoe.data.text import encode
 from mopoe.errors import DataError
 from mopoe.evaluation import classifiers as module
 from mopoe.evaluation.classifiers import (
@@ -26,10 +26,9 @@ from mopoe.evaluation.classifiers import (
     load_classifiers,
     train_classifier,
 )
-from mopoe.functions import plugin
 from mopoe.likelihoods import Normal
-from mopoe.modality import Modality
-from mopoe.networks.chains import Encoder
+from mopoe.networks.base import Encoder, Modality
+from mopoe.plugins import plugin
 
 QUICK = ClassifierConfig(epochs=5)
 TINY = ClassifierConfig(epochs=1, batch_size=11)

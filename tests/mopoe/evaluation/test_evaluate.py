@@ -13,7 +13,7 @@ from mopoe.evaluation.coherence import conditional_coherence, joint_coherence, t
 from mopoe.evaluation.evaluate import Evaluator, most_likely
 from mopoe.evaluation.log_likelihood import Estimate, joint_log_likelihood
 from mopoe.evaluation_config import EvaluationConfig, RungConfig
-from mopoe.records import METRICS, OBJECTIVES, Evaluation
+from mopoe.reports import METRICS, OBJECTIVES, Evaluation
 from mopoe.subsets import subset_masks, subset_members
 
 CPU = torch.device("cpu")

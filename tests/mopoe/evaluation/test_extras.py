@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mopoe.errors import ConfigError, DataError
-from mopoe.evaluation import extras as module
+from mopoe.evaluation import final_metrics as module
 from mopoe.evaluation.coherence import joint_coherence
 from mopoe.evaluation.evaluate import Evaluator
 from mopoe.evaluation.frechet import (
@@ -21,12 +21,12 @@ from mopoe.evaluation.frechet import (
     generated_features,
     real_features,
 )
+from mopoe.evaluation.generation import fit_prior
 from mopoe.evaluation.log_likelihood import conditional_log_likelihood, log_likelihood
-from mopoe.evaluation.prior import fit_prior
 from mopoe.evaluation.representation import linear_probe
 from mopoe.evaluation_config import EvaluationConfig
 from mopoe.likelihoods import Laplace, Normal
-from mopoe.records import METRICS, SubsetMetric
+from mopoe.reports import METRICS, SubsetMetric
 
 CPU = torch.device("cpu")
 CONFIG = EvaluationConfig(

@@ -26,7 +26,7 @@ from mopoe.evaluation.frechet import (
     moments,
     real_features,
 )
-from mopoe.vision import torchvision
+from mopoe.runtime import torchvision
 
 CPU = torch.device("cpu")
 

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from mopoe.bound import Bound
 from mopoe.data.container import MultimodalData, Split
 from mopoe.data.registry import ModalitySpec
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import conditional_coherence
+from mopoe.evaluation.diagnostics import HealthMeter, subset_posteriors
 from mopoe.evaluation.evaluate import Evaluator
-from mopoe.evaluation.health import HealthMeter, subset_posteriors
 from mopoe.evaluation_config import EvaluationConfig
 from mopoe.likelihoods import Normal as NormalLikelihood
+from mopoe.methods import Bound
 from mopoe.model import MoPoE
 
 SCALES = (3.0, 0.5, 0.101, 0.099, 0.0)

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mopoe.bound import Bound
 from mopoe.data.container import Split
-from mopoe.evaluation.latents import conditional_latents, prior_latents, source_latents
+from mopoe.evaluation.generation import conditional_latents, prior_latents, source_latents
 from mopoe.likelihoods import Normal
-from mopoe.modality import Modality
+from mopoe.methods import Bound
 from mopoe.model import MoPoE
+from mopoe.networks.base import Modality
 
 
 @pytest.mark.parametrize("style_dim", [0, 2])
@@ -44,7 +44,7 @@ def test_noise_far_out_picks_a_modality_too(
     q = model.encode({"a": torch.full((2, 3), 100.0), "b": torch.full((2, 3), 200.0)})
     far = torch.tensor([-6.0, 6.0]).view(2, 1, 1)
     monkeypatch.setattr(
-        "mopoe.evaluation.latents.sample_noise",
+        "mopoe.evaluation.generation.sample_noise",
         lambda seed, purpose, start, stop, shape, device: (
             far.expand(2, *shape[:1], 1).reshape(2, *shape[:1])
             if purpose.endswith("pick")

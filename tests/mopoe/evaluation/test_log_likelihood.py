@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from mopoe.bound import Bound
 from mopoe.data.container import Split
 from mopoe.evaluation import log_likelihood
 from mopoe.evaluation.log_likelihood import component_shares, joint_log_likelihood
 from mopoe.likelihoods import Normal
-from mopoe.modality import Modality
+from mopoe.methods import Bound
 from mopoe.model import MoPoE
+from mopoe.networks.base import Modality
 
 CPU = torch.device("cpu")
 SCALE = 0.5

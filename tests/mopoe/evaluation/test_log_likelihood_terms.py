@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from mopoe.bound import Bound
 from mopoe.data.container import Split
 from mopoe.errors import ConfigError
 from mopoe.evaluation import log_likelihood as module
@@ -20,8 +19,9 @@ from mopoe.evaluation.log_likelihood import (
     proposing,
 )
 from mopoe.likelihoods import Normal
-from mopoe.modality import Modality
+from mopoe.methods import Bound
 from mopoe.model import MoPoE
+from mopoe.networks.base import Modality
 
 CPU = torch.device("cpu")
 SCALE = 0.5

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from mopoe.bound import Bound
 from mopoe.data.container import Split
-from mopoe.data.text import encode
+from mopoe.data.formats import encode
 from mopoe.evaluation.classifiers import Classifiers
-from mopoe.evaluation.pictures import as_images, draw_pictures, strip
+from mopoe.evaluation.generation import as_images, draw_pictures, strip
 from mopoe.likelihoods import Laplace
-from mopoe.modality import Modality
+from mopoe.methods import Bound
 from mopoe.model import MoPoE
-from mopoe.noise import sample_noise
-from mopoe.records import Picture
+from mopoe.networks.base import Modality
+from mopoe.random_streams import sample_noise
+from mopoe.reports import Picture
 
 CPU = torch.device("cpu")
 LEVELS = (30, 60, 90, 120, 150)

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from mopoe.bound import Bound
 from mopoe.data.container import Split
 from mopoe.errors import DataError
 from mopoe.evaluation.coherence import joint_coherence
-from mopoe.evaluation.prior import FittedPrior, fit_prior
+from mopoe.evaluation.generation import FittedPrior, fit_prior
 from mopoe.likelihoods import Normal
-from mopoe.modality import Modality
+from mopoe.methods import Bound
 from mopoe.model import MoPoE
+from mopoe.networks.base import Modality
 
 MEANS = torch.tensor([[-3.0, 1.0], [2.0, 4.0], [3.0, -3.0]])
 SHARES = torch.tensor([0.5, 0.3, 0.2])

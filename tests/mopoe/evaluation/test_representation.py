@@ -9,13 +9,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
-from mopoe.bound import Bound
 from mopoe.data.container import Split
 from mopoe.evaluation import representation
 from mopoe.evaluation.representation import linear_probe, posterior_means
 from mopoe.likelihoods import Normal
-from mopoe.modality import Modality
+from mopoe.methods import Bound
 from mopoe.model import MoPoE
+from mopoe.networks.base import Modality
 
 CPU = torch.device("cpu")
 Make = Callable[..., Modality]

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from mopoe.evaluation import verdicts as module
-from mopoe.evaluation.verdicts import ClassVerdicts, average_precision, balanced_share, judge_attributes
+from mopoe.evaluation import coherence as module
+from mopoe.evaluation.coherence import ClassVerdicts, average_precision, balanced_share, judge_attributes
 
 LABELS = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 4, 4])
 CORRECT = torch.tensor([1, 1, 1, 1, 1, 1, 1, 0, 0, 0]).bool()

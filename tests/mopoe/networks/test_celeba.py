@@ -12,7 +12,7 @@ from mopoe.data.registry import DATA_SETS, ModalitySpec
 from mopoe.errors import ConfigError
 from mopoe.likelihoods import Categorical, Laplace
 from mopoe.networks import build_modality
-from mopoe.networks.chains import OneHot
+from mopoe.networks.base import OneHot
 
 IMAGE, TEXT = DATA_SETS["celeba"].modalities
 SMALL = TrialConfig(channels=(1, 1, 3), initialisation="he")

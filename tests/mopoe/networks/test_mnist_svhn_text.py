@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mopoe.config import TrialConfig
+from mopoe.data.formats import encode
 from mopoe.data.registry import DATA_SETS
-from mopoe.data.text import encode
 from mopoe.errors import ConfigError
 from mopoe.likelihoods import Categorical, Laplace
 from mopoe.model import build_model

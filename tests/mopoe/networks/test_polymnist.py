@@ -9,7 +9,7 @@ from torch import nn
 from mopoe.config import TrialConfig
 from mopoe.data.registry import DATA_SETS
 from mopoe.model import build_model
-from mopoe.networks.initialisation import _fan_in
+from mopoe.networks.base import _fan_in
 from mopoe.networks.polymnist import ImageDecoder, ImageEncoder, transposed_by_phases
 
 

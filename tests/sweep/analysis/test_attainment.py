@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sweep.analysis.attainment import attainment_difference, attainment_surface, seed_sets
+from sweep.analysis.uncertainty import attainment_difference, attainment_surface, seed_sets
 from sweep.store.records import Objective
 
 # Whole numbers from a short range, so that ties are common.

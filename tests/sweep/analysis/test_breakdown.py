@@ -3,7 +3,7 @@ import math
 import polars as pl
 import pytest
 
-from sweep.analysis.breakdown import coherence_by_size, last_evaluation, metrics_by_size, pair_interval
+from sweep.analysis.summaries import coherence_by_size, last_evaluation, metrics_by_size, pair_interval
 from sweep.store.read import open_store
 
 

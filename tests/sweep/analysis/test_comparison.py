@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mopoe.errors import ConfigError
-from sweep.analysis.comparison import best_above, common_corner, dominated
+from sweep.analysis.fronts import best_above, common_corner, dominated
 from sweep.analysis.points import Points
 
 

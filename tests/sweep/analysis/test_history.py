@@ -5,8 +5,8 @@ import numpy as np
 import polars as pl
 
 from sweep.analysis.fronts import hypervolume
-from sweep.analysis.history import hypervolume_history
 from sweep.analysis.points import by_config, points, usable_trials
+from sweep.analysis.summaries import hypervolume_history
 from sweep.analysis.tradeoff import tradeoff
 from sweep.store.read import open_store
 from sweep.store.records import Objective

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from sweep.analysis.methods import by_method
+from sweep.analysis.summaries import by_method
 from sweep.analysis.tradeoff import tradeoff
 from sweep.store.read import open_store
 

@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.analysis.picks import picks
 from sweep.analysis.points import Points
+from sweep.analysis.tradeoff import picks
 
 
 def make(rows, maximize=(True, True)) -> Points:

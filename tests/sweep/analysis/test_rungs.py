@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sweep.analysis.rungs import rank_agreement
+from sweep.analysis.summaries import rank_agreement
 from sweep.store.records import Objective
 
 TWO = (Objective(name="x"), Objective(name="y", maximize=False))

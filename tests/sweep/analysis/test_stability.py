@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep.analysis.fronts import front_mask, hypervolume
-from sweep.analysis.picks import best_at_levels, front_order, levels
 from sweep.analysis.points import Points, by_config, points, usable_trials
-from sweep.analysis.stability import resamples, stability
+from sweep.analysis.tradeoff import best_at_levels, front_order, levels
+from sweep.analysis.uncertainty import resamples, stability
 from sweep.store.records import Objective
 
 TWO = (Objective(name="x"), Objective(name="y"))

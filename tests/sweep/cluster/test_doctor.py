@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from sweep.cluster.doctor import described, findings
-from sweep.cluster.facts import NodeFacts
+from sweep.cluster.doctor import NodeFacts, described, findings
 
 HEAD = NodeFacts(
     host="head",

@@ -1,6 +1,6 @@
 """What a machine finds out about itself."""
 
-from sweep.cluster.facts import FOLDER, Search, listening, look
+from sweep.cluster.doctor import FOLDER, Search, listening, look
 
 
 def test_a_machine_that_sees_the_marker_writes_its_own(tmp_path):

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from sweep.cluster import head, jobs
+from sweep.cluster import jobs
+from sweep.cluster import jobs as head
 from sweep.errors import ClusterError
 
 LOG = ["one\n", "two\n", "three\n"]

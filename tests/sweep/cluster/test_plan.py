@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from sweep.cluster.file import ClusterFile
-from sweep.cluster.plan import growth, shared_place
+from sweep.cluster.file import ClusterFile, growth, shared_place
+from sweep.config.sweep_spec import load_spec
 from sweep.errors import ClusterError
-from sweep.spec.sweep_spec import load_spec
 
 
 def cluster(results="s3://b/sweeps/", workers=0, cpus=64.0, gpus=8.0):

@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 
 from sweep.cluster.probe import prepare, survey
 from sweep.errors import ClusterError
-from sweep.spec.sweep_spec import load_spec
+from sweep.config.sweep_spec import load_spec
 
 file, root = sys.argv[1:]
 small = {"object_store_memory": 80_000_000}
@@ -31,7 +31,7 @@ def look(search):
     from dataclasses import replace
 
     import ray
-    from sweep.cluster.facts import look
+    from sweep.cluster.doctor import look
 
     mine = next(n for n in ray.nodes() if n["NodeID"] == ray.get_runtime_context().get_node_id())
     if "blind" in mine["Resources"]:
@@ -56,7 +56,7 @@ print(json.dumps({
     "skew": [node.skew for node in nodes],
     "silent": silent,
     "refusal": refusal(look),
-    "sound": refusal(__import__("sweep.cluster.facts").cluster.facts.look),
+    "sound": refusal(__import__("sweep.cluster.doctor").cluster.facts.look),
     "said": said,
     "left": [str(p) for p in Path(root).rglob("*")],
 }))

@@ -23,7 +23,8 @@ exec python inside.py
 """
 PROGRAM = """
 import contextlib, json, os, pathlib, subprocess, sys, urllib.error, urllib.request
-from sweep.cluster import head, jobs
+from sweep.cluster import jobs
+from sweep.cluster import jobs as head
 from sweep.errors import ClusterError
 
 @contextlib.contextmanager

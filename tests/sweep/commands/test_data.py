@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from sweep.config.sweep_spec import load_spec
 from sweep.running.runner import run_sweep
-from sweep.spec.sweep_spec import load_spec
 from sweep.store.read import open_store
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mopoe.records import SubsetMetric
+from mopoe.reports import SubsetMetric
 from sweep.store.files import files_at
 from sweep.store.lease import driving
 from sweep.store.read import Store

@@ -7,8 +7,8 @@ import subprocess
 import polars as pl
 import pytest
 
-from sweep.report.latex import latex, latex_table
 from sweep.report.page import write_report
+from sweep.report.tables import latex, latex_table
 from sweep.store.read import open_store
 
 TABLE = pl.DataFrame(

@@ -9,7 +9,7 @@ from sweep.analysis.tradeoff import tradeoff
 from sweep.errors import StoreError
 from sweep.report.compare import compare, write_comparison
 from sweep.report.page import table_html, write_page, write_report
-from sweep.report.summary import front_rows
+from sweep.report.tables import front_rows
 from sweep.store.read import open_store
 from sweep.store.write import StoreWriter
 

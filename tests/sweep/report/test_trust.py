@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sweep.analysis.history import hypervolume_history
+from sweep.analysis.summaries import hypervolume_history
 from sweep.report.trust import (
     attainment_card,
     checks_card,

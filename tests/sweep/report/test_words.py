@@ -3,7 +3,7 @@ import math
 import polars as pl
 import pytest
 
-from sweep.report.words import (
+from sweep.report.formatting import (
     failure_reasons,
     number,
     searched_settings,

@@ -10,10 +10,10 @@ import torch
 
 from mopoe.data import load as load_data
 from mopoe.model import build_model
+from sweep.config.sweep_spec import load_spec
 from sweep.running.dry_run import CORNERS, corners, first_suggestions, measure
 from sweep.running.materials import materials
 from sweep.search.searcher import Past, SweepSearcher
-from sweep.spec.sweep_spec import load_spec
 
 
 def with_space(tiny_sweep, tmp_path, more):
@@ -98,7 +98,7 @@ import sys, torch, mopoe
 from dataclasses import replace
 from pathlib import Path
 from mopoe.data.registry import ModalitySpec
-from mopoe.memory import keep_freed_memory
+from mopoe.runtime import keep_freed_memory
 from mopoe.rehearsal import training_bytes
 
 torch.set_num_threads(1)

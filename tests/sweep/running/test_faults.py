@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from mopoe.errors import DivergedError
+from sweep.config.sweep_spec import load_spec
 from sweep.errors import StoreError
 from sweep.running import runner
 from sweep.running.trainable import failure_of
-from sweep.spec.sweep_spec import load_spec
 from sweep.store.read import open_store
 
 pytestmark = pytest.mark.ray

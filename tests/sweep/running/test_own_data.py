@@ -11,9 +11,9 @@ import pytest
 
 from mopoe.data import _own
 from sweep.cli import main
+from sweep.config.sweep_spec import load_spec
 from sweep.errors import SpecError
 from sweep.running.materials import _materials
-from sweep.spec.sweep_spec import load_spec
 from sweep.store.read import open_store
 
 PAGE = Path(__file__).parents[3] / "docs" / "own_data.md"

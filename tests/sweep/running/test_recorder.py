@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from sweep.config.sweep_spec import load_spec
 from sweep.running.recorder import Recorder
 from sweep.running.trainable import checkpoint_name
 from sweep.search.agenda import Next
 from sweep.search.outcome import Ended
 from sweep.search.searcher import Past
-from sweep.spec.sweep_spec import load_spec
 from sweep.store.files import LocalFiles
 from sweep.store.write import StoreWriter
 

@@ -22,12 +22,12 @@ import ray
 from mopoe.checkpoint import check
 from mopoe.errors import MopoeError
 from sweep.cli import app
+from sweep.config.sweep_spec import load_spec
 from sweep.errors import ClusterError, StoreError
 from sweep.manifest import stored_spec
 from sweep.running.dashboards import open_storage
 from sweep.running.runner import past_trials, run_sweep
 from sweep.search.outcome import Standing
-from sweep.spec.sweep_spec import load_spec
 from sweep.store.files import files_at
 from sweep.store.lease import driving
 from sweep.store.read import open_store

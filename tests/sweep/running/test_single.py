@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from mopoe.errors import DivergedError
+from sweep.config.sweep_spec import load_spec, trial_config_for
 from sweep.errors import StoreError
 from sweep.running.single import run_single, trials_hash
-from sweep.spec.sweep_spec import load_spec, trial_config_for
 from sweep.store.read import open_store
 
 

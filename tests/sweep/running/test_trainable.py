@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mopoe.errors import DivergedError
+from sweep.config.sweep_spec import load_spec
 from sweep.errors import StoreError, TrialTimeError
 from sweep.running.materials import materials
 from sweep.running.trainable import (
@@ -18,7 +19,6 @@ from sweep.running.trainable import (
     report_to_ray,
     run_suggestion,
 )
-from sweep.spec.sweep_spec import load_spec
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sweep.config.schema import ReplicatesSpec
+from sweep.config.sweep_spec import load_spec
 from sweep.search.agenda import Agenda, Next
 from sweep.search.outcome import Ended, replicate_name, split_name
-from sweep.spec.sections import ReplicatesSpec
-from sweep.spec.sweep_spec import load_spec
 
 NAMES = ("conditional_coherence", "log_likelihood")
 

@@ -6,10 +6,10 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from sweep.search.memory import AFFORDED, thinned
+from sweep.config.parameters import LogUniform
+from sweep.config.space import Space
+from sweep.search.samplers import AFFORDED, thinned
 from sweep.search.study import ConfigStudy, KnownConfig
-from sweep.spec.parameters import LogUniform
-from sweep.spec.space import Space
 
 OBJECTIVES = ("coherence", "likelihood")
 KIND = {"x": FloatDistribution(0, 1)}

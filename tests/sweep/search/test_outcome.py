@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from ray.tune.utils import flatten_dict
 
+from sweep.config.constraints import limit
+from sweep.config.sweep_spec import load_spec
 from sweep.search.outcome import (
     Standing,
     end_record,
@@ -14,8 +16,6 @@ from sweep.search.outcome import (
     objective_values,
     start_record,
 )
-from sweep.spec.constraints import limit
-from sweep.spec.sweep_spec import load_spec
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
 OBJECTIVES = ("conditional_coherence", "log_likelihood")

@@ -13,12 +13,12 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.utils import flatten_dict
 
+from sweep.config.parts import SchedulerSpec
+from sweep.config.sweep_spec import load_spec
 from sweep.running.recorder import Recorder
 from sweep.search.agenda import Agenda
 from sweep.search.scheduler import HalvingScheduler, recorded_vectors
 from sweep.search.searcher import Past, SweepSearcher
-from sweep.spec.parts import SchedulerSpec
-from sweep.spec.sweep_spec import load_spec
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
 

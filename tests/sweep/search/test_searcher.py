@@ -8,9 +8,9 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from sweep.config.sweep_spec import load_spec, trial_config_for
 from sweep.search.outcome import Ended, judge, measured_values, suggested_config
 from sweep.search.searcher import Past, SweepSearcher, trial_name
-from sweep.spec.sweep_spec import load_spec, trial_config_for
 
 NAMES = ("conditional_coherence", "log_likelihood")
 

@@ -5,12 +5,12 @@ import math
 import pytest
 from optuna.trial import TrialState
 
+from sweep.config.constraints import limit
+from sweep.config.parameters import Choice, Int, LogUniform, Simplex
+from sweep.config.space import Space
 from sweep.errors import SpecError
 from sweep.search.samplers import make_sampler
 from sweep.search.study import ConfigStudy, KnownConfig
-from sweep.spec.constraints import limit
-from sweep.spec.parameters import Choice, Int, LogUniform, Simplex
-from sweep.spec.space import Space
 
 OBJECTIVES = ("conditional_coherence", "log_likelihood")
 SPACE = Space(

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from sweep.config.sweep_spec import load_spec
 from sweep.errors import StoreError
 from sweep.manifest import new_manifest
 from sweep.search.outcome import end_record, start_record
 from sweep.search.warm_start import warm_trials
-from sweep.spec.sweep_spec import load_spec
 from sweep.store.records import SharedInputs
 from sweep.store.write import StoreWriter
 

@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweep.errors import StoreError
-from sweep.store.compact import compact, parts
 from sweep.store.files import LocalFiles
+from sweep.store.maintenance import compact, parts
 from sweep.store.read import Store
 from sweep.store.schema import TABLES
 from sweep.store.write import StoreWriter

@@ -9,9 +9,8 @@ from dataclasses import replace
 import pytest
 
 from sweep.errors import StoreError
-from sweep.store.compact import compact
 from sweep.store.files import files_at
-from sweep.store.merge import merge_runs
+from sweep.store.maintenance import compact, merge_runs
 from sweep.store.read import Store, open_store
 from sweep.store.schema import KEYS, TABLES
 from sweep.store.write import StoreWriter
@@ -186,7 +185,7 @@ def test_runs_are_merged_with_their_weights(root, make_sweep, tmp_path):
 WRITER = """
     import sys
     from datetime import datetime, UTC
-    from mopoe.records import EpochReport
+    from mopoe.reports import EpochReport
     from sweep.store.records import TrialRecord
     from sweep.store.write import StoreWriter
     root, me, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -201,7 +200,7 @@ WRITER = """
 """
 COMPACTOR = """
     import sys, time
-    from sweep.store.compact import compact
+    from sweep.store.maintenance import compact
     from sweep.store.read import Store
     end = time.monotonic() + float(sys.argv[2])
     while time.monotonic() < end:

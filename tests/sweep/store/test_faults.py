@@ -14,9 +14,8 @@ import pytest
 from s3_server import Proxy, at_random, proxied
 
 from sweep.errors import StoreError
-from sweep.store.compact import compact
 from sweep.store.files import Files, files_at
-from sweep.store.merge import WRITTEN
+from sweep.store.maintenance import WRITTEN, compact
 from sweep.store.read import Store, open_store
 from sweep.store.write import StoreWriter
 from sweep.verify import problems
@@ -102,7 +101,7 @@ WRITER = """
     import os, sys
     from datetime import UTC, datetime
     from mopoe.config import TrialConfig
-    from mopoe.records import EpochReport
+    from mopoe.reports import EpochReport
     from sweep.store.records import TrialRecord
     from sweep.store.write import StoreWriter
 

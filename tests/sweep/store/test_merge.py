@@ -7,7 +7,7 @@ from mopoe.config import TrialConfig
 from sweep.errors import StoreError
 from sweep.search.outcome import split_name
 from sweep.store.files import LocalFiles
-from sweep.store.merge import merge_runs, new_names
+from sweep.store.maintenance import merge_runs, new_names
 from sweep.store.read import Store, open_store
 from sweep.store.schema import TABLES
 from sweep.store.write import StoreWriter

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.errors import StoreError
-from sweep.store.compact import compact
+from sweep.store.maintenance import compact
 from sweep.store.read import Store, may_repeat, open_store, reading
 from sweep.store.schema import KEYS, TABLES
 from sweep.store.write import StoreWriter

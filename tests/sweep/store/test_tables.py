@@ -4,8 +4,8 @@ from functools import partial
 
 import pyarrow as pa
 
-from mopoe.records import SubsetMetric
-from sweep.store import tables
+from mopoe.reports import SubsetMetric
+from sweep.store import write as tables
 from sweep.store.schema import TABLES
 
 NAMES = ("m0", "m1")

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweep.store import read, schema
-from sweep.store.compact import compact
+from sweep.store.maintenance import compact
 from sweep.store.read import Store, open_store
 from sweep.store.schema import field, schema_version
 from sweep.verify import problems

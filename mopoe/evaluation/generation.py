@@ -1,0 +1,250 @@
+"""What a model generates: latents of a posterior or a prior, pictures, and grids of them."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from mopoe.data.container import Split
+from mopoe.data.formats import ALPHABET, decode
+from mopoe.errors import DataError
+from mopoe.evaluation.classifiers import Classifiers
+from mopoe.gaussian import full_precision
+from mopoe.model import Encoded, MoPoE
+from mopoe.random_streams import generator, sample_noise
+from mopoe.reports import Picture
+from mopoe.runtime import torchvision
+
+
+def conditional_latents(
+    model: MoPoE, q: Encoded, seed: int, purpose: str, start: int, stop: int, *, same_noise: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Return a latent [S, B, Z] from every subset's posterior, and private latents [M, S B, W] if there are.
+
+    Args:
+        model: the model.
+        q: the unimodal posteriors of the samples from `start` to `stop`.
+        seed: fixes the noise, together with the purpose.
+        purpose: what the latents are for.
+        start: position of the first sample.
+        stop: position after the last.
+        same_noise: whether all subsets share a sample's noise, so that they differ by what they saw alone.
+    """
+    device, n_subsets = q.mu_MBZ.device, len(model.masks)
+    n_draws = 1 if same_noise else n_subsets
+
+    def noise(what: str, *shape: int) -> Tensor:
+        drawn = sample_noise(seed, purpose + what, start, stop, (n_draws, *shape), device)
+        return drawn.transpose(0, 1).expand(n_subsets, *(-1,) * (len(shape) + 1))
+
+    # In float64: that of a number above 5.4 is 1 in float32, which picks no modality.
+    pick_SB = torch.special.ndtr(noise(" pick").double()) if model.bound.mixture_of_experts else None
+    z_SBZ = model.family.draw(*model.conditionals(q, pick_SB), noise("", model.latent_dim))
+    return z_SBZ, _style(
+        model, noise(" style", len(model.names), model.style_dim) if model.style_dim else None
+    )
+
+
+def prior_latents(
+    model: MoPoE, seed: int, purpose: str, start: int, stop: int, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
+    """Return latents [B, Z] from the prior, and private latents [M, B, W] if there are."""
+    z_BZ = model.family.standard(sample_noise(seed, purpose, start, stop, (model.latent_dim,), device))
+    shape = (1, len(model.names), model.style_dim)
+    style = sample_noise(seed, purpose + " style", start, stop, shape, device) if model.style_dim else None
+    return z_BZ, _style(model, None if style is None else style.transpose(0, 1))
+
+
+def source_latents(
+    model: MoPoE, split: Split, source_mask: int, seed: int, purpose: str, start: int, stop: int
+) -> tuple[Tensor, Tensor | None]:
+    """Return latents [B, Z], and private ones if there are, of a subset's posterior; for 0 of the prior."""
+    device = model.members_SM.device
+    if not source_mask:
+        return prior_latents(model, seed, purpose, start, stop, device)
+    q = model.encode(split.batch(slice(start, stop), device))
+    z_SBZ, style_MRW = conditional_latents(model, q, seed, purpose, start, stop, same_noise=True)
+    s = model.masks.index(source_mask)
+    return z_SBZ[s], None if style_MRW is None else style_MRW.unflatten(1, z_SBZ.shape[:2])[:, s]
+
+
+def _style(model: MoPoE, noise_SBMW: Tensor | None) -> Tensor | None:
+    return None if noise_SBMW is None else model.family.standard(noise_SBMW.flatten(0, 1).transpose(0, 1))
+
+
+ROWS = 64
+"""Samples encoded at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class FittedPrior:
+    """A mixture of Gaussians with covariances of their own."""
+
+    weights_C: Tensor
+    """Sum to one: [C]."""
+    mean_CZ: Tensor
+    """[C, Z]."""
+    cholesky_CZZ: Tensor
+    """Lower triangular roots of the covariances: [C, Z, Z]."""
+
+    def sample(self, n: int, seed: int, *, start: int = 0) -> Tensor:
+        """Return the n latents [n, Z] at the positions from `start`, each a function of its position."""
+        stop, device = start + n, self.mean_CZ.device
+        pick_N = torch.special.ndtr(sample_noise(seed, "fitted prior pick", start, stop, (), device).double())
+        noise_NZ = sample_noise(seed, "fitted prior", start, stop, self.mean_CZ.shape[1:], device)
+        edges_C = self.weights_C.double().cumsum(0)
+        component_N = torch.searchsorted(edges_C[:-1] / edges_C[-1], pick_N, right=True)
+        # A component at a time: a root for every latent would be [N, Z, Z].
+        z_NZ = self.mean_CZ[component_N]
+        for c, root_ZZ in enumerate(self.cholesky_CZZ):
+            mine_N = component_N == c
+            z_NZ[mine_N] += noise_NZ[mine_N] @ root_ZZ.t()
+        return z_NZ
+
+
+def fit_prior(model: MoPoE, split: Split, n: int, components: int = 10, seed: int = 0) -> FittedPrior:
+    """Return a Gaussian mixture fitted to a latent of the full set's posterior of each of n samples.
+
+    Private latents keep their prior.
+
+    Args:
+        model: the model, in eval mode.
+        split: the training split; samples with a missing modality are left out.
+        n: how many samples, drawn without replacement: many times the latent dimensions and components.
+        components: number of Gaussians.
+        seed: fixes the draw, the latents and the fit.
+
+    Raises:
+        DataError: there are fewer samples than components.
+    """
+    from sklearn.mixture import GaussianMixture
+
+    split = split.complete()
+    split = split.take(torch.randperm(len(split), generator=generator(seed, "fit prior order"))[:n])
+    if len(split) < max(components, 2):
+        raise DataError(f"{len(split)} samples are too few to fit a mixture of {components} Gaussians")
+    with torch.inference_mode():
+        z = [
+            source_latents(model, split, model.masks[-1], seed, "fit prior", i, min(i + ROWS, len(split)))[0]
+            for i in range(0, len(split), ROWS)
+        ]
+    fitted = GaussianMixture(components, random_state=seed).fit(torch.cat(z).cpu().double().numpy())
+    found = (fitted.weights_, fitted.means_, np.linalg.cholesky(fitted.covariances_))
+    return FittedPrior(
+        *(torch.from_numpy(array).to(model.members_SM.device, torch.float32) for array in found)
+    )
+
+
+def sample_grid(model: MoPoE, split: Split, source_mask: int, n: int, seed: int) -> Tensor:
+    """Return a grid of images [3, H, W] in 0..1, one column per held-out sample, all tiles of one size.
+
+    The upper half shows the real modalities, the lower half what the model generates for every modality from
+    the source subset; with an empty source (0) the lower half is drawn from the prior.
+    """
+    n = min(n, len(split))
+    model.eval()
+    with torch.inference_mode():
+        x = split.batch(slice(0, n), model.members_SM.device)
+        means = model.means(*source_latents(model, split, source_mask, seed, "grid", 0, n))
+        rows = [as_images(part[name]).cpu() for part in (x, means) for name in model.names]
+    height, width = (max(row.shape[axis] for row in rows) for axis in (2, 3))
+    tiles = [_padded(row, height, width) for row in rows]
+    grid: Tensor = torchvision("utils").make_grid(torch.cat(tiles), nrow=n, padding=2, pad_value=1.0)
+    return grid
+
+
+def _padded(x_BCHW: Tensor, height: int, width: int) -> Tensor:
+    """Return coloured images with a white margin, equal on opposite sides but for a pixel."""
+    down, right = height - x_BCHW.shape[2], width - x_BCHW.shape[3]
+    margins = (right // 2, right - right // 2, down // 2, down - down // 2)
+    return torch.nn.functional.pad(x_BCHW.expand(-1, 3, -1, -1), margins, value=1.0)
+
+
+def save_grid(grid: Tensor, path: Path) -> None:
+    """Write a grid as an image file; its format follows the name's ending."""
+    torchvision("utils").save_image(grid, path)
+
+
+def draw_pictures(
+    model: MoPoE, split: Split, classifiers: Classifiers, n: int, seed: int, device: torch.device
+) -> tuple[Picture, ...]:
+    """Return strips of n samples: held-out inputs, what growing subsets make of them, and prior draws.
+
+    The sources are the first modality, the first two, and so on up to all: how each further observation
+    helps is then visible down one column.
+    """
+    n = min(n, len(split))
+    model.eval()
+    with torch.inference_mode():
+        x = split.batch(slice(0, n), device)
+        labels = tuple(split.labels[:n].tolist()) if split.labels.dim() == 1 else ()
+        strips = [
+            Picture(kind="input", source_mask=0, target=name, png=strip(x[name]), labels=labels)
+            for name in model.names
+        ]
+        judges = classifiers if labels else None
+        # The same noise for every source, so that strips differ by what was observed alone.
+        with full_precision(model.members_SM):
+            q = model.encode(x)
+        z_SBZ, style_MRW = conditional_latents(model, q, seed, "pictures", 0, n, same_noise=True)
+        for size in range(1, len(model.names) + 1):
+            mask = (1 << size) - 1
+            s = model.masks.index(mask)
+            style_MBW = None if style_MRW is None else style_MRW[:, s * n : (s + 1) * n]
+            strips += _decoded(model.means(z_SBZ[s], style_MBW), judges, "conditional", mask)
+        drawn = model.means(*prior_latents(model, seed, "pictures from the prior", 0, n, device))
+        strips += _decoded(drawn, judges, "joint", 0)
+    return tuple(strips)
+
+
+def _decoded(means: Mapping[str, Tensor], judges: Classifiers | None, kind: str, mask: int) -> list[Picture]:
+    return [
+        Picture(
+            kind=kind,
+            source_mask=mask,
+            target=name,
+            png=strip(mean),
+            labels=tuple(judges.predict(name, mean).tolist()) if judges else (),
+        )
+        for name, mean in means.items()
+    ]
+
+
+def strip(x: Tensor) -> bytes:
+    """Return samples (`as_images`) side by side as a PNG file."""
+    row = torch.cat(list(as_images(x).mul(255).round().to(torch.uint8).cpu()), dim=2)
+    image = Image.fromarray(row.permute(1, 2, 0).squeeze(2).numpy())
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def as_images(x: Tensor) -> Tensor:
+    """Return samples of any modality as grey or coloured images in 0..1: [B, 1 or 3, H, W].
+
+    Images of one or three colours stay as they are, clipped; texts, [B, L] or [B, 71, L], are written, 32
+    characters a line; of anything else the numbers are shown, its last axis from left to right.
+    """
+    if x.dtype == torch.int8 or (x.dim() == 3 and x.shape[1] == len(ALPHABET)):
+        return torch.stack([_written(text) for text in decode(x)])
+    if x.dim() != 4 or x.shape[1] not in (1, 3):
+        x = x.reshape(len(x), 1, -1, x.shape[-1])
+    return x.clamp(0, 1)
+
+
+def _written(text: str) -> Tensor:
+    """Return a text as a grey image [1, H, W], each character in a cell of its own, so that blanks show."""
+    width, height, per_line = 8, 14, 32
+    lines = [text[i : i + per_line] for i in range(0, len(text), per_line)]
+    image = Image.new("L", (width * min(len(text), per_line), height * len(lines)), 255)
+    draw = ImageDraw.Draw(image)
+    for i, character in enumerate(text):
+        row, column = divmod(i, per_line)
+        if not character.isspace():
+            draw.text((width * column + 1, height * row), character, fill=0)
+    return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(1, *image.size[::-1]) / 255

@@ -1,0 +1,194 @@
+"""A sweep's tables summarised: by subset, over time, by method and by rung."""
+
+from collections.abc import Mapping, Sequence
+
+import moocore
+import numpy as np
+import polars as pl
+
+from sweep.analysis.fronts import front_mask, hypervolume
+from sweep.analysis.points import by_config, points
+from sweep.analysis.tradeoff import Tradeoff
+from sweep.store.records import Objective
+from sweep.store.schema import OBJECTIVE, STDERR
+
+_Z_95 = 1.959964
+"""Quantile of the standard normal distribution that leaves 2.5 % above it."""
+
+
+def last_evaluation(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of each trial's last attempt and, in it, last evaluated epoch."""
+    last = pl.col("attempt") == pl.col("attempt").max().over("trial_id")
+    return frame.filter(last).filter(pl.col("epoch") == pl.col("epoch").max().over("trial_id"))
+
+
+def coherence_by_size(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Return mean coherence by trial and number of observed modalities, over targets that were not observed.
+
+    Args:
+        pairs: rows of the pair_coherence table, one evaluation per trial.
+
+    Returns:
+        Columns trial_id, source_size, value (mean over pairs), pairs (their number) and chance, sorted.
+    """
+    return (
+        pairs.filter(~pl.col("in_source"))
+        .group_by("trial_id", "source_size")
+        .agg(pl.col("value").mean(), pl.len().alias("pairs"), pl.col("chance").mean())
+        .sort("trial_id", "source_size")
+    )
+
+
+def metrics_by_size(metrics: pl.DataFrame, modalities: Sequence[str]) -> pl.DataFrame:
+    """Return the mean of each metric by trial and size of the subset, over targets that were not observed.
+
+    A metric that has a number without a target for some subset is the mean of those alone.
+
+    Args:
+        metrics: rows of the subset_metrics table, one evaluation per trial.
+        modalities: names, in the order of the bits of a subset mask.
+
+    Returns:
+        Columns trial_id, metric, subset_size (0 is the prior) and value, sorted.
+    """
+    bits = {name: 1 << m for m, name in enumerate(modalities)}
+    bit = pl.col("target").replace_strict(bits, default=None, return_dtype=pl.Int32)
+    alone = pl.col("target").is_null()
+    observed = pl.col("subset_mask") & bit > 0
+    whole = alone.any().over("trial_id", "metric")
+    return (
+        metrics.filter(pl.when(whole).then(alone).otherwise(~observed))
+        .group_by("trial_id", "metric", "subset_size")
+        .agg(pl.col("value").mean())
+        .sort("trial_id", "metric", "subset_size")
+    )
+
+
+def pair_interval(value: float, stderr: float, n: int, measure: str | None) -> tuple[float, float]:
+    """Return the 95 % interval of a pair's coherence: Wilson's of an accuracy, else from the standard error.
+
+    Unlike the second, Wilson's (1927) has a width also where all are right. A measure of None, in tables of
+    earlier releases, is an accuracy.
+
+    >>> [round(end, 3) for end in pair_interval(1.0, 0.0, 10, "accuracy")]
+    [0.722, 1.0]
+    """
+    from scipy.stats import binomtest
+
+    if measure in (None, "accuracy"):
+        found = binomtest(round(value * n), n).proportion_ci(method="wilson")
+        return float(found.low), float(found.high)
+    return max(0.0, value - _Z_95 * stderr), min(1.0, value + _Z_95 * stderr)
+
+
+_MOST_STEPS = 200
+"""The hypervolume is found at so many trials at most, evenly spaced with the last among them."""
+
+
+def hypervolume_history(
+    trials: pl.DataFrame,
+    usable: pl.DataFrame,
+    epochs: pl.DataFrame,
+    objectives: Sequence[Objective],
+    reference: Mapping[str, float],
+) -> pl.DataFrame:
+    """Return the hypervolume of the configs' means over the seeds that had ended by then.
+
+    It may fall when a further seed lowers the mean of a config on the front.
+
+    Args:
+        trials: one row per trial.
+        usable: those of them with finite objectives, from `usable_trials`.
+        epochs: a row per trial and epoch trained.
+        objectives: what the hypervolume is of.
+        reference: the corner that it is measured from.
+
+    Returns:
+        Columns trials (that have ended, however), hours (since the first began), epochs (that those trials
+        spent) and hypervolume, in the order of time. Trials of which the end is not known are left out.
+    """
+    ended = (
+        trials.with_columns(hours=(pl.col("ended_at") - pl.col("started_at").min()).dt.total_seconds() / 3600)
+        .filter(pl.col("ended_at").is_not_null())
+        .join(epochs.group_by("trial_id").agg(pl.len().alias("spent")), on="trial_id", how="left")
+        .sort("ended_at", "trial_id")
+        .with_columns(epochs=pl.col("spent").fill_null(0).cum_sum())
+        .with_row_index("trials", 1)
+        .select("trial_id", "trials", "hours", "epochs")
+    )
+    steps = np.unique(np.linspace(1, ended.height, min(ended.height, _MOST_STEPS)).round().astype(int))
+    needed = [prefix + o.name for o in objectives for prefix in (OBJECTIVE, STDERR)]
+    counted = usable.select("trial_id", "config_id", "seed", *needed).join(ended, on="trial_id")
+    volumes = [
+        hypervolume(
+            points(by_config(counted.filter(pl.col("trials") <= step), objectives), objectives), reference
+        )
+        for step in steps.tolist()
+    ]
+    return ended[steps - 1].drop("trial_id").with_columns(pl.Series("hypervolume", volumes, dtype=pl.Float64))
+
+
+def by_method(found: Tradeoff) -> pl.DataFrame:
+    """Return the configs of a known method, by method, with four columns more.
+
+    These are method, on_front (that of all configs), on_own_front (that of its method) and own_hypervolume,
+    the same for all of a method.
+    """
+    method = pl.col("config_json").str.json_path_match("$.method").alias("method")
+    configs = found.configs.with_columns(method, on_front=pl.Series(found.on_front)).drop_nulls("method")
+    parts = [
+        part.with_columns(
+            on_own_front=pl.Series(front_mask(mine)),
+            own_hypervolume=pl.lit(hypervolume(mine, found.manifest.reference_point)),
+        )
+        for part in configs.sort("method", maintain_order=True).partition_by("method", maintain_order=True)
+        for mine in [points(part, found.manifest.objectives)]
+    ]
+    return pl.concat([configs.clear(), *parts], how="diagonal")
+
+
+FEWEST = 5
+"""With fewer trials an epoch has no agreement."""
+
+
+def rank_agreement(
+    epochs: pl.DataFrame, usable: pl.DataFrame, objectives: Sequence[Objective], *, eta: float
+) -> pl.DataFrame:
+    """Return Kendall's tau-b between each evaluated epoch and the last, over trials of the full budget.
+
+    Trials that a scheduler stopped are not among them, so that with one the agreement is of survivors alone.
+
+    Args:
+        epochs: columns trial_id, epoch, and the objectives, null where an epoch was not evaluated.
+        usable: the completed trials, with their epochs_max.
+        objectives: the objectives.
+        eta: a rung lets about 1 of eta trials go on.
+
+    Returns:
+        Columns epoch, trials, one per objective, front (tau of the front's rank) and kept: the share of
+        trials on the final front that fewer than N / eta trials precede by rank of their front. An order of
+        ties alone has no tau, which is then null; no row where fewer than five trials were evaluated.
+    """
+    from scipy.stats import kendalltau
+
+    names = [OBJECTIVE + o.name for o in objectives]
+    full = usable.filter(pl.col("epochs_max") == pl.col("epochs_max").max())
+    last = full["epochs_max"].max()
+    if not set(names) <= set(epochs.columns) or last is None:
+        return pl.DataFrame({"epoch": []})
+    signs = np.array([-1.0 if o.maximize else 1.0 for o in objectives])
+    late_of = full.select("trial_id", pl.concat_list(names).alias("late"))
+    rows = []
+    found = epochs.filter(pl.col("epoch") < last, *(pl.col(n).is_finite() for n in names))
+    found = found.join(late_of, on="trial_id").sort("epoch")
+    for (epoch,), group in found.group_by("epoch", maintain_order=True):
+        if group.height < FEWEST:
+            continue
+        early, late = group.select(names).to_numpy() * signs, np.array(group["late"].to_list()) * signs
+        rank, final = moocore.pareto_rank(early), moocore.pareto_rank(late)
+        ahead = np.searchsorted(np.sort(rank), rank[final == 0])
+        pairs = [*zip(early.T, late.T, strict=True), (rank, final)]
+        taus = [float(kendalltau(a, b).statistic) if np.ptp(a) and np.ptp(b) else None for a, b in pairs]
+        rows.append((epoch, group.height, *taus, float(np.mean(ahead * eta < group.height))))
+    floats = dict.fromkeys([*(o.name for o in objectives), "front", "kept"], pl.Float64)
+    return pl.DataFrame(rows, schema={"epoch": pl.Int32, "trials": pl.Int64, **floats}, orient="row")

@@ -1,0 +1,64 @@
+"""Limits on what a trial's last report carries, such as `parameters: "<= 20e6"`."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mopoe.errors import ConfigError
+from mopoe.reports import OBJECTIVES
+
+MEASURED = (*OBJECTIVES, "parameters", "seconds")
+"""What may be limited: the objectives, the model's trained parameters, the trial's wall time."""
+_LIMIT = re.compile(r"\s*(<=|>=)\s*(\S+)\s*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """One limit."""
+
+    name: str
+    """The measured quantity."""
+    at_most: bool
+    """Whether the bound is the largest allowed value; the smallest otherwise."""
+    bound: float
+    """The bound, itself allowed."""
+
+    def excess(self, measured: Mapping[str, float]) -> float:
+        """Return by how much the limit is missed, as a share of the bound; at most 0 if it is kept.
+
+        What was not measured, or is not a number, misses every limit by infinity.
+
+        >>> limit("seconds", "<= 100").excess({"seconds": 150.0})
+        0.5
+        """
+        value = measured.get(self.name, math.nan)
+        if math.isnan(value):
+            return math.inf
+        excess = value - self.bound if self.at_most else self.bound - value
+        return excess / (abs(self.bound) or 1.0)
+
+    def sentence(self, measured: Mapping[str, float]) -> str:
+        """Return the limit and what was measured, for people.
+
+        >>> limit("seconds", "<= 100").sentence({"seconds": 150.0})
+        'seconds is 150, but must be at most 100'
+        """
+        value, must = measured.get(self.name, math.nan), "at most" if self.at_most else "at least"
+        return f"{self.name} is {value:.6g}, but must be {must} {self.bound:.6g}"
+
+
+def limit(name: str, text: str) -> Limit:
+    """Return the limit that a text such as `>= 0.1` stands for.
+
+    Raises:
+        ConfigError: the text is no limit.
+    """
+    found = _LIMIT.fullmatch(text)
+    try:
+        bound = float(found[2]) if found else math.nan
+    except ValueError:
+        bound = math.nan
+    if found is None or not math.isfinite(bound):
+        raise ConfigError(f'{name} is {text!r}, but must be a limit such as "<= 20e6" or ">= 0.1"')
+    return Limit(name=name, at_most=found[1] == "<=", bound=bound)

@@ -1,0 +1,130 @@
+"""Numbers, counts and names as text for people."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from sweep.analysis.tradeoff import Pick
+from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
+
+NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?( ± [\d.]+)?|")
+"""A cell of a column of numbers: one, perhaps with its error, or nothing."""
+
+
+def number(value: float) -> str:
+    """Return a number with three significant digits, and at least its whole part below a million.
+
+    >>> number(0.123456), number(-1514.26), number(64), number(3e-05), number(2.0)
+    ('0.123', '-1514', '64', '3e-05', '2')
+    """
+    if isinstance(value, int) or (math.isfinite(value) and value == round(value) and abs(value) < 1e6):
+        return str(int(value))
+    return f"{value:.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def with_error(value: float, error: float | None) -> str:
+    """Return a value with its standard error, both to the error's second significant digit.
+
+    >>> with_error(0.72, 0.0213), with_error(-1512.34, 2.5), with_error(0.5, None), with_error(-1512.34, 38.2)
+    ('0.720 ± 0.021', '-1512.3 ± 2.5', '0.5', '-1512 ± 38')
+    """
+    if error is None or not math.isfinite(error) or error <= 0:
+        return number(value)
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def value_text(row: Mapping[str, Any], name: str) -> str:
+    """Return a config's value of an objective with its error."""
+    return with_error(row[OBJECTIVE + name], row[STDERR + name])
+
+
+def plain(name: str) -> str:
+    """Return a name of the tables as words.
+
+    >>> plain("log_likelihood")
+    'log likelihood'
+    """
+    return name.replace("_", " ")
+
+
+def count(n: int, noun: str) -> str:
+    """Return a count with its noun in the right number.
+
+    >>> count(1, "config"), count(3, "config")
+    ('1 config', '3 configs')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def status_line(trials: pl.DataFrame) -> str:
+    """Return how many trials stand where, in the order of a trial's life.
+
+    >>> status_line(pl.DataFrame({"status": ["failed", "completed", "completed"]}))
+    '3 trials: 2 completed, 1 failed'
+    """
+    found = dict(trials["status"].value_counts().iter_rows())
+    order = ("completed", "stopped", "failed", "infeasible", "running")
+    parts = [f"{found[status]} {status}" for status in order if status in found]
+    return f"{count(trials.height, 'trial')}: {', '.join(parts)}" if parts else "no trials"
+
+
+def failure_reasons(trials: pl.DataFrame) -> list[tuple[str, int]]:
+    """Return the first line of each error and how many trials failed with it, most frequent first."""
+    reasons = (
+        trials.filter(pl.col("status") == "failed")
+        .select(pl.col("error").fill_null("no reason recorded").str.split("\n").list.first().alias("reason"))
+        .group_by("reason")
+        .len()
+        .sort("len", "reason", descending=[True, False])
+    )
+    return [(str(reason), int(n)) for reason, n in reasons.iter_rows()]
+
+
+def pick_labels(picks: Sequence[Pick], trial_id: str) -> str:
+    """Return what a trial was picked for, or an empty text."""
+    return ", ".join(plain(p.label) for p in picks if p.trial_id == trial_id)
+
+
+def searched_settings(columns: Sequence[str]) -> dict[str, list[str]]:
+    """Return the columns of each searched setting: one, or the components of a simplex.
+
+    >>> searched_settings(["trial_id", "p_beta", "p_weights_1", "p_weights_2"])
+    {'beta': ['p_beta'], 'weights': ['p_weights_1', 'p_weights_2']}
+    """
+    found: dict[str, list[str]] = {}
+    for column in columns:
+        if column.startswith(PARAMETER):
+            name = column.removeprefix(PARAMETER)
+            stem = re.sub(r"_\d+$", "", name)
+            whole = name == stem or f"{PARAMETER}{stem}_1" not in columns
+            found.setdefault(name if whole else stem, []).append(column)
+    return found
+
+
+def setting_text(parts: Sequence[object]) -> str:
+    """Return a searched setting's value, or the components of a simplex, as one text.
+
+    >>> setting_text([2.5]), setting_text(["all"]), setting_text([0.25, 0.75]), setting_text([None])
+    ('2.5', 'all', '0.25 0.75', '')
+    """
+    if len(parts) > 1:
+        weights = [float(p) for p in parts if isinstance(p, int | float)]
+        if len(weights) > 6:
+            return f"{len(weights)} weights, largest {max(weights):.2f}"
+        return " ".join(f"{w:.2f}" for w in weights)
+    (value,) = parts
+    if value is None:
+        return ""
+    return number(value) if isinstance(value, int | float) else str(value)
+
+
+def row_terms(objectives: Sequence[str], row: Mapping[str, Any]) -> dict[str, str]:
+    """Return a config's objectives and searched settings as texts, by their names in words."""
+    settings = searched_settings(list(row)).items()
+    return {plain(n): value_text(row, n) for n in objectives} | {
+        plain(name): setting_text([row[part] for part in parts]) for name, parts in settings
+    }

@@ -1,0 +1,394 @@
+"""The YAML file as an object, and the sentence about every mistake in it."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from pydantic import ValidationError
+from spec_texts import AT_RUNGS, EVALUATION, FULL, MAPPING, SETTINGS, SHORT, TOP, WEIGHTS, WHOLE
+
+import search_spaces
+from mopoe.config import TrialConfig
+from mopoe.errors import ConfigError
+from mopoe.evaluation_config import EvaluationConfig, RungConfig
+from sweep.config.parameters import Choice, Int, LogUniform, Simplex, Uniform
+from sweep.config.parts import DataSpec
+from sweep.config.schema import ResourcesSpec
+from sweep.config.space import Space
+from sweep.config.sweep_spec import SweepSpec, load_spec, trial_config_for
+from sweep.errors import SpecError
+
+
+def test_a_full_file(load):
+    """Every key arrives in its type."""
+    spec = load(FULL)
+    assert (spec.name, spec.trials, spec.seed, spec.sampler) == ("digits", 14, 3, "nsga2")
+    assert spec.data.name == "digits"
+    assert spec.data.options == {"seed": 1}
+    assert spec.objectives == ("log_likelihood", "joint_coherence")
+    assert spec.reference_point == {"log_likelihood": -9000.0, "joint_coherence": 0.1}
+    assert spec.search_space == {
+        "beta": LogUniform(low=0.25, high=8),
+        "lr": Uniform(low=0.001, high=0.004),
+        "latent_dim": Int(low=8, high=64, log=True),
+        "batch_size": Choice(values=(64, 128)),
+        "subset_weights": Simplex(over="size"),
+    }
+    assert spec.fixed == {"epochs": 5, "channels": (16, 32, 64)}
+    assert spec.evaluation == EvaluationConfig(coherence_samples=300, split="test")
+    assert spec.resources == ResourcesSpec(cpu=2, gpu=0.25, concurrent=4)
+    assert spec.modalities == ("m0", "m1", "m2", "m3", "m4")
+    assert spec.n_modalities == 5
+
+
+def test_a_short_file_has_the_documented_defaults(load):
+    """All that may be left out has its default."""
+    spec = load(SHORT)
+    assert (spec.seed, spec.sampler) == (0, "tpe")
+    assert spec.objectives == ("conditional_coherence", "log_likelihood")
+    assert spec.data.options == {"seed": 0}
+    assert spec.fixed == {}
+    assert spec.evaluation == EvaluationConfig()
+    assert spec.resources == ResourcesSpec(cpu=1, gpu="auto", concurrent=None)
+
+
+def test_choices_have_the_type_of_their_setting(load):
+    """Whole numbers among the choices of a float are floats, so that a column of them has one type."""
+    spec = load(FULL.replace("{type: log_uniform, low: 0.25, high: 8}", "{type: choice, values: [1, 2.5]}"))
+    assert [type(value) for value in spec.search_space["beta"].values] == [float, float]
+    assert spec.search_space["beta"] == Choice(values=(1.0, 2.5))
+
+
+def test_one_objective_is_enough(load):
+    """A sweep may have a single objective, with its own reference point."""
+    spec = load(SHORT.replace("conditional_coherence: 0.1, ", "") + "objectives: [log_likelihood]\n")
+    assert spec.objectives == ("log_likelihood",)
+
+
+def test_a_path_need_not_exist_to_be_checked(load):
+    """A file is checked without its data; the path is kept as it was written and decides the hash."""
+    text = FULL.replace("{name: digits, seed: 1}", "{name: polymnist, path: no/MMNIST}")
+    spec = load(text)
+    assert spec.data.options == {"path": "no/MMNIST", "seed": 0}
+    assert spec.plain()["data"] == {"name": "polymnist", "path": "no/MMNIST", "seed": 0}
+    assert SweepSpec.model_validate(json.loads(json.dumps(spec.plain()))) == spec
+    assert load(text, ["data.path=other"]).spec_hash != spec.spec_hash
+
+
+@pytest.mark.parametrize("gpu", ["auto", 0, 0.5, 1, 1.0])
+def test_gpu_is_auto_or_a_share(gpu):
+    """A trial uses one at most."""
+    assert ResourcesSpec(gpu=gpu).gpu == gpu
+
+
+def test_a_spec_is_frozen(load):
+    """No key can be changed after validation."""
+    with pytest.raises(ValidationError, match="frozen"):
+        load(SHORT).trials = 5
+
+
+@pytest.mark.parametrize("text", [FULL, SHORT])
+def test_plain_is_json_and_gives_the_spec_back(load, text):
+    """What is stored with a sweep rebuilds its spec, defaults and all."""
+    spec = load(text)
+    plain = spec.plain()
+    assert SweepSpec.model_validate(json.loads(json.dumps(plain))) == spec
+    assert plain["data"] == {"name": "digits", "seed": spec.data.options["seed"]}
+    assert plain["evaluation"]["importance_samples"] == 62
+
+
+def test_an_evaluation_has_amounts_for_rungs_and_extras_for_the_end(load):
+    """What is not given has its default, and all of it survives storing."""
+    text = FULL.replace(
+        "split: test", "subset_sizes: [1, 4]\n  extras: [frechet]\n  at_rungs: {joint_samples: 9}"
+    )
+    spec = load(text)
+    assert spec.evaluation == EvaluationConfig(
+        coherence_samples=300,
+        subset_sizes=(1, 4),
+        extras=("frechet",),
+        at_rungs=RungConfig(joint_samples=9),
+    )
+    assert SweepSpec.model_validate(json.loads(json.dumps(spec.plain()))) == spec
+    changed = load(text, ["evaluation.at_rungs.importance_samples=4"]).evaluation.at_rungs
+    assert changed == RungConfig(joint_samples=9, importance_samples=4)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("at_rungs: 3", f":24: evaluation: at_rungs is 3, {MAPPING}"),
+        (
+            "at_rungs: {joint_sample: 3}",
+            (
+                ":24: evaluation.at_rungs: unknown key 'joint_sample'; did you mean 'joint_samples'? "
+                f"possible: {AT_RUNGS}"
+            ),
+        ),
+        ("own_targets: 1", ":24: evaluation: own_targets is 1, but must be true or false"),
+        ("at_rungs: {joint_samples: 2.5}", f":24: evaluation.at_rungs: joint_samples is 2.5, {WHOLE}"),
+        (
+            "at_rungs: {joint_samples: 0}",
+            ":24: evaluation.at_rungs: joint_samples is 0, but must be between 1 and 1,000,000",
+        ),
+        ("extras: frechet", ":24: evaluation: extras is 'frechet', but must be a list"),
+        (
+            "extras: [representation, frechte]",
+            (
+                ":24: evaluation.extras: unknown extra 'frechte'; did you mean 'frechet'? "
+                "possible: representation, frechet, conditional_likelihood, mixture_prior, fid"
+            ),
+        ),
+        (
+            "subset_sizes: [1, '2']",
+            ":24: evaluation: subset_sizes is [1, '2'], but must be a list of whole numbers of at least 1",
+        ),
+        (
+            "at_rungs: {subset_sizes: [1, 6]}",
+            (
+                ":24: evaluation.at_rungs: subset_sizes is [1, 6], but must hold sizes from 1 to 5, "
+                "one of them smaller, so that a target is left"
+            ),
+        ),
+        (
+            "subset_sizes: [5]",
+            (
+                ":24: evaluation: subset_sizes is [5], but must hold sizes from 1 to 5, "
+                "one of them smaller, so that a target is left"
+            ),
+        ),
+    ],
+)
+def test_an_impossible_evaluation_is_refused_where_it_stands(refusal, lines, message):
+    """Also within the amounts for rungs, and in lists."""
+    assert refusal(FULL.replace("split: test", lines)) == f"x.yaml{message}"
+
+
+def test_a_shipped_file_is_found_by_name(tmp_path, monkeypatch):
+    """`digits` stands for the file of that name in the package."""
+    (tmp_path / "digits.yaml").write_text(SHORT)
+    monkeypatch.setattr(search_spaces, "_SHIPPED", tmp_path)
+    assert load_spec("digits").name == "short"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        FULL.replace("name: digits\n", "name: other\n", 1),
+        FULL.replace("trials: 14", "trials: 40"),
+        FULL.replace("gpu: 0.25, concurrent: 4", "gpu: 1"),
+        FULL.replace("-9000", "-9e3").replace("low: 0.25", "low: 2.5e-1"),
+        FULL.replace("  epochs: 5\n  channels: [16, 32, 64]", "  channels: [16, 32, 64]\n  epochs: 5"),
+        FULL + "# the end\n",
+        FULL.replace("split: test", "split: test\n  pictures: 8"),
+        FULL.replace("epochs: 5", "epochs: 5\n  prior_expert: full"),
+        FULL + "scheduler: {type: none}\nconstraints: {}\nstart_with: []\nwarm_start: []\n",
+        FULL.replace("over: size", "over: size, when: null"),
+    ],
+)
+def test_the_hash_ignores_what_decides_no_result(load, other):
+    """Name, trials, resources, order, the spelling of numbers and written-out defaults do not matter."""
+    assert other != FULL
+    assert load(other).spec_hash == load(FULL).spec_hash
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("seed: 1", "seed: 2"),
+        ("seed: 3", "seed: 4"),
+        ("nsga2", "tpe"),
+        ("[log_likelihood, joint_coherence]", "[joint_coherence, log_likelihood]"),
+        ("-9000", "-9001"),
+        ("high: 8}", "high: 9}"),
+        ("over: size", "over: subset"),
+        ("epochs: 5", "epochs: 6"),
+        ("split: test", "split: validation"),
+        ("seed: 3", "seed: 3\nscheduler: {type: halving}"),
+        ("seed: 3", "seed: 3\nconstraints: {seconds: '<= 60'}"),
+        ("seed: 3", "seed: 3\nstart_with: [{beta: 1}]"),
+        ("over: size", "over: size, when: {batch_size: 64}"),
+    ],
+)
+def test_the_hash_sees_what_decides_a_result(load, old, new):
+    """Data, sampler, objectives, reference point, search space, constants and evaluation all matter."""
+    assert load(FULL.replace(old, new)).spec_hash != load(FULL).spec_hash
+
+
+def test_the_hash_is_the_same_in_another_process(load):
+    """A sweep is resumed by it later, so it may not depend on Python's hash seed."""
+    code = "from sweep.config.sweep_spec import load_spec; print(load_spec('x.yaml').spec_hash)"
+    here = load(FULL).spec_hash
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == here
+    assert re.fullmatch("[0-9a-f]{12}", here)
+
+
+def test_trial_config_is_the_constants_and_the_settings(load):
+    """The suggestion of a searcher becomes the config that is trained."""
+    spec = load(FULL)
+    suggestion = {
+        "beta": 2.5,
+        "lr": 0.002,
+        "latent_dim": 16,
+        "batch_size": 128,
+        **{f"subset_weights.{i}": 1.0 for i in range(4)},
+    }
+    config = spec.trial_config(Space(spec.search_space, spec.modalities).settings(suggestion))
+    assert config == TrialConfig(
+        beta=2.5,
+        lr=0.002,
+        latent_dim=16,
+        batch_size=128,
+        subset_weights=(0.0, 0.0, 0.0, 0.0, 1.0),
+        epochs=5,
+        channels=(16, 32, 64),
+    )
+    assert spec.trial_config({"seed": 7, "epochs": 2}).epochs == 2
+    with pytest.raises(ConfigError, match=r"^beta is -1.0, but must be between 0 and 1,000,000$"):
+        spec.trial_config({"beta": -1})
+
+
+def test_a_single_trial_is_the_middle_of_the_space_and_the_assignments(load):
+    """Constants, middles, then assignments, which may leave the space and replace constants."""
+    spec = load(FULL)
+    default = trial_config_for(spec, [])
+    assert default == TrialConfig(
+        beta=2**0.5,
+        lr=0.0025,
+        latent_dim=23,
+        batch_size=64,
+        subset_weights=(0.2,) * 5,
+        epochs=5,
+        channels=(16, 32, 64),
+    )
+    changed = trial_config_for(spec, ["beta=100", "latent_dim=64", "epochs=1", "subset_weights=null"])
+    assert changed == replace(default, beta=100.0, latent_dim=64, epochs=1, subset_weights=None)
+    assert trial_config_for(spec, ["lr=1e-2", "lr = 0.5"]).lr == 0.5
+    assert trial_config_for(spec, ["subset_weights=[0,0,0,0,1]"]).subset_weights == (0, 0, 0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("bta=2", f"'bta=2': unknown key 'bta'; did you mean 'beta'? possible: {SETTINGS}"),
+        ("beta", "'beta': not an assignment; write KEY=VALUE, for example trials=30"),
+        ("beta=-1", "'beta=-1': beta is -1.0, but must be between 0 and 1,000,000"),
+        ("latent_dim=6.5", "'latent_dim=6.5': latent_dim is 6.5, but must be a whole number"),
+        ("channels=[1", "'channels=[1': invalid YAML: expected ',' or ']', but got '<stream end>'"),
+        (
+            "subset_weights=[0.5, 0.5]",
+            f"'subset_weights=[0.5, 0.5]': {WEIGHTS}",
+        ),
+    ],
+)
+def test_an_impossible_assignment_is_refused(load, assignment, message):
+    """The message starts with the assignment."""
+    spec = load(FULL)
+    with pytest.raises(SpecError) as caught:
+        trial_config_for(spec, ["beta=2", assignment])
+    assert str(caught.value) == message
+
+
+def test_overrides_replace_values_of_the_file(load):
+    """As texts or as a mapping, at the top or below, existing in the file or not."""
+    texts = ["trials=30", "evaluation.every=2", "resources.gpu=0.5", "search_space.beta.low=1e-1"]
+    spec = load(FULL, texts)
+    assert (spec.trials, spec.evaluation.every, spec.resources.gpu) == (30, 2, 0.5)
+    assert spec.search_space["beta"] == LogUniform(low=0.1, high=8)
+    assert load(FULL, dict(text.split("=") for text in texts)) == spec
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trials=-3", "'trials=-3': trials is -3, but must be at least 1"),
+        ("trials", "'trials': not an assignment; write KEY=VALUE, for example trials=30"),
+        ("trials.x=3", "'trials.x=3': trials is not a mapping and has no key 'x'"),
+        (
+            "search_space.lr.low=9",
+            (
+                "'search_space.lr.low=9': search_space.lr: low is 9.0, but must be below high (0.004); "
+                "swap them?"
+            ),
+        ),
+        (
+            "search_space.beta.high=0.1",
+            "x.yaml:11: search_space.beta: low is 0.25, but must be below high (0.1); swap them?",
+        ),
+        ("fixed.beta=2", "x.yaml:11: search_space: 'beta' is also under `fixed`; keep one of the two"),
+        (
+            "evaluation.evry=",
+            (
+                "'evaluation.evry=': evaluation: unknown key 'evry'; did you mean 'every'? "
+                f"possible: {EVALUATION}"
+            ),
+        ),
+    ],
+)
+def test_an_impossible_override_is_refused(refusal, override, message):
+    """The message starts with the override, or with the line that it made impossible."""
+    assert refusal(FULL, [override]) == message
+
+
+def test_an_empty_search_space_is_refused(refusal):
+    """A sweep without a searched parameter would run the same trial again and again."""
+    text = SHORT.replace("{beta: {type: uniform, low: 1, high: 2}}", "{}")
+    assert refusal(text) == "x.yaml:5: search_space is an empty mapping, but must be non-empty"
+    text = SHORT.replace("{beta: {type: uniform, low: 1, high: 2}}", "")
+    assert refusal(text) == "x.yaml:5: search_space is null, but must be a mapping of keys to values"
+
+
+def test_the_reference_point_is_required(refusal):
+    """There is no default: what is a poor likelihood depends on the data."""
+    text = re.sub("reference_point.*\n", "", SHORT)
+    assert refusal(text) == "x.yaml: key 'reference_point' is missing"
+
+
+def test_at_most_three_mistakes_are_told(refusal):
+    """One line each, unknown keys first, as they are often the cause of the others."""
+    text = SHORT.replace("trials: 3", "trals: 3\nseed: x\nsampler: y").replace("short", "7")
+    assert refusal(text).splitlines() == [
+        f"x.yaml:3: unknown key 'trals'; did you mean 'trials'? possible: {TOP}",
+        "x.yaml:1: name is 7, but must be a word (a number or date in quotes)",
+        "x.yaml: key 'trials' is missing",
+    ]
+
+
+def test_a_bad_file_is_a_spec_error(refusal, tmp_path):
+    """The reader's sentences arrive as they are."""
+    assert refusal("") == "x.yaml is empty, but must have keys and values such as `trials: 14`"
+    assert refusal("- a\n") == "x.yaml:1: the file is a list, but must be a mapping of keys to values"
+    assert refusal("a: [1\nb: 2\n") == "x.yaml:2:2: invalid YAML: expected ',' or ']', but got ':'"
+    with pytest.raises(SpecError, match=r"^there is no file missing\.yaml; "):
+        load_spec("missing.yaml")
+    with pytest.raises(
+        SpecError, match=rf"^{re.escape(str(tmp_path))} is a folder, but must be a YAML file$"
+    ):
+        load_spec(tmp_path)
+
+
+def test_a_text_that_is_no_unicode_is_still_a_sentence(refusal):
+    """What pydantic alone knows to refuse has no sentence of its own, but a place and a value."""
+    assert refusal(SHORT.replace("short", '"\\ud800"')) == (
+        "x.yaml:1: name is '\\ud800', but must be of another form"
+    )
+
+
+def test_a_spec_built_in_python_is_checked_as_well():
+    """The checks belong to the object, not to the file."""
+    assert DataSpec(name="digits").options == {"seed": 0}
+    with pytest.raises(ValidationError, match="there is no data set 'x'"):
+        DataSpec(name="x")
+
+
+def test_importing_the_spec_loads_nothing_heavy():
+    """Checking a file needs neither torch, ray, optuna, pyarrow, numpy nor scipy."""
+    heavy = ("torch", "ray", "optuna", "pyarrow", "polars", "numpy", "scipy")
+    load = "import sys, sweep.config.sweep_spec, sweep.config.space"
+    code = f"{load}; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
