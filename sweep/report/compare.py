@@ -15,10 +15,10 @@ from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.analysis.uncertainty import Array, Difference, attainment_difference, attainment_surface, seed_sets
 from sweep.errors import StoreError
 from sweep.report.cards import Card
-from sweep.report.figures import COLOURS, axis, drawn, layout, series, steps
 from sweep.report.formatting import count, number, plain
 from sweep.report.page import page_html
 from sweep.report.tables import front_rows, front_text
+from sweep.report.theme import COLOURS, axis, drawn, layout, series, steps
 from sweep.store.files import write_atomically
 from sweep.store.maintenance import check_same_data
 from sweep.store.read import Store

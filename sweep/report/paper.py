@@ -7,9 +7,9 @@ import polars as pl
 
 from sweep.analysis.summaries import coherence_by_size
 from sweep.analysis.tradeoff import Tradeoff
-from sweep.report.figures import FRONT, MOST
 from sweep.report.formatting import plain
 from sweep.report.tables import logarithmic
+from sweep.report.theme import FRONT, MOST
 from sweep.report.view import View
 from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
 

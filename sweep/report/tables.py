@@ -12,7 +12,6 @@ from sweep.analysis.points import row_measured
 from sweep.analysis.summaries import metrics_by_size
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.config.constraints import limit
-from sweep.report.figures import FRONT, MUTED, axis, figure_html, layout, thinned
 from sweep.report.formatting import (
     NUMBER,
     count,
@@ -25,6 +24,7 @@ from sweep.report.formatting import (
     status_line,
     with_error,
 )
+from sweep.report.theme import FRONT, MUTED, axis, figure_html, layout, thinned
 from sweep.report.view import View
 from sweep.store.read import Store
 from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR

@@ -14,9 +14,9 @@ from sweep.analysis.importances import FEWEST, NEAR_FRONT, importances
 from sweep.analysis.summaries import by_method, hypervolume_history, rank_agreement
 from sweep.analysis.tradeoff import level_axes
 from sweep.analysis.uncertainty import Array, attainment_surface, seed_sets
-from sweep.report.figures import COLOURS, DASHES, FRONT, MUTED, axis, drawn, layout, series, steps
 from sweep.report.formatting import count, number, plain, value_text, with_error
 from sweep.report.tables import nothing_yet
+from sweep.report.theme import COLOURS, DASHES, FRONT, MUTED, axis, drawn, layout, series, steps
 from sweep.report.view import Card, View
 from sweep.store.schema import OBJECTIVE, STDERR
 

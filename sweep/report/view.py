@@ -9,8 +9,8 @@ from sweep.analysis.points import usable_trials
 from sweep.analysis.summaries import last_evaluation
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.analysis.uncertainty import Stability, stability
-from sweep.report.figures import PICKS
 from sweep.report.formatting import pick_labels
+from sweep.report.theme import PICKS
 from sweep.store.read import Store
 from sweep.store.schema import OBJECTIVE
 
