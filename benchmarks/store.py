@@ -26,10 +26,11 @@ from mopoe.reports import EpochReport, Evaluation, PairCoherence, SubsetMetric
 from mopoe.subsets import subset_label, subset_masks
 from sweep.analysis.fronts import front_mask
 from sweep.analysis.points import by_config, points, usable_trials
+from sweep.config.objectives import Objective
 from sweep.config.sweep_spec import load_spec
 from sweep.store.maintenance import compact
 from sweep.store.read import Store, open_store
-from sweep.store.records import Manifest, Objective, TrialRecord
+from sweep.store.records import Manifest, TrialRecord
 from sweep.store.write import StoreWriter
 
 NAMES = tuple(f"m{m}" for m in range(5))

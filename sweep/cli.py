@@ -42,6 +42,7 @@ def trial(
     override: Overrides = None,
 ) -> None:
     """Train one trial here, without Ray. Settings that are not set take the middle of the search space."""
+    from sweep.config.objectives import names
     from sweep.config.sweep_spec import load_spec, trial_config_for
 
     spec = load_spec(file, override or ())
@@ -60,7 +61,7 @@ def trial(
             spec, config, root, resume=resume, device=_device(device), on_report=progress.update
         )
     for name, value in record.objectives.items():
-        mark = "" if name in spec.objectives else "  (not an objective of this sweep)"
+        mark = "" if name in names(spec.objectives) else "  (not an objective of this sweep)"
         say(f"{name:<24}{value:>12.4f} ± {record.stderr[name]:.4f}{mark}", screen)
     say(f"\ntrial {record.trial_id}, attempt {record.attempt}; tables: {files_at(root)}", screen)
     if record.status == "failed":

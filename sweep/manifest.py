@@ -13,7 +13,7 @@ from sweep.config.sweep_spec import FREE, SweepSpec, spec_of
 from sweep.errors import StoreError
 from sweep.store.files import Files, files_at
 from sweep.store.read import MANIFEST, open_store
-from sweep.store.records import Manifest, Objective, SharedInputs
+from sweep.store.records import Manifest, SharedInputs
 from sweep.store.write import StoreWriter
 
 PACKAGES = ("mopoe-sweep", "ray", "optuna", "torch", "torchvision", "pyarrow", "polars", "moocore", "numpy")
@@ -127,7 +127,7 @@ def new_manifest(spec: SweepSpec, spec_hash: str, inputs: SharedInputs) -> Manif
         sweep_id=uuid4().hex[:12],
         name=spec.name,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        objectives=tuple(Objective(name=name) for name in spec.objectives),
+        objectives=spec.objectives,
         reference_point=dict(spec.reference_point),
         modalities=spec.modalities,
         data=spec.data.name,

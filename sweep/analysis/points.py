@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sweep.store.records import Objective
+from sweep.config.objectives import Objective
 from sweep.store.schema import OBJECTIVE, STDERR
 
 

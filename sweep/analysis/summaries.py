@@ -9,7 +9,7 @@ import polars as pl
 from sweep.analysis.fronts import front_mask, hypervolume
 from sweep.analysis.points import by_config, points
 from sweep.analysis.tradeoff import Tradeoff
-from sweep.store.records import Objective
+from sweep.config.objectives import Objective
 from sweep.store.schema import OBJECTIVE, STDERR
 
 _Z_95 = 1.959964

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sweep.analysis.points import Points, points, replicates
 from sweep.analysis.tradeoff import best_at_levels, choices, front_order, level_axes, levels
-from sweep.store.records import Objective
+from sweep.config.objectives import Objective
 from sweep.store.schema import OBJECTIVE, STDERR
 
 DRAWS = 1000

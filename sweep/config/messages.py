@@ -12,6 +12,7 @@ from mopoe.config import TrialConfig
 from mopoe.reports import OBJECTIVES
 from search_spaces import Document, did_you_mean, show, unknown_key
 from sweep.config.constraints import MEASURED
+from sweep.config.objectives import Objective
 from sweep.config.parameters import Parameter
 
 MUST = {
@@ -22,6 +23,7 @@ MUST = {
     "bool_type": "true or false",
     "tuple_type": "a list",
     "dict_type": "a mapping of keys to values",
+    "dataclass_type": "the name of an objective, or a mapping such as {{name: ..., direction: minimize}}",
     "dataclass_exact_type": "a mapping of keys to values",
     "model_type": "a mapping of keys to values",
     "model_attributes_type": "a mapping such as {{type: uniform, low: 1, high: 2}}; constants go to `fixed`",
@@ -53,10 +55,12 @@ def sentence(error: ErrorDetails, document: Document, sections: Mapping[str, typ
         siblings = {"reference_point": OBJECTIVES, "constraints": MEASURED}.get(str(loc[0]), SETTINGS)
     elif loc[:1] == ("search_space",) and len(loc) > 2:  # pydantic puts the type of parameter after its name
         siblings, at = _PARAMETERS[loc[2]].model_fields, loc[:2] + loc[3:]
+    elif kind == "unexpected_keyword_argument":
+        siblings = [f.name for f in fields(Objective)]
     match kind:
         case "sweep":
             at, text = at + details["at"], details["sentence"]
-        case "extra_forbidden" | "invalid_key":
+        case "extra_forbidden" | "unexpected_keyword_argument" | "invalid_key":
             text = unknown_key(at[-1], siblings)
         case "missing":
             text = f"key {at[-1]!r} is missing"

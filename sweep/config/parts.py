@@ -11,10 +11,10 @@ from mopoe.data import entry, modalities
 from mopoe.data.registry import DATA_SETS, check_options
 from mopoe.errors import ConfigError
 from mopoe.evaluation_config import EvaluationConfig, Extra, RungConfig
-from mopoe.reports import OBJECTIVES
 from search_spaces import did_you_mean, show, unknown_key
 from sweep.config.constraints import MEASURED, limit
 from sweep.config.messages import MUST, SETTINGS
+from sweep.config.objectives import Objective, names
 from sweep.config.parameters import (
     FITTING,
     Choice,
@@ -117,7 +117,7 @@ class SchedulerSpec(StrictModel):
             epoch *= self.eta
         return tuple(found)
 
-    def compared(self, objectives: Sequence[str]) -> tuple[str, ...]:
+    def compared(self, objectives: Sequence[Objective]) -> tuple[Objective, ...]:
         """Return the objectives that decide at a rung.
 
         Raises:
@@ -126,21 +126,13 @@ class SchedulerSpec(StrictModel):
         if self.type in ("none", "halving") or (self.objective is None and len(objectives) == 1):
             return tuple(objectives)
         if self.objective is None:
-            names = ", ".join(objectives)
-            raise ConfigError(f"key 'objective' is missing; {self.type} compares one of: {names}")
-        if self.objective not in objectives:
-            raise ConfigError(f"objective is {self.objective!r}; {did_you_mean(self.objective, objectives)}")
-        return (self.objective,)
-
-
-def check_objectives(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the objectives, or say which is unknown or there twice."""
-    for i, name in enumerate(names):
-        if name not in OBJECTIVES:
-            raise problem(f"unknown objective {name!r}; {did_you_mean(name, OBJECTIVES)}", i)
-        if name in names[:i]:
-            raise problem(f"{name!r} is there twice; keep one", i)
-    return names
+            possible = ", ".join(names(objectives))
+            raise ConfigError(f"key 'objective' is missing; {self.type} compares one of: {possible}")
+        if self.objective not in names(objectives):
+            raise ConfigError(
+                f"objective is {self.objective!r}; {did_you_mean(self.objective, names(objectives))}"
+            )
+        return tuple(o for o in objectives if o.name == self.objective)
 
 
 def check_constraints(texts: Mapping[str, str]) -> Mapping[str, str]:

@@ -17,13 +17,13 @@ from mopoe.methods import LISTS, check_length
 from search_spaces import Document, find, load_yaml, split_assignment, unknown_key
 from sweep.config.constraints import Limit, limit
 from sweep.config.messages import SETTINGS, sentence
+from sweep.config.objectives import Objective, check_objectives, names
 from sweep.config.parameters import Choice, Int, Parameter, StrictModel, middle, problem, problems_at
 from sweep.config.parts import (
     DataSpec,
     SchedulerSpec,
     check_constraints,
     check_fixed,
-    check_objectives,
     check_search_space,
     check_start_with,
     fill_evaluation,
@@ -55,9 +55,9 @@ class SweepSpec(StrictModel):
     sampler: Literal["tpe", "gp", "nsga2", "nsga3", "random", "qmc", "grid"] = "tpe"
     """How the next trial is chosen."""
     objectives: Annotated[
-        tuple[str, ...], Field(strict=False, min_length=1), AfterValidator(check_objectives)
-    ] = ("conditional_coherence", "log_likelihood")
-    """The quantities to maximise."""
+        tuple[Objective, ...], Field(strict=False, min_length=1), AfterValidator(check_objectives)
+    ] = (Objective(name="conditional_coherence"), Objective(name="log_likelihood"))
+    """The quantities to optimise, each a name, which is maximised, or `{name: ..., direction: minimize}`."""
     reference_point: Mapping[str, float]
     """One number per objective: the corner that fronts are measured from; what is below it does not count."""
     search_space: Annotated[Mapping[str, Parameter], Field(min_length=1), AfterValidator(check_search_space)]
@@ -117,15 +117,15 @@ class SweepSpec(StrictModel):
 
     def _check_objectives(self) -> None:
         """Refuse objectives that this data set has not, or whose corner is not the reference point."""
-        if self.n_modalities == 1 and "conditional_coherence" in self.objectives:
+        if self.n_modalities == 1 and "conditional_coherence" in names(self.objectives):
             why = "'conditional_coherence' generates a modality from others, but the data set has only one"
             raise problem(why, "objectives")
-        for name in self.objectives:
+        for name in names(self.objectives):
             if name not in self.reference_point:
                 raise problem(f"key {name!r} is missing; every objective has one", "reference_point", name)
         for name, value in self.reference_point.items():
-            if name not in self.objectives:
-                raise problem(unknown_key(name, self.objectives), "reference_point", name)
+            if name not in names(self.objectives):
+                raise problem(unknown_key(name, names(self.objectives)), "reference_point", name)
             most = 1 if name.endswith("coherence") else 1e12
             if abs(value) > most:
                 must = f"must be between {-most:g} and {most:g}"

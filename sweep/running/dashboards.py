@@ -32,25 +32,25 @@ class StudyMirror:
         self._spec = spec
         self._say = say
         self._study: Any = None
-        self._try(lambda: self._create(study_name, spec.objectives))
+        self._try(lambda: self._create(study_name))
 
     def add(self, config: "KnownConfig") -> None:
         """Add a config that has ended, with the mean objectives of its seeds."""
         if self._study is not None:
             self._try(lambda: self._add(config))
 
-    def _create(self, study_name: str, objectives: tuple[str, ...]) -> None:
+    def _create(self, study_name: str) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = open_storage(self._storage)
         if study_name in optuna.get_all_study_names(storage):
             optuna.delete_study(study_name=study_name, storage=storage)
-        directions = [optuna.study.StudyDirection.MAXIMIZE] * len(objectives)
+        directions = [o.direction for o in self._spec.objectives]
         self._study = optuna.create_study(storage=storage, study_name=study_name, directions=directions)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.set_metric_names(list(objectives))
+            self._study.set_metric_names([o.name for o in self._spec.objectives])
 
     def _add(self, config: "KnownConfig") -> None:
         from sweep.search.study import frozen_trial

@@ -9,6 +9,7 @@ from typing import Any
 
 from ray.tune import Callback
 
+from sweep.config.objectives import names
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.running.signals import interrupt
 from sweep.running.trainable import checkpoint_name, watch_path
@@ -89,7 +90,7 @@ class Recorder(Callback):
         if running is not None and ("epoch" in result or "failure" in result):
             self._epochs_here += max(0, result.get("epoch", 0) - running.last.get("epoch", 0))
             running.last |= result
-            if (value := measured_values(result).get(self._spec.objectives[0])) is not None:
+            if (value := measured_values(result).get(self._spec.objectives[0].name)) is not None:
                 running.curve[result["epoch"]] = value
             self._on_change(self.standing())
             if result.get("saved"):
@@ -172,7 +173,9 @@ class Recorder(Callback):
 
     def _close(self, running: _Running, failure: dict[str, str]) -> None:
         last = running.last | failure
-        record = end_record(running.record, last, self._spec.objectives, datetime.now(UTC), self._spec.limits)
+        record = end_record(
+            running.record, last, names(self._spec.objectives), datetime.now(UTC), self._spec.limits
+        )
         self._writer.write_trial(record)
         measured = measured_values(last)  # with what constraints are about
         ended = Ended(

@@ -17,6 +17,7 @@ from ray import tune
 from mopoe.errors import ConfigError, MopoeError, shown
 from mopoe.rehearsal import rehearse
 from sweep.cluster.probe import SEE_GPUS, prepare
+from sweep.config.objectives import names
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.errors import ClusterError, StoreError, TrialsFailedError
 from sweep.manifest import enter, open_folder
@@ -94,7 +95,7 @@ def run_sweep(
         data, classifiers = materials(spec, root, before.classifier_hash if before else None)
         manifest = enter(root, spec, spec.spec_hash, shared_inputs(data, classifiers), allowed=allowed)
         keep_classifiers(store.files, classifiers)
-        past = past_trials(store, spec.objectives, retry_failed=retry_failed)
+        past = past_trials(store, names(spec.objectives), retry_failed=retry_failed)
         agenda = Agenda(spec, past.ended, cut_off=past.cut_off)
         if agenda.next_trial() is Next.END:
             say(_all_there(store, past))
@@ -262,7 +263,7 @@ def _fit(
         seed=spec.seed,
         epochs_max=lambda suggested: spec.budget(suggested["suggestion"]),
         on_decision=recorder.on_decision,
-        recorded=recorded_vectors(store, spec.objectives) if spec.rungs else {},
+        recorded=recorded_vectors(store, names(spec.objectives)) if spec.rungs else {},
         # A seed that a config has earned by its front or its full budget runs to the end.
         spared=lambda trial_id: spec.replicates.when != "all" and split_name(trial_id)[1] > 0,
     )

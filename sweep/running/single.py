@@ -16,6 +16,7 @@ from mopoe.errors import ConfigError
 from mopoe.rehearsal import check_memory, rehearse
 from mopoe.reports import EpochReport
 from mopoe.runtime import keep_freed_memory
+from sweep.config.objectives import names
 from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError
 from sweep.manifest import MEASURED_BY, enter, open_folder
@@ -113,7 +114,7 @@ def run_single(
         try:
             reports.flush()
         finally:
-            record = end_record(record, last, spec.objectives, datetime.now(UTC))
+            record = end_record(record, last, names(spec.objectives), datetime.now(UTC))
             writer.write_trial(record)
     return record
 

@@ -7,15 +7,16 @@ import numpy as np
 
 from sweep.analysis.fronts import front_mask, hypervolume
 from sweep.analysis.points import Points
+from sweep.config.objectives import Objective, gains
 from sweep.search.outcome import Ended, split_name
 
 Vector = tuple[float, ...]
 
 
 class Front:
-    """The configs on the front by the means over their completed seeds, all objectives maximised."""
+    """The configs on the front by the means over their completed seeds."""
 
-    def __init__(self, objectives: Sequence[str], reference: Mapping[str, float]) -> None:
+    def __init__(self, objectives: Sequence[Objective], reference: Mapping[str, float]) -> None:
         self._objectives = tuple(objectives)
         self._reference = dict(reference)
         self._completed: dict[str, list[Ended]] = {}
@@ -43,25 +44,24 @@ class Front:
             means = {name: self._mean(name) for name in self._completed}
             mask = front_mask(self._points(means))
             self._front = {name: means[name] for name, on in zip(means, mask, strict=True) if on}
-        elif any(_dominates(other, mean) for other in self._front.values()):
+        elif any(self._dominates(other, mean) for other in self._front.values()):
             return
         else:
-            others = {name: vector for name, vector in self._front.items() if not _dominates(mean, vector)}
-            self._front = others | {config: mean}
+            kept = {name: other for name, other in self._front.items() if not self._dominates(mean, other)}
+            self._front = kept | {config: mean}
         self._volume = hypervolume(self._points(self._front), self._reference)
 
     def _mean(self, config: str) -> Vector:
         seeds = self._completed[config]
-        return tuple(fmean(trial.objectives[name] for trial in seeds) for name in self._objectives)
+        return tuple(fmean(trial.objectives[o.name] for trial in seeds) for o in self._objectives)
 
     def _points(self, vectors: Mapping[str, Vector]) -> Points:
         return Points(
             trial_ids=tuple(vectors),
             values=np.array(list(vectors.values()), dtype=np.float64).reshape(-1, len(self._objectives)),
-            names=self._objectives,
-            maximize=(True,) * len(self._objectives),
+            names=tuple(o.name for o in self._objectives),
+            maximize=tuple(o.maximize for o in self._objectives),
         )
 
-
-def _dominates(a: Vector, b: Vector) -> bool:
-    return a != b and all(x >= y for x, y in zip(a, b, strict=True))
+    def _dominates(self, a: Vector, b: Vector) -> bool:
+        return a != b and bool((gains(a, self._objectives) >= gains(b, self._objectives)).all())

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from sweep.config.objectives import Objective, names
 from sweep.config.parts import SchedulerSpec
 from sweep.search.halving import Decision, Vector, decide
 from sweep.search.outcome import measured_values
@@ -17,7 +18,7 @@ from sweep.store.schema import OBJECTIVE
 
 
 class HalvingScheduler(FIFOScheduler):
-    """Decides about every trial once at each of its rungs, when it comes there; all objectives are maximised.
+    """Decides about every trial once at each of its rungs, when it comes there.
 
     A trial's bracket depends on the seed and its name alone, so that it has the same one in a later run.
 
@@ -34,7 +35,7 @@ class HalvingScheduler(FIFOScheduler):
     def __init__(
         self,
         spec: SchedulerSpec,
-        objectives: Sequence[str],
+        objectives: Sequence[Objective],
         *,
         seed: int,
         epochs_max: Callable[[dict[str, Any]], int],
@@ -51,7 +52,7 @@ class HalvingScheduler(FIFOScheduler):
         self._spared = spared
         self._rungs: dict[tuple[int, int], dict[str, Vector]] = defaultdict(dict)
         self._decided: set[tuple[str, int]] = set()
-        mine = [list(objectives).index(name) for name in self._objectives]
+        mine = [objectives.index(objective) for objective in self._objectives]
         for trial_id, vectors in (recorded or {}).items():
             if spared(trial_id):
                 continue
@@ -74,10 +75,10 @@ class HalvingScheduler(FIFOScheduler):
         trial_id, epoch = suggested["trial_id"], int(result.get("epoch", 0))
         measured = measured_values(result)
         known = self._spared(trial_id) or (trial_id, epoch) in self._decided
-        if known or not any(name in measured for name in self._objectives):
+        if known or not any(o.name in measured for o in self._objectives):
             return "continue"
         bracket, budget = self.bracket(trial_id), self._epochs_max(suggested)
-        vector = tuple(measured.get(name, np.nan) for name in self._objectives)
+        vector = tuple(measured.get(o.name, np.nan) for o in self._objectives)
         # Kept for later trials also if this one has a budget that ends here.
         recorded = self._rungs[bracket, epoch]
         recorded[trial_id] = vector
@@ -86,7 +87,7 @@ class HalvingScheduler(FIFOScheduler):
             return "continue"
         self._decided.add((trial_id, epoch))
         keep = 2 if self._spec.type == "median" else self._spec.eta
-        found = decide(trial_id, recorded, [True] * len(vector), keep)
+        found = decide(trial_id, recorded, [o.maximize for o in self._objectives], keep)
         share = f"{found.ahead} of {found.compared_to} others ahead, the best 1/{keep} go on"
         self._on_decision(
             EventRecord(
@@ -101,7 +102,7 @@ class HalvingScheduler(FIFOScheduler):
                 front_rank=found.rank,
                 ahead=found.ahead,
                 compared_to=found.compared_to,
-                objectives=dict(zip(self._objectives, vector, strict=True)),
+                objectives=dict(zip(names(self._objectives), vector, strict=True)),
             )
         )
         return found.decision

@@ -9,6 +9,7 @@ import polars as pl
 
 from sweep.analysis.checks import plateaus
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
+from sweep.config.objectives import names
 from sweep.config.sweep_spec import SweepSpec
 from sweep.search.agenda import Agenda
 from sweep.search.outcome import ended_trial
@@ -62,7 +63,7 @@ def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
     found = tradeoff(store)
     trials = found.trials
     over = trials.filter(pl.col("status") != "running")
-    ended = [ended_trial(row, spec.objectives) for row in over.iter_rows(named=True)]
+    ended = [ended_trial(row, names(spec.objectives)) for row in over.iter_rows(named=True)]
     running = trials.filter(status="running")["trial_id"].to_list()
     # A folder of single trials has no plan of how many there will be.
     alone = found.manifest.spec_hash.startswith("t")

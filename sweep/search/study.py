@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweep.config.constraints import Limit
+from sweep.config.objectives import Objective
 from sweep.config.space import Space, Suggestion
 from sweep.search.samplers import AFFORDED, known_points, make_sampler, thinned
 from sweep.store.records import Status
@@ -59,11 +60,11 @@ class KnownConfig:
 
 
 class ConfigStudy:
-    """Suggests configs, all objectives maximised, and is told what has become of each.
+    """Suggests configs, and is told what has become of each.
 
     Args:
         space: the search space.
-        objectives: names of the objectives, in order.
+        objectives: what is optimised, in order.
         sampler: tpe, gp, nsga2, nsga3, random, qmc or grid.
         seed: fixes the sampler's draws, for configs one at a time; with several at a time their order of
             finishing matters too.
@@ -77,7 +78,7 @@ class ConfigStudy:
     def __init__(
         self,
         space: Space,
-        objectives: Sequence[str],
+        objectives: Sequence[Objective],
         *,
         sampler: str,
         seed: int,
@@ -96,7 +97,7 @@ class ConfigStudy:
         self._make_sampler = partial(make_sampler, sampler, n_trials=n_configs, conditional=space.conditional)
         self._random = make_sampler("random", self._seed, n_configs)
         self._sampler = self._make_sampler(seed=self._seed)
-        self._study = _study(self._sampler, len(objectives))
+        self._study = _study(self._sampler, objectives)
         self._afforded, self._n_known = AFFORDED.get(sampler, math.inf), 0
         self._open: dict[str, Trial] = {}
         self._asked = {_key(config.suggestion) for config in past}
@@ -227,7 +228,7 @@ class ConfigStudy:
         # A sampler may keep what it has inferred of the old study. One that began anew would repeat itself.
         self._seed += 1
         self._sampler = self._make_sampler(seed=self._seed)
-        self._study = _study(self._sampler, len(self._objectives))
+        self._study = _study(self._sampler, self._objectives)
         self._study.add_trials(remembered)
         for name, trial in self._open.items():
             self._study.enqueue_trial(trial.params)
@@ -244,7 +245,7 @@ class ConfigStudy:
 def frozen_trial(
     config: KnownConfig,
     distributions: Mapping[str, "BaseDistribution"],
-    objectives: Sequence[str],
+    objectives: Sequence[Objective],
     limits: Sequence[Limit],
 ) -> "FrozenTrial":
     """Return a config in its final state as Optuna keeps it; one without full budget has its values aside."""
@@ -253,7 +254,7 @@ def frozen_trial(
     states = {"stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
     state = states.get(config.status, TrialState.COMPLETE)
     done = state == TrialState.COMPLETE
-    values = [config.measured[name] for name in objectives if name in config.measured]
+    values = [config.measured[o.name] for o in objectives if o.name in config.measured]
     excesses = {limit.name: limit.excess(config.measured) for limit in limits}
     return create_trial(
         params=dict(config.suggestion),
@@ -283,8 +284,8 @@ def _suggest(trial: "Trial", axis: str, kind: "BaseDistribution") -> float | int
     raise TypeError(kind)
 
 
-def _study(sampler: "BaseSampler", n_objectives: int) -> "Study":
+def _study(sampler: "BaseSampler", objectives: Sequence[Objective]) -> "Study":
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.create_study(sampler=sampler, directions=["maximize"] * n_objectives)
+    return optuna.create_study(sampler=sampler, directions=[o.direction for o in objectives])

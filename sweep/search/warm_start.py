@@ -8,6 +8,7 @@ from typing import Any
 from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from sweep.analysis.points import row_measured
+from sweep.config.objectives import names
 from sweep.config.sweep_spec import SweepSpec
 from sweep.search.outcome import objective_values
 from sweep.search.study import KnownConfig
@@ -45,7 +46,7 @@ def _past(row: dict[str, Any], spec: SweepSpec) -> KnownConfig | None:
     except ConfigError:
         return None
     measured = row_measured(row)
-    if not same or objective_values({"objectives": measured}, spec.objectives) is None:
+    if not same or objective_values({"objectives": measured}, names(spec.objectives)) is None:
         return None
     return KnownConfig(name=row["trial_id"], suggestion=suggestion, status="completed", measured=measured)
 

@@ -107,7 +107,7 @@ class Store:
             found = spec_of(self.document, modalities=manifest.modalities)
         except SpecError as error:
             raise StoreError(str(error)) from error
-        told = (tuple(o.name for o in manifest.objectives), dict(manifest.reference_point), manifest.data)
+        told = (manifest.objectives, dict(manifest.reference_point), manifest.data)
         if told != (found.objectives, dict(found.reference_point), found.data.name):
             raise StoreError(f"{self.files}/{MANIFEST} is damaged: its spec is of other objectives or data")
         return found

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from sweep.config.objectives import Objective
 from sweep.errors import StoreError
 from sweep.store.schema import SCHEMA_VERSION
 
@@ -144,18 +145,6 @@ class SharedInputs:
     """Held-out accuracy of the classifier that judges coherence, by modality."""
     classifier_hash: Key | None = None
     """Of the weights of all of them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Objective:
-    """One quantity that the sweep optimises."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
-
-    name: Word
-    """Its name in the tables, without the prefix."""
-    maximize: bool = True
-    """Whether larger is better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

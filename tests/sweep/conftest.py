@@ -17,11 +17,12 @@ from mopoe.config import TrialConfig
 from mopoe.reports import EpochReport, Evaluation, PairCoherence, Picture, SubsetMetric
 from mopoe.subsets import subset_masks, subset_members
 from sweep.cli import main
+from sweep.config.objectives import Objective
 from sweep.config.sweep_spec import SweepSpec, load_spec
 from sweep.errors import SpecError
 from sweep.manifest import new_manifest
 from sweep.search.outcome import start_record
-from sweep.store.records import EventRecord, Manifest, Objective, SharedInputs, TrialRecord
+from sweep.store.records import EventRecord, Manifest, SharedInputs, TrialRecord
 from sweep.store.write import StoreWriter
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -28,7 +28,7 @@ def test_a_new_folder_gets_a_manifest(tmp_path, sweep_file):
     """The manifest names objectives, modalities, versions, the data's hash and shapes, and the judges."""
     spec = load_spec(sweep_file)
     found = enter(tmp_path / "r", spec, spec.spec_hash, INPUTS)
-    assert [o.name for o in found.objectives] == list(spec.objectives)
+    assert found.objectives == spec.objectives
     assert found.modalities == ("m0", "m1", "m2", "m3", "m4")
     assert set(found.versions) == set(PACKAGES)
     assert {f.name: getattr(found, f.name) for f in fields(SharedInputs)} == asdict(INPUTS)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sweep.analysis.uncertainty import attainment_difference, attainment_surface, seed_sets
-from sweep.store.records import Objective
+from sweep.config.objectives import Objective
 
 # Whole numbers from a short range, so that ties are common.
 runs = st.lists(

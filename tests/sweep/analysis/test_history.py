@@ -8,8 +8,8 @@ from sweep.analysis.fronts import hypervolume
 from sweep.analysis.points import by_config, points, usable_trials
 from sweep.analysis.summaries import hypervolume_history
 from sweep.analysis.tradeoff import tradeoff
+from sweep.config.objectives import Objective
 from sweep.store.read import open_store
-from sweep.store.records import Objective
 
 TWO = (Objective(name="x"), Objective(name="y", maximize=False))
 CORNER = {"x": 0.0, "y": 10.0}

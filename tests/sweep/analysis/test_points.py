@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 
 from sweep.analysis.points import by_config, points, usable_trials
+from sweep.config.objectives import Objective
 from sweep.store.read import open_store
-from sweep.store.records import Objective
 
 TWO = (Objective(name="x"), Objective(name="y", maximize=False))
 

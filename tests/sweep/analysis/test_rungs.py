@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from sweep.analysis.summaries import rank_agreement
-from sweep.store.records import Objective
+from sweep.config.objectives import Objective
 
 TWO = (Objective(name="x"), Objective(name="y", maximize=False))
 

@@ -12,7 +12,7 @@ from sweep.analysis.fronts import front_mask, hypervolume
 from sweep.analysis.points import Points, by_config, points, usable_trials
 from sweep.analysis.tradeoff import best_at_levels, front_order, levels
 from sweep.analysis.uncertainty import resamples, stability
-from sweep.store.records import Objective
+from sweep.config.objectives import Objective
 
 TWO = (Objective(name="x"), Objective(name="y"))
 PHI = NormalDist().cdf

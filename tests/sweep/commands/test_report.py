@@ -8,9 +8,9 @@ import yaml
 
 from mopoe.config import TrialConfig
 from sweep.analysis.checks import split_check
+from sweep.config.objectives import Objective
 from sweep.config.sweep_spec import load_spec, trial_config_for
 from sweep.store.read import open_store
-from sweep.store.records import Objective
 from sweep.store.write import StoreWriter
 
 

@@ -14,6 +14,7 @@ import search_spaces
 from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from mopoe.evaluation_config import EvaluationConfig, RungConfig
+from sweep.config.objectives import names
 from sweep.config.parameters import Choice, Int, LogUniform, Simplex, Uniform
 from sweep.config.parts import DataSpec
 from sweep.config.schema import ResourcesSpec
@@ -28,7 +29,7 @@ def test_a_full_file(load):
     assert (spec.name, spec.trials, spec.seed, spec.sampler) == ("digits", 14, 3, "nsga2")
     assert spec.data.name == "digits"
     assert spec.data.options == {"seed": 1}
-    assert spec.objectives == ("log_likelihood", "joint_coherence")
+    assert names(spec.objectives) == ("log_likelihood", "joint_coherence")
     assert spec.reference_point == {"log_likelihood": -9000.0, "joint_coherence": 0.1}
     assert spec.search_space == {
         "beta": LogUniform(low=0.25, high=8),
@@ -48,7 +49,7 @@ def test_a_short_file_has_the_documented_defaults(load):
     """All that may be left out has its default."""
     spec = load(SHORT)
     assert (spec.seed, spec.sampler) == (0, "tpe")
-    assert spec.objectives == ("conditional_coherence", "log_likelihood")
+    assert names(spec.objectives) == ("conditional_coherence", "log_likelihood")
     assert spec.data.options == {"seed": 0}
     assert spec.fixed == {}
     assert spec.evaluation == EvaluationConfig()
@@ -65,7 +66,7 @@ def test_choices_have_the_type_of_their_setting(load):
 def test_one_objective_is_enough(load):
     """A sweep may have a single objective, with its own reference point."""
     spec = load(SHORT.replace("conditional_coherence: 0.1, ", "") + "objectives: [log_likelihood]\n")
-    assert spec.objectives == ("log_likelihood",)
+    assert names(spec.objectives) == ("log_likelihood",)
 
 
 def test_a_path_need_not_exist_to_be_checked(load):

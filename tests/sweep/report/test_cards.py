@@ -4,6 +4,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from sweep.config.objectives import Objective
 from sweep.report.cards import (
     CARDS,
     curve_card,
@@ -18,7 +19,6 @@ from sweep.report.cards import (
 )
 from sweep.report.view import view
 from sweep.store.read import open_store
-from sweep.store.records import Objective
 from sweep.store.write import StoreWriter
 
 NAMES = ("m0", "m1", "m2")

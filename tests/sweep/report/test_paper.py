@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from sweep.analysis.tradeoff import tradeoff
+from sweep.config.objectives import Objective
 from sweep.report.page import write_report
 from sweep.report.paper import front_figure, paper_figures, save_figure
 from sweep.report.view import view
 from sweep.store.read import Store
-from sweep.store.records import Objective
 from sweep.store.write import StoreWriter
 
 

@@ -5,9 +5,9 @@ import polars as pl
 from rich.console import Console
 
 from sweep.analysis.tradeoff import tradeoff
+from sweep.config.objectives import Objective
 from sweep.report.tables import front_rows, nothing_yet, print_front
 from sweep.store.read import Store, open_store
-from sweep.store.records import Objective
 from sweep.store.write import StoreWriter
 
 

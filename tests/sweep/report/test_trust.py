@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from sweep.analysis.summaries import hypervolume_history
+from sweep.config.objectives import Objective
 from sweep.report.trust import (
     attainment_card,
     checks_card,
@@ -19,7 +20,6 @@ from sweep.report.trust import (
 )
 from sweep.report.view import view
 from sweep.store.read import Store, open_store
-from sweep.store.records import Objective
 from sweep.store.write import StoreWriter
 
 CARDS = (

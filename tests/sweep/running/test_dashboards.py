@@ -34,7 +34,7 @@ def test_the_study_on_disk_has_every_config(sweep_file, tmp_path, monkeypatch, n
     assert sorted(optuna.get_all_study_names(open_storage(storage))) == ["mine", "other"]
     found = optuna.load_study(study_name="mine", storage=open_storage(storage))
     assert [t.name for t in found.directions] == ["MAXIMIZE"] * 2
-    assert found.metric_names == list(spec.objectives)
+    assert found.metric_names == [o.name for o in spec.objectives]
     assert [(t.user_attrs["name"], t.state.name, t.values) for t in found.trials] == [
         ("t0000", "COMPLETE", [0.5, -7.0]),
         ("t0001", "FAIL", None),

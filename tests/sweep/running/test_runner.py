@@ -22,6 +22,7 @@ import ray
 from mopoe.checkpoint import check
 from mopoe.errors import MopoeError
 from sweep.cli import app
+from sweep.config.objectives import names
 from sweep.config.sweep_spec import load_spec
 from sweep.errors import ClusterError, StoreError
 from sweep.manifest import stored_spec
@@ -382,11 +383,11 @@ def test_a_signal_ends_cleanly_and_says_how_to_go_on(sweep, tmp_path, quick_file
 def test_past_trials_carry_what_the_study_needs(finished):
     """Suggestions come back as asked, by config; every trial that ended has its status and measurements."""
     path, root, _, _ = finished
-    past = past_trials(open_store(root), load_spec(path).objectives)
+    past = past_trials(open_store(root), names(load_spec(path).objectives))
     rows = {r["trial_id"]: r for r in open_store(root).latest_trials().collect().iter_rows(named=True)}
     assert [trial.trial_id for trial in past.ended] == sorted(rows) == sorted(past.suggestions)
     assert past.cut_off == {}
-    retried = past_trials(open_store(root), load_spec(path).objectives, retry_failed=True)
+    retried = past_trials(open_store(root), names(load_spec(path).objectives), retry_failed=True)
     failed = {name for name, row in rows.items() if row["status"] == "failed"}
     assert retried.cut_off == dict.fromkeys(failed, 1)
     assert {trial.trial_id for trial in retried.ended} == set(rows) - failed

@@ -6,6 +6,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from sweep.config.objectives import Objective
 from sweep.config.parameters import LogUniform
 from sweep.config.space import Space
 from sweep.search.samplers import AFFORDED, thinned
@@ -29,7 +30,9 @@ def trial(*values, x=0.5, state=TrialState.COMPLETE, missed=0.0):
 def config_study(n, sampler):
     """Return a study of n configs over one parameter."""
     space = Space({"beta": LogUniform(low=0.1, high=10.0)}, ("m0", "m1"))
-    return ConfigStudy(space, OBJECTIVES, sampler=sampler, seed=0, n_configs=n)
+    return ConfigStudy(
+        space, [Objective(name=name) for name in OBJECTIVES], sampler=sampler, seed=0, n_configs=n
+    )
 
 
 def completed(name, suggestion):

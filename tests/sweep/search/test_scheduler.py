@@ -13,6 +13,7 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.utils import flatten_dict
 
+from sweep.config.objectives import Objective
 from sweep.config.parts import SchedulerSpec
 from sweep.config.sweep_spec import load_spec
 from sweep.running.recorder import Recorder
@@ -30,7 +31,7 @@ def scheduler(budget=20, seed=0, recorded=None, spared=lambda _: False, told=lam
     decisions = []
     found = HalvingScheduler(
         SchedulerSpec(**{"type": "halving", "eta": 3} | spec),
-        OBJECTIVES,
+        [Objective(name=name) for name in OBJECTIVES],
         seed=seed,
         epochs_max=lambda suggested: budget,
         on_decision=lambda decision: (decisions.append(decision), told(decision)),

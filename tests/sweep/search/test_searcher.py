@@ -8,6 +8,7 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from sweep.config.objectives import names
 from sweep.config.sweep_spec import load_spec, trial_config_for
 from sweep.search.outcome import Ended, judge, measured_values, suggested_config
 from sweep.search.searcher import Past, SweepSearcher, trial_name
@@ -37,7 +38,7 @@ class Searched(SweepSearcher):
     def finish(self, trial_id, result, *, error=False):
         found = {"stopped": "at a rung"} | (result or {}) | ({"failure": "lost"} if error else {})
         budget = trial_config_for(self.spec, ()).epochs
-        status, _ = judge(found, budget, self.spec.objectives, self.spec.limits)
+        status, _ = judge(found, budget, names(self.spec.objectives), self.spec.limits)
         trial = Ended(trial_id=self.names[trial_id], status=status, objectives=measured_values(found))
         self._agenda.end(trial)
         self.end(trial)

@@ -6,6 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from sweep.config.constraints import limit
+from sweep.config.objectives import Objective
 from sweep.config.parameters import Choice, Int, LogUniform, Simplex
 from sweep.config.space import Space
 from sweep.errors import SpecError
@@ -25,7 +26,9 @@ SPACE = Space(
 
 def study(n=5, sampler="random", seed=0, space=SPACE, **more):
     """Return a study over three parameters and two objectives."""
-    return ConfigStudy(space, OBJECTIVES, sampler=sampler, seed=seed, n_configs=n, **more)
+    return ConfigStudy(
+        space, [Objective(name=name) for name in OBJECTIVES], sampler=sampler, seed=seed, n_configs=n, **more
+    )
 
 
 def known(name, suggestion, status, *values, **more):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from sweep.config.objectives import names
 from sweep.config.sweep_spec import load_spec
 from sweep.errors import StoreError
 from sweep.manifest import new_manifest
@@ -29,9 +30,10 @@ def earlier(sweep_file, tmp_path):
         "t4": (0.5, {"failure": "boom"}),
     }
     for name, (beta, last) in ends.items():
-        writer.write_trial(end_record(new_record(spec, name, beta), last, spec.objectives, now))
+        writer.write_trial(end_record(new_record(spec, name, beta), last, names(spec.objectives), now))
     other = replace(
-        end_record(new_record(spec, "t2", 0.25), ends["t0"][1], spec.objectives, now), status="infeasible"
+        end_record(new_record(spec, "t2", 0.25), ends["t0"][1], names(spec.objectives), now),
+        status="infeasible",
     )
     writer.write_trial(other)
     return writer.files.folder
