@@ -1,0 +1,114 @@
+"""How the report's figures look: colours, layout, and the HTML around one figure.
+
+Text colours are set by style.css for light and dark; the greys here are half transparent to suit both.
+"""
+
+import re
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+# Okabe and Ito's palette, without those that vanish on white or on black.
+FRONT = "#D55E00"
+PICKS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = (FRONT, *PICKS)
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+MUTED = "rgba(128,128,128,0.55)"
+FAINT = "rgba(128,128,128,0.45)"
+RING = "#808080"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
+
+
+MOST = 1000
+"""So many points can be told apart; beyond, those off the front are thinned and have no error bars."""
+
+
+def thinned(rows: pl.DataFrame, most: int = MOST) -> pl.DataFrame:
+    """Return every nth row, `most` at most.
+
+    >>> thinned(pl.DataFrame({"a": range(5)}), 2)["a"].to_list()
+    [0, 3]
+    """
+    return rows.gather_every(max(1, -(-rows.height // most)))
+
+
+def axis(title: str, **more: object) -> dict[str, Any]:
+    """Return the settings of one axis; its title may have several lines."""
+    return {
+        "title": {"text": escape(title).replace("\n", "<br>"), "standoff": 8, "font": {"size": 13}},
+        "gridcolor": "rgba(128,128,128,0.18)",
+        "linecolor": MUTED,
+        "showline": True,
+        "zeroline": False,
+        "ticks": "outside",
+        "tickcolor": MUTED,
+        "ticklen": 4,
+        "automargin": True,
+        **more,
+    }
+
+
+def layout(height: int, **more: object) -> dict[str, Any]:
+    """Return the settings that all figures share, and more."""
+    return {
+        "template": "none",
+        "height": height,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT, "size": 13, "color": "#808080"},
+        "margin": {"l": 56, "r": 16, "t": 16, "b": 48},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemsizing": "constant"},
+        "hoverlabel": {"bgcolor": "#222222", "bordercolor": "#222222", "font": {"color": "#ffffff"}},
+        "hovermode": "closest",
+        # Dragging scrolls the page on a phone instead of zooming the figure.
+        "dragmode": False,
+        **more,
+    }
+
+
+def figure_html(figure: Any, name: str, description: str) -> str:
+    """Return a Plotly figure as HTML that needs plotly.js on the page.
+
+    Args:
+        figure: the plotly Figure.
+        name: names the figure in the page; may hold any signs.
+        description: what a reader who cannot see it should know.
+    """
+    body = figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        div_id=re.sub(r"[^A-Za-z0-9_]+", "-", name),
+        default_height=f"{figure.layout.height}px",
+        config={"displayModeBar": False, "responsive": True},
+    )
+    return f'<figure role="img" aria-label="{escape(description)}">{body}</figure>'
+
+
+def series(points: NDArray[np.float64], **more: object) -> dict[str, Any]:
+    """Return a scatter of points [P, 2 or more] that tells its text where there is one."""
+    text = {"hoverinfo": "text"} if "text" in more else {}
+    return {"type": "scatter", "x": points[:, 0].tolist(), "y": points[:, 1].tolist(), **text, **more}
+
+
+def steps(front: NDArray[np.float64], i: int, *, maximize: bool, **more: object) -> dict[str, Any]:
+    """Return a sorted front as steps that bound what it attains, in the i-th colour.
+
+    Args:
+        front: its points [P, 2], sorted by the first objective.
+        i: the colour.
+        maximize: whether larger is better in the first objective.
+        more: further settings of the line.
+    """
+    line = {"color": COLOURS[i % 6], "dash": DASHES[i % 6], "width": 2, "shape": "vh" if maximize else "hv"}
+    return series(front, mode="lines", line=line, hoverinfo="skip", **more)
+
+
+def drawn(name: str, description: str, parts: Iterable[dict[str, Any]], form: dict[str, Any]) -> str:
+    """Return a figure of these parts in this layout as HTML; the rest is as for `figure_html`."""
+    import plotly.graph_objects as go
+
+    return figure_html(go.Figure(list(parts), layout=form), name, description)
