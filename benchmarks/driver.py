@@ -25,10 +25,11 @@ from common import header, spread
 
 from sweep.config.sweep_spec import SweepSpec, load_spec
 from sweep.running.recorder import Recorder
-from sweep.search.agenda import Agenda
 from sweep.search.scheduler import HalvingScheduler
-from sweep.search.searcher import Past, SweepSearcher
-from sweep.search.study import ConfigStudy, KnownConfig
+from sweep.search.searcher import SweepSearcher
+from sweep.search.state import ConfigResult, SweepState
+from sweep.search.study import ConfigStudy
+from sweep.search.trial import SuggestedTrial, TrialReport
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
 
@@ -54,10 +55,9 @@ def made_up(suggestion: dict[str, float], epoch: int) -> dict[str, float]:
 
 def pair(spec: SweepSpec, folder: Path, **more: bool) -> tuple[SweepSearcher, Recorder]:
     """Return the searcher and the recorder of a new sweep."""
-    agenda = Agenda(spec)
-    searcher = SweepSearcher(spec, Past(), agenda=agenda, **more)
-    writer = StoreWriter(folder)
-    return searcher, Recorder(spec, writer, Past(), lambda _: None, agenda=agenda, on_end=searcher.end)
+    state = SweepState(spec)
+    searcher = SweepSearcher(spec, state, **more)
+    return searcher, Recorder(spec, state, StoreWriter(folder), lambda _: None, on_config=searcher.tell)
 
 
 def simulate(trials: int, folder: Path) -> list[float]:
@@ -68,7 +68,7 @@ def simulate(trials: int, folder: Path) -> list[float]:
         spec.scheduler,
         spec.objectives,
         seed=0,
-        epochs_max=lambda suggested: spec.budget(suggested["suggestion"]),
+        epochs_max=lambda trial: spec.budget(trial.suggestion),
         on_decision=recorder.on_decision,
     )
     began, each, ended, asked = time.process_time(), [], 0, 0
@@ -81,7 +81,9 @@ def simulate(trials: int, folder: Path) -> list[float]:
             asked += 1
         for name, (trial, before) in list(running.items()):
             report = {"epoch": before + 1, "objectives": made_up(trial.config["suggestion"], before + 1)}
-            decision = scheduler.on_report(trial.config, report)
+            decision = scheduler.on_report(
+                SuggestedTrial.from_ray(trial.config), TrialReport.from_ray(report)
+            )
             recorder.on_trial_result(0, [], trial, report)
             running[name] = trial, before + 1
             if decision == "stop" or before + 1 == EPOCHS:
@@ -97,7 +99,7 @@ def simulate(trials: int, folder: Path) -> list[float]:
 def ask(sampler: str, times: int) -> list[float]:
     """Return CPU milliseconds of suggestions from a study with 2,000 finished trials."""
     spec = trivial_spec(10_000, "sampler=random")
-    drawn = SweepSearcher(spec, Past())
+    drawn = SweepSearcher(spec, SweepState(spec))
     past = []
     for i in range(AMONG):
         suggestion = drawn.suggest(str(i))["suggestion"]
@@ -112,10 +114,10 @@ def ask(sampler: str, times: int) -> list[float]:
     return took
 
 
-def completed(name: str, suggestion: dict[str, float]) -> KnownConfig:
+def completed(name: str, suggestion: dict[str, float]) -> ConfigResult:
     """Return a config with made-up objectives."""
     measured = made_up(suggestion, EPOCHS)
-    return KnownConfig(name=name, suggestion=suggestion, status="completed", measured=measured)
+    return ConfigResult(name=name, suggestion=suggestion, status="completed", measured=measured)
 
 
 def run_ours(trials: int, folder: Path) -> float:
@@ -123,17 +125,16 @@ def run_ours(trials: int, folder: Path) -> float:
     import ray
     from ray import tune
 
-    from sweep.running import runner
+    from sweep.running import driver
 
     def nothing(config: dict) -> None:
         tune.report({"epoch": EPOCHS, "objectives": made_up(config["suggestion"], EPOCHS), "done": True})
 
     alike = [f"resources.concurrent={os.cpu_count()}", "resources.gpu=0", "sampler=random"]
     spec = trivial_spec(trials, *alike)
-    runner.make_trainable = lambda _: nothing  # a trial that only reports
-    runner._start_ray("local")  # noqa: SLF001 - the two parts of run_sweep, without its data set
+    driver.start_ray("local")
     began = time.perf_counter()
-    runner._fit(spec, Store(folder), None, *pair(spec, folder, ahead=True))  # noqa: SLF001 - as above
+    driver.make_tuner(spec, Store(folder), nothing, *pair(spec, folder, ahead=True)).fit()
     took = time.perf_counter() - began
     ray.shutdown()
     return took

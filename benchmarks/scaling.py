@@ -63,15 +63,15 @@ def measure(n: int) -> None:
 def rate(kind: str, n: int, address: str) -> float:
     """Return how many trials a second end on a cluster of so many nodes."""
     from sweep.config.sweep_spec import load_spec
-    from sweep.running import runner
+    from sweep.running import driver
     from sweep.running.trainable import make_trainable
 
-    runner.make_trainable = make_trainable if kind == "real" else lambda _: trivial
+    driver.make_trainable = make_trainable if kind == "real" else lambda _: trivial
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "scaling.yaml")
         file.write_text(SWEEP)
         spec = load_spec(str(file), [f"trials={TRIALS[kind](n)}"])
-        store = runner.run_sweep(spec, Path(folder, "r"), address=address, say=str, on_change=bool)
+        store = driver.run_sweep(spec, Path(folder, "r"), address=address, say=str, on_change=bool)
         trials = store.latest_trials().sort("ended_at").collect()
     assert trials["status"].to_list() == ["completed"] * spec.trials
     # With one place a node: every node has ended its first when the first n to start have ended.

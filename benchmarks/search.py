@@ -13,6 +13,7 @@ import argparse
 import json
 import subprocess
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -23,10 +24,10 @@ from numpy.typing import NDArray
 from replay import OBJECTIVES, TABLE, WORKERS, Curves, Point, Vector, read_curves, replay
 
 from sweep.config.sweep_spec import load_spec
-from sweep.search.agenda import Agenda
-from sweep.search.outcome import Ended, judge, measured_values
 from sweep.search.scheduler import HalvingScheduler
-from sweep.search.searcher import Past, SweepSearcher
+from sweep.search.searcher import SweepSearcher
+from sweep.search.state import SweepState
+from sweep.search.trial import SuggestedTrial, TrialReport, begin_record, end_record
 
 SHARES = (0.9, 0.95)
 
@@ -36,33 +37,34 @@ class Ours:
 
     def __init__(self, *overrides: str) -> None:
         spec = load_spec(TABLE.with_suffix(".yaml"), ["trials=2000", *overrides])
-        self._spec, self._agenda = spec, Agenda(spec)
-        self._searcher = SweepSearcher(spec, Past(), agenda=self._agenda)
+        self._spec, self._state = spec, SweepState(spec)
+        self._searcher = SweepSearcher(spec, self._state)
         self._scheduler = HalvingScheduler(
             spec.scheduler,
             spec.objectives,
             seed=spec.seed,
-            epochs_max=lambda suggested: spec.budget(suggested["suggestion"]),
+            epochs_max=lambda trial: spec.budget(trial.suggestion),
             on_decision=lambda _: None,
         )
-        self._asked: dict[str, dict[str, object]] = {}
+        self._asked: dict[str, SuggestedTrial] = {}
 
     def suggest(self, name: str) -> Point | None:
         asked = self._searcher.suggest(name)
         if not isinstance(asked, dict):
             return None
-        self._asked[name] = asked
-        return self._spec.space.settings(asked["suggestion"])
+        self._asked[name] = trial = SuggestedTrial.from_ray(asked)
+        return self._spec.space.settings(trial.suggestion)
 
     def goes_on(self, name: str, epoch: int, vector: Vector) -> bool:
         return self._scheduler.on_report(self._asked[name], _result(epoch, vector)) == "continue"
 
     def ended(self, name: str, epoch: int, vector: Vector) -> None:
-        asked, last = self._asked[name], {"stopped": "at a rung", **_result(epoch, vector)}
-        status, _ = judge(last, self._spec.budget(asked["suggestion"]), self._spec.objectives)
-        trial = Ended(trial_id=asked["trial_id"], status=status, objectives=measured_values(last))
-        self._agenda.end(trial)
-        self._searcher.end(trial)
+        trial, now = self._asked[name], datetime.now(UTC)
+        last = TrialReport(stopped="at a rung").followed_by(_result(epoch, vector))
+        begun = begin_record(self._spec, trial.config(self._spec), trial, now)
+        config = self._state.end(end_record(begun, last, self._spec.objectives, now))
+        if config is not None:
+            self._searcher.tell(config)
 
 
 class Optuna:
@@ -85,9 +87,8 @@ class Optuna:
         self._study.tell(self._open.pop(name), vector)
 
 
-def _result(epoch: int, vector: Vector) -> dict[str, float]:
-    """Return a report as Ray hands it on."""
-    return {"epoch": epoch} | {f"objectives/{n}": v for n, v in zip(OBJECTIVES, vector, strict=True)}
+def _result(epoch: int, vector: Vector) -> TrialReport:
+    return TrialReport(epoch=epoch, objectives=dict(zip(OBJECTIVES, vector, strict=True)))
 
 
 OURS = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sweep.config.sweep_spec import SweepSpec, load_spec
-    from sweep.running.runner import run_sweep
+    from sweep.running.driver import run_sweep
     from sweep.store.read import Store
     from sweep.store.read import open_store as open  # noqa: A004 - sweep.open reads like gzip.open
 
@@ -20,7 +20,7 @@ _HOMES = {
     "SweepSpec": ("sweep.config.sweep_spec", "SweepSpec"),
     "load_spec": ("sweep.config.sweep_spec", "load_spec"),
     "open": ("sweep.store.read", "open_store"),
-    "run_sweep": ("sweep.running.runner", "run_sweep"),
+    "run_sweep": ("sweep.running.driver", "run_sweep"),
 }
 
 

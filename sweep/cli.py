@@ -48,9 +48,9 @@ def trial(
     spec = load_spec(file, override or ())
     config = trial_config_for(spec, set_ or ())
     root = out or Path("results") / f"{spec.name}-trials"
+    from sweep.running.local import run_single
     from sweep.running.progress import TrialProgress
     from sweep.running.signals import stoppable
-    from sweep.running.single import run_single
     from sweep.store.files import files_at
 
     screen = console()

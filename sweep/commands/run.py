@@ -152,8 +152,8 @@ def _run(
     retry_failed: bool = False,
 ) -> None:
     from sweep.report.tables import print_front
+    from sweep.running.driver import run_sweep
     from sweep.running.progress import SweepProgress
-    from sweep.running.runner import run_sweep
     from sweep.running.signals import stoppable
     from sweep.store.files import LocalFiles, files_at, settled
 

@@ -14,7 +14,7 @@ from sweep.commands.terminal import Folder, console, say
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from sweep.search.standing import Stand
+    from sweep.search.status import StatusReport
 
 app = typer.Typer()
 
@@ -68,7 +68,7 @@ def watch(
             elif (line := lines(found, now)[1]) not in seen[-1:]:
                 seen.append(line)
                 say(line.strip(), terminal)
-            if found.complete:
+            if found.status.complete:
                 break
             now_there = [store.names(table) for table in TABLES]
             if now_there != there:
@@ -83,16 +83,16 @@ def watch(
     write_report(store, place)
 
 
-def _look(folder: Path) -> "tuple[Stand, datetime]":
+def _look(folder: Path) -> "tuple[StatusReport, datetime]":
     """Return where the sweep of a folder stands, and when that was."""
-    from sweep.search.standing import stand
+    from sweep.search.status import status_report
     from sweep.store.read import open_store
 
     store, now = open_store(folder), datetime.now(UTC)
-    return stand(store, store.spec, now), now
+    return status_report(store, store.spec, now), now
 
 
-def screen(found: "Stand", now: datetime) -> "Group":
+def screen(found: "StatusReport", now: datetime) -> "Group":
     """Return what a terminal shows: the state in lines, then the front."""
     from rich.console import Group
     from rich.text import Text
@@ -103,18 +103,18 @@ def screen(found: "Stand", now: datetime) -> "Group":
     return Group(*said, "", front_screen(found.tradeoff)) if found.tradeoff.configs.height else Group(*said)
 
 
-def lines(found: "Stand", now: datetime) -> list[str]:
+def lines(found: "StatusReport", now: datetime) -> list[str]:
     """Return the state of a sweep in words, a line each."""
     from sweep.report.formatting import count, failure_reasons, number
     from sweep.running.progress import duration
 
-    front, trials, last = found.tradeoff, found.counts, found.last_report
+    front, trials, last = found.tradeoff, found.status.counts, found.last_report
     age = f"{duration(max(0.0, (now - last).total_seconds()))} ago" if last else "none yet"
     kinds = {k: trials.get(k, 0) for k in ("completed", "stopped", "infeasible", "failed", "running")}
-    kinds["left"] = found.total - sum(trials.values())
+    kinds["left"] = found.status.total - sum(trials.values())
     some = [f"{n} {kind}" for kind, n in kinds.items() if n or kind not in ("stopped", "infeasible")]
     word = "running"
-    if found.complete:
+    if found.status.complete:
         word = "complete"
     elif found.interrupted:
         left = count(kinds["left"] + kinds["running"], "trial")
@@ -125,7 +125,7 @@ def lines(found: "Stand", now: datetime) -> list[str]:
         word = "not begun"
     shown = [
         f"{front.manifest.name}: {word}",
-        f"trials       {found.total}: {', '.join(some)}",
+        f"trials       {found.status.total}: {', '.join(some)}",
         f"front        {count(int(front.on_front.sum()), 'config')}, hypervolume {number(front.hypervolume)}",
     ]
     if found.trials_per_hour and found.seconds_left is not None and word == "running":

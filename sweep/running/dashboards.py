@@ -1,7 +1,7 @@
 """Optional windows on a running sweep for other people's programs. They are written, never read."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mopoe.errors import shown
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from tensorboardX import SummaryWriter
 
-    from sweep.search.study import KnownConfig
+    from sweep.search.state import ConfigResult
 
 
 class StudyMirror:
@@ -24,17 +24,28 @@ class StudyMirror:
         storage: a database URL such as sqlite:///sweep.db, or a file for Optuna's journal.
         study_name: the study's name; one of that name is replaced.
         spec: the sweep.
+        past: its configs so far; those that have ended are copied at once.
         say: called with the warning.
     """
 
-    def __init__(self, storage: str, study_name: str, spec: SweepSpec, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        storage: str,
+        study_name: str,
+        spec: SweepSpec,
+        past: Sequence["ConfigResult"],
+        say: Callable[[str], None],
+    ) -> None:
         self._storage = storage
         self._spec = spec
         self._say = say
         self._study: Any = None
         self._try(lambda: self._create(study_name))
+        for config in past:
+            if config.status != "running":
+                self.add(config)
 
-    def add(self, config: "KnownConfig") -> None:
+    def add(self, config: "ConfigResult") -> None:
         """Add a config that has ended, with the mean objectives of its seeds."""
         if self._study is not None:
             self._try(lambda: self._add(config))
@@ -52,7 +63,7 @@ class StudyMirror:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.set_metric_names([o.name for o in self._spec.objectives])
 
-    def _add(self, config: "KnownConfig") -> None:
+    def _add(self, config: "ConfigResult") -> None:
         from sweep.search.study import frozen_trial
 
         spec = self._spec

@@ -22,10 +22,11 @@ from mopoe.training import train
 from sweep.config.parameters import Choice, Int, Parameter
 from sweep.config.schema import ReplicatesSpec
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
-from sweep.running.materials import materials
 from sweep.running.progress import duration
-from sweep.search.outcome import suggested_config
-from sweep.search.searcher import Past, SweepSearcher
+from sweep.running.shared_inputs import load_inputs
+from sweep.search.searcher import SweepSearcher
+from sweep.search.state import SweepState
+from sweep.search.trial import SuggestedTrial
 
 if TYPE_CHECKING:
     from mopoe.data.container import MultimodalData
@@ -72,7 +73,7 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
     device = "cuda" if torch.cuda.is_available() and spec.resources.gpu != 0 else "cpu"
     torch.set_num_threads(max(1, int(spec.resources.cpu)))
     keep_freed_memory()  # as workers do
-    data, classifiers = materials(spec)
+    data, classifiers = load_inputs(spec)
     middle = trial_config_for(spec, ())
     check_memory(middle, data, device)
     rehearse(middle, data, classifiers)
@@ -119,9 +120,11 @@ def corners(spec: SweepSpec) -> list[TrialConfig]:
 
 def first_suggestions(spec: SweepSpec) -> dict[str, TrialConfig]:
     """Return the configs that the sampler begins with, by trial."""
-    searcher = SweepSearcher(spec.model_copy(update={"replicates": ReplicatesSpec()}), Past())
+    single = spec.model_copy(update={"replicates": ReplicatesSpec()})
+    searcher = SweepSearcher(single, SweepState(single))
     asked = [searcher.suggest(str(i)) for i in range(min(SUGGESTIONS, spec.trials))]
-    return {a["trial_id"]: suggested_config(spec, a) for a in asked if isinstance(a, dict)}
+    trials = [SuggestedTrial.from_ray(config) for config in asked if isinstance(config, dict)]
+    return {trial.trial_id: trial.config(spec) for trial in trials}
 
 
 def measure(

@@ -10,11 +10,11 @@ from rich.text import Text
 
 from mopoe.reports import EpochReport
 from sweep.report.formatting import number
-from sweep.search.outcome import Standing
+from sweep.search.state import SweepStatus
 
 
 class SweepProgress:
-    """Prints phases and the standing of a sweep; use as a context manager."""
+    """Prints phases and the status of a sweep; use as a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -41,41 +41,39 @@ class SweepProgress:
         """Print a phase as a line of its own."""
         self._console.print(Text(text), soft_wrap=True)
 
-    def update(self, standing: Standing) -> None:
-        """Show the standing: at once on a terminal, else whenever a trial has ended."""
+    def update(self, status: SweepStatus) -> None:
+        """Show the status: at once on a terminal, else whenever a trial has ended."""
         now = time.monotonic()
         if self._began is None:
             self._began = now
-        line = standing_line(standing, now - self._began)
+        line = progress_line(status, now - self._began)
         if self._live is not None:
             self._live.update(Text(line), refresh=True)
-        elif standing.ended != self._printed:
-            self._printed = standing.ended
+        elif status.ended != self._printed:
+            self._printed = status.ended
             self._console.print(Text(line), highlight=False, soft_wrap=True)
 
 
-def standing_line(standing: Standing, elapsed: float) -> str:
-    """Return the standing as one line; `elapsed` is in seconds.
+def progress_line(status: SweepStatus, elapsed: float) -> str:
+    """Return the status as one line; `elapsed` is in seconds.
 
-    >>> s = Standing(total=14, done=6, running=2, failed=1, front_size=3, hypervolume=812.4,
-    ...              epochs_left=30, epochs_here=60)
-    >>> standing_line(s, 120.0)
+    >>> s = SweepStatus(total=14, counts={"completed": 6, "running": 2, "failed": 1}, front_size=3,
+    ...                 hypervolume=812.4, epochs_left=30, epochs_here=60)
+    >>> progress_line(s, 120.0)
     '6 of 14 trials done · 2 running · 1 failed · front 3 · hypervolume 812 · about 60 s left'
     """
+    counts = status.counts
+    rare = [f"{counts[kind]} {kind}" for kind in ("stopped", "infeasible") if counts.get(kind)]
     parts = [
-        f"{standing.done} of {standing.total} trials done",
-        f"{standing.running} running",
-        *(
-            f"{n} {what}"
-            for n, what in ((standing.stopped, "stopped"), (standing.infeasible, "infeasible"))
-            if n
-        ),
-        f"{standing.failed} failed",
-        f"front {standing.front_size}",
-        f"hypervolume {number(standing.hypervolume)}",
+        f"{counts.get('completed', 0)} of {status.total} trials done",
+        f"{counts.get('running', 0)} running",
+        *rare,
+        f"{counts.get('failed', 0)} failed",
+        f"front {status.front_size}",
+        f"hypervolume {number(status.hypervolume)}",
     ]
-    if standing.epochs_here and standing.epochs_left:
-        parts.append(f"about {duration(elapsed / standing.epochs_here * standing.epochs_left)} left")
+    if status.epochs_here and status.epochs_left:
+        parts.append(f"about {duration(elapsed / status.epochs_here * status.epochs_left)} left")
     return " · ".join(parts)
 
 

@@ -32,11 +32,11 @@ def hung_at(note: str) -> str | None:
     r"""Return the innermost place of the trial's thread in a note, or None if nothing hung.
 
     >>> hung_at('Thread 0x1 (most recent call first):\n  File "/a/net.py", line 7 in forward\n'
-    ...         '  File "/b/trainable.py", line 9 in run_suggestion\n')
+    ...         '  File "/b/worker.py", line 9 in run_trial\n')
     'net.py, line 7 in forward'
     """
     threads = re.split(r"^Thread .*$", note, flags=re.MULTILINE)[1:]
     # A stack of more than a hundred calls is cut; the trial's thread is the newest, which is written first.
-    mine = next((text for text in threads if "in run_suggestion" in text), "".join(threads[:1]))
+    mine = next((text for text in threads if "in run_trial" in text), "".join(threads[:1]))
     found = re.search(r'File "(?:.*[/\\])?(.*?)", (line \S+ in \S+)', mine)
     return f"{found[1]}, {found[2]}" if found else None

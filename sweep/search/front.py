@@ -1,5 +1,6 @@
-"""The front of a running sweep, kept as trials end: what did not change is not computed again."""
+"""The front of a running sweep, kept as trials end."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -8,40 +9,37 @@ import numpy as np
 from sweep.analysis.fronts import front_mask, hypervolume
 from sweep.analysis.points import Points
 from sweep.config.objectives import Objective, gains
-from sweep.search.outcome import Ended, split_name
+from sweep.store.records import TrialRecord
 
 Vector = tuple[float, ...]
 
 
 class Front:
-    """The configs on the front by the means over their completed seeds."""
+    """The configs on the front by the means over their completed seeds.
+
+    What did not change is not computed again: all configs are looked at only if one on the front has a new
+    mean.
+    """
 
     def __init__(self, objectives: Sequence[Objective], reference: Mapping[str, float]) -> None:
         self._objectives = tuple(objectives)
         self._reference = dict(reference)
-        self._completed: dict[str, list[Ended]] = {}
+        self._seeds: dict[str, list[Vector]] = defaultdict(list)
         self._front: dict[str, Vector] = {}
-        self._volume = 0.0
+        self.volume = 0.0
+        """The hypervolume between front and reference point."""
 
     @property
     def configs(self) -> frozenset[str]:
         """Return the configs on the front; exact ties are all on it."""
         return frozenset(self._front)
 
-    @property
-    def volume(self) -> float:
-        """Return the hypervolume between front and reference point."""
-        return self._volume
-
-    def add(self, trial: Ended) -> None:
-        """Take a trial that ended; all configs are looked at only if one on the front has a new mean."""
-        if trial.status != "completed":
-            return
-        config, _ = split_name(trial.trial_id)
-        self._completed.setdefault(config, []).append(trial)
+    def add(self, config: str, trial: TrialRecord) -> None:
+        """Take a trial that completed."""
+        self._seeds[config].append(tuple(trial.objectives[o.name] for o in self._objectives))
         mean = self._mean(config)
         if config in self._front:
-            means = {name: self._mean(name) for name in self._completed}
+            means = {name: self._mean(name) for name in self._seeds}
             mask = front_mask(self._points(means))
             self._front = {name: means[name] for name, on in zip(means, mask, strict=True) if on}
         elif any(self._dominates(other, mean) for other in self._front.values()):
@@ -49,11 +47,13 @@ class Front:
         else:
             kept = {name: other for name, other in self._front.items() if not self._dominates(mean, other)}
             self._front = kept | {config: mean}
-        self._volume = hypervolume(self._points(self._front), self._reference)
+        self.volume = hypervolume(self._points(self._front), self._reference)
 
     def _mean(self, config: str) -> Vector:
-        seeds = self._completed[config]
-        return tuple(fmean(trial.objectives[o.name] for trial in seeds) for o in self._objectives)
+        return tuple(map(fmean, zip(*self._seeds[config], strict=True)))
+
+    def _dominates(self, a: Vector, b: Vector) -> bool:
+        return a != b and bool((gains(a, self._objectives) >= gains(b, self._objectives)).all())
 
     def _points(self, vectors: Mapping[str, Vector]) -> Points:
         return Points(
@@ -62,6 +62,3 @@ class Front:
             names=tuple(o.name for o in self._objectives),
             maximize=tuple(o.maximize for o in self._objectives),
         )
-
-    def _dominates(self, a: Vector, b: Vector) -> bool:
-        return a != b and bool((gains(a, self._objectives) >= gains(b, self._objectives)).all())

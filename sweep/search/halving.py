@@ -19,7 +19,7 @@ Decision = Literal["continue", "stop"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class RungDecision:
     """What was decided about a newcomer, and from what."""
 
     decision: Decision
@@ -34,7 +34,7 @@ class Verdict:
 
 def decide(
     newcomer: str, recorded: Mapping[str, Sequence[float]], maximize: Sequence[bool], eta: float
-) -> Verdict:
+) -> RungDecision:
     """Return whether a trial goes on, given the objectives of all that have reached its rung, its own too.
 
     It goes on if fewer than N / eta of the N trials come before it. So the first to come always goes on, and
@@ -54,7 +54,7 @@ def decide(
     kept_NO = gain_NO[finite_N]
     rank, ahead = place(kept_NO, int(finite_N[:mine].sum())) if finite else _behind(kept_NO)
     good = finite and ahead * eta < len(gain_NO)
-    return Verdict(
+    return RungDecision(
         decision="continue" if good else "stop", rank=rank, ahead=ahead, compared_to=len(gain_NO) - 1
     )
 
@@ -91,11 +91,11 @@ def _ranks(gain_NO: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def epsilon_net(points_NO: NDArray[np.float64], until: int | None = None) -> list[int]:
-    """Return the order in which points cover their set: first the best balanced, then ever the farthest.
+    """Return the greedy farthest-point order of points, starting from the largest sum.
 
-    With `until` the order ends with that point. The first has the largest sum, and each next one the largest
-    distance to its nearest predecessor. Ties go to the larger sum, then to the larger first objective, and so
-    on: never to the place in the list.
+    Each next point has the largest distance to its nearest predecessor; with `until` the order ends with that
+    point. Ties go to the larger sum, then to the larger first objective, and so on: never to the place in the
+    list.
 
     >>> epsilon_net(np.array([[0.0, 1.0], [0.5, 0.6], [0.25, 0.75], [1.0, 0.0]]))
     [1, 3, 0, 2]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sweep.config.objectives import Objective, gains
 from sweep.config.space import Space, Suggestion
 from sweep.errors import SpecError
 
@@ -20,11 +21,11 @@ AFFORDED = {"tpe": 1000, "gp": 200}
 """Trials that a sampler looks at by its name; the others cost next to nothing."""
 
 
-def thinned(trials: "Sequence[FrozenTrial]") -> "list[FrozenTrial]":
+def remembered(trials: "Sequence[FrozenTrial]", objectives: Sequence[Objective]) -> "list[FrozenTrial]":
     """Return, in their order, the better half of the completed trials and every second one of the rest.
 
-    Those that meet their constraints come first, then those of a lower front rank, all objectives maximised;
-    of equals the newer ones. Failed trials tell a sampler nothing and go.
+    Those that meet their constraints come first, then those of a lower front rank; of equals the
+    newer ones. Failed trials tell a sampler nothing and go.
     """
     import moocore
     from optuna.trial import TrialState
@@ -33,7 +34,7 @@ def thinned(trials: "Sequence[FrozenTrial]") -> "list[FrozenTrial]":
     done = [i for i, t in enumerate(trials) if t.state == TrialState.COMPLETE]
     better = set[int]()
     if done:
-        rank = moocore.pareto_rank(np.array([trials[i].values for i in done]), maximise=True)
+        rank = moocore.pareto_rank(gains([trials[i].values for i in done], objectives), maximise=True)
         missed = [sum(max(0.0, excess) for excess in trials[i].constraints.values()) for i in done]
         order = np.lexsort((-np.arange(len(done)), rank, np.array(missed)))
         better = {done[i] for i in order[: (len(done) + 1) // 2]}

@@ -11,10 +11,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from sweep.config.objectives import Objective, names
 from sweep.config.parts import SchedulerSpec
 from sweep.search.halving import Decision, Vector, decide
-from sweep.search.outcome import measured_values
-from sweep.store.read import Store
+from sweep.search.trial import SuggestedTrial, TrialReport
 from sweep.store.records import EventRecord
-from sweep.store.schema import OBJECTIVE
 
 
 class HalvingScheduler(FIFOScheduler):
@@ -26,7 +24,7 @@ class HalvingScheduler(FIFOScheduler):
         spec: the sweep's section `scheduler`.
         objectives: the sweep's objectives.
         seed: fixes the brackets.
-        epochs_max: gives the full budget of what Ray calls a trial's config.
+        epochs_max: gives the full budget of a trial, in epochs.
         on_decision: called with every decision, which is about the first attempt unless changed there.
         recorded: objectives of earlier runs by trial and epoch.
         spared: says of a trial's name whether it is never stopped, nor compared with.
@@ -38,7 +36,7 @@ class HalvingScheduler(FIFOScheduler):
         objectives: Sequence[Objective],
         *,
         seed: int,
-        epochs_max: Callable[[dict[str, Any]], int],
+        epochs_max: Callable[[SuggestedTrial], int],
         on_decision: Callable[[EventRecord], None],
         recorded: Mapping[str, Mapping[int, Vector]] | None = None,
         spared: Callable[[str], bool] = lambda _: False,
@@ -67,18 +65,17 @@ class HalvingScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002 - Ray's interface
         """Return whether a trial goes on after a report."""
-        decision = self.on_report(trial.config, result)
+        decision = self.on_report(SuggestedTrial.from_ray(trial.config), TrialReport.from_ray(result))
         return str(TrialScheduler.STOP if decision == "stop" else TrialScheduler.CONTINUE)
 
-    def on_report(self, suggested: dict[str, Any], result: Mapping[str, Any]) -> Decision:
+    def on_report(self, trial: SuggestedTrial, report: TrialReport) -> Decision:
         """Return whether a trial goes on after a report; without objectives, or off the rungs, it does."""
-        trial_id, epoch = suggested["trial_id"], int(result.get("epoch", 0))
-        measured = measured_values(result)
+        trial_id, epoch = trial.trial_id, report.epoch or 0
         known = self._spared(trial_id) or (trial_id, epoch) in self._decided
-        if known or not any(o.name in measured for o in self._objectives):
+        vector = report.values(self._objectives)
+        if known or not set(names(self._objectives)) & (report.objectives or {}).keys():
             return "continue"
-        bracket, budget = self.bracket(trial_id), self._epochs_max(suggested)
-        vector = tuple(measured.get(o.name, np.nan) for o in self._objectives)
+        bracket, budget = self.bracket(trial_id), self._epochs_max(trial)
         # Kept for later trials also if this one has a budget that ends here.
         recorded = self._rungs[bracket, epoch]
         recorded[trial_id] = vector
@@ -110,14 +107,3 @@ class HalvingScheduler(FIFOScheduler):
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: a sweep goes on from its tables, never from a pickled scheduler."""
         return {}
-
-
-def recorded_vectors(store: Store, objectives: Sequence[str]) -> dict[str, dict[int, Vector]]:
-    """Return the objectives of every evaluated epoch by trial and epoch, of each trial's last attempt."""
-    epochs = store.epochs().sort("attempt").collect()
-    columns = [OBJECTIVE + name for name in objectives]
-    found: dict[str, dict[int, Vector]] = defaultdict(dict)
-    if set(columns) <= set(epochs.columns):
-        for trial_id, epoch, *vector in epochs.select("trial_id", "epoch", *columns).drop_nulls().iter_rows():
-            found[trial_id][epoch] = tuple(vector)
-    return found

@@ -1,94 +1,54 @@
 """The searcher that Ray Tune sees: makes trials, with several seeds each, of the study's configs."""
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
-from sweep.config.space import Suggestion
 from sweep.config.sweep_spec import SweepSpec
-from sweep.search.agenda import Agenda, Next
-from sweep.search.outcome import Ended, split_name
-from sweep.search.study import ConfigStudy, KnownConfig
-from sweep.store.records import Status
+from sweep.search.state import Action, ConfigResult, SweepState
+from sweep.search.study import ConfigStudy
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
-    """The trials of earlier runs of a sweep."""
-
-    ended: tuple[Ended, ...] = ()
-    """Those in their final state."""
-    cut_off: Mapping[str, int] = field(default_factory=dict)
-    """Attempt by name of those that never ended, or are to be tried again."""
-    started: Mapping[str, datetime] = field(default_factory=dict)
-    """When the attempt began, by name of those that never ended."""
-    suggestions: Mapping[str, Suggestion] = field(default_factory=dict)
-    """The sampler's parameters, by config."""
-
-
-_BEST_FIRST: tuple[Status, ...] = ("completed", "infeasible", "stopped")
-
-
 class SweepSearcher(Searcher):
-    """Suggests trials `{"trial_id": ..., "attempt": ..., "suggestion": ...}` in the order of `agenda`.
+    """Suggests trials, as `SuggestedTrial` gives them to Ray, in the order of the sweep's state.
 
-    The trainable makes settings of a suggestion. How a trial ended is judged once, by the recorder, which
-    calls `end`. The study knows configs only: it is told the means over a config's completed seeds as soon as
-    none of its seeds runs or is missing.
+    How a trial ended is judged once, by the recorder. The study knows configs only: it is told a config's
+    result, the mean over its completed seeds, as soon as none of its seeds runs or is missing.
 
     Args:
         spec: the sweep.
-        past: trials of earlier runs; those that never ended are suggested again first.
-        on_told: called with every config that the study knows the end of.
+        state: its trials by where they stand, which the recorder keeps.
         warm: configs of other sweeps, to learn from only.
-        agenda: the trials by where they stand, kept by the recorder; by default one made of the past.
         ahead: whether to ask in the background, as soon as it is known that a suggestion will be wanted.
     """
 
     def __init__(
         self,
         spec: SweepSpec,
-        past: Past,
-        on_told: Callable[[KnownConfig], None] = lambda _: None,
-        warm: Sequence[KnownConfig] = (),
+        state: SweepState,
         *,
-        agenda: Agenda | None = None,
+        warm: Sequence[ConfigResult] = (),
         ahead: bool = False,
     ) -> None:
         super().__init__()
-        self._agenda = agenda or Agenda(spec, past.ended, cut_off=past.cut_off)
-        self._ended: dict[str, list[Ended]] = defaultdict(list)
-        for trial in past.ended:
-            self._ended[split_name(trial.trial_id)[0]].append(trial)
-        self._suggestions = dict(past.suggestions)
-        self._attempts = past.cut_off
-        self._next_config = 1 + max((int(name[1:]) for name in self._suggestions), default=-1)
-        self._on_told = on_told
-        self._unfinished = {name for name in self._suggestions if self._agenda.lacks(name)}
-        configs = [self._config(name) for name in sorted(self._suggestions)]
+        self._state = state
+        past = state.results
         self._configs = ConfigStudy(
             spec.space,
             spec.objectives,
             sampler=spec.sampler,
             seed=spec.seed,
-            n_configs=max(spec.n_configs, len(configs)),
+            n_configs=max(spec.n_configs, len(past)),
             limits=spec.limits,
             start_with=spec.known_points,
-            past=configs,
+            past=past,
             warm=warm,
         )
-        for config in configs:
-            if config.status != "running":
-                on_told(config)
         if ahead:
             self._configs.ask_in_background()
             self._ask_ahead()
@@ -100,36 +60,19 @@ class SweepSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override] # noqa: ARG002 - FINISHED is a str
         """Return the next trial, None if there is none for now, or FINISHED."""
-        found = self._agenda.next_trial()
-        if found is Next.END:
-            return self.FINISHED
-        if found is Next.WAIT:
-            return None
-        if found is Next.NEW_CONFIG:
-            name = trial_name(self._next_config)
-            suggestion = self._configs.ask(name)
-            if suggestion is None:
-                return None
-            self._next_config += 1
-            self._suggestions[name] = suggestion
-            self._unfinished.add(name)
-        else:
-            name = str(found)
-        self._agenda.begin(name)
-        suggestion = dict(self._suggestions[split_name(name)[0]])
-        return {"trial_id": name, "attempt": self._attempts.get(name, 0), "suggestion": suggestion}
+        trial = self._state.next_action()
+        if trial is Action.NEW_CONFIG:
+            suggestion = self._configs.ask(self._state.next_config)
+            trial = Action.WAIT if suggestion is None else self._state.first_trial(suggestion)
+        if isinstance(trial, Action):
+            return self.FINISHED if trial is Action.END else None
+        self._state.begin(trial)
+        return trial.to_ray()
 
-    def end(self, trial: Ended) -> None:
-        """Take the end of a trial that the agenda knows, and tell the study if it was its config's last."""
-        config_name, _ = split_name(trial.trial_id)
-        self._ended[config_name].append(trial)
-        if config_name not in self._unfinished or self._agenda.lacks(config_name):
-            return
-        self._unfinished.remove(config_name)
-        config = self._config(config_name)
+    def tell(self, config: ConfigResult) -> None:
+        """Tell the study what has become of a config."""
         self._configs.tell(config)
         self._ask_ahead()
-        self._on_told(config)
 
     def on_trial_complete(
         self,
@@ -137,7 +80,7 @@ class SweepSearcher(Searcher):
         result: dict[str, Any] | None = None,
         error: bool = False,  # noqa: FBT001, FBT002 - Ray's interface
     ) -> None:
-        """Do nothing: Ray calls it before the recorder has judged the trial; see `end`."""
+        """Do nothing: Ray calls it before the recorder has judged the trial; see `tell`."""
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Ignore results before the last one: they are of a smaller budget."""
@@ -154,33 +97,5 @@ class SweepSearcher(Searcher):
         return {}
 
     def _ask_ahead(self) -> None:
-        if self._agenda.next_trial() is Next.NEW_CONFIG:
+        if self._state.next_action() is Action.NEW_CONFIG:
             self._configs.ask_ahead()
-
-    def _config(self, config_name: str) -> KnownConfig:
-        """Return a config as the study knows it: with the means over the seeds that got farthest."""
-        mine = self._ended[config_name]
-        best: Status = next((s for s in _BEST_FIRST if any(t.status == s for t in mine)), "failed")
-        seeds = [trial.objectives for trial in mine if trial.status == best]
-        names = seeds[0].keys() if seeds and best != "failed" else ()
-        return KnownConfig(
-            name=config_name,
-            suggestion=self._suggestions[config_name],
-            status="running" if config_name in self._unfinished else best,
-            measured={name: fmean(seed[name] for seed in seeds if name in seed) for name in names},
-            began=min((trial.started_at for trial in mine if trial.started_at), default=None),
-            ended=max((trial.ended_at for trial in mine if trial.ended_at), default=None),
-            curve={
-                epoch: fmean(trial.curve[epoch] for trial in mine if epoch in trial.curve)
-                for epoch in sorted({epoch for trial in mine for epoch in trial.curve})
-            },
-        )
-
-
-def trial_name(number: int) -> str:
-    """Return the name of a sweep's trial by its number.
-
-    >>> trial_name(7)
-    't0007'
-    """
-    return f"t{number:04}"

@@ -10,8 +10,6 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,8 +18,8 @@ import numpy as np
 from sweep.config.constraints import Limit
 from sweep.config.objectives import Objective
 from sweep.config.space import Space, Suggestion
-from sweep.search.samplers import AFFORDED, known_points, make_sampler, thinned
-from sweep.store.records import Status
+from sweep.search.samplers import AFFORDED, known_points, make_sampler, remembered
+from sweep.search.state import ConfigResult
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -37,26 +35,6 @@ MOST_POINTS = 10**6
 
 TRIES = 10
 """How often at most a sampler is asked for a config that the sweep has not had."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownConfig:
-    """A config of a sweep, or of another one, and what has become of it."""
-
-    name: str
-    """Its name, which is that of its first trial."""
-    suggestion: Suggestion
-    """The sampler's parameters."""
-    status: Status
-    """How it ended; running if it has not."""
-    measured: Mapping[str, float] = field(default_factory=dict)
-    """What it measured last: objectives, and whatever constraints are about."""
-    began: datetime | None = None
-    """When its first seed began, with a time zone."""
-    ended: datetime | None = None
-    """When its last seed ended, with a time zone."""
-    curve: Mapping[int, float] = field(default_factory=dict)
-    """The first objective by epoch, the mean over its seeds."""
 
 
 class ConfigStudy:
@@ -85,8 +63,8 @@ class ConfigStudy:
         n_configs: int,
         limits: Sequence[Limit] = (),
         start_with: Sequence[Suggestion] = (),
-        past: Sequence[KnownConfig] = (),
-        warm: Sequence[KnownConfig] = (),
+        past: Sequence[ConfigResult] = (),
+        warm: Sequence[ConfigResult] = (),
     ) -> None:
         self._space = space
         self._objectives = tuple(objectives)
@@ -146,7 +124,7 @@ class ConfigStudy:
         self._open[name] = trial
         return dict(trial.params)
 
-    def tell(self, config: KnownConfig) -> None:
+    def tell(self, config: ConfigResult) -> None:
         """Note what has become of a config that was asked for."""
         if self._pool is None:
             self._tell(config)
@@ -176,7 +154,7 @@ class ConfigStudy:
             self._told.popleft().result()  # raises what went wrong
         return trial
 
-    def _tell(self, config: KnownConfig) -> None:
+    def _tell(self, config: ConfigResult) -> None:
         found = frozen_trial(config, self._distributions, self._objectives, self._limits)
         trial = self._open.pop(config.name)
         for name, value in found.user_attrs.items():
@@ -221,15 +199,15 @@ class ConfigStudy:
 
     def _forget(self) -> None:
         """Begin a study of what is remembered and what is open."""
-        remembered = self._study.get_trials(deepcopy=False)
-        while len(remembered) > self._afforded:
-            remembered = thinned(remembered)
-        self._n_known = len(remembered)
+        trials = self._study.get_trials(deepcopy=False)
+        while len(trials) > self._afforded:
+            trials = remembered(trials, self._objectives)
+        self._n_known = len(trials)
         # A sampler may keep what it has inferred of the old study. One that began anew would repeat itself.
         self._seed += 1
         self._sampler = self._make_sampler(seed=self._seed)
         self._study = _study(self._sampler, self._objectives)
-        self._study.add_trials(remembered)
+        self._study.add_trials(trials)
         for name, trial in self._open.items():
             self._study.enqueue_trial(trial.params)
             self._open[name] = self._ask_once()
@@ -243,7 +221,7 @@ class ConfigStudy:
 
 
 def frozen_trial(
-    config: KnownConfig,
+    config: ConfigResult,
     distributions: Mapping[str, "BaseDistribution"],
     objectives: Sequence[Objective],
     limits: Sequence[Limit],

@@ -28,7 +28,7 @@ def laptop(request, monkeypatch):
     laptop.run("ray", "get-auth-token", "--generate")
     (laptop.home / ".ray" / "auth_token").chmod(0o600)
     build = (
-        "from sweep.running.materials import materials; from sweep.config.sweep_spec import load_spec;"
+        "from sweep.running.shared_inputs import load_inputs; from sweep.config.sweep_spec import load_spec;"
         f"materials(load_spec({str(ROOT / SWEEP)!r}, ()))"
     )
     laptop.run(sys.executable, "-c", build)

@@ -21,7 +21,7 @@ from sweep.config.objectives import Objective
 from sweep.config.sweep_spec import SweepSpec, load_spec
 from sweep.errors import SpecError
 from sweep.manifest import new_manifest
-from sweep.search.outcome import start_record
+from sweep.search.trial import SuggestedTrial, begin_record
 from sweep.store.records import EventRecord, Manifest, SharedInputs, TrialRecord
 from sweep.store.write import StoreWriter
 
@@ -441,8 +441,8 @@ def write_planned_sweep(root: Path, trials: int = 5) -> tuple[SweepSpec, StoreWr
 def planned_record(spec: SweepSpec, number: int, **changes: object) -> TrialRecord:
     """Make a trial of a planned sweep, with real settings, that runs or as the changes say."""
     suggested = {"beta": 0.5 + number, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
-    record = start_record(spec, {"trial_id": f"t{number:04}", "attempt": 0, "suggestion": suggested}, START)
-    return replace(record, **changes)
+    trial = SuggestedTrial(trial_id=f"t{number:04}", attempt=0, suggestion=suggested)
+    return replace(begin_record(spec, trial.config(spec), trial, START), **changes)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from sweep.store.read import open_store
 def trained(tmp_path_factory, quick_sweep):
     """A folder with one trained trial."""
     from sweep.config.sweep_spec import load_spec, trial_config_for
-    from sweep.running.single import run_single
+    from sweep.running.local import run_single
 
     folder = tmp_path_factory.mktemp("cli")
     file = folder / "tiny.yaml"
@@ -305,7 +305,7 @@ def test_memory_that_runs_out_is_one_sentence(sweep, quick_file, tmp_path, monke
     def full(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 80 bytes.")
 
-    monkeypatch.setattr("sweep.running.single.run_trial", full)
+    monkeypatch.setattr("sweep.running.local.run_trial", full)
     status, _, err = sweep("trial", quick_file, "--out", tmp_path / "r")
     help_ = "lower batch_size, latent_dim or channels, or raise resources"
     reason = f"out of memory (tried to allocate 80 bytes); {help_}"
@@ -326,7 +326,7 @@ def test_a_sweep_whose_trials_all_failed_has_failed(
         if number < completed:
             end = {"status": "completed", "epochs": 2, "objectives": good}
         writer.write_trial(make_planned_record(spec, number, **end, **ended))
-    monkeypatch.setattr("sweep.running.runner.run_sweep", lambda *_, **__: open_store(tmp_path / "r"))
+    monkeypatch.setattr("sweep.running.driver.run_sweep", lambda *_, **__: open_store(tmp_path / "r"))
     status, out, err = sweep("run", quick_file, "--out", tmp_path / "r")
     assert "failed: broken" in out
     failed = "sweep: all 2 trials failed; see the reasons above\n"

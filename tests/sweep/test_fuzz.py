@@ -20,7 +20,7 @@ from spec_texts import FULL
 
 from mopoe.errors import MopoeError, shown
 from sweep.config.sweep_spec import load_spec, trial_config_for
-from sweep.search.standing import stand
+from sweep.search.status import status_report
 from sweep.store.read import Store, open_store
 from sweep.store.schema import TABLES
 from sweep.verify import problems
@@ -362,7 +362,7 @@ def test_manifests(size: int, tmp_path: Any, make_sweep: Callable[..., Any]) -> 
             content.decode()
         )
         refused(lambda store=store: list(problems(store)))
-        refused(lambda store=store: stand(store, store.spec, datetime.now(UTC)))
+        refused(lambda store=store: status_report(store, store.spec, datetime.now(UTC)))
     assert sorted(p for p in tmp_path.rglob("*")) == before
 
 

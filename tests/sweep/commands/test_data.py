@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sweep.config.sweep_spec import load_spec
-from sweep.running.runner import run_sweep
+from sweep.running.driver import run_sweep
 from sweep.store.read import open_store
 
 

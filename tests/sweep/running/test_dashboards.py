@@ -7,7 +7,7 @@ import pytest
 
 from sweep.config.sweep_spec import load_spec
 from sweep.running.dashboards import StudyMirror, open_storage, write_epoch
-from sweep.search.study import KnownConfig
+from sweep.search.state import ConfigResult
 
 SUGGESTION = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
 MEASURED = {"conditional_coherence": 0.5, "log_likelihood": -7.0}
@@ -20,16 +20,16 @@ def test_the_study_on_disk_has_every_config(sweep_file, tmp_path, monkeypatch, n
     storage, said = name.format(folder=tmp_path), []
     spec = load_spec(sweep_file)
     for study in ("other", "mine", "mine"):
-        mirror = StudyMirror(storage, study, spec, said.append)
+        mirror = StudyMirror(storage, study, spec, (), said.append)
         mirror.add(
-            KnownConfig(
+            ConfigResult(
                 name="t0000",
                 suggestion=SUGGESTION,
                 status="completed",
                 measured={"conditional_coherence": 0.5, "log_likelihood": -7.0},
             )
         )
-        mirror.add(KnownConfig(name="t0001", suggestion=SUGGESTION, status="failed"))
+        mirror.add(ConfigResult(name="t0001", suggestion=SUGGESTION, status="failed"))
     assert said == []
     assert sorted(optuna.get_all_study_names(open_storage(storage))) == ["mine", "other"]
     found = optuna.load_study(study_name="mine", storage=open_storage(storage))
@@ -46,8 +46,8 @@ def test_the_study_on_disk_has_every_config(sweep_file, tmp_path, monkeypatch, n
 def test_a_mirror_that_cannot_be_written_is_one_warning(sweep_file, tmp_path, storage):
     """The sweep goes on; nothing is tried again."""
     said, storage = [], storage.format(folder=tmp_path)
-    mirror = StudyMirror(storage, "mine", load_spec(sweep_file), said.append)
-    mirror.add(KnownConfig(name="t0000", suggestion=SUGGESTION, status="failed"))
+    mirror = StudyMirror(storage, "mine", load_spec(sweep_file), (), said.append)
+    mirror.add(ConfigResult(name="t0000", suggestion=SUGGESTION, status="failed"))
     assert len(said) == 1
     assert said[0].startswith(f"warning: the study is no longer copied to {storage} (")
 
@@ -73,8 +73,8 @@ def test_the_dashboard_gets_constraints_dates_and_curves(sweep_file, tmp_path, m
     one = ["objectives=[log_likelihood]", "reference_point={log_likelihood: -20000}"]
     spec = load_spec(sweep_file, [*one, 'constraints={parameters: "<= 10", seconds: "<= 100"}'])
     began = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=5)))
-    StudyMirror(storage, "mine", spec, said.append).add(
-        KnownConfig(
+    StudyMirror(storage, "mine", spec, (), said.append).add(
+        ConfigResult(
             name="t0000",
             suggestion=SUGGESTION,
             status="infeasible",
@@ -95,6 +95,6 @@ def test_the_dashboard_gets_constraints_dates_and_curves(sweep_file, tmp_path, m
 def test_a_warning_shows_no_password(sweep_file):
     """Of a database that does not answer."""
     said = []
-    StudyMirror("nothing://me:secret@host/db", "mine", load_spec(sweep_file), said.append)
+    StudyMirror("nothing://me:secret@host/db", "mine", load_spec(sweep_file), (), said.append)
     assert "secret" not in said[0]
     assert "nothing://***@host/db" in said[0]

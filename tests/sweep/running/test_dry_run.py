@@ -12,8 +12,9 @@ from mopoe.data import load as load_data
 from mopoe.model import build_model
 from sweep.config.sweep_spec import load_spec
 from sweep.running.dry_run import CORNERS, corners, first_suggestions, measure
-from sweep.running.materials import materials
-from sweep.search.searcher import Past, SweepSearcher
+from sweep.running.shared_inputs import load_inputs
+from sweep.search.searcher import SweepSearcher
+from sweep.search.state import SweepState
 
 
 def with_space(tiny_sweep, tmp_path, more):
@@ -66,7 +67,8 @@ def _write(folder, text):
 def test_the_first_suggestions_are_those_of_the_sweep(sweep_file):
     """The same names and settings as the searcher's that runs later, whatever the replicates."""
     spec = load_spec(sweep_file, ["replicates.seeds=2"])
-    searcher = SweepSearcher(load_spec(sweep_file), Past())
+    one = load_spec(sweep_file)
+    searcher = SweepSearcher(one, SweepState(one))
     expected = [searcher.suggest(x) for x in "abc"]
     found = first_suggestions(spec)
     assert list(found) == ["t0000", "t0001", "t0002"]
@@ -76,7 +78,7 @@ def test_the_first_suggestions_are_those_of_the_sweep(sweep_file):
 def test_a_cost_is_measured(quick_file):
     """Parameters are those of the model; memory exceeds them and grows with the batch; times are positive."""
     spec = load_spec(quick_file)
-    data, classifiers = materials(spec)
+    data, classifiers = load_inputs(spec)
     config = first_suggestions(spec)["t0000"]
     model = build_model(config, load_data("digits", seed=0).modalities)
     torch.set_num_threads(1)

@@ -13,7 +13,7 @@ import pytest
 from mopoe.errors import DivergedError
 from sweep.config.sweep_spec import load_spec
 from sweep.errors import StoreError
-from sweep.running import runner
+from sweep.running import driver as runner
 from sweep.running.trainable import failure_of
 from sweep.store.read import open_store
 

@@ -13,7 +13,7 @@ from mopoe.data import _own
 from sweep.cli import main
 from sweep.config.sweep_spec import load_spec
 from sweep.errors import SpecError
-from sweep.running.materials import _materials
+from sweep.running.shared_inputs import _materials
 from sweep.store.read import open_store
 
 PAGE = Path(__file__).parents[3] / "docs" / "own_data.md"

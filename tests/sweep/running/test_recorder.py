@@ -5,23 +5,21 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+from trial_records import NAMES, record
 
 from sweep.config.sweep_spec import load_spec
 from sweep.running.recorder import Recorder
-from sweep.running.trainable import checkpoint_name
-from sweep.search.agenda import Next
-from sweep.search.outcome import Ended
-from sweep.search.searcher import Past
+from sweep.running.worker import checkpoint_name
+from sweep.search.state import Action, SweepState
 from sweep.store.files import LocalFiles
 from sweep.store.write import StoreWriter
 
-NAMES = ("conditional_coherence", "log_likelihood")
 POINTS = {"t0000": (2, 0), "t0000-s1": (0, 2), "t0001": (0.9, 0.9), "t0002": (0, 3)}
 
 
-def ended(name, x, y):
-    """Return a completed trial."""
-    return Ended(trial_id=name, status="completed", objectives=dict(zip(NAMES, (x, y), strict=True)))
+def recorder_of(spec, writer, past=(), on_change=bool, **more):
+    """Return the recorder of a sweep that goes on from some records."""
+    return Recorder(spec, SweepState.resumed(spec, past), writer, on_change, **more)
 
 
 def tune_trial(name):
@@ -59,22 +57,23 @@ def test_weights_are_kept_by_config(sweep_file, tmp_path, keep, kept, resumed):
         path = tmp_path / checkpoint_name(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"weights")
-    past = tuple(ended(name, *point) for name, point in POINTS.items()) if resumed else ()
-    standings = []
-    recorder = Recorder(spec, StoreWriter(tmp_path), Past(ended=past), standings.append)
+    past = [record(name, *point) for name, point in POINTS.items()] if resumed else []
+    statuses = []
+    recorder = recorder_of(spec, StoreWriter(tmp_path), past, statuses.append)
     if not resumed:
         for name, point in POINTS.items():
             play(recorder, name, *point)
     play(recorder, "t0003", 9.0, 9.0, failure="it diverged")
     assert {name for name in (*POINTS, "t0003") if (tmp_path / checkpoint_name(name)).exists()} == kept
-    last = standings[-1]
-    assert (last.done, last.failed, last.running, last.total, last.front_size) == (4, 1, 0, 5, 2)
+    last = statuses[-1]
+    assert last.counts == {"completed": 4, "failed": 1, "running": 0}
+    assert (last.total, last.front_size) == (5, 2)
 
 
 def test_weights_stay_until_no_further_seed_can_move_the_front(sweep_file, tmp_path):
     """A config off the front keeps its weights while one that dominates it has a seed to come."""
     spec = load_spec(sweep_file, ["trials=2", "replicates.seeds=2"])
-    recorder = Recorder(spec, StoreWriter(tmp_path), Past(), bool)
+    recorder = recorder_of(spec, StoreWriter(tmp_path))
 
     def kept():
         return {path.stem for path in (tmp_path / "checkpoints").iterdir()}
@@ -95,7 +94,7 @@ def test_weights_stay_until_no_further_seed_can_move_the_front(sweep_file, tmp_p
 def test_weights_stay_until_the_front_has_its_seeds(sweep_file, tmp_path):
     """Seeds for the front alone come after all configs; until then, what the front dominates stays too."""
     spec = load_spec(sweep_file, ["trials=3", "replicates.seeds=2", "replicates.when=front"])
-    recorder = Recorder(spec, StoreWriter(tmp_path), Past(), bool)
+    recorder = recorder_of(spec, StoreWriter(tmp_path))
     for name, x, y, left in (
         ("t0000", 5, 5, {"t0000"}),
         ("t0001", 0.4, 4, {"t0000", "t0001"}),
@@ -118,8 +117,8 @@ def test_weights_stay_while_a_seed_that_was_cut_off_is_to_come(sweep_file, tmp_p
     weights.parent.mkdir()
     weights.write_bytes(b"weights")
     points = {"t0000": (5, 5), "t0000-s1": (5, 5), "t0001": (0.4, 4)}
-    past = Past(ended=tuple(ended(n, *p) for n, p in points.items()), cut_off={"t0001-s1": 0})
-    recorder = Recorder(spec, StoreWriter(tmp_path), past, bool)
+    past = [*(record(n, *p) for n, p in points.items()), record("t0001-s1", status="running")]
+    recorder = recorder_of(spec, StoreWriter(tmp_path), past)
     assert weights.exists()
     play(recorder, "t0001-s1", 0.4, 4)
     assert not weights.exists()
@@ -132,12 +131,8 @@ def test_a_resume_deletes_only_what_is_there(sweep_file, tmp_path, monkeypatch):
     path.parent.mkdir(parents=True)
     path.write_bytes(b"weights")
     monkeypatch.setattr(LocalFiles, "delete", lambda files, name: deleted.append(name))
-    Recorder(
-        load_spec(sweep_file, ["trials=4"]),
-        StoreWriter(tmp_path),
-        Past(ended=tuple(ended(n, *p) for n, p in POINTS.items())),
-        bool,
-    )
+    past = [record(n, *p) for n, p in POINTS.items()]
+    recorder_of(load_spec(sweep_file, ["trials=4"]), StoreWriter(tmp_path), past)
     assert deleted == [checkpoint_name("t0001")]
 
 
@@ -154,23 +149,25 @@ def test_a_trial_that_no_worker_could_begin_comes_again(sweep_file, written):
     The reason is what Ray says, and no invention.
     """
     writer, changes = written
-    standings, trial = [], tune_trial("t0000")
+    statuses, trial = [], tune_trial("t0000")
     spec = load_spec(sweep_file, ["trials=1", "faults.max_failures=2"])
-    recorder = Recorder(spec, writer, Past(), standings.append)
+    state = SweepState(spec)
+    recorder = Recorder(spec, state, writer, statuses.append)
+    first = state.first_trial({"beta": 1.0, **{f"subset_weights.{i}": 0.5 for i in range(4)}})
     trial.get_error = lambda: "trouble\nThe actor died: owner node is gone\n"
     for _ in range(2):
-        recorder.agenda.begin("t0000")
+        state.begin(first)
         recorder.on_trial_error(0, [], trial)
-        assert recorder.agenda.next_trial() == "t0000"
+        assert state.next_action() == first
     assert changes == []
-    recorder.agenda.begin("t0000")
+    state.begin(first)
     recorder.on_trial_error(0, [], trial)
     assert [(r.trial_id, r.status, r.error) for r in changes] == [
         ("t0000", "running", None),
         ("t0000", "failed", "no worker could be started for it: The actor died: owner node is gone"),
     ]
-    assert (standings[-1].failed, standings[-1].running) == (1, 0)
-    assert recorder.agenda.next_trial() is Next.END
+    assert statuses[-1].counts == {"failed": 1, "running": 0}
+    assert state.next_action() is Action.END
 
 
 def test_a_trial_is_judged_once(sweep_file, written):
@@ -178,22 +175,22 @@ def test_a_trial_is_judged_once(sweep_file, written):
     writer, changes = written
     told = []
     spec = load_spec(sweep_file, ["trials=3"])
-    recorder = Recorder(spec, writer, Past(), bool, on_end=told.append)
+    recorder = recorder_of(spec, writer, on_config=told.append)
     play(recorder, "t0000", 1.0, -5.0)
     play(recorder, "t0001", 1.0, math.nan)
     play(recorder, "t0002", 1.0, -5.0, failure="it diverged")
     rows = [r for r in changes if r.status != "running"]
-    assert [(t.trial_id, t.status) for t in told] == [(r.trial_id, r.status) for r in rows]
+    assert [(t.name, t.status) for t in told] == [(r.trial_id, r.status) for r in rows]
     assert [t.status for t in told] == ["completed", "failed", "failed"]
-    assert told[0].objectives == {**dict(zip(NAMES, (1.0, -5.0), strict=True)), "seconds": 7.5}
+    assert told[0].measured == {**dict(zip(NAMES, (1.0, -5.0), strict=True)), "seconds": 7.5}
 
 
 def test_a_trial_that_went_on_keeps_its_start(sweep_file, written):
     """Its row says when the attempt began, in whichever process; the time is what its reports add up to."""
     writer, changes = written
     began = datetime(2026, 1, 2, tzinfo=UTC)
-    past = Past(cut_off={"t0000": 0}, started={"t0000": began})
-    recorder = Recorder(load_spec(sweep_file, ["trials=1"]), writer, past, bool)
+    past = [record("t0000", status="running", started_at=began)]
+    recorder = recorder_of(load_spec(sweep_file, ["trials=1"]), writer, past)
     play(recorder, "t0000", 1.0, -5.0)
     assert [(r.status, r.started_at, r.seconds) for r in changes] == [
         ("running", began, None),
@@ -205,36 +202,41 @@ def test_a_trial_that_went_on_keeps_its_start(sweep_file, written):
 def test_failures_that_are_all_the_same_end_the_sweep(sweep_file, written, identical, begun):
     """So many in a row for one reason; another reason or a success between them begins the count anew."""
     spec = load_spec(sweep_file, ["trials=9", f"faults.identical={identical}"])
-    recorder = Recorder(spec, written[0], Past(), bool)
+    state = SweepState(spec)
+    recorder = Recorder(spec, state, written[0], bool)
     whys = [None, "broken", "broken", "broken", "broken", "broken"]
     for number, why in enumerate(whys):
-        if recorder.agenda.next_trial() is not Next.NEW_CONFIG:
+        if state.next_action() is not Action.NEW_CONFIG:
             break
         play(recorder, f"t{number:04}", 1.0, -5.0, failure=why)
     assert len([r for r in written[1] if r.status != "running"]) == begun
-    assert recorder.repeated_failure == ("broken" if identical == "3" else None)
+    assert state.repeated_failure == ("broken" if identical == "3" else None)
 
 
 def test_other_failures_are_counted_anew(sweep_file, written):
     """Trials that diverge at steps of their own say nothing of the next."""
-    recorder = Recorder(load_spec(sweep_file, ["trials=9", "faults.identical=2"]), written[0], Past(), bool)
+    spec = load_spec(sweep_file, ["trials=9", "faults.identical=2"])
+    state = SweepState(spec)
+    recorder = Recorder(spec, state, written[0], bool)
     for number, why in enumerate(["step 1", "step 2", None, "step 2", "step 3"]):
         play(recorder, f"t{number:04}", 1.0, -5.0, failure=why)
-    assert recorder.repeated_failure is None
-    assert recorder.agenda.next_trial() is Next.NEW_CONFIG
+    assert state.repeated_failure is None
+    assert state.next_action() is Action.NEW_CONFIG
 
 
 def test_a_warned_sweep_stops_once_all_that_run_are_saved(sweep_file, written, monkeypatch):
     """Reports of epochs that are not yet on disk do not count; a trial that ends has nothing to save."""
     stops = []
     monkeypatch.setattr("sweep.running.recorder.interrupt", lambda: stops.append(1))
-    recorder = Recorder(load_spec(sweep_file, ["trials=5"]), written[0], Past(), bool)
+    spec = load_spec(sweep_file, ["trials=5"])
+    state = SweepState(spec)
+    recorder = Recorder(spec, state, written[0], bool)
     first, second = tune_trial("t0000"), tune_trial("t0001")
     for trial in (first, second):
         recorder.on_trial_start(0, [], trial)
     recorder.on_trial_result(0, [], first, {"epoch": 1, "saved": True})
     recorder.drain()
-    assert recorder.agenda.next_trial() is Next.WAIT
+    assert state.next_action() is Action.WAIT
     recorder.on_trial_result(0, [], first, {"epoch": 2, "saved": False})
     recorder.on_trial_result(0, [], first, {"epoch": 3, "saved": True})
     assert stops == []
@@ -247,5 +249,5 @@ def test_a_warned_sweep_that_runs_nothing_stops_at_once(sweep_file, written, mon
     """As between the first trials' start and the warning."""
     stops = []
     monkeypatch.setattr("sweep.running.recorder.interrupt", lambda: stops.append(1))
-    Recorder(load_spec(sweep_file, ["trials=1"]), written[0], Past(), bool).drain()
+    recorder_of(load_spec(sweep_file, ["trials=1"]), written[0]).drain()
     assert stops == [1]

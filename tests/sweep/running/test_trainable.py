@@ -9,16 +9,10 @@ import torch
 from mopoe.errors import DivergedError
 from sweep.config.sweep_spec import load_spec
 from sweep.errors import StoreError, TrialTimeError
-from sweep.running.materials import materials
-from sweep.running.trainable import (
-    ReportWriter,
-    WorkerPlan,
-    check_time,
-    failure_of,
-    failure_text,
-    report_to_ray,
-    run_suggestion,
-)
+from sweep.running.shared_inputs import load_inputs
+from sweep.running.trainable import WorkerPlan, check_time, make_trainable
+from sweep.running.worker import ReportWriter, failure_text, trial_report
+from sweep.search.trial import TrialReport
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
 
@@ -30,10 +24,12 @@ def test_reports_gather_until_it_is_time(make_report, make_manifest, tmp_path, m
     """Nothing is written at first; after the interval all that gathered is one file."""
     StoreWriter(tmp_path).write_manifest(make_manifest())
     reports = ReportWriter(StoreWriter(tmp_path), "t0000", 0, NAMES)
-    assert reports.add(make_report(1, NAMES, 1.0)) is False
+    reports.add(make_report(1, NAMES, 1.0))
+    assert not reports.written
     assert Store(tmp_path).epochs().collect().height == 0
-    monkeypatch.setattr("sweep.running.trainable.FLUSH_SECONDS", -1.0)
-    assert reports.add(make_report(2, NAMES, 1.0)) is True
+    monkeypatch.setattr("sweep.running.worker.FLUSH_SECONDS", -1.0)
+    reports.add(make_report(2, NAMES, 1.0))
+    assert reports.written
     assert sorted(Store(tmp_path).epochs().collect()["epoch"]) == [1, 2]
     assert len(list((tmp_path / "epochs").iterdir())) == 1
 
@@ -42,7 +38,8 @@ def test_an_evaluation_is_written_at_once(make_report, make_evaluation, make_man
     """What others wait for does not wait for the interval."""
     StoreWriter(tmp_path).write_manifest(make_manifest())
     reports = ReportWriter(StoreWriter(tmp_path), "t0000", 0, NAMES)
-    assert reports.add(make_report(1, NAMES, 1.0, make_evaluation(NAMES, 0.5, -100.0))) is True
+    reports.add(make_report(1, NAMES, 1.0, make_evaluation(NAMES, 0.5, -100.0)))
+    assert reports.written
     assert Store(tmp_path).pair_coherence().collect().height == 7 * 3
 
 
@@ -54,17 +51,18 @@ def test_flushing_nothing_writes_nothing(tmp_path):
 
 def test_ray_gets_few_numbers(make_evaluation):
     """An epoch without evaluation sends its number and time; with one, what searcher and scheduler need."""
-    assert report_to_ray(4, 2.5, None) == {"epoch": 4, "seconds": 2.5}
-    found = report_to_ray(4, 2.5, make_evaluation(NAMES, 0.5, -100.0))
-    assert set(found) == {"epoch", "seconds", "objectives", "stderr", "n_parameters", "faults"}
+    without = trial_report(4, 2.5, None, saved=True).to_ray()
+    assert without == {"epoch": 4, "seconds": 2.5, "saved": True}
+    report = trial_report(4, 2.5, make_evaluation(NAMES, 0.5, -100.0), saved=True).to_ray()
+    assert set(report) - set(without) == {"objectives", "stderr", "n_parameters", "faults"}
 
 
-def test_a_trial_that_has_just_finished_is_never_too_late(make_report):
+def test_a_trial_that_has_just_finished_is_never_too_late():
     """Its last epoch may have taken it over the limit; one with epochs left has failed then."""
-    late = replace(make_report(2, NAMES), total_seconds=61.0)
+    late = TrialReport(epoch=2, seconds=61.0)
     check_time(late, 2, 1.0)
     check_time(late, 3, None)
-    check_time(replace(late, total_seconds=60.0), 3, 1.0)
+    check_time(replace(late, seconds=60.0), 3, 1.0)
     with pytest.raises(TrialTimeError) as error:
         check_time(late, 3, 1.0)
     assert str(error.value) == "it took longer than faults.trial_minutes (1) for 2 of 3 epochs"
@@ -102,8 +100,13 @@ def begun(root, manifest):
 
 def plan_of(spec, root):
     """Return what a worker of a sweep is told, with this machine's classifiers."""
-    judges = materials(spec)[1].hash
-    return WorkerPlan(root=str(root), spec=spec.plain(), judges=judges, threads=1, use_gpu=False)
+    judges = load_inputs(spec)[1].hash
+    return WorkerPlan(root=str(root), spec=spec.plain(), classifier_hash=judges, use_gpu=False)
+
+
+def run_suggestion(config, plan):
+    """Run a suggested trial as Ray Tune does."""
+    make_trainable(plan)(config)
 
 
 def test_whatever_a_trial_raises_is_reported(quick_file, make_manifest, tmp_path, monkeypatch):
@@ -139,28 +142,45 @@ def test_a_machine_without_the_results_folder_writes_nothing(quick_file, tmp_pat
     assert not (tmp_path / "r").exists()
 
 
-def test_a_store_that_fails_twice_is_tried_again():
+@pytest.fixture
+def begun_trial(quick_file, make_manifest, tmp_path, monkeypatch):
+    """Return a function that runs a trial whose training and writing are what is given, and what it tells."""
+
+    def run(train, write):
+        sent = []
+        monkeypatch.setattr("ray.tune.report", sent.append)
+        monkeypatch.setattr("sweep.running.trainable.run_trial", train)
+        monkeypatch.setattr(ReportWriter, "flush", write)
+        plan = plan_of(load_spec(quick_file), begun(tmp_path / "r", make_manifest()))
+        suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
+        run_suggestion({"trial_id": "t0000", "attempt": 0, "suggestion": suggestion}, plan)
+        return sent
+
+    return run
+
+
+def test_a_store_that_fails_twice_is_tried_again(begun_trial):
     """What cannot be written in the end of an attempt is no other failure: the reason is the first one's."""
     tries = []
 
-    def full(*_):
+    def full(*_, **__):
         tries.append(1)
         raise StoreError("the disk is full")
 
-    assert failure_of(full, 2, clean_up=full).failure == "the disk is full"
+    assert [report["failure"] for report in begun_trial(full, full)] == ["the disk is full"]
     assert len(tries) == 6
 
 
-def test_a_broken_gpu_ends_the_worker():
+def test_a_broken_gpu_ends_the_worker(begun_trial):
     """An error that stays with the process is raised after what was measured is written: Ray replaces it."""
     calls = []
 
-    def broken():
+    def broken(*_, **__):
         calls.append("try")
         raise torch.AcceleratorError("device-side assert triggered")
 
     with pytest.raises(torch.AcceleratorError, match="device-side assert"):
-        failure_of(broken, 2, clean_up=lambda: calls.append("clean up"))
+        begun_trial(broken, lambda _: calls.append("clean up"))
     assert calls == ["try", "clean up"]
 
 
@@ -177,7 +197,7 @@ def test_a_trial_that_was_finished_but_not_recorded_is_measured_again(
     files = sorted(tmp_path.rglob("*.parquet"))
     run_suggestion({"trial_id": "t0000", "attempt": 0, "suggestion": suggestion}, plan)
     assert [report["epoch"] for report in sent] == [1, 2, 2]
-    assert sent[2] == {key: value for key, value in sent[1].items() if key != "saved"}
+    assert sent[2] == sent[1]
     assert sorted(tmp_path.rglob("*.parquet")) == files
 
 

@@ -9,10 +9,11 @@ from optuna.trial import TrialState, create_trial
 from sweep.config.objectives import Objective
 from sweep.config.parameters import LogUniform
 from sweep.config.space import Space
-from sweep.search.samplers import AFFORDED, thinned
-from sweep.search.study import ConfigStudy, KnownConfig
+from sweep.search.samplers import AFFORDED, remembered
+from sweep.search.state import ConfigResult
+from sweep.search.study import ConfigStudy
 
-OBJECTIVES = ("coherence", "likelihood")
+OBJECTIVES = (Objective(name="coherence"), Objective(name="likelihood"))
 KIND = {"x": FloatDistribution(0, 1)}
 
 
@@ -30,22 +31,20 @@ def trial(*values, x=0.5, state=TrialState.COMPLETE, missed=0.0):
 def config_study(n, sampler):
     """Return a study of n configs over one parameter."""
     space = Space({"beta": LogUniform(low=0.1, high=10.0)}, ("m0", "m1"))
-    return ConfigStudy(
-        space, [Objective(name=name) for name in OBJECTIVES], sampler=sampler, seed=0, n_configs=n
-    )
+    return ConfigStudy(space, OBJECTIVES, sampler=sampler, seed=0, n_configs=n)
 
 
 def completed(name, suggestion):
     """Return a config whose objectives are its beta, and minus it."""
-    measured = dict(zip(OBJECTIVES, (suggestion["beta"], -suggestion["beta"]), strict=True))
-    return KnownConfig(name=name, suggestion=suggestion, status="completed", measured=measured)
+    measured = dict(zip(("coherence", "likelihood"), (suggestion["beta"], -suggestion["beta"]), strict=True))
+    return ConfigResult(name=name, suggestion=suggestion, status="completed", measured=measured)
 
 
 def test_the_front_stays_and_the_rest_thins_out():
     """Of n completed trials the n / 2 of lowest front rank stay, of the others every second one, in order."""
     values = np.random.default_rng(0).normal(size=(80, 2))
     trials = [trial(*v, x=i / 100) for i, v in enumerate(values)]
-    kept = thinned(trials)
+    kept = remembered(trials, OBJECTIVES)
     places = [round(100 * t.params["x"]) for t in kept]
     ranks = moocore.pareto_rank(values, maximise=True)
     assert len(kept) == 60
@@ -57,16 +56,18 @@ def test_the_front_stays_and_the_rest_thins_out():
 
 def test_trials_that_miss_a_constraint_go_first():
     """A trial that dominates all others stays only if it meets its constraints, or by chance of its place."""
-    kept = thinned([trial(9.0, 9.0, missed=1.0), *(trial(float(i), -float(i)) for i in range(3))])
+    kept = remembered(
+        [trial(9.0, 9.0, missed=1.0), *(trial(float(i), -float(i)) for i in range(3))], OBJECTIVES
+    )
     assert (9.0, 9.0) not in {tuple(t.values) for t in kept}
 
 
 def test_failed_trials_go_and_stopped_ones_thin_out():
     """Samplers learn nothing from a failure; of stopped trials every second one stays."""
     stopped = [trial(state=TrialState.PRUNED) for _ in range(6)]
-    kept = thinned([*stopped, trial(state=TrialState.FAIL)])
+    kept = remembered([*stopped, trial(state=TrialState.FAIL)], OBJECTIVES)
     assert [t.state for t in kept] == [TrialState.PRUNED] * 3
-    assert thinned([]) == []
+    assert remembered([], OBJECTIVES) == []
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])

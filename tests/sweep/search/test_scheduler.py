@@ -17,13 +17,14 @@ from sweep.config.objectives import Objective
 from sweep.config.parts import SchedulerSpec
 from sweep.config.sweep_spec import load_spec
 from sweep.running.recorder import Recorder
-from sweep.search.agenda import Agenda
-from sweep.search.scheduler import HalvingScheduler, recorded_vectors
-from sweep.search.searcher import Past, SweepSearcher
+from sweep.search.past import recorded_vectors
+from sweep.search.scheduler import HalvingScheduler
+from sweep.search.searcher import SweepSearcher
+from sweep.search.state import SweepState
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
 
-OBJECTIVES = ("conditional_coherence", "log_likelihood")
+OBJECTIVES = tuple(Objective(name=name) for name in ("conditional_coherence", "log_likelihood"))
 
 
 def scheduler(budget=20, seed=0, recorded=None, spared=lambda _: False, told=lambda _: None, **spec):
@@ -31,7 +32,7 @@ def scheduler(budget=20, seed=0, recorded=None, spared=lambda _: False, told=lam
     decisions = []
     found = HalvingScheduler(
         SchedulerSpec(**{"type": "halving", "eta": 3} | spec),
-        [Objective(name=name) for name in OBJECTIVES],
+        OBJECTIVES,
         seed=seed,
         epochs_max=lambda suggested: budget,
         on_decision=lambda decision: (decisions.append(decision), told(decision)),
@@ -46,7 +47,8 @@ def report(s, trial_id, epoch, coherence=None, likelihood=None):
     result = {"epoch": epoch}
     if coherence is not None:
         result["objectives"] = {"conditional_coherence": coherence, "log_likelihood": likelihood}
-    return s.on_trial_result(None, SimpleNamespace(config={"trial_id": trial_id}), flatten_dict(result))
+    trial = SimpleNamespace(config={"trial_id": trial_id, "attempt": 0, "suggestion": {}})
+    return s.on_trial_result(None, trial, flatten_dict(result))
 
 
 def test_trials_are_compared_at_the_rungs_only():
@@ -216,10 +218,9 @@ def test_every_trial_of_a_run_ends_in_a_final_state(local_ray, tmp_path):
         "search_space: {beta: {type: uniform, low: 0.001, high: 1}}}"
     )
     spec = load_spec(str(file))
-    agenda = Agenda(spec)
-    searcher = SweepSearcher(spec, Past(), agenda=agenda, ahead=True)
-    writer = StoreWriter(tmp_path / "r")
-    recorder = Recorder(spec, writer, Past(), bool, agenda=agenda, on_end=searcher.end)
+    state = SweepState(spec)
+    searcher = SweepSearcher(spec, state, ahead=True)
+    recorder = Recorder(spec, state, StoreWriter(tmp_path / "r"), bool, on_config=searcher.tell)
     s, decisions = scheduler(budget=8, grace=1, told=recorder.on_decision)
     tune.Tuner(
         tune.with_resources(learn, {"cpu": 1}),

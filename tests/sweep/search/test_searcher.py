@@ -3,17 +3,17 @@
 import math
 import pickle
 import threading
+from dataclasses import replace
 
 import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
+from trial_records import NAMES, START, record
 
-from sweep.config.objectives import names
-from sweep.config.sweep_spec import load_spec, trial_config_for
-from sweep.search.outcome import Ended, judge, measured_values, suggested_config
-from sweep.search.searcher import Past, SweepSearcher, trial_name
-
-NAMES = ("conditional_coherence", "log_likelihood")
+from sweep.config.sweep_spec import load_spec
+from sweep.search.searcher import SweepSearcher
+from sweep.search.state import SweepState
+from sweep.search.trial import SuggestedTrial, TrialReport, begin_record, end_record
 
 
 @pytest.fixture
@@ -23,30 +23,32 @@ def spec(sweep_file):
 
 
 class Searched(SweepSearcher):
-    """The searcher with trials that end as the recorder ends them: judged, the agenda first."""
+    """The searcher with trials that end as the recorder ends them: judged, then in the state."""
 
-    def __init__(self, spec, past, *more, **options):
-        super().__init__(spec, past, *more, **options)
-        self.spec, self.names = spec, {}
+    def __init__(self, spec, past=(), told=lambda _: None, **options):
+        self.spec, self.told, self.trials = spec, told, {}
+        super().__init__(spec, SweepState.resumed(spec, past), **options)
 
     def suggest(self, trial_id):
         found = super().suggest(trial_id)
         if isinstance(found, dict):
-            self.names[trial_id] = found["trial_id"]
+            self.trials[trial_id] = SuggestedTrial.from_ray(found)
         return found
 
-    def finish(self, trial_id, result, *, error=False):
-        found = {"stopped": "at a rung"} | (result or {}) | ({"failure": "lost"} if error else {})
-        budget = trial_config_for(self.spec, ()).epochs
-        status, _ = judge(found, budget, names(self.spec.objectives), self.spec.limits)
-        trial = Ended(trial_id=self.names[trial_id], status=status, objectives=measured_values(found))
-        self._agenda.end(trial)
-        self.end(trial)
+    def finish(self, trial_id, report, *, error=False):
+        report = TrialReport(stopped="at a rung").followed_by(report or TrialReport())
+        report = replace(report, failure="lost") if error else report
+        trial = self.trials[trial_id]
+        begun = begin_record(self.spec, trial.config(self.spec), trial, START)
+        config = self._state.end(end_record(begun, report, self.spec.objectives, START, self.spec.limits))
+        if config is not None:
+            self.tell(config)
+            self.told(config)
 
 
 def last(coherence, likelihood, epoch=2, **more):
     """Return what a trial reported last."""
-    return {"epoch": epoch, "objectives": dict(zip(NAMES, (coherence, likelihood), strict=True)), **more}
+    return TrialReport(epoch=epoch, objectives=dict(zip(NAMES, (coherence, likelihood), strict=True)), **more)
 
 
 def values(config):
@@ -57,11 +59,11 @@ def values(config):
 def test_a_config_is_told_once_with_the_mean_over_its_seeds(spec):
     """The second seed has the same suggestion and the next seed; the study waits for both."""
     told = []
-    s = Searched(spec, Past(), told.append)
+    s = Searched(spec, told=told.append)
     first, second = s.suggest("a"), s.suggest("b")
     assert (first["trial_id"], second["trial_id"]) == ("t0000", "t0000-s1")
     assert first["suggestion"] == second["suggestion"]
-    configs = [suggested_config(spec, x) for x in (first, second)]
+    configs = [SuggestedTrial.from_ray(x).config(spec) for x in (first, second)]
     assert [c.seed for c in configs] == [5, 6]
     assert configs[0].config_id == configs[1].config_id
     s.finish("b", last(0.5, -7.0))
@@ -78,17 +80,17 @@ def test_a_config_is_told_once_with_the_mean_over_its_seeds(spec):
     "found",
     [
         None,
-        {},
-        {"failure": "lost"},
+        TrialReport(),
+        TrialReport(failure="lost"),
         last(math.nan, -5.0),
         last(0.5, math.inf),
-        {"epoch": 2, "objectives": {"log_likelihood": 1.0}},
-        {"epoch": 1},
+        TrialReport(epoch=2, objectives={"log_likelihood": 1.0}),
+        TrialReport(epoch=1),
     ],
 )
 def test_what_is_not_finite_or_not_there_fails(sweep_file, found):
     """A missing, partial or non-finite result ends as FAIL: nothing is ever left RUNNING."""
-    s = Searched(load_spec(sweep_file), Past())
+    s = Searched(load_spec(sweep_file))
     s.suggest("a")
     s.finish("a", found)
     assert s.study.trials[0].state == TrialState.FAIL
@@ -96,7 +98,7 @@ def test_what_is_not_finite_or_not_there_fails(sweep_file, found):
 
 def test_saving_and_restoring_need_no_pickle(sweep_file, tmp_path):
     """Ray's snapshots call both, and pickle the searcher; nothing stores or changes the study."""
-    s = Searched(load_spec(sweep_file), Past(), ahead=True)
+    s = Searched(load_spec(sweep_file), ahead=True)
     s.suggest("a")
     s.save(str(tmp_path / "state"))
     s.restore(str(tmp_path / "state"))
@@ -105,25 +107,20 @@ def test_saving_and_restoring_need_no_pickle(sweep_file, tmp_path):
     assert len(s.study.trials) == 1
 
 
-def test_names():
-    """A trial's name sorts as its number does, up to ten thousand."""
-    assert [trial_name(n) for n in (0, 12, 9999)] == ["t0000", "t0012", "t9999"]
-
-
 @pytest.mark.parametrize(
     ("results", "state", "expected"),
     [
-        ([last(0.5, -7.0), {"failure": "no"}], TrialState.COMPLETE, [0.5, -7.0]),
-        ([{"failure": "no"}, last(0.5, -7.0)], TrialState.COMPLETE, [0.5, -7.0]),
-        ([{"failure": "no"}, None], TrialState.FAIL, None),
-        ([last(float("nan"), -7.0), {"failure": "no"}], TrialState.FAIL, None),
+        ([last(0.5, -7.0), TrialReport(failure="no")], TrialState.COMPLETE, [0.5, -7.0]),
+        ([TrialReport(failure="no"), last(0.5, -7.0)], TrialState.COMPLETE, [0.5, -7.0]),
+        ([TrialReport(failure="no"), None], TrialState.FAIL, None),
+        ([last(float("nan"), -7.0), TrialReport(failure="no")], TrialState.FAIL, None),
         ([last(float("nan"), -7.0), last(0.5, -7.0, epoch=1)], TrialState.PRUNED, None),
         ([last(0.5, -7.0, epoch=1), last(float("nan"), -7.0)], TrialState.PRUNED, None),
     ],
 )
 def test_only_completed_seeds_count(spec, results, state, expected):
     """A seed that failed, is not finite or was stopped is left out; without any the config is as the best."""
-    s = Searched(spec, Past())
+    s = Searched(spec)
     for name, found in zip("ab", results, strict=True):
         s.suggest(name)
         s.finish(name, found, error=found is None)
@@ -133,7 +130,7 @@ def test_only_completed_seeds_count(spec, results, state, expected):
 
 def test_a_single_seed_is_told_as_it_is(sweep_file):
     """Without replicates the study hears of every trial at once, and Ray's error counts above values."""
-    s = Searched(load_spec(sweep_file), Past())
+    s = Searched(load_spec(sweep_file))
     for name in "abc":
         s.suggest(name)
     s.finish("a", last(0.5, -7.0))
@@ -147,17 +144,13 @@ def test_a_single_seed_is_told_as_it_is(sweep_file):
 
 def test_what_was_cut_off_goes_on(spec):
     """A seed that ran when the driver was lost comes first; then the study hears of its config."""
-    first = Searched(spec, Past())
+    first = Searched(spec)
     asked = [first.suggest(x) for x in "abc"]
-    past = Past(
-        ended=(
-            Ended(
-                trial_id="t0000", status="completed", objectives=dict(zip(NAMES, (0.2, -8.0), strict=True))
-            ),
-        ),
-        cut_off={"t0000-s1": 0, "t0001": 2},
-        suggestions={"t0000": asked[0]["suggestion"], "t0001": asked[2]["suggestion"]},
-    )
+    past = [
+        record("t0000", 0.2, -8.0, suggestion=asked[0]["suggestion"]),
+        record("t0000-s1", status="running", suggestion=asked[0]["suggestion"]),
+        record("t0001", status="running", attempt=2, suggestion=asked[2]["suggestion"]),
+    ]
     told = []
     s = Searched(spec, past, told.append)
     again = [s.suggest(x) for x in "abc"]
@@ -176,11 +169,10 @@ def test_what_was_cut_off_goes_on(spec):
 def test_a_second_run_does_not_suggest_the_first_ones_configs_again(sweep_file, sampler):
     """What is suggested after going on differs from everything before; names go on behind the highest."""
     spec = load_spec(sweep_file, [f"sampler={sampler}"])
-    first = Searched(spec, Past())
+    first = Searched(spec)
     asked = {a["trial_id"]: a["suggestion"] for a in (first.suggest(x) for x in "abc")}
-    done = tuple(Ended(trial_id=t, status="failed", objectives={}) for t in asked if t != "t0001")
-    known = {t.trial_id: asked[t.trial_id] for t in done}
-    s = Searched(spec.model_copy(update={"trials": 5}), Past(ended=done, suggestions=known))
+    done = [record(t, status="failed", suggestion=asked[t]) for t in asked if t != "t0001"]
+    s = Searched(spec.model_copy(update={"trials": 5}), done)
     new = [s.suggest(x) for x in "abc"]
     assert [n["trial_id"] for n in new] == ["t0003", "t0004", "t0005"]
     assert not any(n["suggestion"] in asked.values() for n in new)
@@ -197,7 +189,7 @@ def test_asking_ahead_changes_no_suggestion():
     """One trial at a time, asking in the background gives the suggestions that waiting for them gives."""
 
     def draws(*, ahead):
-        s = Searched(load_spec("digits", ["trials=12", "sampler=tpe"]), Past(), ahead=ahead)
+        s = Searched(load_spec("digits", ["trials=12", "sampler=tpe"]), ahead=ahead)
         found = []
         for i in range(12):
             found.append(ask(s, str(i)))
@@ -212,7 +204,7 @@ def test_asking_ahead_changes_no_suggestion():
 def test_the_driver_does_not_wait_for_a_slow_sampler(monkeypatch):
     """While the sampler thinks there is no suggestion, and trials end at once; then it knows of them."""
     thinking = threading.Event()
-    s = Searched(load_spec("digits", ["trials=3"]), Past(), ahead=True)
+    s = Searched(load_spec("digits", ["trials=3"]), ahead=True)
     first = ask(s, "a")
     asks = s._configs._ask
     monkeypatch.setattr(s._configs, "_ask", lambda: (thinking.wait(60), asks())[1])
@@ -227,7 +219,7 @@ def test_the_driver_does_not_wait_for_a_slow_sampler(monkeypatch):
 
 def test_what_goes_wrong_in_the_background_comes_out(monkeypatch):
     """An error of the sampler is raised by the next suggestion, one of the study by the one after."""
-    s = Searched(load_spec("digits", ["trials=3"]), Past(), ahead=True)
+    s = Searched(load_spec("digits", ["trials=3"]), ahead=True)
     ask(s, "a")
     monkeypatch.setattr(s._configs, "_tell", lambda *_, **__: 1 / 0)
     s.finish("a", last(0.5, -7.0, epoch=6))
@@ -241,12 +233,11 @@ def test_what_goes_wrong_in_the_background_comes_out(monkeypatch):
 def test_constraints_count_what_is_no_objective(sweep_file):
     """The study hears by how much parameters and seconds miss their limits; a later run hears the same."""
     spec = load_spec(sweep_file, ['constraints.seconds="<= 100"', 'constraints.parameters="<= 10"'])
-    s = Searched(spec, Past())
+    s = Searched(spec)
     asked = s.suggest("a")
     s.finish("a", last(0.5, -7.0, seconds=150.0, n_parameters=5))
     (told,) = s.study.trials
     assert told.constraints == {"seconds": 0.5, "parameters": -0.5}
-    measured = {"parameters": 5.0, "seconds": 150.0, **dict(zip(NAMES, (0.5, -7.0), strict=True))}
-    ended = Ended(trial_id="t0000", status="infeasible", objectives=measured)
-    again = Searched(spec, Past(ended=(ended,), suggestions={"t0000": asked["suggestion"]}))
+    more = {"suggestion": asked["suggestion"], "n_parameters": 5, "seconds": 150.0}
+    again = Searched(spec, [record("t0000", 0.5, -7.0, "infeasible", **more)])
     assert again.study.trials[0].constraints == told.constraints

@@ -11,7 +11,8 @@ from sweep.config.parameters import Choice, Int, LogUniform, Simplex
 from sweep.config.space import Space
 from sweep.errors import SpecError
 from sweep.search.samplers import make_sampler
-from sweep.search.study import ConfigStudy, KnownConfig
+from sweep.search.state import ConfigResult
+from sweep.search.study import ConfigStudy
 
 OBJECTIVES = ("conditional_coherence", "log_likelihood")
 SPACE = Space(
@@ -34,7 +35,7 @@ def study(n=5, sampler="random", seed=0, space=SPACE, **more):
 def known(name, suggestion, status, *values, **more):
     """Return a config and what has become of it."""
     measured = dict(zip(OBJECTIVES, values, strict=False)) | more
-    return KnownConfig(name=name, suggestion=suggestion, status=status, measured=measured)
+    return ConfigResult(name=name, suggestion=suggestion, status=status, measured=measured)
 
 
 def test_suggestions_are_points_of_the_space():

@@ -5,7 +5,7 @@ import pytest
 
 from mopoe.config import TrialConfig
 from sweep.errors import StoreError
-from sweep.search.outcome import split_name
+from sweep.search.trial import split_name
 from sweep.store.files import LocalFiles
 from sweep.store.maintenance import merge_runs, new_names
 from sweep.store.read import Store, open_store

@@ -22,13 +22,14 @@ import ray
 from mopoe.checkpoint import check
 from mopoe.errors import MopoeError
 from sweep.cli import app
-from sweep.config.objectives import names
 from sweep.config.sweep_spec import load_spec
 from sweep.errors import ClusterError, StoreError
 from sweep.manifest import stored_spec
 from sweep.running.dashboards import open_storage
-from sweep.running.runner import past_trials, run_sweep
-from sweep.search.outcome import Standing
+from sweep.running.driver import run_sweep
+from sweep.search.past import resumed_state
+from sweep.search.state import SweepStatus
+from sweep.search.trial import SuggestedTrial
 from sweep.store.files import files_at
 from sweep.store.lease import driving
 from sweep.store.read import open_store
@@ -130,11 +131,11 @@ def test_completed_trials_have_all_subsets(finished):
 def test_the_last_standing_is_that_of_the_tables(finished):
     """Counts, front and hypervolume in the live line equal moocore's from the Parquet files."""
     _, root, _, standings = finished
-    last: Standing = standings[-1]
+    last: SweepStatus = standings[-1]
     done = open_store(root).latest_trials().filter(pl.col("status") == "completed").collect()
     values = done.select("o_conditional_coherence", "o_log_likelihood").to_numpy()
     front = moocore.is_nondominated(values, maximise=[True, True], keep_weakly=True)
-    assert (last.done, last.failed, last.running) == (done.height, 5 - done.height, 0)
+    assert last.counts == {"completed": done.height, "failed": 5 - done.height, "running": 0}
     assert last.front_size == front.sum()
     assert last.hypervolume == pytest.approx(moocore.hypervolume(values, ref=[0.0, -20000.0], maximise=True))
     assert last.epochs_left == 0
@@ -383,22 +384,23 @@ def test_a_signal_ends_cleanly_and_says_how_to_go_on(sweep, tmp_path, quick_file
 def test_past_trials_carry_what_the_study_needs(finished):
     """Suggestions come back as asked, by config; every trial that ended has its status and measurements."""
     path, root, _, _ = finished
-    past = past_trials(open_store(root), names(load_spec(path).objectives))
-    rows = {r["trial_id"]: r for r in open_store(root).latest_trials().collect().iter_rows(named=True)}
-    assert [trial.trial_id for trial in past.ended] == sorted(rows) == sorted(past.suggestions)
-    assert past.cut_off == {}
-    retried = past_trials(open_store(root), names(load_spec(path).objectives), retry_failed=True)
+    spec, store = load_spec(path), open_store(root)
+    past = resumed_state(store, spec).results
+    rows = {r["trial_id"]: r for r in store.latest_trials().collect().iter_rows(named=True)}
+    assert [config.name for config in past] == sorted(rows)
     failed = {name for name, row in rows.items() if row["status"] == "failed"}
-    assert retried.cut_off == dict.fromkeys(failed, 1)
-    assert {trial.trial_id for trial in retried.ended} == set(rows) - failed
-    assert failed
-    for trial in past.ended:
-        row = rows[trial.trial_id]
-        assert trial.status == row["status"]
-        assert past.suggestions[trial.trial_id] == json.loads(row["suggestion_json"])
+    again = resumed_state(store, spec, retry_failed=True)
+    assert {config.name for config in again.results if config.status == "running"} == failed
+    assert again.next_action() == SuggestedTrial(
+        trial_id=min(failed), attempt=1, suggestion=json.loads(rows[min(failed)]["suggestion_json"])
+    )
+    for config in past:
+        row = rows[config.name]
+        assert config.status == row["status"]
+        assert config.suggestion == json.loads(row["suggestion_json"])
         if row["status"] == "completed":
-            assert trial.objectives["log_likelihood"] == row["o_log_likelihood"]
-            assert trial.objectives["parameters"] == row["n_parameters"] > 1000
+            assert config.measured["log_likelihood"] == row["o_log_likelihood"]
+            assert config.measured["parameters"] == row["n_parameters"] > 1000
 
 
 @pytest.mark.slow

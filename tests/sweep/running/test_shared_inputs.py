@@ -7,8 +7,8 @@ from mopoe.errors import DataError
 from mopoe.evaluation import classifiers as module
 from mopoe.evaluation.classifiers import ClassifierConfig, load_classifiers
 from sweep.config.sweep_spec import load_spec
-from sweep.running.materials import keep_classifiers, stored_classifiers
-from sweep.running.runner import run_sweep
+from sweep.running.driver import run_sweep
+from sweep.running.shared_inputs import keep_classifiers, stored_classifiers
 from sweep.store.files import files_at
 from sweep.store.read import open_store
 

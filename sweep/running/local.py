@@ -4,7 +4,7 @@ import hashlib
 import json
 import socket
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,22 +15,13 @@ from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from mopoe.rehearsal import check_memory, rehearse
 from mopoe.reports import EpochReport
-from mopoe.runtime import keep_freed_memory
-from sweep.config.objectives import names
 from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError
 from sweep.manifest import MEASURED_BY, enter, open_folder
-from sweep.running.materials import keep_classifiers, materials, shared_inputs
+from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs
 from sweep.running.signals import stoppable
-from sweep.running.trainable import (
-    Failure,
-    ReportWriter,
-    checkpoint_name,
-    device_name,
-    report_to_ray,
-    run_trial,
-)
-from sweep.search.outcome import begun_record, end_record
+from sweep.running.worker import ReportWriter, checkpoint_name, device_name, failure_report, run_trial
+from sweep.search.trial import SuggestedTrial, TrialReport, begin_record, end_record
 from sweep.store.files import settled
 from sweep.store.maintenance import CHECKPOINTS
 from sweep.store.read import Store
@@ -68,53 +59,40 @@ def run_single(
         DivergedError: the loss stopped being a finite number; the trial is recorded as failed.
         KeyboardInterrupt: Ctrl-C; or SIGUSR2, once the epoch that runs has ended and is checkpointed.
     """
-    keep_freed_memory()
     writer = StoreWriter(settled(root), spec.space.kinds())
-    record, using = _begin(spec, config, writer, resume=resume, device=device)
+    record, inputs = _begin(spec, config, writer, resume=resume, device=device)
     weights = checkpoint_name(f"{record.trial_id}-{record.attempt}")
     reports = ReportWriter(writer, record.trial_id, record.attempt, spec.modalities)
-    last: dict[str, object] = {"device": device_name(device), "host": socket.gethostname()}
+    last = TrialReport(device=device_name(device), host=socket.gethostname())
     warned: list[bool] = []
 
-    def take(report: EpochReport) -> bool:
-        reports.add(report)
+    def take(report: EpochReport) -> None:
         if warned:
             reports.flush()
-        last.update(report_to_ray(report.epoch, report.total_seconds, report.evaluation))
         on_report(report)
-        return reports.written
 
-    def on_saved(report: EpochReport) -> None:
-        send()
-        if warned and reports.written and report.epoch < config.epochs:
+    def on_saved(report: TrialReport) -> None:
+        nonlocal last
+        last = last.followed_by(report)
+        if warned and report.saved and report.epoch != config.epochs:
             raise KeyboardInterrupt
 
     try:
-        with stoppable(lambda: warned.append(True)), writer.files.on_disk(weights) as (checkpoint, send):
-            again = run_trial(
-                spec,
-                config,
-                on_report=take,
-                on_saved=on_saved,
-                using=using,
-                checkpoint=checkpoint,
-                device=device,
-            )
-            send()
-        last.update(again or {})
+        with stoppable(lambda: warned.append(True)):
+            run_trial(spec, config, inputs, reports, weights, device, on_report=take, on_saved=on_saved)
     except Exception as error:
-        last.update(asdict(found := Failure.of(error)))
-        if found.failure.startswith("out of memory"):
-            raise ConfigError(found.failure) from error
+        last = last.followed_by(failure_report(error))
+        if last.failure is not None and last.failure.startswith("out of memory"):
+            raise ConfigError(last.failure) from error
         raise
     except KeyboardInterrupt:
-        last["failure"] = "interrupted; go on with --resume"
+        last = replace(last, failure="interrupted; go on with --resume")
         raise
     finally:
         try:
             reports.flush()
         finally:
-            record = end_record(record, last, names(spec.objectives), datetime.now(UTC))
+            record = end_record(record, last, spec.objectives, datetime.now(UTC))
             writer.write_trial(record)
     return record
 
@@ -138,17 +116,16 @@ def _begin(
         raise StoreError(
             f"{writer.files}/{weights} is missing, so that the trial cannot be resumed; leave out --resume"
         )
-    using = data, classifiers = materials(
-        spec, writer.files.address, before.classifier_hash if before else None
-    )
+    classifier_hash = before.classifier_hash if before else None
+    inputs = data, classifiers = load_inputs(spec, writer.files.address, classifier_hash)
     check_memory(config, data, device)
     rehearse(config, data, classifiers)
-    enter(writer.files, spec, spec_hash, shared_inputs(data, classifiers))
+    enter(writer.files, spec, spec_hash, inputs_record(data, classifiers))
     keep_classifiers(writer.files, classifiers)
     began = earlier[attempt] if resume else datetime.now(UTC)
     record = _start(spec, config, trial_id, attempt, began, data.fingerprint)
     writer.write_trial(record)
-    return record, using
+    return record, inputs
 
 
 def trials_hash(spec: SweepSpec) -> str:
@@ -172,5 +149,6 @@ def _start(
     # Beside the searched settings, what --set changed against the file.
     scalars = {k: v for k, v in settings.items() if isinstance(v, (int, float, str)) and v != filed[k]}
     scalars = {k: json.dumps(v) if isinstance(v, bool) else v for k, v in scalars.items()}
-    record = begun_record(spec, config, trial_id, attempt, began, fingerprint)
+    trial = SuggestedTrial(trial_id=trial_id, attempt=attempt, suggestion={})
+    record = begin_record(spec, config, trial, began, fingerprint)
     return replace(record, parameters={**scalars, **record.parameters})

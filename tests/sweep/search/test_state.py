@@ -5,13 +5,12 @@ from statistics import fmean
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trial_records import NAMES, record, state_of
 
 from sweep.config.schema import ReplicatesSpec
 from sweep.config.sweep_spec import load_spec
-from sweep.search.agenda import Agenda, Next
-from sweep.search.outcome import Ended, replicate_name, split_name
-
-NAMES = ("conditional_coherence", "log_likelihood")
+from sweep.search.state import Action, SweepState
+from sweep.search.trial import SuggestedTrial, replicate_name, split_name
 
 
 @pytest.fixture(scope="module")
@@ -27,25 +26,22 @@ def make_spec(tmp_path_factory, tiny_sweep):
 
 def ended(name, x=0.0, y=0.0, status="completed"):
     """Return a trial that ended at a point, or failed."""
-    return Ended(
-        trial_id=name,
-        status=status,
-        objectives=dict(zip(NAMES, (x, y), strict=True)) if status == "completed" else {},
-    )
+    return record(name, x, y, status)
 
 
 def next_trial(spec, done, running=(), cut_off=()):
-    """Return what comes next of a sweep that stands so."""
-    return Agenda(spec, done, running, cut_off).next_trial()
+    """Return the name of the trial that comes next of a sweep that stands so, or what else is to be done."""
+    action = state_of(spec, done, running, cut_off).next_action()
+    return action if isinstance(action, Action) else action.trial_id
 
 
 def test_without_replicates_configs_come_one_after_the_other(make_spec):
     """New configs until the budget is spent; then nothing, whether or not some still run."""
     spec = make_spec(2, 1, "all")
-    assert next_trial(spec, []) is Next.NEW_CONFIG
-    assert next_trial(spec, [], ["t0000"]) is Next.NEW_CONFIG
-    assert next_trial(spec, [ended("t0000")], ["t0001"]) is Next.WAIT
-    assert next_trial(spec, [ended("t0000"), ended("t0001", status="failed")]) is Next.END
+    assert next_trial(spec, []) is Action.NEW_CONFIG
+    assert next_trial(spec, [], ["t0000"]) is Action.NEW_CONFIG
+    assert next_trial(spec, [ended("t0000")], ["t0001"]) is Action.WAIT
+    assert next_trial(spec, [ended("t0000"), ended("t0001", status="failed")]) is Action.END
 
 
 def test_cut_off_trials_come_first(make_spec):
@@ -59,43 +55,43 @@ def test_all_begins_every_seed_of_a_config_at_once(make_spec):
     spec = make_spec(2, 3, "all")
     assert next_trial(spec, [], ["t0000"]) == "t0000-s1"
     assert next_trial(spec, [ended("t0000", status="failed")], ["t0000-s1"]) == "t0000-s2"
-    assert next_trial(spec, [], ["t0000", "t0000-s1", "t0000-s2"]) is Next.NEW_CONFIG
+    assert next_trial(spec, [], ["t0000", "t0000-s1", "t0000-s2"]) is Action.NEW_CONFIG
 
 
 def test_survivors_are_the_configs_whose_first_seed_completed(make_spec):
     """One that was stopped early, failed or still runs gets no further seed."""
     spec = make_spec(3, 2, "survivors")
     done = [ended("t0000", status="stopped"), ended("t0001", status="failed")]
-    assert next_trial(spec, done, ["t0002"]) is Next.WAIT
+    assert next_trial(spec, done, ["t0002"]) is Action.WAIT
     assert next_trial(spec, [*done, ended("t0002")]) == "t0002-s1"
-    assert next_trial(spec, [*done, ended("t0002")], ["t0002-s1"]) is Next.WAIT
-    assert next_trial(spec, [*done, ended("t0002"), ended("t0002-s1", status="failed")]) is Next.END
+    assert next_trial(spec, [*done, ended("t0002")], ["t0002-s1"]) is Action.WAIT
+    assert next_trial(spec, [*done, ended("t0002"), ended("t0002-s1", status="failed")]) is Action.END
 
 
 def test_the_front_is_replicated_once_the_budget_is_spent(make_spec):
     """Not before every first seed has ended; only configs on the front, which their means redraw."""
     spec = make_spec(3, 2, "front")
     a, b, c = ended("t0000", 1.0, 1.0), ended("t0001", 0.9, 0.9), ended("t0002", 0.0, 2.0)
-    assert next_trial(spec, [a, b], ["t0002"]) is Next.WAIT
+    assert next_trial(spec, [a, b], ["t0002"]) is Action.WAIT
     assert next_trial(spec, [a, b, c]) == "t0000-s1"
     assert next_trial(spec, [a, b, c], ["t0000-s1"]) == "t0002-s1"
     # The mean of t0000 falls to (0.5, 0.5): t0001 comes to the front, and gets its seed.
     later = [a, b, c, ended("t0000-s1", 0.0, 0.0), ended("t0002-s1", 0.0, 2.0)]
     assert next_trial(spec, later) == "t0001-s1"
-    assert next_trial(spec, [*later, ended("t0001-s1", 0.8, 0.8)]) is Next.END
+    assert next_trial(spec, [*later, ended("t0001-s1", 0.8, 0.8)]) is Action.END
 
 
 def test_more_configs_later_come_before_the_front(make_spec):
     """A sweep that was extended suggests first and replicates the new front afterwards."""
     found = [ended("t0000", 1.0, 1.0), ended("t0000-s1", 1.0, 1.0)]
-    assert next_trial(make_spec(2, 2, "front"), found) is Next.NEW_CONFIG
+    assert next_trial(make_spec(2, 2, "front"), found) is Action.NEW_CONFIG
     assert next_trial(make_spec(2, 2, "front"), [*found, ended("t0001", 2.0, 2.0)]) == "t0001-s1"
 
 
 @pytest.mark.parametrize(("when", "total"), [("all", 6), ("survivors", 4), ("front", 3)])
 def test_trials_in_all_are_those_known_of_now(make_spec, when, total):
     """Of three configs one completed: with `all` each has two seeds, else only those that are sure."""
-    assert Agenda(make_spec(3, 2, when), [ended("t0000")]).total == total
+    assert state_of(make_spec(3, 2, when), [ended("t0000")]).status.total == total
 
 
 def means(done):
@@ -124,12 +120,12 @@ def test_every_order_ends_with_what_the_rule_promises(make_spec, points, seeds, 
     """Whatever ends first or fails: no trial twice, the budget kept, the promised seeds all there."""
     spec = make_spec(len(points), seeds, when)
     done, running = [], []
-    kept_up = Agenda(spec)
+    kept_up = SweepState(spec)
     while True:
-        found = kept_up.next_trial() if len(running) < at_once else Next.WAIT
-        if found is Next.END:
+        found = kept_up.next_action() if len(running) < at_once else Action.WAIT
+        if found is Action.END:
             break
-        if found is Next.WAIT:
+        if found is Action.WAIT:
             name = running.pop(rng.randrange(len(running)))
             x, y = points[int(split_name(name)[0][1:])]
             failed = rng.random() < 0.2
@@ -138,19 +134,23 @@ def test_every_order_ends_with_what_the_rule_promises(make_spec, points, seeds, 
             kept_up.end(done[-1])
             continue
         begun = [t.trial_id for t in done] + running
-        name = f"t{len({split_name(b)[0] for b in begun}):04}" if found is Next.NEW_CONFIG else found
+        if found is Action.NEW_CONFIG:
+            found = kept_up.first_trial({})
+        assert isinstance(found, SuggestedTrial)
+        name = found.trial_id
         assert name not in begun
         running.append(name)
-        kept_up.begin(name)
+        kept_up.begin(found)
     begun = {t.trial_id for t in done}
     firsts = {name for name in begun if split_name(name)[1] == 0}
     assert len(firsts) == len(points)
     survived = {t.trial_id for t in done if t.status == "completed" and t.trial_id in firsts}
     front = {c: v for c, v in means(done).items() if not any(dominates(w, v) for w in means(done).values())}
-    assert kept_up.front.configs == set(front)
+    assert kept_up.status.front_size == len(front)
+    assert {r.name for r in kept_up.results} == firsts
     due = {"all": firsts, "survivors": survived, "front": front}[when]
     for config in due:
         assert {replicate_name(config, r) for r in range(seeds)} <= begun
     if when != "front":
         assert len(begun) == len(firsts) + (seeds - 1) * len(due)
-    assert kept_up.total == Agenda(spec, done).total == len(begun)
+    assert kept_up.status.total == SweepState.of(spec, done).status.total == len(begun)

@@ -20,36 +20,36 @@ if TYPE_CHECKING:
     from mopoe.evaluation.classifiers import Classifiers
 
 
-def materials(
-    spec: SweepSpec, root: str | None = None, judges: str | None = None
+def load_inputs(
+    spec: SweepSpec, root: str | None = None, classifier_hash: str | None = None
 ) -> "tuple[MultimodalData, Classifiers]":
     """Return a sweep's data set and its classifiers, loaded once per process.
 
     Args:
         spec: the sweep.
         root: its results folder, or its address.
-        judges: the hash of the classifiers that judge all its trials; None for those of this machine.
+        classifier_hash: of the classifiers that judge all its trials; None for those of this machine.
 
     Raises:
         DataError: the data set cannot be built, or those classifiers are nowhere to be found.
     """
-    return _materials(spec.data.name, tuple(sorted(spec.data.options.items())), root, judges)
+    return _loaded(spec.data.name, tuple(sorted(spec.data.options.items())), root, classifier_hash)
 
 
 @functools.cache
-def _materials(
-    name: str, options: tuple[tuple[str, Option], ...], root: str | None, judges: str | None
+def _loaded(
+    name: str, options: tuple[tuple[str, Option], ...], root: str | None, classifier_hash: str | None
 ) -> "tuple[MultimodalData, Classifiers]":
     from mopoe.data import load
     from mopoe.evaluation.classifiers import load_classifiers
 
     data = load(name, **dict(options))
-    if root is None or judges is None:
+    if root is None or classifier_hash is None:
         return data, load_classifiers(data)
-    return data, stored_classifiers(files_at(root), data, judges)
+    return data, stored_classifiers(files_at(root), data, classifier_hash)
 
 
-def shared_inputs(data: "MultimodalData", classifiers: "Classifiers") -> SharedInputs:
+def inputs_record(data: "MultimodalData", classifiers: "Classifiers") -> SharedInputs:
     """Return what a results folder keeps about its data set and its classifiers."""
     return SharedInputs(
         data_fingerprint=data.fingerprint,
@@ -60,7 +60,7 @@ def shared_inputs(data: "MultimodalData", classifiers: "Classifiers") -> SharedI
     )
 
 
-def stored_classifiers(files: Files, data: "MultimodalData", judges: str) -> "Classifiers":
+def stored_classifiers(files: Files, data: "MultimodalData", classifier_hash: str) -> "Classifiers":
     """Return the classifiers with this hash: those of a results folder, or this machine's if it has none.
 
     Raises:
@@ -69,21 +69,21 @@ def stored_classifiers(files: Files, data: "MultimodalData", judges: str) -> "Cl
     from mopoe.data.container import cache_dir, cached_file
     from mopoe.evaluation.classifiers import load_classifiers, read_classifiers
 
-    name = _name(judges)
+    name = _name(classifier_hash)
 
     def fetch(path: Path) -> None:
         with files.open(name) as file:
             path.write_bytes(file.read())
 
-    path = cache_dir() / f"stored-classifiers-{judges}.safetensors"
+    path = cache_dir() / f"stored-classifiers-{classifier_hash}.safetensors"
     try:
         found = read_classifiers(cached_file(path, fetch), data)
-    except FileNotFoundError:  # a folder of an earlier release, or its file was deleted
+    except FileNotFoundError:  # its file was deleted
         found = load_classifiers(data)
-    if found.hash != judges:
+    if found.hash != classifier_hash:
         raise DataError(
-            f"trials in {files} are judged by the classifiers {judges}, but those here are {found.hash}; "
-            f"delete {path} and bring back {files}/{name}, or begin another folder with --out"
+            f"trials in {files} are judged by the classifiers {classifier_hash}, but those here are "
+            f"{found.hash}; delete {path} and bring back {files}/{name}, or begin another folder with --out"
         )
     return found
 
@@ -98,5 +98,5 @@ def keep_classifiers(files: Files, classifiers: "Classifiers") -> None:
         files.put(name, lambda file: file.write(content))
 
 
-def _name(judges: str) -> str:
-    return f"{CLASSIFIERS}/{judges}.safetensors"
+def _name(classifier_hash: str) -> str:
+    return f"{CLASSIFIERS}/{classifier_hash}.safetensors"

@@ -1,15 +1,14 @@
 """Puts spec, searcher, trainable, recorder and store together into one Ray Tune run."""
 
 import contextlib
-import json
 import logging
 import os
 import shlex
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray import tune
@@ -17,26 +16,23 @@ from ray import tune
 from mopoe.errors import ConfigError, MopoeError, shown
 from mopoe.rehearsal import rehearse
 from sweep.cluster.probe import SEE_GPUS, prepare
-from sweep.config.objectives import names
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.errors import ClusterError, StoreError, TrialsFailedError
 from sweep.manifest import enter, open_folder
 from sweep.running.dashboards import StudyMirror
-from sweep.running.materials import keep_classifiers, materials, shared_inputs
 from sweep.running.recorder import Recorder
+from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs
 from sweep.running.signals import stoppable
 from sweep.running.trainable import WorkerPlan, make_trainable
-from sweep.search.agenda import Agenda, Next
-from sweep.search.outcome import Ended, Standing, ended_trial, split_name
-from sweep.search.scheduler import HalvingScheduler, recorded_vectors
-from sweep.search.searcher import Past, SweepSearcher
-from sweep.search.study import KnownConfig
-from sweep.search.warm_start import warm_trials
+from sweep.search.past import recorded_vectors, resumed_state, warm_start
+from sweep.search.scheduler import HalvingScheduler
+from sweep.search.searcher import SweepSearcher
+from sweep.search.state import Action, ConfigResult, SweepStatus
+from sweep.search.trial import split_name
 from sweep.store.files import Files, LocalFiles, settled
 from sweep.store.lease import driving
 from sweep.store.maintenance import CHECKPOINTS, WRITTEN
 from sweep.store.read import Store
-from sweep.store.records import Status
 from sweep.store.write import StoreWriter
 
 RAY = ".ray"
@@ -53,8 +49,8 @@ def run_sweep(
     retry_failed: bool = False,
     optuna_storage: str | None = None,
     tensorboard: bool = False,
-    say: Callable[[str], None],
-    on_change: Callable[[Standing], None],
+    say: Callable[[str], None] = lambda _: None,
+    on_change: Callable[[SweepStatus], None] = lambda _: None,
 ) -> Store:
     """Run a sweep, or what is left of it, and return its store.
 
@@ -72,7 +68,7 @@ def run_sweep(
         optuna_storage: a database URL or a file to copy the study to, for optuna-dashboard.
         tensorboard: whether trials write their epochs for TensorBoard, too.
         say: called with a sentence when a phase begins.
-        on_change: called with the standing whenever it changes.
+        on_change: called with the status whenever it changes.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; or SIGUSR2, once the trials that run are checkpointed.
@@ -84,59 +80,62 @@ def run_sweep(
         ConfigError: this machine has no room for a trial, or tensorboardX is not installed, or would have to
             write to an object store.
     """
-    root = settled(root)
-    store = Store(root)
+    store = Store(settled(root))
     if tensorboard:
         _check_tensorboard(store.files)
-    before = open_folder(root, spec, spec.spec_hash, allowed=allowed)
+    before = open_folder(store.files, spec, spec.spec_hash, allowed=allowed)
     with driving(store.files):
         _sweep_up(store.files)
         say(f"data set {spec.data.name!r} and its classifiers")
-        data, classifiers = materials(spec, root, before.classifier_hash if before else None)
-        manifest = enter(root, spec, spec.spec_hash, shared_inputs(data, classifiers), allowed=allowed)
+        classifier_hash = before.classifier_hash if before else None
+        data, classifiers = load_inputs(spec, store.files.address, classifier_hash)
+        shared = inputs_record(data, classifiers)
+        manifest = enter(store.files, spec, spec.spec_hash, shared, allowed=allowed)
         keep_classifiers(store.files, classifiers)
-        past = past_trials(store, names(spec.objectives), retry_failed=retry_failed)
-        agenda = Agenda(spec, past.ended, cut_off=past.cut_off)
-        if agenda.next_trial() is Next.END:
-            say(_all_there(store, past))
+        state = resumed_state(store, spec, retry_failed=retry_failed)
+        if state.next_action() is Action.END:
+            say(_nothing_left(store, state.status))
             return store
-        if past.suggestions:
-            say(f"{store.files} holds {len(past.ended)} of {agenda.total} trials already")
-        if spec.n_configs < spec.trials:
-            say(f"the search space has no more than {spec.n_configs} configs, so {spec.trials} are not run")
+        _say_what_is_there(spec, store, state.status, say)
         rehearse(trial_config_for(spec, ()), data, classifiers)
-        warm: list[KnownConfig] = []
-        for folder in spec.warm_start:
-            found, sentence = warm_trials(Path(folder), spec)
-            warm += found
-            say(sentence)
-        name = f"{spec.name}-{manifest.sweep_id}"
-        mirror = StudyMirror(optuna_storage, name, spec, say) if optuna_storage else None
+        warm = [config for folder in spec.warm_start for config in _learned_from(Path(folder), spec, say)]
         with _joined(spec, store, address, workers, say):
-            told = mirror.add if mirror else lambda _: None
-            searcher = SweepSearcher(spec, past, told, warm, agenda=agenda, ahead=True)
-            recorder = Recorder(
-                spec,
-                StoreWriter(store.files, spec.space.kinds()),
-                past,
-                on_change,
-                agenda=agenda,
-                on_end=searcher.end,
-                fingerprint=data.fingerprint,
-            )
+            gpu = spec.resources.gpu_share(ray.cluster_resources().get("GPU", 0.0))
             plan = WorkerPlan(
-                root=root,
+                root=store.files.address,
                 spec=spec.plain(),
-                judges=classifiers.hash,
+                classifier_hash=classifiers.hash,
                 fingerprint=data.fingerprint,
-                threads=max(1, int(spec.resources.cpu)),
-                use_gpu=spec.resources.gpu_share(ray.cluster_resources().get("GPU", 0.0)) > 0,
+                use_gpu=gpu > 0,
                 tensorboard=tensorboard,
             )
+            searcher = SweepSearcher(spec, state, warm=warm, ahead=True)
+            mirror = None
+            if optuna_storage:
+                name = f"{spec.name}-{manifest.sweep_id}"
+                mirror = StudyMirror(optuna_storage, name, spec, state.results, say)
+
+            def on_config(config: ConfigResult) -> None:
+                searcher.tell(config)
+                if mirror:
+                    mirror.add(config)
+
+            recorder = Recorder(
+                spec,
+                state,
+                StoreWriter(store.files, spec.space.kinds()),
+                on_change,
+                on_config=on_config,
+                fingerprint=data.fingerprint,
+            )
+            tuner = make_tuner(spec, store, make_trainable(plan), searcher, recorder)
             # After Ray's start, which takes SIGTERM for itself.
-            with stoppable(recorder.drain):
-                _fit(spec, store, plan, searcher, recorder)
-        if (why := recorder.repeated_failure) is not None:
+            with stoppable(recorder.drain), _own_errors():
+                tuner.fit()
+        if recorder.interrupted or state.next_action() is not Action.END:
+            # Tune takes Ctrl-C for itself and returns as if it had finished.
+            raise KeyboardInterrupt
+        if (why := state.repeated_failure) is not None:
             times = f"{spec.faults.identical} trials in a row failed"
             raise TrialsFailedError(
                 f"{times}, so no other was begun: {why}; once that is mended: {_retry(store)}"
@@ -159,10 +158,25 @@ def _sweep_up(files: Files) -> None:
             path.unlink(missing_ok=True)
 
 
-def _all_there(store: Store, past: Past) -> str:
-    failed = sum(trial.status == "failed" for trial in past.ended)
+def _nothing_left(store: Store, status: SweepStatus) -> str:
+    failed = status.counts.get("failed", 0)
     again = f"; `{_retry(store)}` trains the {failed} again that failed" if failed else ""
-    return f"{store.files} holds all {len(past.ended)} trials already{again}"
+    return f"{store.files} holds all {status.ended} trials already{again}"
+
+
+def _say_what_is_there(
+    spec: SweepSpec, store: Store, status: SweepStatus, say: Callable[[str], None]
+) -> None:
+    if status.begun:
+        say(f"{store.files} holds {status.ended} of {status.total} trials already")
+    if spec.n_configs < spec.trials:
+        say(f"the search space has no more than {spec.n_configs} configs, so {spec.trials} are not run")
+
+
+def _learned_from(folder: Path, spec: SweepSpec, say: Callable[[str], None]) -> list[ConfigResult]:
+    configs, sentence = warm_start(folder, spec)
+    say(sentence)
+    return configs
 
 
 def _retry(store: Store) -> str:
@@ -175,7 +189,7 @@ def _joined(
 ) -> Iterator[None]:
     """Be part of Ray, with room for the sweep's trials."""
     say("starting Ray" if address == "local" else f"joining the Ray cluster at {address!r}")
-    _start_ray(address)
+    start_ray(address)
     try:
         if address == "local":
             there = ray.cluster_resources()
@@ -189,36 +203,26 @@ def _joined(
             store.files.drop(RAY)
 
 
-def past_trials(store: Store, objectives: tuple[str, ...], *, retry_failed: bool = False) -> Past:
-    """Return the trials of earlier runs, by name; with `retry_failed`, those that failed are to go on."""
-    ended: list[Ended] = []
-    cut_off: dict[str, int] = {}
-    started: dict[str, datetime] = {}
-    suggestions = {}
-    # Only of one objective has Optuna intermediate values.
-    vectors = recorded_vectors(store, objectives) if len(objectives) == 1 else {}
-    curves = {name: {epoch: value for epoch, (value,) in found.items()} for name, found in vectors.items()}
-    for row in store.latest_trials().sort("trial_id").collect().iter_rows(named=True):
-        name: str = row["trial_id"]
-        status: Status = row["status"]
-        suggestions[split_name(name)[0]] = json.loads(row["suggestion_json"])
-        if status == "running":
-            cut_off[name], started[name] = row["attempt"], row["started_at"]
-        elif status == "failed" and retry_failed:
-            cut_off[name] = row["attempt"] + 1
-        else:
-            ended.append(ended_trial(row, objectives, curves.get(name)))
-    return Past(ended=tuple(ended), cut_off=cut_off, started=started, suggestions=suggestions)
+@contextlib.contextmanager
+def _own_errors() -> Iterator[None]:
+    """Raise the error of ours from a callback that Tune met and raised as a traceback of its own."""
+    try:
+        yield
+    except tune.TuneError as error:
+        own: BaseException | None = error
+        while not (own is None or isinstance(own, MopoeError)):
+            own = own.__cause__ or own.__context__
+        if own is None:
+            raise
+        raise own from None
 
 
-def _hidden(error: BaseException | None) -> MopoeError | None:
-    """Return the error of ours from a callback that Tune met and raised as a traceback of its own."""
-    while not (error is None or isinstance(error, MopoeError)):
-        error = error.__cause__ or error.__context__
-    return error
+def start_ray(address: str) -> None:
+    """Connect this process to Ray, starting one here if the address is "local".
 
-
-def _start_ray(address: str) -> None:
+    Raises:
+        ClusterError: Ray did not start, or nothing answers at the address.
+    """
     # Tune's own result files and its reporter are replaced by the store and by ours.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -252,27 +256,32 @@ def _start_ray(address: str) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
-def _fit(
-    spec: SweepSpec, store: Store, plan: WorkerPlan, searcher: SweepSearcher, recorder: Recorder
-) -> None:
-    cpu, there = spec.resources.cpu, ray.cluster_resources()
-    gpu = spec.resources.gpu_share(there.get("GPU", 0.0))
+def make_tuner(
+    spec: SweepSpec,
+    store: Store,
+    trainable: Callable[[dict[str, Any]], None],
+    searcher: SweepSearcher,
+    recorder: Recorder,
+) -> tune.Tuner:
+    """Return what runs a sweep's trials on the Ray that this process is connected to."""
+    there = ray.cluster_resources()
+    cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
+    slots = spec.resources.slots(cpus, gpus)
+    # All wait for a place at once, so that a cluster grows by all it needs and not one by one.
+    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
     scheduler = HalvingScheduler(
         spec.scheduler,
         spec.objectives,
         seed=spec.seed,
-        epochs_max=lambda suggested: spec.budget(suggested["suggestion"]),
+        epochs_max=lambda trial: spec.budget(trial.suggestion),
         on_decision=recorder.on_decision,
-        recorded=recorded_vectors(store, names(spec.objectives)) if spec.rungs else {},
+        recorded=recorded_vectors(store, spec.objectives) if spec.rungs else {},
         # A seed that a config has earned by its front or its full budget runs to the end.
         spared=lambda trial_id: spec.replicates.when != "all" and split_name(trial_id)[1] > 0,
     )
     system, folder = store.files.place
-    slots = spec.resources.slots(there.get("CPU", 0.0), there.get("GPU", 0.0))
-    # All wait for a place at once, so that a cluster grows by all it needs and not one by one.
-    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
-    tuner = tune.Tuner(
-        tune.with_resources(make_trainable(plan), {"cpu": cpu, "gpu": gpu}),
+    return tune.Tuner(
+        tune.with_resources(trainable, {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu_share(gpus)}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
@@ -289,12 +298,3 @@ def _fit(
             verbose=0,
         ),
     )
-    try:
-        tuner.fit()
-    except tune.TuneError as error:
-        if (own := _hidden(error)) is None:
-            raise
-        raise own from None
-    if recorder.interrupted or recorder.agenda.next_trial() is not Next.END:
-        # Tune takes Ctrl-C for itself and returns as if it had finished.
-        raise KeyboardInterrupt

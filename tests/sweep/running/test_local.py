@@ -8,7 +8,7 @@ import pytest
 from mopoe.errors import DivergedError
 from sweep.config.sweep_spec import load_spec, trial_config_for
 from sweep.errors import StoreError
-from sweep.running.single import run_single, trials_hash
+from sweep.running.local import run_single, trials_hash
 from sweep.store.read import open_store
 
 
@@ -105,7 +105,7 @@ def test_whatever_ends_a_trial_is_recorded(quick_file, tmp_path, monkeypatch):
     def broken(*arguments, **options):
         raise RuntimeError("shape mismatch")
 
-    monkeypatch.setattr("sweep.running.single.run_trial", broken)
+    monkeypatch.setattr("sweep.running.local.run_trial", broken)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         run(quick_file, tmp_path / "r")
     row = open_store(tmp_path / "r").trials().collect().row(0, named=True)

@@ -8,17 +8,23 @@ import pytest
 from ray.tune.utils import flatten_dict
 
 from sweep.config.constraints import limit
+from sweep.config.objectives import Objective
 from sweep.config.sweep_spec import load_spec
-from sweep.search.outcome import (
-    Standing,
+from sweep.search.state import SweepStatus
+from sweep.search.trial import (
+    SuggestedTrial,
+    TrialReport,
+    begin_record,
+    config_name,
     end_record,
-    measured_values,
-    objective_values,
-    start_record,
+    is_whole,
+    record_of,
 )
+from sweep.store.read import Store
+from sweep.store.write import StoreWriter
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
-OBJECTIVES = ("conditional_coherence", "log_likelihood")
+OBJECTIVES = (Objective(name="conditional_coherence"), Objective(name="log_likelihood"))
 
 
 @pytest.fixture
@@ -26,13 +32,15 @@ def started(sweep_file):
     """Give the record of a trial that has just started."""
     spec = load_spec(sweep_file)
     suggestion = {"beta": 0.5, "subset_weights.0": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(1, 4)}}
-    return start_record(spec, {"trial_id": "t0003", "attempt": 0, "suggestion": suggestion}, START)
+    trial = SuggestedTrial(trial_id="t0003", attempt=0, suggestion=suggestion)
+    return begin_record(spec, trial.config(spec), trial, START)
 
 
 def last(epoch=2, coherence=0.4, likelihood=-7000.0, **more):
     """Return what a trial reported last."""
     measured = {"conditional_coherence": coherence, "log_likelihood": likelihood}
-    return {"epoch": epoch, "objectives": measured, "stderr": {"log_likelihood": 5.0}, "host": "here", **more}
+    stderr = {"log_likelihood": 5.0}
+    return TrialReport(epoch=epoch, objectives=measured, stderr=stderr, host="here", **more)
 
 
 def test_a_started_trial_records_its_settings(started):
@@ -64,10 +72,10 @@ def test_full_budget_and_finite_objectives_complete(started):
             last(failure="the loss is not finite at step 7 (epoch 1)"),
             "the loss is not finite at step 7 (epoch 1)",
         ),
-        ({}, "it ended after 0 of 2 epochs without saying why"),
+        (TrialReport(), "it ended after 0 of 2 epochs without saying why"),
         (last(epoch=1), "it ended after 1 of 2 epochs without saying why"),
         (last(coherence=math.nan), "conditional_coherence is not a finite number"),
-        ({"epoch": 2}, "conditional_coherence, log_likelihood is not a finite number"),
+        (TrialReport(epoch=2), "conditional_coherence, log_likelihood is not a finite number"),
     ],
 )
 def test_everything_else_fails_with_its_reason(started, report, reason):
@@ -94,31 +102,53 @@ def test_everything_else_fails_with_its_reason(started, report, reason):
 def test_stopped_and_infeasible_trials_say_why(started, report, status, reason):
     """A reason to stop is no error; a constraint counts at full budget only; a failure above all."""
     limits = (limit("parameters", "<= 100"),)
-    report = {"n_parameters": 100} | report
+    report = TrialReport(n_parameters=100).followed_by(report)
     ended = end_record(started, report, OBJECTIVES, START, limits)
     assert ended.status == status
     assert (ended.stop_reason if status == "stopped" else ended.error) == reason
     assert (ended.error if status == "stopped" else ended.stop_reason) is None
-    assert ended.n_parameters == report["n_parameters"]
+    assert ended.n_parameters == report.n_parameters
     assert ended.objectives["log_likelihood"] == -7000.0
 
 
-def test_a_standing_counts_every_final_state():
-    """The runner knows by this sum whether trials are left."""
-    counts = {"done": 1, "failed": 2, "stopped": 4, "infeasible": 8, "running": 3}
-    rest = {"front_size": 1, "hypervolume": 0.0, "epochs_left": 0, "epochs_here": 0}
-    assert Standing(total=18, **counts, **rest).ended == 15
+def test_a_status_counts_every_final_state():
+    """The sweep is complete by this sum; what runs or has not begun is not in it."""
+    counts = {"completed": 1, "failed": 2, "stopped": 4, "infeasible": 8, "running": 3}
+    status = SweepStatus(total=18, counts=counts, front_size=1, hypervolume=0.0, epochs_left=0)
+    assert (status.ended, status.begun, status.complete) == (15, 18, False)
 
 
 def test_flat_reports_mean_the_same():
-    """Ray hands reports to the searcher with flat keys, to callbacks as they were made."""
-    report = last(n_parameters=5, time_total_s=1.5)
-    assert measured_values(flatten_dict(report)) == measured_values(report)
-    assert objective_values(flatten_dict(report), OBJECTIVES) == (0.4, -7000.0)
+    """Ray hands reports to the scheduler with flat keys, to callbacks as they were made."""
+    report = last(n_parameters=5, seconds=1.5)
+    assert (
+        TrialReport.from_ray(flatten_dict(report.to_ray())) == TrialReport.from_ray(report.to_ray()) == report
+    )
+    assert report.values(OBJECTIVES) == (0.4, -7000.0)
+    assert math.isnan(TrialReport(objectives={"log_likelihood": 1.0}).values(OBJECTIVES)[0])
 
 
-def test_objective_values_are_all_or_nothing():
-    """One missing or non-finite objective makes the whole vector unusable."""
-    assert objective_values(last(), OBJECTIVES) == (0.4, -7000.0)
-    assert objective_values(last(likelihood=-math.inf), OBJECTIVES) is None
-    assert objective_values(None, OBJECTIVES) is None
+def test_a_later_report_counts_where_it_speaks():
+    """An epoch without evaluation leaves what the last one measured."""
+    both = last(epoch=1).followed_by(TrialReport(epoch=2, seconds=3.0))
+    assert both == last(epoch=2, seconds=3.0)
+
+
+def test_a_trial_is_whole_with_all_objectives_finite(started):
+    """One that is missing or no finite number makes the whole vector unusable."""
+    assert is_whole(end_record(started, last(), OBJECTIVES, START), OBJECTIVES)
+    assert not is_whole(end_record(started, last(likelihood=-math.inf), OBJECTIVES, START), OBJECTIVES)
+    assert not is_whole(started, OBJECTIVES)
+
+
+def test_a_row_gives_back_its_record(started, tmp_path):
+    """What the table holds of a trial is all of its record."""
+    ended = end_record(started, last(seconds=90.0, n_parameters=7, device="cpu"), OBJECTIVES, START)
+    StoreWriter(tmp_path).write_trial(ended)
+    (row,) = Store(tmp_path).trials().collect().iter_rows(named=True)
+    assert record_of(row) == ended
+
+
+def test_names():
+    """A config's name sorts as its number does, up to ten thousand."""
+    assert [config_name(n) for n in (0, 12, 9999)] == ["t0000", "t0012", "t9999"]

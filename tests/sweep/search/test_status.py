@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sweep.search.standing import stand
+from sweep.search.status import status_report
 from sweep.store.read import Store
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -34,22 +34,22 @@ def underway(tmp_path, make_planned, make_planned_record, make_report):
 
 
 def at(store, spec, seconds):
-    """Return the stand so many seconds after the start."""
-    return stand(store, spec, START + timedelta(seconds=seconds))
+    """Return the report so many seconds after the start."""
+    return status_report(store, spec, START + timedelta(seconds=seconds))
 
 
 def test_a_sweep_underway(underway):
     """Trials are counted, epochs of what runs too; the pace is three epochs in 60 s, one trial at a time."""
     spec, writer = underway
     found = at(Store(writer.files), spec, 110)
-    assert found.total == 5
-    assert found.counts == {"completed": 1, "running": 1, "failed": 1}
+    assert found.status.total == 5
+    assert {k: n for k, n in found.status.counts.items() if n} == {"completed": 1, "running": 1, "failed": 1}
     assert found.tradeoff.hypervolume == pytest.approx(0.5 * 5000)
     assert found.trials_per_hour == pytest.approx(3600 / (2 * 20))
     assert found.seconds_left == pytest.approx((2 * 3 - 1) * 20)
     # The running trial began at 100 s and its first epoch took 2 s.
     assert found.last_report == START + timedelta(seconds=102)
-    assert not found.complete
+    assert not found.status.complete
     assert not found.stalled
 
 
@@ -87,7 +87,7 @@ def test_a_complete_sweep_has_nothing_left(underway, make_planned_record):
         more = {"status": "completed", "epochs": 2, "seconds": 40.0, "ended_at": ended, "objectives": GOOD}
         writer.write_trial(make_planned_record(spec, number, **more))
     found = at(Store(writer.files), spec, 1e6)
-    assert found.complete
+    assert found.status.complete
     assert (found.stalled, found.trials_per_hour, found.seconds_left) == (False, None, None)
 
 
@@ -95,5 +95,5 @@ def test_a_sweep_not_begun(tmp_path, make_planned):
     """All trials are left; there is no last report and no pace."""
     spec, writer = make_planned(tmp_path / "sweep")
     found = at(Store(writer.files), spec, 1e6)
-    assert (found.total, found.counts) == (5, {})
+    assert (found.status.total, {k: n for k, n in found.status.counts.items() if n}) == (5, {})
     assert (found.last_report, found.stalled, found.trials_per_hour) == (None, False, None)

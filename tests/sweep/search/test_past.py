@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from sweep.config.objectives import names
 from sweep.config.sweep_spec import load_spec
 from sweep.errors import StoreError
 from sweep.manifest import new_manifest
-from sweep.search.outcome import end_record, start_record
-from sweep.search.warm_start import warm_trials
+from sweep.search.past import warm_start
+from sweep.search.trial import SuggestedTrial, TrialReport, begin_record, end_record
 from sweep.store.records import SharedInputs
 from sweep.store.write import StoreWriter
 
@@ -24,15 +23,15 @@ def earlier(sweep_file, tmp_path):
     writer.write_manifest(new_manifest(spec, spec.spec_hash, SharedInputs()))
     now = new_record(spec, "t0", 0.5).started_at
     ends = {
-        "t0": (0.5, {"epoch": 2, "objectives": VALUES}),
-        "t1": (3.0, {"epoch": 2, "objectives": VALUES | {"log_likelihood": -6000.0}}),
-        "t3": (0.5, {"epoch": 1, "objectives": VALUES, "stopped": "x"}),
-        "t4": (0.5, {"failure": "boom"}),
+        "t0": (0.5, TrialReport(epoch=2, objectives=VALUES)),
+        "t1": (3.0, TrialReport(epoch=2, objectives=VALUES | {"log_likelihood": -6000.0})),
+        "t3": (0.5, TrialReport(epoch=1, objectives=VALUES, stopped="x")),
+        "t4": (0.5, TrialReport(failure="boom")),
     }
     for name, (beta, last) in ends.items():
-        writer.write_trial(end_record(new_record(spec, name, beta), last, names(spec.objectives), now))
+        writer.write_trial(end_record(new_record(spec, name, beta), last, spec.objectives, now))
     other = replace(
-        end_record(new_record(spec, "t2", 0.25), ends["t0"][1], names(spec.objectives), now),
+        end_record(new_record(spec, "t2", 0.25), ends["t0"][1], spec.objectives, now),
         status="infeasible",
     )
     writer.write_trial(other)
@@ -44,14 +43,13 @@ def new_record(spec, name, beta):
     from datetime import UTC, datetime
 
     suggestion = spec.space.suggestion(spec.space.complete({"beta": beta}))
-    return start_record(
-        spec, {"trial_id": name, "attempt": 0, "suggestion": suggestion}, datetime(2026, 1, 1, tzinfo=UTC)
-    )
+    trial = SuggestedTrial(trial_id=name, attempt=0, suggestion=suggestion)
+    return begin_record(spec, trial.config(spec), trial, datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def test_trials_of_full_budget_inside_the_space_are_taken(sweep_file, earlier):
     """Stopped and failed trials are not; an infeasible one is judged by this sweep's own limits."""
-    found, sentence = warm_trials(earlier, load_spec(sweep_file))
+    found, sentence = warm_start(earlier, load_spec(sweep_file))
     assert sorted(t.name for t in found) == ["t0", "t1", "t2"]
     assert {t.status for t in found} == {"completed"}
     measured = {t.name: t.measured["log_likelihood"] for t in found}
@@ -61,7 +59,7 @@ def test_trials_of_full_budget_inside_the_space_are_taken(sweep_file, earlier):
 
 def test_trials_outside_the_space_are_left_out(sweep_file, earlier):
     """A narrower range leaves out what lies beyond it."""
-    found, sentence = warm_trials(earlier, load_spec(sweep_file, ["search_space.beta.high=1"]))
+    found, sentence = warm_start(earlier, load_spec(sweep_file, ["search_space.beta.high=1"]))
     assert sorted(t.name for t in found) == ["t0", "t2"]
     assert sentence == f"warm start: 2 of the 3 trials of {earlier} fit this sweep"
 
@@ -69,14 +67,14 @@ def test_trials_outside_the_space_are_left_out(sweep_file, earlier):
 @pytest.mark.parametrize("override", ["fixed.epochs=3", "fixed.latent_dim=5"])
 def test_trials_with_other_constants_are_left_out(sweep_file, earlier, override):
     """Their objectives are those of another model or budget; another seed does not matter."""
-    assert warm_trials(earlier, load_spec(sweep_file, [override]))[0] == []
-    assert len(warm_trials(earlier, load_spec(sweep_file, ["fixed.seed=7"]))[0]) == 3
+    assert warm_start(earlier, load_spec(sweep_file, [override]))[0] == []
+    assert len(warm_start(earlier, load_spec(sweep_file, ["fixed.seed=7"]))[0]) == 3
 
 
 @pytest.mark.parametrize(("override", "what"), [("data.seed=1", "data"), ("evaluation.seed=1", "evaluation")])
 def test_another_measurement_gives_nothing(sweep_file, earlier, override, what):
     """Objectives on other data, or measured otherwise, are not comparable; the sentence says so."""
-    found, sentence = warm_trials(earlier, load_spec(sweep_file, [override]))
+    found, sentence = warm_start(earlier, load_spec(sweep_file, [override]))
     assert found == []
     assert sentence == f"warm start: none of the 3 trials of {earlier} fits, as its {what} is another"
 
@@ -84,4 +82,4 @@ def test_another_measurement_gives_nothing(sweep_file, earlier, override, what):
 def test_a_folder_without_results_is_refused(sweep_file, tmp_path):
     """The store's own sentence names the folder."""
     with pytest.raises(StoreError, match=r"^there is no results folder .*nothing$"):
-        warm_trials(tmp_path / "nothing", load_spec(sweep_file))
+        warm_start(tmp_path / "nothing", load_spec(sweep_file))

@@ -1,7 +1,5 @@
 """How a sweep stands, from its tables alone: while it runs, after it, and when it has stalled."""
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -9,10 +7,9 @@ import polars as pl
 
 from sweep.analysis.checks import plateaus
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
-from sweep.config.objectives import names
 from sweep.config.sweep_spec import SweepSpec
-from sweep.search.agenda import Agenda
-from sweep.search.outcome import ended_trial
+from sweep.search.state import SweepState, SweepStatus
+from sweep.search.trial import record_of
 from sweep.store.lease import holder
 from sweep.store.read import Store
 
@@ -21,15 +18,13 @@ QUIET = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stand:
-    """Where a sweep stands at a time."""
+class StatusReport:
+    """What a results folder says of its sweep at a time."""
 
+    status: SweepStatus
+    """How the sweep stands, in numbers."""
     tradeoff: Tradeoff
     """Its configs and their front."""
-    total: int
-    """Trials in all, replicates included, by what is known now."""
-    counts: Mapping[str, int]
-    """Trials by status; those that are left have none."""
     last_report: datetime | None
     """When a trial last began, reported or ended; None before the first."""
     interrupted: bool
@@ -37,20 +32,15 @@ class Stand:
     warnings: tuple[str, ...]
     """What to look at, as sentences."""
     stalled: bool
-    """Whether trials are left and nothing was reported for five times the longest epoch, or `QUIET`."""
+    """True if unfinished trials have been silent for over five times the longest epoch, or `QUIET`."""
     trials_per_hour: float | None
     """Trials of full budget that end in an hour at the pace so far; None if none runs or has ended."""
     seconds_left: float | None
     """Time until the last trial ends at that pace."""
 
-    @property
-    def complete(self) -> bool:
-        """Return whether every trial has ended."""
-        return 0 < self.total <= sum(self.counts.values()) - self.counts.get("running", 0)
 
-
-def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
-    """Return where a sweep stands.
+def status_report(store: Store, spec: SweepSpec, now: datetime) -> StatusReport:
+    """Return what the tables say of a sweep now.
 
     Args:
         store: its tables.
@@ -62,32 +52,33 @@ def stand(store: Store, spec: SweepSpec, now: datetime) -> Stand:
     """
     found = tradeoff(store)
     trials = found.trials
-    over = trials.filter(pl.col("status") != "running")
-    ended = [ended_trial(row, names(spec.objectives)) for row in over.iter_rows(named=True)]
-    running = trials.filter(status="running")["trial_id"].to_list()
-    # A folder of single trials has no plan of how many there will be.
-    alone = found.manifest.spec_hash.startswith("t")
-    total = trials.height if alone else Agenda(spec, ended, running).total
     epochs = _epochs(store, trials)
-    begun = int(epochs.filter(pl.col("trial_id").is_in(running))["epochs"].sum())
+    alone = found.manifest.spec_hash.startswith("t")  # a folder of single trials
+    state = SweepState.of(spec, map(record_of, trials.iter_rows(named=True)), planned=not alone)
+    running = trials.filter(status="running")["trial_id"].to_list()
+    for name, epoch in (
+        epochs.filter(pl.col("trial_id").is_in(running)).select("trial_id", "epochs").iter_rows()
+    ):
+        state.reached(name, epoch)
+    status = state.status
     # The epochs before a resume count as if they had come after it, so that their sum may lie ahead: then a
     # stall shows late, where leaving them out would call a sound sweep stalled.
     times = [*trials["started_at"], *trials["ended_at"], *(min(at, now) for at in epochs["at"])]
     last = max((t for t in times if t is not None), default=None)
-    left = max(0, (total - len(ended)) * spec.epochs_max - begun)
     patience = max([QUIET, *(5 * seconds for seconds in epochs["longest"])])
+    over = trials.filter(pl.col("status") != "running")
     per_epoch = float(over["seconds"].sum()) / max(1, int(over["epochs"].sum()))
     known = bool(running and per_epoch)
-    return Stand(
+    silent = now - last if last and status.ended < status.total else None
+    return StatusReport(
+        status=status,
         tradeoff=found,
-        total=total,
-        counts=Counter(trials["status"]),
         last_report=last,
-        interrupted=len(ended) < total and last is not None and not alone and holder(store.files) is None,
+        interrupted=silent is not None and not alone and holder(store.files) is None,
         warnings=tuple(plateaus(store.subset_metrics().filter(metric="explained").collect())),
-        stalled=len(ended) < total and last is not None and now - last > timedelta(seconds=patience),
+        stalled=silent is not None and silent > timedelta(seconds=patience),
         trials_per_hour=3600 * len(running) / (per_epoch * spec.epochs_max) if known else None,
-        seconds_left=left * per_epoch / len(running) if known else None,
+        seconds_left=status.epochs_left * per_epoch / len(running) if known else None,
     )
 
 

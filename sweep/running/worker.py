@@ -1,0 +1,179 @@
+"""Runs one trial: a sweep's workers and `sweep trial` train and record by this one way, to the same bits."""
+
+import re
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mopoe.config import TrialConfig
+from mopoe.errors import MopoeError, shown
+from mopoe.plugins import reason
+from mopoe.reports import EpochReport, Evaluation
+from sweep.config.sweep_spec import SweepSpec
+from sweep.errors import StoreError
+from sweep.search.trial import TrialReport
+from sweep.store.files import Files
+from sweep.store.maintenance import CHECKPOINTS
+from sweep.store.write import StoreWriter
+
+if TYPE_CHECKING:
+    from mopoe.data.container import MultimodalData
+    from mopoe.evaluation.classifiers import Classifiers
+
+TRACEBACK = 8000
+"""Characters of a traceback that are kept: its end, where the user's own line is."""
+FLUSH_SECONDS = 10.0
+"""Reports are written together after this long, so that short epochs do not make a file each."""
+
+
+class ReportWriter:
+    """Collects a trial's epoch reports and writes them to the store now and then."""
+
+    def __init__(self, writer: StoreWriter, trial_id: str, attempt: int, modalities: tuple[str, ...]) -> None:
+        self._writer = writer
+        self._trial_id = trial_id
+        self._attempt = attempt
+        self._modalities = modalities
+        self._waiting: list[EpochReport] = []
+        self._flushed_at = time.monotonic()
+
+    @property
+    def files(self) -> Files:
+        """Return the results folder."""
+        return self._writer.files
+
+    @property
+    def written(self) -> bool:
+        """Return whether all reports are written."""
+        return not self._waiting
+
+    def add(self, report: EpochReport) -> None:
+        """Take a report; write all that have gathered if it is time."""
+        self._waiting.append(report)
+        if report.evaluation is not None or time.monotonic() - self._flushed_at > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has gathered."""
+        self._writer.write_reports(self._trial_id, self._attempt, self._waiting, self._modalities)
+        self._waiting = []
+        self._flushed_at = time.monotonic()
+
+
+def run_trial(
+    spec: SweepSpec,
+    config: TrialConfig,
+    inputs: "tuple[MultimodalData, Classifiers]",
+    reports: ReportWriter,
+    weights: str,
+    device: str,
+    *,
+    on_report: Callable[[EpochReport], None],
+    on_saved: Callable[[TrialReport], None],
+) -> None:
+    """Train a trial, or what is left of it, and write what it reports.
+
+    A trial whose checkpoint has the full budget already, because the driver was lost before it could record
+    the end, has no epoch left to report: its held-out measurements are then taken again for `on_saved`.
+
+    Args:
+        spec: the sweep, for its evaluation, rungs and threads.
+        config: the trial's settings.
+        inputs: the data and the classifiers that all trials of the sweep share.
+        reports: where epochs go.
+        weights: name in the results folder of the trial's rolling checkpoint.
+        device: "cpu" or "cuda".
+        on_report: called after every epoch, once the writer has its report.
+        on_saved: called with what the driver's record needs of an epoch, once its checkpoint is written or
+            was left out because its report is not written yet.
+    """
+    import torch
+
+    from mopoe.checkpoint import read_progress
+    from mopoe.evaluation.evaluate import Evaluator
+    from mopoe.runtime import keep_freed_memory
+    from mopoe.training import train
+
+    torch.set_num_threads(max(1, int(spec.resources.cpu)))
+    keep_freed_memory()
+    data, classifiers = inputs
+    evaluator = Evaluator(
+        data, classifiers, spec.evaluation, epochs=config.epochs, also=spec.rungs, device=device
+    )
+
+    def take(report: EpochReport) -> bool:
+        reports.add(report)
+        on_report(report)
+        return reports.written
+
+    def saved(report: EpochReport) -> None:
+        send()
+        on_saved(trial_report(report.epoch, report.total_seconds, report.evaluation, saved=reports.written))
+
+    with reports.files.on_disk(weights) as (checkpoint, send):
+        before = read_progress(checkpoint) if checkpoint.exists() else None
+        model = train(
+            config, data, take, evaluate=evaluator, checkpoint=checkpoint, on_saved=saved, device=device
+        )
+        if before is not None and before.epoch == config.epochs:
+            again = evaluator.measure(model, "objectives")
+            on_saved(trial_report(before.epoch, before.seconds, again, saved=True))
+
+
+def trial_report(epoch: int, seconds: float, evaluation: Evaluation | None, *, saved: bool) -> TrialReport:
+    """Return the few numbers of an epoch that the driver's record needs; the time is that of all epochs."""
+    if evaluation is None:
+        return TrialReport(epoch=epoch, seconds=seconds, saved=saved)
+    return TrialReport(
+        epoch=epoch,
+        seconds=seconds,
+        objectives=dict(evaluation.objectives),
+        stderr=dict(evaluation.stderr),
+        n_parameters=evaluation.n_parameters,
+        faults=dict(evaluation.faults),
+        saved=saved,
+    )
+
+
+def failure_report(error: BaseException) -> TrialReport:
+    """Return why a trial failed that raised this."""
+    text = "".join(traceback.format_exception(error))
+    return TrialReport(failure=failure_text(error), traceback=shown(text[-TRACEBACK:]))
+
+
+def failure_text(error: BaseException) -> str:
+    """Return the reason of a failure as one line.
+
+    >>> failure_text(RuntimeError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has ..."))
+    'out of memory (tried to allocate 2.50 GiB); lower batch_size, latent_dim or channels, or raise resources'
+    """
+    text = shown(" ".join(str(error).split()))
+    if isinstance(error, MemoryError) or re.search(r"out of memory|(can't|not enough).* memory", text):
+        size = re.search(r"allocate (\d[\d.]* ?\w+)", text)
+        tried = f" (tried to allocate {size[1]})" if size else ""
+        return f"out of memory{tried}; lower batch_size, latent_dim or channels, or raise resources"
+    return text if isinstance(error, MopoeError) and text else shown(reason(error))
+
+
+def may_pass(error: Exception) -> bool:
+    """Return whether a second try may do better; the same settings and data give the same numbers again."""
+    return isinstance(error, StoreError) or not isinstance(error, MopoeError)
+
+
+def checkpoint_name(trial_id: str) -> str:
+    """Return the name in the results folder of a trial's rolling checkpoint."""
+    return f"{CHECKPOINTS}/{trial_id}.safetensors"
+
+
+def watch_path(root: Path, trial_id: str) -> Path:
+    """Return the file in which a worker that hung leaves where."""
+    return root / CHECKPOINTS / f".{trial_id}.watch"
+
+
+def device_name(device: str) -> str:
+    """Return the device with the name of its hardware, for the record."""
+    import torch
+
+    return f"cuda ({torch.cuda.get_device_name()})" if device == "cuda" else "cpu"

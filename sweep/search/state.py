@@ -1,0 +1,355 @@
+"""The one state of a sweep: which trials have ended, run or were cut off, and which comes next.
+
+The searcher asks it what comes next, the recorder begins and ends trials in it, and resume and `sweep status`
+build it from the trials table. Pure: no Ray, no files. A step costs the same however many trials there are.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+from itertools import chain
+from statistics import fmean
+from typing import Any, Self
+
+from sweep.config.space import Suggestion
+from sweep.config.sweep_spec import SweepSpec, trial_config_for
+from sweep.search.front import Front
+from sweep.search.trial import (
+    SuggestedTrial,
+    config_name,
+    config_number,
+    is_whole,
+    measured,
+    replicate_name,
+    split_name,
+)
+from sweep.store.records import Status, TrialRecord
+
+Curve = Mapping[int, float]
+"""The first objective by the epoch after which it was measured."""
+
+
+BEST_FIRST: tuple[Status, ...] = ("completed", "infeasible", "stopped")
+"""How a config's seeds end, best first; failed is last."""
+
+
+class Action(Enum):
+    """What comes next if it is no trial of a config that there is."""
+
+    NEW_CONFIG = "suggest a config"
+    WAIT = "wait for what runs now"
+    END = "begin no other trial"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigResult:
+    """A config of a sweep, or of another one, and what has become of it."""
+
+    name: str
+    """Its name, which is that of its first trial."""
+    suggestion: Suggestion
+    """The sampler's parameters."""
+    status: Status
+    """How it ended; running if it has not."""
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """What it measured last, the mean over its seeds: objectives, and whatever constraints are about."""
+    began: datetime | None = None
+    """When its first seed began, with a time zone."""
+    ended: datetime | None = None
+    """When its last seed ended, with a time zone."""
+    curve: Curve = field(default_factory=dict)
+    """The first objective by epoch, the mean over its seeds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepStatus:
+    """How a sweep stands, in numbers."""
+
+    total: int
+    """Trials in all, replicates included, by what is known now."""
+    counts: Mapping[str, int]
+    """Trials by status; those that have not begun have none."""
+    front_size: int
+    """Configs on the front."""
+    hypervolume: float
+    """Volume between the front and the reference point."""
+    epochs_left: int
+    """Epochs still to train."""
+    epochs_here: int = 0
+    """Epochs that this run has trained."""
+
+    @property
+    def begun(self) -> int:
+        """Return the trials that run or have ended."""
+        return sum(self.counts.values())
+
+    @property
+    def ended(self) -> int:
+        """Return the trials in a final state."""
+        return self.begun - self.counts.get("running", 0)
+
+    @property
+    def complete(self) -> bool:
+        """Return whether every trial has ended."""
+        return 0 < self.total <= self.ended
+
+
+class SweepState:
+    """The trials of a sweep by where they stand; at first none has begun.
+
+    Args:
+        spec: the sweep: how many configs it has, and which of them get how many seeds.
+        planned: whether trials are to come; a folder of single trials has no plan of how many.
+    """
+
+    def __init__(self, spec: SweepSpec, *, planned: bool = True) -> None:
+        self._spec = spec
+        self._planned = planned
+        self._front = Front(spec.objectives, spec.reference_point)
+        self.halted = False
+        """Whether no further trial is to begin; those that run go on."""
+        self._suggestions: dict[str, Suggestion] = {}
+        self._next_number = 0
+        self._begun: dict[str, set[str]] = defaultdict(set)
+        self._running: dict[str, int] = {}
+        self._cut_off: dict[str, int] = {}
+        self._began_at: dict[str, datetime] = {}
+        self._missing: dict[str, None] = {}
+        self._ended: dict[str, list[TrialRecord]] = defaultdict(list)
+        self._curves: dict[str, Curve] = {}
+        self._undecided: set[str] = set()
+        self._counts = Counter[str]()
+        self._failure: tuple[str | None, int] = (None, 0)
+        self._epochs_each = trial_config_for(spec, ()).epochs
+        self._epochs_here = 0
+
+    @classmethod
+    def of(cls, spec: SweepSpec, records: Iterable[TrialRecord], *, planned: bool = True) -> Self:
+        """Return the state of a sweep with these trials; those that have not ended run."""
+        state = cls(spec, planned=planned)
+        for record in records:
+            state._take(record)
+            if record.status != "running":
+                state.end(record)
+        return state
+
+    @classmethod
+    def resumed(
+        cls,
+        spec: SweepSpec,
+        records: Iterable[TrialRecord],
+        curves: Mapping[str, Curve] | None = None,
+        *,
+        retry_failed: bool = False,
+    ) -> Self:
+        """Return the state of a sweep that goes on: trials that had not ended were cut off, and come again.
+
+        Args:
+            spec: the sweep.
+            records: its trials, each by its last attempt.
+            curves: the first objective by trial and epoch.
+            retry_failed: whether to train failed trials again, as a further attempt.
+        """
+        state = cls(spec)
+        for record in records:
+            state._take(record)
+            if record.status == "running":
+                state._began_at[record.trial_id] = record.started_at
+                state._cut(record.trial_id, record.attempt)
+            elif record.status == "failed" and retry_failed:
+                state._cut(record.trial_id, record.attempt + 1)
+            else:
+                state.end(record, (curves or {}).get(record.trial_id, {}))
+        state._undecided = {name for name in state._suggestions if state._lacks(name)}
+        # Each run counts its own failures in a row.
+        state._failure, state.halted = (None, 0), False
+        return state
+
+    def _take(self, record: TrialRecord) -> None:
+        suggestion = json.loads(record.suggestion_json or "{}")
+        trial = SuggestedTrial(trial_id=record.trial_id, attempt=record.attempt, suggestion=suggestion)
+        self.begin(trial)
+
+    # What comes next.
+
+    def next_action(self) -> Action | SuggestedTrial:
+        """Return the trial to begin next, or what else is to be done."""
+        if not self.halted:
+            if name := next(chain(self._cut_off, self._missing_now()), None):
+                return self._suggested(name)
+            if len(self._suggestions) < self._spec.n_configs:
+                return Action.NEW_CONFIG
+        return Action.WAIT if self._running else Action.END
+
+    @property
+    def next_config(self) -> str:
+        """Return the name that a new config gets."""
+        return config_name(self._next_number)
+
+    def first_trial(self, suggestion: Suggestion) -> SuggestedTrial:
+        """Return the first trial of a new config."""
+        return SuggestedTrial(trial_id=self.next_config, attempt=0, suggestion=suggestion)
+
+    def _suggested(self, name: str) -> SuggestedTrial:
+        suggestion = dict(self._suggestions[split_name(name)[0]])
+        return SuggestedTrial(trial_id=name, attempt=self._cut_off.get(name, 0), suggestion=suggestion)
+
+    # What has happened.
+
+    def begin(self, trial: SuggestedTrial) -> None:
+        """Note that a trial runs."""
+        self._cut_off.pop(trial.trial_id, None)
+        self._missing.pop(trial.trial_id, None)
+        self._running.setdefault(trial.trial_id, 0)
+        config, _ = split_name(trial.trial_id)
+        self._begun[config].add(trial.trial_id)
+        if config not in self._suggestions:
+            self._suggestions[config] = trial.suggestion
+            self._next_number = max(self._next_number, 1 + config_number(config))
+            self._undecided.add(config)
+            if self._spec.replicates.when == "all":
+                self._missing |= dict.fromkeys(self._not_begun(config))
+
+    def began_at(self, trial_id: str) -> datetime | None:
+        """Return when a trial's attempt began that goes on; None if the attempt is new."""
+        return self._began_at.pop(trial_id, None)
+
+    def give_back(self, trial: SuggestedTrial) -> None:
+        """Note that a trial was to begin but did not: it comes again."""
+        self._cut(trial.trial_id, trial.attempt)
+
+    def _cut(self, trial_id: str, attempt: int) -> None:
+        del self._running[trial_id]
+        self._cut_off[trial_id] = attempt
+
+    def reached(self, trial_id: str, epoch: int) -> None:
+        """Note that a running trial has finished so many epochs."""
+        self._epochs_here += max(0, epoch - self._running[trial_id])
+        self._running[trial_id] = max(epoch, self._running[trial_id])
+
+    def end(self, record: TrialRecord, curve: Curve | None = None) -> ConfigResult | None:
+        """Note how a trial ended; return its config's result if that was the last of its seeds for now."""
+        config, _ = split_name(record.trial_id)
+        del self._running[record.trial_id]
+        if record.status == "completed" and not is_whole(record, self._spec.objectives):
+            record = replace(record, status="failed")
+        self._ended[config].append(record)
+        self._curves |= {record.trial_id: curve} if curve else {}
+        self._counts[record.status] += 1
+        if record.status == "completed":
+            self._front.add(config, record)
+            if self._spec.replicates.when == "survivors":
+                self._missing |= dict.fromkeys(self._not_begun(config))
+        reason = record.error if record.status == "failed" else None
+        times = self._failure[1] if reason and reason == self._failure[0] else 0
+        self._failure = (reason, times + 1)
+        self.halted |= self.repeated_failure is not None
+        if config not in self._undecided or self._lacks(config):
+            return None
+        self._undecided.remove(config)
+        return self._result(config)
+
+    # How the sweep stands.
+
+    @property
+    def repeated_failure(self) -> str | None:
+        """Return why so many trials in a row have failed that the sweep ends, or None."""
+        reason, times = self._failure
+        most = self._spec.faults.identical
+        return reason if most and times >= most else None
+
+    @property
+    def results(self) -> list[ConfigResult]:
+        """Return every config of the sweep, and what has become of it."""
+        return [self._result(name) for name in sorted(self._suggestions)]
+
+    @property
+    def ended(self) -> list[TrialRecord]:
+        """Return the trials in their final state."""
+        return [record for records in self._ended.values() for record in records]
+
+    @property
+    def status(self) -> SweepStatus:
+        """Return how the sweep stands, in numbers."""
+        total, ended = self._total, self._counts.total()
+        trained = ended * self._epochs_each + sum(self._running.values())
+        return SweepStatus(
+            total=total,
+            counts={**self._counts, "running": len(self._running)},
+            front_size=len(self._front.configs),
+            hypervolume=self._front.volume,
+            epochs_left=max(0, total * self._epochs_each - trained),
+            epochs_here=self._epochs_here,
+        )
+
+    @property
+    def _total(self) -> int:
+        begun = self._counts.total() + len(self._running) + len(self._cut_off)
+        if not self._planned:
+            return begun
+        to_come = max(0, self._spec.n_configs - len(self._suggestions))
+        per_config = self._spec.replicates.seeds if self._spec.replicates.when == "all" else 1
+        return begun + len(self._missing_now()) + to_come * per_config
+
+    def disposable_weights(self, weights: Mapping[str, Status]) -> set[str]:
+        """Return the trials whose weights are not to stay, of those that have ended and still have them.
+
+        By `keep` the completed trials of configs on the front keep theirs, or all, or none. A further seed
+        may move a config on or off the front: until it has ended, what it dominates stays.
+        """
+        keep = self._spec.keep
+        dropped = {name for name, status in weights.items() if status != "completed" or keep == "none"}
+        if keep != "front" or self._front_may_move:
+            return dropped
+        configs = {name: split_name(name)[0] for name in weights}
+        off = {name for name, config in configs.items() if config not in self._front.configs}
+        return dropped | {name for name in off if not self._lacks(configs[name])}
+
+    @property
+    def _front_may_move(self) -> bool:
+        """Return whether a config on the front has a seed to come, which may uncover what it dominates."""
+        later = self._spec.replicates.when == "front"
+        return any(self._lacks(name) or (later and self._not_begun(name)) for name in self._front.configs)
+
+    def _lacks(self, config: str) -> bool:
+        """Return whether a trial of a config runs, was cut off or is missing."""
+        missing = self._missing_now()
+        names = [replicate_name(config, r) for r in range(self._spec.replicates.seeds)]
+        return any(name in self._running or name in self._cut_off or name in missing for name in names)
+
+    def _missing_now(self) -> Collection[str]:
+        if self._spec.replicates.when != "front":
+            return self._missing
+        # Until every config has had its first seed, the front is not known.
+        if len(self._suggestions) < self._spec.n_configs or self._suggestions.keys() & self._running.keys():
+            return ()
+        return [name for config in sorted(self._front.configs) for name in self._not_begun(config)]
+
+    def _not_begun(self, config: str) -> Sequence[str]:
+        names = (replicate_name(config, r) for r in range(self._spec.replicates.seeds))
+        return [name for name in names if name not in self._begun[config]]
+
+    def _result(self, config: str) -> ConfigResult:
+        """Return what has become of a config: the means over the seeds that got farthest."""
+        seeds = self._ended[config]
+        best: Status = next((s for s in BEST_FIRST if any(seed.status == s for seed in seeds)), "failed")
+        values = [measured(seed) for seed in seeds if seed.status == best != "failed"]
+        curves = [self._curves[seed.trial_id] for seed in seeds if seed.trial_id in self._curves]
+        return ConfigResult(
+            name=config,
+            suggestion=self._suggestions[config],
+            status="running" if config in self._undecided else best,
+            measured=_means(values),
+            began=min((seed.started_at for seed in seeds), default=None),
+            ended=max((seed.ended_at for seed in seeds if seed.ended_at), default=None),
+            curve=_means(curves),
+        )
+
+
+def _means(rows: Sequence[Mapping[Any, float]]) -> dict[Any, float]:
+    """Return the mean by key, over the rows that have the key."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return {key: fmean(row[key] for row in rows if key in row) for key in keys}
