@@ -77,7 +77,7 @@ def test_an_interrupted_trial_goes_on_where_it_was(quick_file, tmp_path):
 
     # Reports are written every ten seconds; a checkpoint is only kept when they are.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sweep.running.trainable.FLUSH_SECONDS", -1.0)
+        patch.setattr("sweep.running.worker.FLUSH_SECONDS", -1.0)
         with pytest.raises(KeyboardInterrupt):
             run_single(spec, config, root, resume=False, device="cpu", on_report=stop_after_one)
     cut = open_store(root).trials().collect().row(0, named=True)

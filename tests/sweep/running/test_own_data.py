@@ -13,7 +13,7 @@ from mopoe.data import _own
 from sweep.cli import main
 from sweep.config.sweep_spec import load_spec
 from sweep.errors import SpecError
-from sweep.running.shared_inputs import _materials
+from sweep.running.shared_inputs import _loaded
 from sweep.store.read import open_store
 
 PAGE = Path(__file__).parents[3] / "docs" / "own_data.md"
@@ -237,7 +237,7 @@ def test_a_folder_does_not_take_other_data_of_the_same_name(
     assert run(monkeypatch, "trial", "own.yaml", "--out", "r") == 0
     (tmp_path / f"{own}.py").write_text(MODULE.replace("np.full", "7 * np.full"), encoding="utf-8")
     importlib.reload(sys.modules[own])
-    _materials.cache_clear()
+    _loaded.cache_clear()
     _own.cache_clear()
     capsys.readouterr()
     for words in (["trial", "own.yaml", "--out", "r"], ["trial", "own.yaml", "--out", "r", "--resume"]):

@@ -53,7 +53,8 @@ def test_ray_gets_few_numbers(make_evaluation):
     """An epoch without evaluation sends its number and time; with one, what searcher and scheduler need."""
     without = trial_report(4, 2.5, None, saved=True).to_ray()
     assert without == {"epoch": 4, "seconds": 2.5, "saved": True}
-    report = trial_report(4, 2.5, make_evaluation(NAMES, 0.5, -100.0), saved=True).to_ray()
+    measured = replace(make_evaluation(NAMES, 0.5, -100.0), n_parameters=7)
+    report = trial_report(4, 2.5, measured, saved=True).to_ray()
     assert set(report) - set(without) == {"objectives", "stderr", "n_parameters", "faults"}
 
 
