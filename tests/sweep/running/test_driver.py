@@ -16,10 +16,13 @@ from datetime import timedelta
 import moocore
 import optuna
 import polars as pl
+import polars.selectors as cs
 import pytest
 import ray
+import torch
 
 from mopoe.checkpoint import check
+from mopoe.config import TrialConfig
 from mopoe.errors import MopoeError
 from sweep.cli import app
 from sweep.config.sweep_spec import load_spec
@@ -27,6 +30,7 @@ from sweep.errors import ClusterError, StoreError
 from sweep.manifest import stored_spec
 from sweep.running.dashboards import open_storage
 from sweep.running.driver import run_sweep
+from sweep.running.local import run_single
 from sweep.search.past import resumed_state
 from sweep.search.state import SweepStatus
 from sweep.search.trial import SuggestedTrial
@@ -94,6 +98,23 @@ def test_every_trial_ends_with_numbers_or_a_reason(finished):
         assert (row["o_log_likelihood"] is None) == absurd
         assert sum(row[f"p_subset_weights_{k}"] for k in range(1, 6)) == pytest.approx(1)
     assert {"completed", "failed"} == set(trials["status"])
+
+
+def test_a_single_trial_has_the_bits_of_the_sweeps(finished, tmp_path):
+    """`sweep trial` with a config of the sweep: every number that the worker wrote but the times."""
+    path, root, _, _ = finished
+    row = open_store(root).latest_trials().filter(status="completed").collect().to_dicts()[0]
+    spec, config = load_spec(path), TrialConfig.from_dict(json.loads(row["config_json"]))
+    torch.set_num_threads(2)
+    alone = run_single(spec, config, tmp_path / "r", resume=False, device="cpu", on_report=lambda _: None)
+    assert alone.objectives["log_likelihood"] == row["o_log_likelihood"]
+
+    def numbers(folder, name, table):
+        rows = open_store(folder).table(table).filter(trial_id=name).collect()
+        return rows.drop("trial_id", cs.contains("seconds")).sort(pl.all()).rows()
+
+    for table in ("epochs", "subset_metrics", "pair_coherence", "samples"):
+        assert numbers(tmp_path / "r", alone.trial_id, table) == numbers(root, row["trial_id"], table)
 
 
 def test_failed_trials_are_tried_again_if_asked(finished, tmp_path):
