@@ -1,4 +1,4 @@
-"""Brings a sweep's results from shared storage to this machine."""
+"""Copies a sweep's results from shared storage to this machine."""
 
 import subprocess
 from pathlib import Path
@@ -12,22 +12,22 @@ from sweep.store.read import COMPACT, PATIENCE, reading
 
 
 def fetch(folder: str, here: Path, cluster: Path | None) -> int:
-    """Copy a results folder to `here` and return how many files are there then.
+    """Copy a results folder to `here` and return how many files are there afterwards.
 
     Args:
         folder: an address such as s3://BUCKET/FOLDER, or a folder that the cluster's machines share.
-        here: the local folder; of what is there already only what may have changed is copied again.
-        cluster: the cluster's file; needed for a folder.
+        here: the local folder; files that are already there are copied only if they may have changed.
+        cluster: the cluster's file; required unless `folder` is an address.
 
     Raises:
-        ClusterError: a folder, but no cluster; or its head cannot be reached.
+        ClusterError: a folder without a cluster, or the cluster's head cannot be reached.
         StoreError: the address cannot be read, or holds no results.
     """
     files = files_at(folder)
     if not isinstance(files, LocalFiles):
         _copy(folder, here)
     elif cluster is None:
-        raise ClusterError(f"{folder} is a folder; give --cluster FILE to fetch it from that cluster's head")
+        raise ClusterError(f"{folder} is a folder; to fetch it from a cluster's head, give --cluster FILE")
     else:
         here.mkdir(parents=True, exist_ok=True)
         words = ray_command("rsync-down", str(cluster), f"{folder.rstrip('/')}/", f"{here}/")
@@ -39,27 +39,27 @@ def fetch(folder: str, here: Path, cluster: Path | None) -> int:
             )
     n = sum(path.is_file() for path in here.rglob("*"))
     if not (here / "sweep.json").exists():
-        raise StoreError(f"{folder} holds no sweep.json: it is no results folder; {n} files are in {here}")
+        raise StoreError(f"{folder} is not a results folder: it holds no sweep.json; {n} files are in {here}")
     return n
 
 
 def _copy(address: str, here: Path) -> None:
-    """Copy what differs in size or may be written anew under its name; temporary files are left out.
+    """Copy files that are missing, differ in size or may be overwritten; temporary files are left out.
 
-    A compaction deletes files between the listing and the copying, and may hide its own from a listing: the
-    copy is whole if nothing went away and the next listing shows no compacted file that this one did not.
+    A compaction may delete files between the listing and the copying, and a listing may miss the file that
+    replaces them. The copy is complete if no file disappeared and the next listing has no new compacted file.
     """
     try:
         system, root = fs.FileSystem.from_uri(address)
-        found = _files(system, root)
+        listed = _files(system, root)
         for _ in range(PATIENCE):
-            gone = [info.path for info in found if not _copied(info, system, here / _name(info, root))]
-            before, found = {info.path for info in found}, _files(system, root)
-            if not gone and not any(COMPACT in info.path and info.path not in before for info in found):
+            gone = [info.path for info in listed if not _copied(info, system, here / _name(info, root))]
+            before, listed = {info.path for info in listed}, _files(system, root)
+            if not gone and not any(COMPACT in info.path and info.path not in before for info in listed):
                 return
     except (OSError, ValueError) as error:
         raise StoreError(f"{address} cannot be read: {reason(error)}") from error
-    raise StoreError(f"{address} changes again and again while it is copied; fetch it again")
+    raise StoreError(f"{address} keeps changing while it is copied; fetch it again later")
 
 
 def _name(info: fs.FileInfo, root: str) -> Path:
@@ -67,12 +67,12 @@ def _name(info: fs.FileInfo, root: str) -> Path:
 
 
 def _files(system: fs.FileSystem, root: str) -> list[fs.FileInfo]:
-    found = system.get_file_info(fs.FileSelector(root, recursive=True))
-    return [i for i in found if i.is_file and not any(part.startswith(".") for part in _name(i, root).parts)]
+    infos = system.get_file_info(fs.FileSelector(root, recursive=True))
+    return [i for i in infos if i.is_file and not any(part.startswith(".") for part in _name(i, root).parts)]
 
 
 def _copied(info: fs.FileInfo, system: fs.FileSystem, there: Path) -> bool:
-    """Copy a file unless its content is there; return whether there was one to copy."""
+    """Copy a file unless its content is already there; return whether the file exists."""
     if there.suffix == ".parquet" and there.exists() and there.stat().st_size == info.size:
         return True
     there.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`sweep report` and `sweep best`: what a sweep, or two, found."""
+"""`sweep report` and `sweep best`: what a sweep found, or how two compare."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,26 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mopoe.errors import ConfigError
-from sweep.commands.terminal import Folder, console, say
+from sweep.commands.options import Folder
+from sweep.commands.terminal import console, say
 
 if TYPE_CHECKING:
     from sweep.analysis.tradeoff import Tradeoff
 
-app = typer.Typer()
 
-
-@app.command()
 def report(
     folders: Annotated[
         list[Path], typer.Argument(help="A results folder, or two to compare.", metavar="DIR [DIR]")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Where the page goes (default: DIR/report, of two DIR/against-OTHER).")
+        Path | None,
+        typer.Option(help="Folder for the page (default: DIR/report, for two DIR/against-OTHER)."),
     ] = None,
 ) -> None:
     """Print the front and write the report: an HTML page that opens from disk, figures and tables for papers.
 
-    Of two folders: print and write how their fronts compare.
+    With two folders: print and write how their fronts compare.
     """
     from sweep.report.compare import compare, write_comparison
     from sweep.report.page import write_report
@@ -35,14 +34,14 @@ def report(
     from sweep.store.read import open_store
 
     if len(folders) > 2:
-        raise ConfigError(f"{len(folders)} results folders are given, but a report is of one or compares two")
+        raise ConfigError(f"{len(folders)} results folders are given, but a report shows one or compares two")
     screen, first = console(), folders[0]
     if len(folders) == 2:
         other = folders[1]
-        found = compare(open_store(first), open_store(other))
-        for card in found.cards[:2]:
+        comparison = compare(open_store(first), open_store(other))
+        for card in comparison.cards[:2]:
             say(card.finding, screen)
-        page = write_comparison(found, out or first / f"against-{other.resolve().name}")
+        page = write_comparison(comparison, out or first / f"against-{other.resolve().name}")
     else:
         store = open_store(first)
         print_front(store, screen)
@@ -50,7 +49,6 @@ def report(
     say(f"\nreport: {files_at(page.parent)}/{page.name}", screen)
 
 
-@app.command()
 def best(
     folder: Folder,
     coherence_at_least: Annotated[
@@ -59,17 +57,17 @@ def best(
     at_least: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="OBJECTIVE=VALUE", help="Accept configs above this alone; of them the best (repeatable)."
+            metavar="OBJECTIVE=VALUE", help="Choose only among configs that reach this value (repeatable)."
         ),
     ] = None,
     pick: Annotated[
         str | None,
         typer.Option(
-            help="knee, or the objective to be best in (default: knee, or the first of a front without)."
+            help="knee, or the objective to be best in (default: knee; without one, the first objective)."
         ),
     ] = None,
 ) -> None:
-    """Print one config as YAML that `sweep trial` runs: the knee, a best one, or the best above a bound."""
+    """Print one config as YAML for `sweep trial`: the knee, the best in an objective, or above a bound."""
     import json
 
     import polars as pl
@@ -84,9 +82,10 @@ def best(
 
     store = open_store(folder)
     found, spec = tradeoff(store), store.spec
-    least = _bounds(found, coherence_at_least, at_least or ())
+    coherence = [] if coherence_at_least is None else [f"conditional_coherence={coherence_at_least}"]
+    least = _bounds(found, [*coherence, *(at_least or ())])
     if least and pick:
-        raise ConfigError("--pick and a smallest value are two ways to choose; give one of them")
+        raise ConfigError("--pick and --at-least are two ways to choose; give only one of them")
     if least:
         trial = best_above(found.points, least)
         why = "the best with " + ", ".join(f"{plain(n)} of at least {v:g}" for n, v in least.items())
@@ -105,30 +104,29 @@ def best(
     )
 
 
-def _bounds(found: "Tradeoff", coherence: float | None, assignments: Sequence[str]) -> dict[str, float]:
-    """Return the smallest accepted value by objective; ConfigError if one is malformed or of no objective."""
+def _bounds(found: "Tradeoff", assignments: Sequence[str]) -> dict[str, float]:
+    """Return the smallest accepted value by objective; ConfigError if a value or a name is wrong."""
     from search_spaces import did_you_mean, split_assignment
 
-    pairs = [] if coherence is None else [("conditional_coherence", coherence)]
+    bounds = {}
     for text in assignments:
         try:
             name, value = split_assignment(text)
         except ConfigError as error:
             raise ConfigError(f"--at-least {text!r}: {error}") from None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"--at-least {text!r}: {value!r} is no number")
-        pairs.append((name, float(value)))
-    for name, _ in pairs:
+            raise ConfigError(f"--at-least {text!r}: {value!r} is not a number")
         if name not in found.points.names:
             hint = did_you_mean(name, found.points.names)
-            raise ConfigError(f"{name!r} is no objective of this sweep; {hint}")
-    return dict(pairs)
+            raise ConfigError(f"{name!r} is not an objective of this sweep; {hint}")
+        bounds[name] = float(value)
+    return bounds
 
 
 def _picked(found: "Tradeoff", wanted: str | None) -> tuple[str, str]:
     """Return the picked trial and what it is; ConfigError if there is no such pick.
 
-    Without a wish it is the knee, or where the front has none what is best in the first objective.
+    By default it is the knee, or the best in the first objective if the front has no knee.
     """
     from search_spaces import did_you_mean
     from sweep.report.tables import nothing_yet

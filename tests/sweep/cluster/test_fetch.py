@@ -95,7 +95,7 @@ def test_a_shared_folder_comes_through_the_head(monkeypatch, tmp_path):
     there = tmp_path / "shared"
     there.mkdir()
     (there / "a").write_text("")
-    with pytest.raises(StoreError, match=r"holds no sweep\.json: it is no results folder; 1 files are in "):
+    with pytest.raises(StoreError, match=r"is not a results folder: it holds no sweep\.json; 1 files"):
         fetch(str(there), tmp_path / "here", "c.yaml")
     (there / "sweep.json").write_text("{}")
     assert fetch(str(there), tmp_path / "here", "c.yaml") == 2
@@ -105,5 +105,5 @@ def test_a_shared_folder_comes_through_the_head(monkeypatch, tmp_path):
 
 def test_a_folder_needs_its_cluster(tmp_path):
     """Else it would be a folder of this machine."""
-    with pytest.raises(ClusterError, match=r"^/mnt/x is a folder; give --cluster FILE to fetch it from"):
+    with pytest.raises(ClusterError, match=r"^/mnt/x is a folder; to fetch it from"):
         fetch("/mnt/x", tmp_path, None)

@@ -47,12 +47,12 @@ def test_ascii_terminals_get_the_nearest_signs():
 @pytest.mark.parametrize(
     ("name", "default"),
     [
-        ("run", "(default: results/NAME, or what --cluster says)"),
+        ("run", "(default: results/NAME, or what --cluster's file says)"),
         ("trial", "(default: results/NAME-trials)"),
         ("samples", "(default: the newest checkpoint's)"),
         ("samples", "(default: the first modality)"),
         ("samples", "(default: DIR/samples-TRIAL-SOURCE.png)"),
-        ("report", "(default: DIR/report, of two DIR/against-OTHER)"),
+        ("report", "(default: DIR/report, for two DIR/against-OTHER)"),
         ("watch", "(default: DIR/report)"),
         ("attach", "(default: the newest)"),
     ],

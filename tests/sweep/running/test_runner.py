@@ -364,7 +364,7 @@ def test_a_signal_ends_cleanly_and_says_how_to_go_on(sweep, tmp_path, quick_file
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == status, err
-    assert f"To go on: sweep resume {root}" in err
+    assert f"To continue: sweep resume {root}" in err
     assert "Traceback" not in err
     assert "SIGTERM" not in err  # Ray's C++ stack names it
     trials = open_store(root).latest_trials().collect()
