@@ -1,7 +1,6 @@
-"""How a running sweep shows itself: one live line on a terminal, plain lines elsewhere."""
+"""The progress of a running sweep or trial: live on a terminal, plain lines elsewhere."""
 
 import time
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -25,20 +24,18 @@ class SweepProgress:
         self._printed = -1
 
     def __enter__(self) -> Self:
-        """Take the terminal."""
+        """Start the live display, if there is a terminal."""
         if self._live is not None:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the terminal back."""
+    def __exit__(self, *_: object) -> None:
+        """End the live display."""
         if self._live is not None:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        """Print a phase as a line of its own."""
+        """Print a message on a line of its own."""
         self._console.print(Text(text), soft_wrap=True)
 
     def update(self, standing: Standing) -> None:
@@ -80,7 +77,7 @@ def standing_line(standing: Standing, elapsed: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time in its largest fitting unit.
+    """Return a duration as text, in the largest unit that fits.
 
     >>> duration(42), duration(100), duration(9000)
     ('42 s', '2 min', '2.5 h')
@@ -91,7 +88,7 @@ def duration(seconds: float) -> str:
 
 
 class TrialProgress:
-    """Shows one trial's epochs: a bar on a terminal, lines elsewhere; use as a context manager."""
+    """Shows a trial's epochs: a bar on a terminal, lines elsewhere; use as a context manager."""
 
     def __init__(self, console: Console, epochs: int) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -109,14 +106,12 @@ class TrialProgress:
         self._task = self._bar.add_task("", total=epochs)
 
     def __enter__(self) -> Self:
-        """Take the terminal."""
+        """Start the live display, if there is a terminal."""
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the terminal back."""
+    def __exit__(self, *_: object) -> None:
+        """End the live display."""
         self._bar.stop()
 
     def update(self, report: EpochReport) -> None:

@@ -19,17 +19,19 @@ def choose_checkpoint(root: Path, trial: str | None) -> Path:
     """Return the checkpoint of a trial; without a name, the newest.
 
     Raises:
-        StoreError: the folder is no results folder, or has no such checkpoint.
+        StoreError: the folder is not a results folder, or has no such checkpoint.
     """
     files = open_store(root).files
     if not isinstance(files, LocalFiles):
-        raise StoreError(f"{files} is an object store; `sweep merge {files} --out FOLDER` brings it here")
+        raise StoreError(f"{files} is an object store; `sweep fetch {files}` copies it here")
     found = checkpoints(root)
     if not found:
-        raise StoreError(f"{root} holds no checkpoint; `sweep trial` writes one, a sweep those of its front")
+        raise StoreError(
+            f"{root} holds no checkpoint; `sweep trial` writes one, and a sweep keeps those of its front"
+        )
     if trial is None:
         return max(found.values(), key=lambda path: path.stat().st_mtime_ns)
-    # A single trial's checkpoints carry the attempt at the end; the last attempt is meant.
+    # Checkpoints of `sweep trial` are named TRIAL-ATTEMPT; the last attempt is meant.
     attempts = {name: re.fullmatch(rf"{re.escape(trial)}(?:-(\d+))?", name) for name in found}
     matches = {name: int(match[1] or 0) for name, match in attempts.items() if match}
     if not matches:
@@ -62,10 +64,10 @@ def source_mask(source: str, names: tuple[str, ...]) -> int:
 
 
 def draw_samples(checkpoint: Path, mask: int, n: int, seed: int, out: Path) -> str:
-    """Write a grid of samples as an image and return a sentence that says what it shows.
+    """Write a grid of samples as an image and return a sentence about what it shows.
 
     Raises:
-        CheckpointError: the checkpoint is damaged, or of other data.
+        CheckpointError: the checkpoint is damaged, or its data set has changed.
     """
     from mopoe.checkpoint import read_progress, restore
     from mopoe.data import load
@@ -76,7 +78,7 @@ def draw_samples(checkpoint: Path, mask: int, n: int, seed: int, out: Path) -> s
     data = load(progress.data, **progress.data_options)
     names = tuple(m.name for m in data.modalities)
     if progress.fingerprint not in (None, data.fingerprint):
-        raise CheckpointError(f"{checkpoint}: was trained on other data than {progress.data} is now")
+        raise CheckpointError(f"{checkpoint}: was trained on other data; {progress.data} has changed since")
     model = build_model(progress.config, data.modalities)
     restore(checkpoint, model)
     n = min(n, len(data.test))
