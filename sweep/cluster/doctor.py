@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -35,18 +35,10 @@ SEE_GPUS = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
 Probe = Callable[[NodeQuery], NodeInfo]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that is wrong."""
-
-    text: str
-    """What, where and the remedy."""
-    fatal: bool
-    """Whether trials would fail or their numbers be wrong, so that no sweep is started."""
-
-
-def findings(nodes: Sequence[NodeInfo], root: str | None = None, silent: Sequence[str] = ()) -> list[Finding]:
-    """Return what is wrong with the machines, fatal findings first.
+def findings(
+    nodes: Sequence[NodeInfo], root: str | None = None, silent: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Return errors, which would make trials fail or their numbers wrong, and warnings; each with a remedy.
 
     Args:
         nodes: what all machines reported; the driver's comes first.
@@ -54,45 +46,45 @@ def findings(nodes: Sequence[NodeInfo], root: str | None = None, silent: Sequenc
         silent: machines that did not answer.
     """
     first = nodes[0]
-    fatal = [
+    errors = [
         f"{host} does not answer; see `ray status`, and its logs in /tmp/ray/session_latest/logs"
         for host in silent
     ]
-    other = []
+    warnings = []
     for node in nodes:
-        fatal += _versions(first, node)
+        errors += _versions(first, node)
         if node.results_error:
-            fatal.append(
+            errors.append(
                 f"{node.host} cannot use the results folder {root} ({node.results_error}); choose a folder "
                 "that all machines share, or s3://BUCKET/FOLDER with permission to read, write and list"
             )
         if node.data_error:
-            fatal.append(
+            errors.append(
                 f"{node.host} has no data set: {node.data_error}; put it at the same path on all machines"
             )
         elif node.fingerprint != first.fingerprint and first.fingerprint:
-            fatal.append(
+            errors.append(
                 f"{node.host} and {first.host} have different data ({node.fingerprint}, "
                 f"{first.fingerprint}); copy the same files to both and delete the cached ones"
             )
         if not node.gpu_works:
-            fatal.append(
+            errors.append(
                 f"{node.host} has a GPU that torch cannot use ({node.device}); install a driver and a build "
                 "of torch that match"
             )
         elif node.ray_gpus > node.gpus:
-            fatal.append(
+            errors.append(
                 f"{node.host} offers {node.ray_gpus:g} GPUs to Ray, but torch sees {node.gpus}; install the "
                 "driver and a CUDA build of torch, or start Ray there with --num-gpus=0"
             )
-        other += _security(node, several=len(nodes) > 1)
+        warnings += _security(node, several=len(nodes) > 1)
         if abs(node.skew) > SKEW:
             ahead = f"{abs(node.skew):.0f} s {'ahead' if node.skew > 0 else 'behind'}"
-            other.append(f"the clock of {node.host} is {ahead}; set it by NTP (timedatectl set-ntp true)")
+            warnings.append(f"the clock of {node.host} is {ahead}; set it by NTP (timedatectl set-ntp true)")
         if node.free_disk < DISK:
             free = f"{node.free_disk / 2**30:.1f} GiB"
-            other.append(f"{node.host} has only {free} free for data; free some space, or set MOPOE_CACHE")
-    return [*(Finding(text=t, fatal=True) for t in fatal), *(Finding(text=t, fatal=False) for t in other)]
+            warnings.append(f"{node.host} has only {free} free for data; free some space, or set MOPOE_CACHE")
+    return errors, warnings
 
 
 def _versions(first: NodeInfo, node: NodeInfo) -> list[str]:
@@ -146,11 +138,11 @@ def prepare(
         return
     say(f"examining {len(_alive())} machines")
     nodes, silent = survey(spec, root, probe)
-    wrong = findings(nodes, root, silent)
-    if fatal := [finding.text for finding in wrong if finding.fatal]:
-        raise ClusterError("\n".join(fatal))
-    for finding in wrong:
-        say(f"warning: {finding.text}")
+    errors, warnings = findings(nodes, root, silent)
+    if errors:
+        raise ClusterError("\n".join(errors))
+    for warning in warnings:
+        say(f"warning: {warning}")
 
 
 def examine(spec: SweepSpec | None, root: str | None, address: str, say: Callable[[str], None]) -> bool:
@@ -165,14 +157,17 @@ def examine(spec: SweepSpec | None, root: str | None, address: str, say: Callabl
             nodes, silent = survey(spec, root, probe)
         finally:
             ray.shutdown()
-    wrong = findings(nodes, root, silent)
-    for node in nodes:
-        say(description(node))
-    for finding in wrong:
-        say(f"{'error' if finding.fatal else 'warning'}: {finding.text}")
-    if not wrong:
+    errors, warnings = findings(nodes, root, silent)
+    sound = not (errors or warnings)
+    for text in (
+        *map(description, nodes),
+        *(f"error: {e}" for e in errors),
+        *(f"warning: {w}" for w in warnings),
+    ):
+        say(text)
+    if sound:
         say("no problem found" + (f" on {len(nodes)} machines" if len(nodes) > 1 else ""))
-    return not wrong
+    return sound
 
 
 def survey(spec: SweepSpec | None, root: str | None, probe: Probe) -> tuple[list[NodeInfo], list[str]]:

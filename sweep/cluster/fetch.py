@@ -7,7 +7,7 @@ from pyarrow import fs
 
 from sweep.cluster.jobs import ray_command
 from sweep.errors import ClusterError, StoreError
-from sweep.store.files import LocalFiles, files_at, reason
+from sweep.store.files import Files, LocalFiles, files_at, reason
 from sweep.store.read import COMPACT, PATIENCE, reading
 
 
@@ -25,7 +25,7 @@ def fetch(folder: str, here: Path, cluster: Path | None) -> int:
     """
     files = files_at(folder)
     if not isinstance(files, LocalFiles):
-        _copy(folder, here)
+        _copy(files, LocalFiles(here))
     elif cluster is None:
         raise ClusterError(f"{folder} is a folder; to fetch it from a cluster's head, give --cluster FILE")
     else:
@@ -43,48 +43,41 @@ def fetch(folder: str, here: Path, cluster: Path | None) -> int:
     return n
 
 
-def _copy(address: str, here: Path) -> None:
-    """Copy files that are missing, differ in size or may be overwritten; temporary files are left out.
+def _copy(source: Files, target: LocalFiles) -> None:
+    """Copy files that are missing, differ in size or may be overwritten; unfinished files are left out.
 
     A compaction may delete files between the listing and the copying, and a listing may miss the file that
     replaces them. The copy is complete if no file disappeared and the next listing has no new compacted file.
     """
+    listed = _sizes(source)
+    for _ in range(PATIENCE):
+        gone = [name for name, size in listed.items() if not _copied(source, name, size, target)]
+        before, listed = listed, _sizes(source)
+        if not gone and not any(COMPACT in name and name not in before for name in listed):
+            return
+    raise StoreError(f"{source} keeps changing while it is copied; fetch it again later")
+
+
+def _sizes(files: Files) -> dict[str, int]:
+    """Return the sizes of all finished files by name."""
+    system, root = files.place
     try:
-        system, root = fs.FileSystem.from_uri(address)
-        listed = _files(system, root)
-        for _ in range(PATIENCE):
-            gone = [info.path for info in listed if not _copied(info, system, here / _name(info, root))]
-            before, listed = {info.path for info in listed}, _files(system, root)
-            if not gone and not any(COMPACT in info.path and info.path not in before for info in listed):
-                return
+        infos = system.get_file_info(fs.FileSelector(root, recursive=True))
     except (OSError, ValueError) as error:
-        raise StoreError(f"{address} cannot be read: {reason(error)}") from error
-    raise StoreError(f"{address} keeps changing while it is copied; fetch it again later")
+        raise StoreError(f"{files} cannot be read: {reason(error)}") from error
+    sizes = {info.path.removeprefix(f"{root}/"): info.size for info in infos if info.is_file}
+    return {name: size for name, size in sizes.items() if "/." not in f"/{name}"}
 
 
-def _name(info: fs.FileInfo, root: str) -> Path:
-    return Path(info.path).relative_to(root)
-
-
-def _files(system: fs.FileSystem, root: str) -> list[fs.FileInfo]:
-    infos = system.get_file_info(fs.FileSelector(root, recursive=True))
-    return [i for i in infos if i.is_file and not any(part.startswith(".") for part in _name(i, root).parts)]
-
-
-def _copied(info: fs.FileInfo, system: fs.FileSystem, there: Path) -> bool:
+def _copied(source: Files, name: str, size: int, target: LocalFiles) -> bool:
     """Copy a file unless its content is already there; return whether the file exists."""
-    if there.suffix == ".parquet" and there.exists() and there.stat().st_size == info.size:
+    path = target.folder / name
+    if path.suffix == ".parquet" and path.exists() and path.stat().st_size == size:
         return True
-    there.parent.mkdir(parents=True, exist_ok=True)
-    partial = there.with_name(f".{there.name}.part")
     try:
-        with reading(f"{info.path} cannot be copied to {there}"):
-            fs.copy_files(
-                info.path, str(partial), source_filesystem=system, destination_filesystem=fs.LocalFileSystem()
-            )
-        partial.replace(there)
+        with source.open(name) as file, reading(f"{source}/{name} cannot be read"):
+            content = file.read_buffer()
     except FileNotFoundError:
         return False
-    finally:
-        partial.unlink(missing_ok=True)
+    target.put(name, lambda file: file.write(content))
     return True

@@ -85,57 +85,41 @@ def doctor(
         raise typer.Exit(2)
 
 
-def run_on_cluster(path: Path, file: str, spec: "SweepSpec", out: str | None, options: RunOptions) -> int:
-    """Run a sweep on a cluster and return its exit status.
+def run_on_cluster(
+    options: RunOptions,
+    words: Sequence[str],
+    name: str,
+    out: str | None,
+    new: "tuple[SweepSpec, str] | None" = None,
+) -> int:
+    """Run a command with the cluster's head as the sweep's driver, and return its exit status.
+
+    Args:
+        options: how the sweep is run; the cluster is among them.
+        words: the command up to its results folder: `run sweep.yaml --out`, `resume` or `extend --trials N`.
+        name: the sweep's name.
+        out: the results folder that the machines share, or its address; None takes the cluster file's.
+        new: the sweep and its file, if the folder does not hold it yet.
 
     Raises:
         ClusterError: results would not be shared, or the head cannot be reached.
         ConfigError: the cluster's file is not filled in.
     """
     from sweep.cluster.file import growth_overrides, shared_place
-
-    cluster = _ready(path)
-    place = shared_place(cluster, spec.name, out)
-    overrides = [*(options.override or ()), *growth_overrides(cluster, spec)]
-    words = ["run", "sweep.yaml", "--out", place]
-    return _drive(cluster, words, replace(options, override=overrides), place, spec.name, find(file))
-
-
-def continue_on_cluster(path: Path, words: Sequence[str], folder: Path, options: RunOptions) -> int:
-    """Resume or extend a sweep on a cluster, from a folder that its machines share; return the exit status.
-
-    Args:
-        path: the cluster's file.
-        words: `resume`, or `extend` with its own options.
-        folder: the results folder, or its address.
-        options: how the sweep is run there.
-
-    Raises:
-        ClusterError: the folder is not shared, or the head cannot be reached.
-        ConfigError: the cluster's file is not filled in.
-    """
-    from sweep.cluster.file import shared_place
     from sweep.store.files import settled
 
-    cluster = _ready(path)
-    typed = str(folder)
-    place = shared_place(cluster, "", settled(folder) if ":/" in typed else typed)
-    return _drive(cluster, [*words, place], options, place, folder.name)
-
-
-def _drive(
-    cluster: "ClusterFile",
-    words: Sequence[str],
-    options: RunOptions,
-    place: str,
-    name: str,
-    file: Path | None = None,
-) -> int:
-    """Run a sweep's command with the cluster's head as its driver, and return its exit status."""
-    options = replace(options, cluster=None, address="auto", workers=options.workers or cluster.workers)
+    assert options.cluster is not None
+    cluster = _ready(options.cluster)
+    place = shared_place(cluster, name, settled(out) if out and ":/" in out else out)
     files = {path.name: path for path in Path().glob("*.py")}  # data sets and networks of the user's own
-    files |= {"sweep.yaml": file} if file else {}
-    status = _run_job(cluster.path, name, ["sweep", *words, *options.words()], files)
+    overrides = list(options.override or ())
+    if new is not None:
+        spec, file = new
+        files["sweep.yaml"] = find(file)
+        overrides += growth_overrides(cluster, spec)
+    workers = options.workers or cluster.workers
+    options = replace(options, cluster=None, address="auto", workers=workers, override=overrides)
+    status = _run_job(cluster.path, name, ["sweep", *words, place, *options.words()], files)
     if status == 0:
         typer.echo(shown(f"here:   {command('sweep', 'fetch', place, '--cluster', cluster.path)}"))
     return status

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mopoe.errors import masked
-from sweep.commands.cluster import continue_on_cluster, run_on_cluster
+from sweep.commands.cluster import run_on_cluster
 from sweep.commands.options import File, Folder, Overrides, RunOptions, with_run_options
 from sweep.commands.terminal import command, console, resume_hint, say
 from sweep.errors import TrialsFailedError
@@ -41,7 +41,8 @@ def run(
 
         print_costs(spec, console())
     elif options.cluster is not None:
-        raise typer.Exit(run_on_cluster(options.cluster, file, spec, out, options))
+        words = ["run", "sweep.yaml", "--out"]
+        raise typer.Exit(run_on_cluster(options, words, spec.name, out, (spec, file)))
     else:
         _run_here(spec, Path(out) if out else Path("results") / spec.name, options)
 
@@ -52,7 +53,7 @@ def resume(folder: Folder, *, options: RunOptions) -> None:
     from sweep.manifest import stored_spec
 
     if options.cluster is not None:
-        raise typer.Exit(continue_on_cluster(options.cluster, ["resume"], folder, options))
+        raise typer.Exit(run_on_cluster(options, ["resume"], folder.name, str(folder)))
     _run_here(stored_spec(folder, options.override or ()), folder, options)
 
 
@@ -68,7 +69,7 @@ def extend(
 
     if options.cluster is not None:
         words = ["extend", "--trials", str(trials)]
-        raise typer.Exit(continue_on_cluster(options.cluster, words, folder, options))
+        raise typer.Exit(run_on_cluster(options, words, folder.name, str(folder)))
     total = stored_spec(folder).trials + trials
     _run_here(stored_spec(folder, [*(options.override or ()), f"trials={total}"]), folder, options)
 
@@ -97,7 +98,7 @@ def _run_here(spec: "SweepSpec", root: Path, options: RunOptions) -> None:
             optuna_storage=options.optuna_storage,
             tensorboard=options.tensorboard,
             say=progress.say,
-            on_change=progress.update,
+            on_change=progress.show,
         )
     screen.print()
     print_front(store, screen)

@@ -38,7 +38,7 @@ def trial(
     hint = resume_hint(command("sweep", "trial", file, *words), root)
     with TrialProgress(screen, config.epochs) as progress, stoppable(), hint:
         record = run_single(
-            spec, config, root, resume=resume, device=_device(device), on_report=progress.update
+            spec, config, root, resume=resume, device=_device(device), on_report=progress.show
         )
     for name, value in record.objectives.items():
         mark = "" if name in {o.name for o in spec.objectives} else "  (not an objective of this sweep)"

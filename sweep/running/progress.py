@@ -1,10 +1,10 @@
 """The progress of a running sweep or trial: live on a terminal, plain lines elsewhere."""
 
 import time
-from typing import Self
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from mopoe.reports import EpochReport
@@ -12,43 +12,28 @@ from sweep.report.formatting import number
 from sweep.search.outcome import Standing
 
 
-class SweepProgress:
-    """Prints phases and the standing of a sweep; use as a context manager."""
+class SweepProgress(Live):
+    """Prints messages and the standing of a sweep; use as a context manager."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = (
-            Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        )
+        super().__init__(console=console, auto_refresh=False, transient=True)
         self._began: float | None = None
         self._printed = -1
 
-    def __enter__(self) -> Self:
-        """Start the live display, if there is a terminal."""
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the live display."""
-        if self._live is not None:
-            self._live.stop()
-
     def say(self, text: str) -> None:
         """Print a message on a line of its own."""
-        self._console.print(Text(text), soft_wrap=True)
+        self.console.print(Text(text), soft_wrap=True)
 
-    def update(self, standing: Standing) -> None:
+    def show(self, standing: Standing) -> None:
         """Show the standing: at once on a terminal, else whenever a trial has ended."""
         now = time.monotonic()
-        if self._began is None:
-            self._began = now
-        line = standing_line(standing, now - self._began)
-        if self._live is not None:
-            self._live.update(Text(line), refresh=True)
+        self._began = self._began or now
+        line = Text(standing_line(standing, now - self._began))
+        if self.console.is_terminal:
+            self.update(line, refresh=True)
         elif standing.ended != self._printed:
             self._printed = standing.ended
-            self._console.print(Text(line), highlight=False, soft_wrap=True)
+            self.console.print(line, soft_wrap=True)
 
 
 def standing_line(standing: Standing, elapsed: float) -> str:
@@ -59,14 +44,11 @@ def standing_line(standing: Standing, elapsed: float) -> str:
     >>> standing_line(s, 120.0)
     '6 of 14 trials done · 2 running · 1 failed · front 3 · hypervolume 812 · about 60 s left'
     """
+    some = [(standing.stopped, "stopped"), (standing.infeasible, "infeasible")]
     parts = [
         f"{standing.done} of {standing.total} trials done",
         f"{standing.running} running",
-        *(
-            f"{n} {what}"
-            for n, what in ((standing.stopped, "stopped"), (standing.infeasible, "infeasible"))
-            if n
-        ),
+        *(f"{n} {what}" for n, what in some if n),
         f"{standing.failed} failed",
         f"front {standing.front_size}",
         f"hypervolume {number(standing.hypervolume)}",
@@ -87,15 +69,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-class TrialProgress:
+class TrialProgress(Progress):
     """Shows a trial's epochs: a bar on a terminal, lines elsewhere; use as a context manager."""
 
     def __init__(self, console: Console, epochs: int) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._console = console
-        self._epochs = epochs
-        self._bar = Progress(
+        super().__init__(
             TextColumn("epoch {task.completed}/{task.total}"),
             BarColumn(),
             TextColumn("{task.description}"),
@@ -103,21 +81,12 @@ class TrialProgress:
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=epochs)
+        self._epochs = epochs
+        self._bar = self.add_task("", total=epochs)
 
-    def __enter__(self) -> Self:
-        """Start the live display, if there is a terminal."""
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the live display."""
-        self._bar.stop()
-
-    def update(self, report: EpochReport) -> None:
+    def show(self, report: EpochReport) -> None:
         """Show an epoch's losses."""
         text = f"loss {report.loss:.1f}  elbo {report.elbo:.1f}  kl {report.kl:.1f}  {report.seconds:.1f} s"
-        if self._console.is_terminal:
-            self._bar.update(self._task, completed=report.epoch, description=text)
-        else:
-            self._console.print(f"epoch {report.epoch}/{self._epochs}  {text}", highlight=False)
+        self.update(self._bar, completed=report.epoch, description=text)
+        if not self.console.is_terminal:
+            self.console.print(f"epoch {report.epoch}/{self._epochs}  {text}", highlight=False)

@@ -134,10 +134,7 @@ def test_show_config_fills_in_every_default_and_reads_back(sweep, sweep_file, tm
         (["report", "{dir}"], "sweep.json"),
         (["samples", "{dir}"], "sweep.json"),
         (["samples", "{trained}", "--trial", "t9"], "holds no checkpoint of trial 't9'; there are: "),
-        (
-            ["samples", "{trained}", "--source", "m0+x"],
-            "--source names 'x', but must be modalities joined by '+'",
-        ),
+        (["samples", "{trained}", "--source", "m0+x"], "there is no subset 'm0+x'; did you mean 'm0+m4'?"),
         (["samples", "{trained}", "--out", "{dir}/a.gif"], "must end in .png or .jpg"),
         (
             ["samples", "{trained}", "--out", "{dir}/no/a.png"],

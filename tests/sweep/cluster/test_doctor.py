@@ -27,7 +27,7 @@ WORKER = replace(HEAD, host="w1", gpus=1, ray_gpus=1.0, device="A10G")
 
 def test_a_sound_cluster_has_no_findings():
     """A head without a GPU beside a worker with one is as it should be."""
-    assert findings([HEAD, WORKER, replace(WORKER, host="w2", skew=4.0)], "s3://b/r") == []
+    assert findings([HEAD, WORKER, replace(WORKER, host="w2", skew=4.0)], "s3://b/r") == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -100,20 +100,20 @@ def test_a_sound_cluster_has_no_findings():
 )
 def test_each_fault_is_one_sentence_with_its_remedy(change, fatal, what, remedy):
     """One thing is wrong with one worker, and that is all that is found."""
-    (found,) = findings([HEAD, replace(WORKER, **change)], "/r")
-    assert (found.text, found.fatal) == (f"{what}; {remedy}", fatal)
+    sentence = [f"{what}; {remedy}"]
+    assert findings([HEAD, replace(WORKER, **change)], "/r") == ((sentence, []) if fatal else ([], sentence))
 
 
 def test_a_machine_that_does_not_answer_is_fatal():
     """It may be full, gone, or without the project."""
-    (found,) = findings([HEAD], silent=["w9 (No module named 'sweep')"])
-    assert found.fatal
-    assert found.text.startswith("w9 (No module named 'sweep') does not answer; see `ray status`")
+    (error,), warnings = findings([HEAD], silent=["w9 (No module named 'sweep')"])
+    assert warnings == []
+    assert error.startswith("w9 (No module named 'sweep') does not answer; see `ray status`")
 
 
 def test_one_machine_alone_needs_no_token():
     """Ray on a laptop listens to the laptop."""
-    assert findings([replace(HEAD, token=False)]) == []
+    assert findings([replace(HEAD, token=False)]) == ([], [])
 
 
 def test_a_machine_is_one_line():
