@@ -45,7 +45,3 @@ def _here() -> str:
         return str(Path.cwd())
     except OSError as error:
         raise ConfigError("the current folder no longer exists; change to another one") from error
-
-
-if __name__ == "__main__":
-    main()

@@ -60,8 +60,8 @@ class RunOptions:
 
     def words(self) -> list[str]:
         """Return the options that differ from their defaults as words of a command line."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return option_words({f.name: values[f.name] for f in fields(self) if values[f.name] != f.default})
+        changed = (field for field in fields(self) if getattr(self, field.name) != field.default)
+        return option_words({field.name: getattr(self, field.name) for field in changed})
 
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -80,11 +80,11 @@ def _run_here(spec: "SweepSpec", root: Path, options: RunOptions) -> None:
     from sweep.running.progress import SweepProgress
     from sweep.running.runner import run_sweep
     from sweep.running.signals import stoppable
-    from sweep.store.files import LocalFiles, files_at, settled
+    from sweep.store.files import files_at
 
     screen = console()
-    where = str(root) if isinstance(files_at(root), LocalFiles) else settled(root)
-    # What the other two options changed is in the folder's manifest.
+    where = files_at(root).address
+    # The folder's manifest holds what the other two options change.
     again = replace(options, override=None, allow_changed=None).words()
     hint = resume_hint(command("sweep", "resume", where, *again), root)
     with stoppable(), SweepProgress(screen) as progress, hint:

@@ -107,14 +107,14 @@ def corners(spec: SweepSpec) -> list[TrialConfig]:
     """Return corners in the settings that cost depends on; all other settings are in their middle."""
     axes = {name: _ends(spec.search_space[name]) for name in _COSTLY if name in spec.search_space}
     middle = trial_config_for(spec, ()).to_dict()
-    found = []
+    configs = []
     for values in product(*axes.values()):
         try:
-            found.append(TrialConfig.from_dict({**middle, **dict(zip(axes, values, strict=True))}))
+            configs.append(TrialConfig.from_dict({**middle, **dict(zip(axes, values, strict=True))}))
         except ConfigError:  # settings that exclude each other
             continue
-    step = max(1, math.ceil((len(found) - 1) / (CORNERS - 1)))
-    return [*found[:-1:step], *found[-1:]]
+    step = max(1, math.ceil((len(configs) - 1) / (CORNERS - 1)))
+    return [*configs[:-1:step], *configs[-1:]]
 
 
 def first_suggestions(spec: SweepSpec) -> dict[str, TrialConfig]:
