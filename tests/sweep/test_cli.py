@@ -9,7 +9,6 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import polars as pl
 import pytest
 import yaml
 from PIL import Image
@@ -85,18 +84,6 @@ def test_samples_are_one_picture(sweep, trained, tmp_path):
         assert image.size == (4 * 30 + 2, 10 * 30 + 2)
     assert pictures[0] == pictures[1]
     assert len(set(pictures)) == 3
-
-
-def test_the_report_is_written_and_the_front_printed(sweep, made_up_sweep, tmp_path):
-    """The terminal shows the front; the page and its tables are where the last line says."""
-    status, out, err = sweep("report", made_up_sweep, "--out", tmp_path / "report")
-    assert (status, err) == (0, "")
-    page = Path(out.rpartition("report: ")[2].strip())
-    assert page == tmp_path / "report" / "report.html"
-    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
-    front = pl.read_csv(page.parent / "tables" / "front.csv")
-    for trial in front["trial_id"]:
-        assert trial in out
 
 
 def test_show_config_fills_in_every_default_and_reads_back(sweep, sweep_file, tmp_path):

@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 
@@ -194,9 +196,15 @@ def test_what_cannot_be_compared_is_one_sentence(sweep, made_up_sweep, tmp_path,
     )
 
 
-def test_the_provenance_names_all_that_made_the_numbers(sweep, made_up_sweep, tmp_path):
-    """Sweep, spec hash, versions, revision, data, classifiers and commands; the spec is a file beside it."""
-    assert sweep("report", made_up_sweep, "--out", tmp_path)[0] == 0
+def test_the_report_is_written_with_its_provenance(sweep, made_up_sweep, tmp_path):
+    """The front is printed, the page is where the last line says, and all that made it is beside it."""
+    status, out, err = sweep("report", made_up_sweep, "--out", tmp_path)
+    assert (status, err) == (0, "")
+    page = Path(out.rpartition("report: ")[2].strip())
+    assert page == tmp_path / "report.html"
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    for trial in pl.read_csv(tmp_path / "tables" / "front.csv")["trial_id"]:
+        assert trial in out
     found = json.loads((tmp_path / "provenance.json").read_text(encoding="utf-8"))
     wanted = {
         "sweep_id": "digits-20260102",
