@@ -31,23 +31,29 @@ _CODE = re.compile(r"^\s*[<.#\\]|[{;]\s*\\n|</|=>|\\[a-z]+\{|^use strict$|^syste
 _JS_TEXT = re.compile(r"\"((?:[^\"\\\n]|\\.)*)\"|`([^`]*)`")
 
 
-def value_name(node: ast.expr) -> str:  # noqa: PLR0911 - one return per kind of expression
+def value_name(node: ast.expr) -> str:  # noqa: C901, PLR0911 - one case per kind of expression
     """Return a name for a value that is put into a text, or the texts that it may be.
 
     >>> [value_name(ast.parse(code, mode="eval").body) for code in ("a.b", "f(x)[0]", "'one' if x else y")]
-    ['b', 'f', 'one|y']
+    ['a.b', 'f', 'one|y']
     """
     match node:
+        case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name != "self":
+            return f"{name}.{attribute}"
         case ast.Name(id=name) | ast.Attribute(attr=name):
-            return name
+            return name.strip("_")
         case ast.Constant(value=value):
             return str(value)
         case ast.JoinedStr() | ast.BinOp(op=ast.Add()) if (text := text_of(node)) is not None:
             return text
         case ast.IfExp(body=body, orelse=other) | ast.BoolOp(values=[body, *_, other]):
             return f"{value_name(body)}|{value_name(other)}"
-        case ast.Call(func=ast.Attribute(value=ast.Constant()), args=[first, *_]):  # ", ".join(names)
-            return value_name(first)
+        case ast.Call(func=ast.Attribute(value=ast.Constant()), args=[inner, *_]):  # ", ".join(names)
+            return value_name(inner)
+        case ast.Call(func=ast.Name(id="str"), args=[inner]):
+            return value_name(inner)
+        case ast.Call(func=ast.Attribute(value=inner, attr=method)) if hasattr(str, method):
+            return value_name(inner)
         case ast.Call(func=inner) | ast.Subscript(value=inner) | ast.UnaryOp(operand=inner):
             return value_name(inner)
         case ast.BinOp(left=inner) | ast.Starred(value=inner) | ast.NamedExpr(value=inner):
@@ -61,7 +67,7 @@ def text_of(node: ast.expr) -> str | None:
     """Return an expression's text with its values as {NAME}; None if it is no text.
 
     >>> text_of(ast.parse("f'{a.b!r} of ' + f'{len(x):>3} files'", mode="eval").body)
-    '{b} of {len} files'
+    '{a.b} of {len} files'
     """
     match node:
         case ast.Constant(value=str(text)):
