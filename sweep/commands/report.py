@@ -81,18 +81,18 @@ def best(
     from sweep.store.read import open_store
 
     store = open_store(folder)
-    found, spec = tradeoff(store), store.spec
+    front, spec = tradeoff(store), store.spec
     coherence = [] if coherence_at_least is None else [f"conditional_coherence={coherence_at_least}"]
-    least = _bounds(found, [*coherence, *(at_least or ())])
+    least = _bounds(front, [*coherence, *(at_least or ())])
     if least and pick:
         raise ConfigError("--pick and --at-least are two ways to choose; give only one of them")
     if least:
-        trial = best_above(found.points, least)
+        trial = best_above(front.points, least)
         why = "the best with " + ", ".join(f"{plain(n)} of at least {v:g}" for n, v in least.items())
     else:
-        trial, why = _picked(found, pick)
-    row = found.configs.row(by_predicate=pl.col("trial_id") == trial, named=True)
-    numbers = [f"{plain(n)} {value_text(row, n)}" for n in found.manifest.reference_point]
+        trial, why = _picked(front, pick)
+    row = front.configs.row(by_predicate=pl.col("trial_id") == trial, named=True)
+    numbers = [f"{plain(n)} {value_text(row, n)}" for n in front.manifest.reference_point]
     config = TrialConfig.from_dict(json.loads(row["config_json"]))
     text = yaml.safe_dump(
         one_trial(spec, config, f"{spec.name}-{trial}"), sort_keys=False, default_flow_style=None, width=110
@@ -104,7 +104,7 @@ def best(
     )
 
 
-def _bounds(found: "Tradeoff", assignments: Sequence[str]) -> dict[str, float]:
+def _bounds(front: "Tradeoff", assignments: Sequence[str]) -> dict[str, float]:
     """Return the smallest accepted value by objective; ConfigError if a value or a name is wrong."""
     from search_spaces import did_you_mean, split_assignment
 
@@ -116,14 +116,14 @@ def _bounds(found: "Tradeoff", assignments: Sequence[str]) -> dict[str, float]:
             raise ConfigError(f"--at-least {text!r}: {error}") from None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(f"--at-least {text!r}: {value!r} is not a number")
-        if name not in found.points.names:
-            hint = did_you_mean(name, found.points.names)
+        if name not in front.points.names:
+            hint = did_you_mean(name, front.points.names)
             raise ConfigError(f"{name!r} is not an objective of this sweep; {hint}")
         bounds[name] = float(value)
     return bounds
 
 
-def _picked(found: "Tradeoff", wanted: str | None) -> tuple[str, str]:
+def _picked(front: "Tradeoff", wanted: str | None) -> tuple[str, str]:
     """Return the picked trial and what it is; ConfigError if there is no such pick.
 
     By default it is the knee, or the best in the first objective if the front has no knee.
@@ -131,9 +131,9 @@ def _picked(found: "Tradeoff", wanted: str | None) -> tuple[str, str]:
     from search_spaces import did_you_mean
     from sweep.report.tables import nothing_yet
 
-    picks = {p.label.removeprefix("best "): p for p in found.picks}
+    picks = {p.label.removeprefix("best "): p for p in front.picks}
     if not picks:
-        why = nothing_yet(found)
+        why = nothing_yet(front)
         raise ConfigError(f"there is no config to pick: {why[0].lower()}{why[1:-1]}")
     wanted = wanted or ("knee" if "knee" in picks else next(iter(picks)))
     if wanted not in picks:
