@@ -5,10 +5,10 @@ from pathlib import Path
 
 import typer
 
-from mopoe.errors import ConfigError, MopoeError, shown
+from mopoe.errors import ConfigError, MopoeError
 from mopoe.plugins import also_import_from
 from sweep.commands import cluster, data, report, run, store, trial, watch
-from sweep.commands.terminal import adapt_streams
+from sweep.commands.terminal import adapt_streams, say
 
 COMMANDS = (
     *(run.run, run.resume, run.extend, run.show_config, trial.trial),
@@ -36,7 +36,7 @@ def main() -> None:
         also_import_from(_here())  # data sets and networks of the user's own
         app()
     except MopoeError as error:
-        typer.echo(f"sweep: {shown(str(error))}", err=True)
+        say(f"sweep: {error}", err=True)
         sys.exit(error.exit_status)
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mopoe.errors import ConfigError, shown
+from mopoe.errors import ConfigError
 from search_spaces import did_you_mean, find
 from sweep.commands.options import Address, Cluster, MaybeCluster, RunOptions, option_words
-from sweep.commands.terminal import command
+from sweep.commands.terminal import command, say
 
 if TYPE_CHECKING:
     from sweep.cluster.file import ClusterFile
@@ -33,7 +33,7 @@ def print_jobs(cluster: Path) -> None:
 
     for job in jobs(cluster):
         began = f"{job.began:%Y-%m-%d %H:%M:%S} UTC" if job.began else "not yet"
-        typer.echo(f"{job.name:<40}{job.status:<11}{began:<25}{shown(job.command)}")
+        say(f"{job.name:<40}{job.status:<11}{began:<25}{job.command}")
 
 
 def stop(
@@ -43,7 +43,7 @@ def stop(
     from sweep.cluster.jobs import stop as stop_job
 
     stopped = stop_job(cluster, _existing_job(cluster, job))
-    typer.echo(f"{job} {'is stopped' if stopped else 'had already ended'}")
+    say(f"{job} {'is stopped' if stopped else 'had already ended'}")
 
 
 def fetch(
@@ -58,7 +58,7 @@ def fetch(
 
     here = to or Path("results") / folder.rstrip("/").rpartition("/")[2]
     n = fetch_results(folder, here, cluster)
-    typer.echo(f"{here} holds {n} files\nnext: {command('sweep', 'report', here)}")
+    say(f"{here} holds {n} files\nnext: {command('sweep', 'report', here)}")
 
 
 def doctor(
@@ -81,7 +81,7 @@ def doctor(
     from sweep.config.sweep_spec import load_spec
 
     spec = load_spec(file) if file else None
-    if not examine(spec, out, address, typer.echo):
+    if not examine(spec, out, address, say):
         raise typer.Exit(2)
 
 
@@ -121,7 +121,7 @@ def run_on_cluster(
     options = replace(options, cluster=None, address="auto", workers=workers, override=overrides)
     status = _run_job(cluster.path, name, ["sweep", *words, place, *options.words()], files)
     if status == 0:
-        typer.echo(shown(f"here:   {command('sweep', 'fetch', place, '--cluster', cluster.path)}"))
+        say(f"here:   {command('sweep', 'fetch', place, '--cluster', cluster.path)}")
     return status
 
 
@@ -129,9 +129,9 @@ def _run_job(cluster: Path, name: str, words: Sequence[str], files: Mapping[str,
     """Send a command to a cluster's head, follow it, and return its exit status."""
     from sweep.cluster.jobs import send
 
-    typer.echo(f"connecting to the head of {cluster}", err=True)
+    say(f"connecting to the head of {cluster}", err=True)
     job = send(cluster, name, words, files)
-    typer.echo(shown(f"job {job}: {command(*words)}"), err=True)
+    say(f"job {job}: {command(*words)}", err=True)
     return _follow(cluster, job)
 
 
@@ -140,11 +140,11 @@ def _follow(cluster: Path, job: str) -> int:
     from sweep.cluster.jobs import follow
 
     try:
-        return follow(cluster, job, partial(typer.echo, nl=False))
+        return follow(cluster, job, partial(print, end="", flush=True))
     except KeyboardInterrupt:
         attach, stop = (command("sweep", verb, "--cluster", cluster, job) for verb in ("attach", "stop"))
         ways = f"to follow it again: {attach}; to stop it: {stop}"
-        typer.echo(f"\nsweep: the job continues to run; {ways}", err=True)
+        say(f"\nsweep: the job continues to run; {ways}", err=True)
         sys.exit(130)
 
 

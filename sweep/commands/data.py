@@ -7,6 +7,7 @@ import typer
 
 from mopoe.data.registry import DATA_SETS, entry, installed
 from mopoe.errors import ConfigError
+from sweep.commands.terminal import say
 
 app = typer.Typer(help="List data sets, download one, or build one from its sources.", no_args_is_help=True)
 
@@ -22,8 +23,8 @@ def list_() -> None:
         except ConfigError as error:
             lines = [str(error)]
         for i, line in enumerate(lines):
-            typer.echo(f"{'' if i else name:<{width}}{line}")
-    typer.echo(f"{'your own':<{width}}a function, named as package.module:function; see docs/own_data.md")
+            say(f"{'' if i else name:<{width}}{line}")
+    say(f"{'your own':<{width}}a function, named as package.module:function; see docs/own_data.md")
 
 
 def _described(name: str) -> list[str]:
@@ -45,7 +46,7 @@ def fetch(
     """Download released data, and say how to use it."""
     from mopoe.data.fetch import fetch as fetch_data
 
-    typer.echo(f"next: {fetch_data(name, to)}")
+    say(f"next: {fetch_data(name, to)}")
 
 
 @app.command()
@@ -65,4 +66,4 @@ def build(
     from mopoe.data.polymnist_build import build as build_polymnist
 
     build_polymnist(mnist, photographs, out, seed, png=png, name=name)
-    typer.echo(f"{out}\nnext: data: {{name: {name}, path: {out}, seed: {seed}}} in a sweep's file")
+    say(f"{out}\nnext: data: {{name: {name}, path: {out}, seed: {seed}}} in a sweep's file")

@@ -1,5 +1,6 @@
 """`sweep report` and `sweep best`: what a sweep found, or how two compare."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +9,7 @@ import typer
 
 from mopoe.errors import ConfigError
 from sweep.commands.options import Folder
-from sweep.commands.terminal import console, say
+from sweep.commands.terminal import console, say, yaml_text
 
 if TYPE_CHECKING:
     from sweep.analysis.tradeoff import Tradeoff
@@ -40,13 +41,13 @@ def report(
         other = folders[1]
         comparison = compare(open_store(first), open_store(other))
         for card in comparison.cards[:2]:
-            say(card.finding, screen)
+            say(card.finding)
         page = write_comparison(comparison, out or first / f"against-{other.resolve().name}")
     else:
         store = open_store(first)
         print_front(store, screen)
         page = write_report(store, out or first / "report")
-    say(f"\nreport: {files_at(page.parent)}/{page.name}", screen)
+    say(f"\nreport: {files_at(page.parent)}/{page.name}")
 
 
 def best(
@@ -71,7 +72,6 @@ def best(
     import json
 
     import polars as pl
-    import yaml
 
     from mopoe.config import TrialConfig
     from sweep.analysis.fronts import best_above
@@ -94,14 +94,9 @@ def best(
     row = front.configs.row(by_predicate=pl.col("trial_id") == trial, named=True)
     numbers = [f"{plain(n)} {value_text(row, n)}" for n in front.manifest.reference_point]
     config = TrialConfig.from_dict(json.loads(row["config_json"]))
-    text = yaml.safe_dump(
-        one_trial(spec, config, f"{spec.name}-{trial}"), sort_keys=False, default_flow_style=None, width=110
-    )
-    typer.echo(
-        f"# {trial} of {spec.name}: {why}; {', '.join(numbers)}, by {count(row['seeds'], 'seed')}.\n"
-        f"# config {config.config_id}; run it with: sweep trial FILE\n{text}",
-        nl=False,
-    )
+    say(f"# {trial} of {spec.name}: {why}; {', '.join(numbers)}, by {count(row['seeds'], 'seed')}.")
+    say(f"# config {config.config_id}; run it with: sweep trial FILE")
+    sys.stdout.write(yaml_text(one_trial(spec, config, f"{spec.name}-{trial}")))
 
 
 def _bounds(front: "Tradeoff", assignments: Sequence[str]) -> dict[str, float]:

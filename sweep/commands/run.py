@@ -1,5 +1,6 @@
 """`sweep run`, `resume`, `extend` and `show-config`. Nothing heavy is imported before a command runs."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ import typer
 from mopoe.errors import masked
 from sweep.commands.cluster import run_on_cluster
 from sweep.commands.options import File, Folder, Overrides, RunOptions, with_run_options
-from sweep.commands.terminal import command, console, resume_hint, say
+from sweep.commands.terminal import command, console, resume_hint, say, yaml_text
 from sweep.errors import TrialsFailedError
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _run_here(spec: "SweepSpec", root: Path, options: RunOptions) -> None:
         )
     screen.print()
     print_front(store, screen)
-    say(f"\ntables: {where}\nnext:   {command('sweep', 'report', where)}", screen)
+    say(f"\ntables: {where}\nnext:   {command('sweep', 'report', where)}")
     ended = store.latest_trials().collect()["status"]
     if len(ended) and (ended == "failed").all():
         raise TrialsFailedError(f"all {len(ended)} trials failed; see the reasons above")
@@ -110,8 +111,6 @@ def _run_here(spec: "SweepSpec", root: Path, options: RunOptions) -> None:
 
 def show_config(file: File, override: Overrides = None) -> None:
     """Print a sweep's file with every default filled in, as YAML."""
-    import yaml
-
     from mopoe.config import TrialConfig
     from sweep.config.sweep_spec import load_spec
 
@@ -119,5 +118,4 @@ def show_config(file: File, override: Overrides = None) -> None:
     plain = spec.plain()
     fixed = TrialConfig.from_dict(spec.fixed).to_dict()
     plain["fixed"] = {name: value for name, value in fixed.items() if name not in spec.search_space}
-    text = yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=110)
-    typer.echo(masked(text), nl=False)
+    sys.stdout.write(masked(yaml_text(plain)))

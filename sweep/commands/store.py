@@ -7,6 +7,7 @@ import typer
 
 from mopoe.errors import ConfigError
 from sweep.commands.options import Folder
+from sweep.commands.terminal import say
 from sweep.errors import StoreError
 
 
@@ -16,7 +17,7 @@ def compact(folder: Folder) -> None:
     from sweep.store.read import open_store
 
     for table, (before, after) in compact_store(open_store(folder)).items():
-        typer.echo(f"{table:<16}{before:>6} files -> {after}")
+        say(f"{table:<16}{before:>6} files -> {after}")
 
 
 def verify(folder: Folder) -> None:
@@ -27,11 +28,11 @@ def verify(folder: Folder) -> None:
     store = open_store(folder)
     sound = True
     for problem in problems(store):
-        typer.echo(problem)
+        say(problem)
         sound = False
     if not sound:
         raise typer.Exit(1)
-    typer.echo(f"{store.files} is sound")
+    say(f"{store.files} is sound")
 
 
 def merge(
@@ -54,12 +55,12 @@ def merge(
         if (problem := next(problems(run), None)) is not None:
             raise StoreError(f"{run.files} is not sound, so it is not merged: {problem}")
     for trial, name in merge_runs(runs, files).items():
-        typer.echo(f"{trial} is renamed to {name}")
+        say(f"{trial} is renamed to {name}")
     trials = open_store(files).latest_trials().collect()
     twice = trials.filter(pl.struct("config_id", "seed").is_duplicated()).height
     if twice:
-        typer.echo(f"{twice} trials share config and seed with another trial, so they are not replicates")
-    typer.echo(f"{files} holds {trials.height} trials")
+        say(f"{twice} trials share config and seed with another trial, so they are not replicates")
+    say(f"{files} holds {trials.height} trials")
 
 
 def export(
@@ -76,7 +77,7 @@ def export(
     store = open_store(folder)
     if csv:
         for path in export_csv(store, csv):
-            typer.echo(path)
+            say(path)
     if deepcave:
         left_out = export_deepcave(store, deepcave)
-        typer.echo(f"{deepcave}: a run for DeepCAVE, without {left_out} trials that lack a parameter")
+        say(f"{deepcave}: a run for DeepCAVE, without {left_out} trials that lack a parameter")

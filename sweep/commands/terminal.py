@@ -4,12 +4,10 @@ import codecs
 import io
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import typer
 
 from mopoe.errors import shown
 
@@ -25,9 +23,17 @@ def console() -> "Console":
     return Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False, emoji=False)
 
 
-def say(text: str, screen: "Console | None" = None) -> None:
-    """Print a text without secrets; no line is wrapped and nothing in it is markup."""
-    (screen or console()).print(shown(text), soft_wrap=True)
+def say(text: object, *, err: bool = False) -> None:
+    """Print a text without secrets, at once; `err` is the error output."""
+    # Not by typer, which goes round `adapt_streams`.
+    print(shown(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def yaml_text(values: Mapping[str, object]) -> str:
+    """Return values as YAML, in their order."""
+    import yaml
+
+    return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=110)
 
 
 def command(*words: object) -> str:
@@ -48,7 +54,7 @@ def resume_hint(again: str, folder: Path) -> Iterator[None]:
         text = f" before {folder} was created"
         if MANIFEST in files_at(folder).list():
             text = f"; finished work is kept. To continue: {again}"
-        typer.echo(shown(f"\nsweep: interrupted{text}"), err=True)
+        say(f"\nsweep: interrupted{text}", err=True)
         sys.exit(exit_status())
 
 

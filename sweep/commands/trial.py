@@ -42,11 +42,11 @@ def trial(
         )
     for name, value in record.objectives.items():
         mark = "" if name in {o.name for o in spec.objectives} else "  (not an objective of this sweep)"
-        say(f"{name:<24}{value:>12.4f} ± {record.stderr[name]:.4f}{mark}", screen)
-    say(f"\ntrial {record.trial_id}, attempt {record.attempt}; tables: {files_at(root)}", screen)
+        say(f"{name:<24}{value:>12.4f} ± {record.stderr[name]:.4f}{mark}")
+    say(f"\ntrial {record.trial_id}, attempt {record.attempt}; tables: {files_at(root)}")
     if record.status == "failed":
         raise TrialsFailedError(f"the trial failed: {record.error}")
-    say(f"next: {command('sweep', 'samples', root, '--trial', record.trial_id)}", screen)
+    say(f"next: {command('sweep', 'samples', root, '--trial', record.trial_id)}")
 
 
 def _device(name: str) -> str:

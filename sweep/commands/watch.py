@@ -45,7 +45,7 @@ def watch(
 
     place, terminal = out or folder / "report", console()
     store = open_store(folder)
-    say(f"page: {files_at(place)}/report.html", terminal)
+    say(f"page: {files_at(place)}/report.html")
     live = Live(console=terminal, auto_refresh=False) if terminal.is_terminal else None
     last_line = ""
     shown: list[list[str]] = []
@@ -56,7 +56,7 @@ def watch(
                 if live:
                     live.update(screen(state, now), refresh=True)
                 elif (line := lines(state, now)[1]) != last_line:
-                    say(line.strip(), terminal)
+                    say(line.strip())
                     last_line = line
                 if state.complete:
                     break
@@ -66,7 +66,7 @@ def watch(
                     shown = files
                 time.sleep(every)
     except KeyboardInterrupt:
-        say("stopped watching; the sweep continues", terminal)
+        say("stopped watching; the sweep continues")
     write_report(store, place)
 
 
