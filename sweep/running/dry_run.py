@@ -118,7 +118,7 @@ def corners(spec: SweepSpec) -> list[TrialConfig]:
 
 
 def first_suggestions(spec: SweepSpec) -> dict[str, TrialConfig]:
-    """Return the first configs that the sampler suggests, by trial."""
+    """Return the configs that the sampler begins with, by trial."""
     searcher = SweepSearcher(spec.model_copy(update={"replicates": ReplicatesSpec()}), Past())
     asked = [searcher.suggest(str(i)) for i in range(min(SUGGESTIONS, spec.trials))]
     return {a["trial_id"]: suggested_config(spec, a) for a in asked if isinstance(a, dict)}
