@@ -1,13 +1,13 @@
-"""Everything that can go wrong, in one tree.
+"""The tree of the project's exceptions.
 
 MopoeError                 the root: its message is one sentence for the user
 ├── ConfigError            a setting has an impossible value
-├── DataError              input data is missing, damaged or of another shape
+├── DataError              input data is missing, damaged or of an unexpected shape
 ├── CheckpointError        a checkpoint is missing, damaged or of another model
 ├── DivergedError          the loss or a gradient is no longer a finite number
 ├── SpecError              (sweep.errors) the YAML file is wrong
 ├── StoreError             (sweep.errors) a results folder is missing, damaged or another sweep's
-├── TrialsFailedError      (sweep.errors) the trials of a sweep fail
+├── TrialsFailedError      (sweep.errors) all trials that were asked for failed, or too many in a row
 ├── TrialTimeError         (sweep.errors) a trial took longer than its sweep allows
 └── ClusterError           (sweep.errors) a cluster cannot be reached, or is not fit to run a sweep
 """
@@ -22,7 +22,7 @@ _LONGEST = 1000
 
 
 def masked(text: str) -> str:
-    """Return a text whose addresses lack what opens them.
+    """Return a text in which passwords and keys in addresses are masked.
 
     >>> masked("s3://KEY:SECRET@bucket/x and postgresql://me:pw@host/db?password=pw")
     's3://***@bucket/x and postgresql://***@host/db?password=***'
@@ -33,7 +33,7 @@ def masked(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Return a text for people: without secrets, over-long lines without their middle."""
+    """Return a text for display: with masked secrets, and without the middle of very long lines."""
     lines = masked(text).split("\n")
     return "\n".join(
         line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 4 :]}"
@@ -52,7 +52,7 @@ class ConfigError(MopoeError, ValueError):
 
 
 class DataError(MopoeError):
-    """Input data is missing, damaged or of another shape than said."""
+    """Input data is missing, damaged or of an unexpected shape."""
 
 
 class CheckpointError(MopoeError):

@@ -8,11 +8,11 @@ class SpecError(MopoeError):
 
 
 class StoreError(MopoeError):
-    """A results folder is missing, damaged, of a newer schema, or belongs to another sweep."""
+    """A results folder is missing, damaged, of a newer schema, or holds another sweep."""
 
 
 class TrialsFailedError(MopoeError):
-    """The trials of a sweep, or the one that was asked for, failed."""
+    """All trials that were asked for failed, or too many in a row."""
 
     exit_status = 1
 

@@ -1,1 +1,1 @@
-"""A sweep on many machines: the cluster's file, its head, jobs on it, and whether all is well there."""
+"""A sweep on many machines: the cluster's file, its jobs, its results, and what is wrong there."""

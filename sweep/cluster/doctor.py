@@ -1,163 +1,27 @@
-"""What is wrong with machines, from their facts: one sentence each, with its remedy. Pure."""
+"""Examines every machine by one small Ray task each, before trials run there, and says what is wrong."""
 
-import os
-import shutil
-import socket
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
-from mopoe.data.registry import Option
-from mopoe.errors import MopoeError
-from sweep.store.files import Files, files_at
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-FOLDER = ".doctor"
-"""The folder, below the results, of the files by which machines find out whether they share it."""
+from sweep.cluster.node_info import FOLDER, NodeInfo, NodeQuery, probe
+from sweep.config.sweep_spec import SweepSpec
+from sweep.errors import ClusterError
+from sweep.store.files import LocalFiles, files_at, settled
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
-    """What a machine is asked to look for."""
-
-    root: str | None
-    """The results folder, or None."""
-    marker: str
-    """The name of a file in it that another machine has written."""
-    data: tuple[str, tuple[tuple[str, Option], ...]] | None
-    """The data set's name and options, or None."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeFacts:
-    """One machine of a cluster, or this one."""
-
-    host: str
-    """Its name."""
-    versions: tuple[tuple[str, str], ...]
-    """Of Python and of the packages that must agree, by name."""
-    threads: int
-    """CPU cores that this process may use."""
-    gpus: int
-    """GPUs that torch sees."""
-    device: str
-    """The first GPU's name, or why it does not work; empty without one."""
-    works: bool
-    """Whether a number could be put on the GPU; true without one."""
-    free_disk: int
-    """Bytes free where data sets are cached."""
-    results: str | None = None
-    """Why the results folder cannot be used from there; None if it can, or was not asked for."""
-    wrote: str | None = None
-    """The name of the file that it wrote into the results folder."""
-    fingerprint: str | None = None
-    """Of the data set there; None if it was not asked for or cannot be loaded."""
-    data_error: str | None = None
-    """Why the data set cannot be loaded there."""
-    token: bool = False
-    """Whether Ray asks for the token there."""
-    ports: tuple[int, ...] = ()
-    """Ports on which something listens for everybody."""
-    skew: float = 0.0
-    """Seconds by which its clock is ahead of the driver's, at least."""
-    ray_gpus: float = 0.0
-    """GPUs that Ray gives to trials there."""
-
-
-def look(search: Search) -> NodeFacts:
-    """Return the facts of the machine that this runs on."""
-    import torch
-
-    from mopoe.data.container import cache_dir
-
-    gpus = torch.cuda.device_count()
-    device, works = "", True
-    if gpus:
-        try:
-            torch.zeros(1, device="cuda")
-            device = torch.cuda.get_device_name()
-        except RuntimeError as error:
-            device, works = " ".join(str(error).split()), False
-    wrote, results = _share(search)
-    fingerprint, data_error = _load(search)
-    there = next(p for p in (cache_dir(), *cache_dir().parents) if p.exists())
-    return NodeFacts(
-        host=socket.gethostname(),
-        versions=(
-            ("python", ".".join(map(str, sys.version_info[:3]))),
-            *((name, version(name).partition("+")[0]) for name in ("ray", "torch", "mopoe-sweep")),
-        ),
-        threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        gpus=gpus,
-        device=device,
-        works=works,
-        free_disk=shutil.disk_usage(there).free,
-        results=results,
-        wrote=wrote,
-        fingerprint=fingerprint,
-        data_error=data_error,
-        token=os.environ.get("RAY_AUTH_MODE") == "token",
-        ports=listening(*(_text(Path("/proc/net", table)) for table in ("tcp", "tcp6"))),
-    )
-
-
-def _share(search: Search) -> tuple[str | None, str | None]:
-    """Return the file written into the results folder, or why the folder cannot be used."""
-    if search.root is None:
-        return None, None
-    name = f"{FOLDER}/{uuid4().hex}"
-    try:
-        files = files_at(search.root)
-        names = files.list(FOLDER)
-        if search.marker not in names or not read(files, search.marker):
-            return None, "what the driver has just written there is not to be seen"
-        files.put(name, lambda file: file.write(b"seen"))
-    except (MopoeError, OSError) as error:
-        return None, " ".join(str(error).split())
-    return name, None
-
-
-def read(files: Files, name: str) -> bytes:
-    """Return a file's content."""
-    with files.open(name) as file:
-        content: bytes = file.read()
-    return content
-
-
-def _load(search: Search) -> tuple[str | None, str | None]:
-    """Return the data set's fingerprint, or why it cannot be loaded."""
-    if search.data is None:
-        return None, None
-    from mopoe.data import load
-
-    name, options = search.data
-    try:
-        return load(name, **dict(options)).fingerprint, None
-    except MopoeError as error:
-        return None, str(error)
-
-
-def listening(*tables: str) -> tuple[int, ...]:
-    r"""Return the ports on which something listens on all addresses, from the tables of /proc/net.
-
-    >>> head = "sl local_address rem_address st"
-    >>> listening(f"{head}\n 0: 00000000:2049 00000000:0000 0A\n 1: 0100007F:18EB 00000000:0000 0A")
-    (8265,)
-    """
-    found = set()
-    for line in (line for table in tables for line in table.splitlines()[1:]):
-        address, _, port = line.split()[1].partition(":")
-        if line.split()[3] == "0A" and not int(address, 16):
-            found.add(int(port, 16))
-    return tuple(sorted(found))
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="ascii") if path.exists() else ""
-
-
+ANSWER_SECONDS = 180.0
+"""Within this time a machine must answer; it includes loading the data set."""
+FIRST_SECONDS = 900.0
+"""Within this time the first machine that can run a trial must join."""
+OTHERS_SECONDS = 120.0
+"""How long to wait for the other workers."""
 SKEW = 5.0
 """Seconds by which clocks may differ: times in the tables come from all machines."""
 DISK = 2 * 2**30
@@ -165,82 +29,78 @@ DISK = 2 * 2**30
 DASHBOARD = 8265
 """The port of Ray's dashboard and jobs API."""
 
+SEE_GPUS = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
+"""Lets a task that reserves no GPU see those of its machine."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that is wrong."""
-
-    text: str
-    """What, where and the remedy."""
-    fatal: bool
-    """Whether trials would fail, or their numbers be wrong: no sweep is begun then."""
+Probe = Callable[[NodeQuery], NodeInfo]
 
 
 def findings(
-    nodes: Sequence[NodeFacts], root: str | None = None, silent: Sequence[str] = ()
-) -> list[Finding]:
-    """Return what is wrong.
+    nodes: Sequence[NodeInfo], root: str | None = None, silent: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Return errors, which would make trials fail or their numbers wrong, and warnings; each with a remedy.
 
     Args:
-        nodes: the facts of all machines; the driver's comes first.
-        root: the results folder that they were asked for.
+        nodes: what all machines reported; the driver's comes first.
+        root: the results folder that they were asked to use.
         silent: machines that did not answer.
     """
     first = nodes[0]
-    fatal = [
+    errors = [
         f"{host} does not answer; see `ray status`, and its logs in /tmp/ray/session_latest/logs"
         for host in silent
     ]
-    other = []
+    warnings = []
     for node in nodes:
-        fatal += _versions(first, node)
-        if node.results:
-            fatal.append(
-                f"{node.host} cannot use the results folder {root} ({node.results}); choose a folder that "
-                "all machines share, or s3://BUCKET/FOLDER that it may read, write and list"
+        errors += _versions(first, node)
+        if node.results_error:
+            errors.append(
+                f"{node.host} cannot use the results folder {root} ({node.results_error}); choose a folder "
+                "that all machines share, or s3://BUCKET/FOLDER with permission to read, write and list"
             )
         if node.data_error:
-            fatal.append(
+            errors.append(
                 f"{node.host} has no data set: {node.data_error}; put it at the same path on all machines"
             )
         elif node.fingerprint != first.fingerprint and first.fingerprint:
-            fatal.append(
-                f"{node.host} has other data than {first.host} ({node.fingerprint}, {first.fingerprint}); "
-                "copy the same files there and delete what is cached"
+            errors.append(
+                f"{node.host} and {first.host} have different data ({node.fingerprint}, "
+                f"{first.fingerprint}); copy the same files to both and delete the cached ones"
             )
-        if not node.works:
-            fatal.append(
-                f"{node.host} has a GPU that torch cannot use ({node.device}); match driver and torch build"
+        if not node.gpu_works:
+            errors.append(
+                f"{node.host} has a GPU that torch cannot use ({node.device}); install a driver and a build "
+                "of torch that match"
             )
         elif node.ray_gpus > node.gpus:
-            fatal.append(
+            errors.append(
                 f"{node.host} offers {node.ray_gpus:g} GPUs to Ray, but torch sees {node.gpus}; install the "
                 "driver and a CUDA build of torch, or start Ray there with --num-gpus=0"
             )
-        other += _safety(node, several=len(nodes) > 1)
+        warnings += _security(node, several=len(nodes) > 1)
         if abs(node.skew) > SKEW:
             ahead = f"{abs(node.skew):.0f} s {'ahead' if node.skew > 0 else 'behind'}"
-            other.append(f"the clock of {node.host} is {ahead}; set it by NTP (timedatectl set-ntp true)")
+            warnings.append(f"the clock of {node.host} is {ahead}; set it by NTP (timedatectl set-ntp true)")
         if node.free_disk < DISK:
             free = f"{node.free_disk / 2**30:.1f} GiB"
-            other.append(f"{node.host} has {free} free for data; clear some, or set MOPOE_CACHE")
-    return [*(Finding(text=t, fatal=True) for t in fatal), *(Finding(text=t, fatal=False) for t in other)]
+            warnings.append(f"{node.host} has only {free} free for data; free some space, or set MOPOE_CACHE")
+    return errors, warnings
 
 
-def _versions(first: NodeFacts, node: NodeFacts) -> list[str]:
-    known = dict(first.versions)
+def _versions(first: NodeInfo, node: NodeInfo) -> list[str]:
+    expected = dict(first.versions)
     return [
-        f"{node.host} has {name} {found}, but {first.host} has {known[name]}; install the same on all "
+        f"{node.host} has {name} {version}, but {first.host} has {expected[name]}; install the same on all "
         "machines (set-up commands of the cluster's file, then `ray up` again)"
-        for name, found in node.versions
-        if found != known[name]
+        for name, version in node.versions
+        if version != expected[name]
     ]
 
 
-def _safety(node: NodeFacts, *, several: bool) -> list[str]:
-    """Return what lets strangers in; a machine alone listens to itself."""
+def _security(node: NodeInfo, *, several: bool) -> list[str]:
+    """Return what gives strangers access; a single machine listens only to itself."""
     if several and not node.token:
-        risk = f"{node.host} asks for no token, so that whoever reaches it can run code there"
+        risk = f"{node.host} requires no token, so anyone who reaches it can run code there"
         return [f"{risk}; set RAY_AUTH_MODE=token before `ray start` on all machines"]
     if DASHBOARD in node.ports:
         risk = f"the dashboard of {node.host} listens on all its addresses"
@@ -248,11 +108,161 @@ def _safety(node: NodeFacts, *, several: bool) -> list[str]:
     return []
 
 
-def described(node: NodeFacts) -> str:
+def description(node: NodeInfo) -> str:
     """Return a machine as one line."""
-    versions = ", ".join(f"{name} {found}" for name, found in node.versions)
+    versions = ", ".join(f"{name} {version}" for name, version in node.versions)
     gpus = f"{node.gpus} x {node.device}" if node.gpus else "no GPU"
     data = f", data {node.fingerprint}" if node.fingerprint else ""
     return (
         f"{node.host}: {node.threads} cores, {gpus}, {node.free_disk / 2**30:.0f} GiB free, {versions}{data}"
     )
+
+
+def prepare(
+    spec: SweepSpec, root: str, workers: int, say: Callable[[str], None], probe: Probe = probe
+) -> None:
+    """Wait until trials can run on the cluster, and examine all machines if there are several.
+
+    Args:
+        spec: the sweep.
+        root: its results folder.
+        workers: how many machines beside the head to wait for.
+        say: called with each thing to tell the user.
+        probe: what runs on each machine.
+
+    Raises:
+        ClusterError: no machine for a trial joins, or trials would fail: one sentence each.
+    """
+    await_workers(spec, workers, say)
+    if len(_alive()) == 1:
+        return
+    say(f"examining {len(_alive())} machines")
+    nodes, silent = survey(spec, root, probe)
+    errors, warnings = findings(nodes, root, silent)
+    if errors:
+        raise ClusterError("\n".join(errors))
+    for warning in warnings:
+        say(f"warning: {warning}")
+
+
+def examine(spec: SweepSpec | None, root: str | None, address: str, say: Callable[[str], None]) -> bool:
+    """Describe this machine, or every machine of a cluster, and what is wrong; return whether nothing is."""
+    silent: list[str] = []
+    if address == "local":
+        with _marked(spec, root) as query:
+            nodes = [probe(query)]
+    else:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=SEE_GPUS)
+        try:
+            nodes, silent = survey(spec, root, probe)
+        finally:
+            ray.shutdown()
+    errors, warnings = findings(nodes, root, silent)
+    sound = not (errors or warnings)
+    for text in (
+        *map(description, nodes),
+        *(f"error: {e}" for e in errors),
+        *(f"warning: {w}" for w in warnings),
+    ):
+        say(text)
+    if sound:
+        say("no problem found" + (f" on {len(nodes)} machines" if len(nodes) > 1 else ""))
+    return sound
+
+
+def survey(spec: SweepSpec | None, root: str | None, probe: Probe) -> tuple[list[NodeInfo], list[str]]:
+    """Return what the cluster's machines report, the driver's first, and which did not answer."""
+    infos: dict[str, NodeInfo] = {}
+    silent = []
+    with _marked(spec, root) as query:
+        nodes = sorted(_alive(), key=lambda n: n["NodeID"] != ray.get_runtime_context().get_node_id())
+        answers = {node["NodeID"]: _start_on(node, probe, query) for node in nodes}
+        ray.wait(list(answers.values()), num_returns=len(answers), timeout=ANSWER_SECONDS)
+        for node in nodes:
+            name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+            try:
+                info = ray.get(answers[node["NodeID"]], timeout=0)
+                skew = _skew(node)
+            except (ray.exceptions.RayError, TimeoutError) as error:
+                silent.append(f"{name} ({_last_line(error)})")
+                continue
+            gpus = node["Resources"].get("GPU", 0.0)
+            infos[node["NodeID"]] = replace(info, host=name, ray_gpus=gpus, skew=skew)
+        if root is not None:
+            seen = files_at(root).list(FOLDER)
+            for key, info in infos.items():
+                if info.written and info.written not in seen:
+                    infos[key] = replace(info, results_error="the driver does not see what it writes there")
+    if not infos:
+        raise ClusterError(f"no machine of the cluster answers: {'; '.join(silent)}")
+    return list(infos.values()), silent
+
+
+@contextmanager
+def _marked(spec: SweepSpec | None, root: str | None) -> Iterator[NodeQuery]:
+    """Give the query for all machines, with a file in the results folder for them to find."""
+    data = (spec.data.name, tuple(sorted(spec.data.options.items()))) if spec else None
+    marker = f"{FOLDER}/{uuid4().hex}"
+    if root is None:
+        yield NodeQuery(root=None, marker=marker, data=data)
+        return
+    files = files_at(root)
+    files.put(marker, lambda file: file.write(b"marker"))
+    try:
+        yield NodeQuery(root=settled(root), marker=marker, data=data)
+    finally:
+        for name in files.list(FOLDER):
+            files.delete(name)
+        if isinstance(files, LocalFiles):
+            with suppress(OSError):  # another doctor is using the folder
+                (files.folder / FOLDER).rmdir()
+
+
+def _start_on(node: dict[str, Any], function: Callable[..., Any], *arguments: object) -> Any:
+    """Start a function on one machine, even on a head that offers no CPU; return Ray's reference."""
+    here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    task = ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
+    return task.remote(*arguments)
+
+
+def _skew(node: dict[str, Any]) -> float:
+    """Return by how many seconds a machine's clock is at least ahead; 0 if it may be right."""
+    before = time.time()
+    theirs: float = ray.get(_start_on(node, lambda: time.time()), timeout=ANSWER_SECONDS)  # noqa: PLW0108 - Ray takes no built-in function
+    return max(0.0, theirs - time.time()) or min(0.0, theirs - before)
+
+
+def await_workers(spec: SweepSpec, workers: int, say: Callable[[str], None]) -> None:
+    """Wait for a machine that can run a trial, which makes an idle cluster grow, then for more workers.
+
+    Raises:
+        ClusterError: none has joined in time.
+    """
+    gpu = spec.resources.gpu_share(ray.cluster_resources().get("GPU", 0.0))
+    needs = {"num_cpus": spec.resources.cpu, "num_gpus": gpu}
+    first = ray.remote(lambda: None).options(**needs).remote()
+    if not ray.wait([first], timeout=5)[0]:
+        say("waiting for a machine that can run a trial")
+        if not ray.wait([first], timeout=FIRST_SECONDS)[0]:
+            wanted = f"{spec.resources.cpu:g} CPUs and {gpu:g} GPUs"
+            raise ClusterError(
+                f"no machine with {wanted} has joined within {FIRST_SECONDS / 60:.0f} minutes; see `ray "
+                "status`, lower resources.cpu or resources.gpu, or correct the cluster's file"
+            )
+    until = time.monotonic() + OTHERS_SECONDS
+    while (joined := len(_alive()) - 1) < workers and time.monotonic() < until:
+        time.sleep(1)
+    if joined < workers:
+        say(
+            f"only {joined} of {workers} workers have joined; set resources.concurrent to use the others "
+            "when they join"
+        )
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__

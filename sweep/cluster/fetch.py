@@ -1,4 +1,4 @@
-"""Brings a sweep's results from shared storage to this machine."""
+"""Copies a sweep's results from shared storage to this machine."""
 
 import subprocess
 from pathlib import Path
@@ -7,27 +7,27 @@ from pyarrow import fs
 
 from sweep.cluster.jobs import ray_command
 from sweep.errors import ClusterError, StoreError
-from sweep.store.files import LocalFiles, files_at, reason
+from sweep.store.files import Files, LocalFiles, files_at, reason
 from sweep.store.read import COMPACT, PATIENCE, reading
 
 
 def fetch(folder: str, here: Path, cluster: Path | None) -> int:
-    """Copy a results folder to `here` and return how many files are there then.
+    """Copy a results folder to `here` and return how many files are there afterwards.
 
     Args:
         folder: an address such as s3://BUCKET/FOLDER, or a folder that the cluster's machines share.
-        here: the local folder; of what is there already only what may have changed is copied again.
-        cluster: the cluster's file; needed for a folder.
+        here: the local folder; files that are already there are copied only if they may have changed.
+        cluster: the cluster's file; required unless `folder` is an address.
 
     Raises:
-        ClusterError: a folder, but no cluster; or its head cannot be reached.
+        ClusterError: a folder without a cluster, or the cluster's head cannot be reached.
         StoreError: the address cannot be read, or holds no results.
     """
     files = files_at(folder)
     if not isinstance(files, LocalFiles):
-        _copy(folder, here)
+        _copy(files, LocalFiles(here))
     elif cluster is None:
-        raise ClusterError(f"{folder} is a folder; give --cluster FILE to fetch it from that cluster's head")
+        raise ClusterError(f"{folder} is a folder; to fetch it from a cluster's head, give --cluster FILE")
     else:
         here.mkdir(parents=True, exist_ok=True)
         words = ray_command("rsync-down", str(cluster), f"{folder.rstrip('/')}/", f"{here}/")
@@ -39,52 +39,45 @@ def fetch(folder: str, here: Path, cluster: Path | None) -> int:
             )
     n = sum(path.is_file() for path in here.rglob("*"))
     if not (here / "sweep.json").exists():
-        raise StoreError(f"{folder} holds no sweep.json: it is no results folder; {n} files are in {here}")
+        raise StoreError(f"{folder} is not a results folder: it holds no sweep.json; {n} files are in {here}")
     return n
 
 
-def _copy(address: str, here: Path) -> None:
-    """Copy what differs in size or may be written anew under its name; temporary files are left out.
+def _copy(source: Files, target: LocalFiles) -> None:
+    """Copy files that are missing, differ in size or may be overwritten; unfinished files are left out.
 
-    A compaction deletes files between the listing and the copying, and may hide its own from a listing: the
-    copy is whole if nothing went away and the next listing shows no compacted file that this one did not.
+    A compaction may delete files between the listing and the copying, and a listing may miss the file that
+    replaces them. The copy is complete if no file disappeared and the next listing has no new compacted file.
     """
+    listed = _sizes(source)
+    for _ in range(PATIENCE):
+        gone = [name for name, size in listed.items() if not _copied(source, name, size, target)]
+        before, listed = listed, _sizes(source)
+        if not gone and not any(COMPACT in name and name not in before for name in listed):
+            return
+    raise StoreError(f"{source} keeps changing while it is copied; fetch it again later")
+
+
+def _sizes(files: Files) -> dict[str, int]:
+    """Return the sizes of all finished files by name."""
+    system, root = files.place
     try:
-        system, root = fs.FileSystem.from_uri(address)
-        found = _files(system, root)
-        for _ in range(PATIENCE):
-            gone = [info.path for info in found if not _copied(info, system, here / _name(info, root))]
-            before, found = {info.path for info in found}, _files(system, root)
-            if not gone and not any(COMPACT in info.path and info.path not in before for info in found):
-                return
+        infos = system.get_file_info(fs.FileSelector(root, recursive=True))
     except (OSError, ValueError) as error:
-        raise StoreError(f"{address} cannot be read: {reason(error)}") from error
-    raise StoreError(f"{address} changes again and again while it is copied; fetch it again")
+        raise StoreError(f"{files} cannot be read: {reason(error)}") from error
+    sizes = {info.path.removeprefix(f"{root}/"): info.size for info in infos if info.is_file}
+    return {name: size for name, size in sizes.items() if "/." not in f"/{name}"}
 
 
-def _name(info: fs.FileInfo, root: str) -> Path:
-    return Path(info.path).relative_to(root)
-
-
-def _files(system: fs.FileSystem, root: str) -> list[fs.FileInfo]:
-    found = system.get_file_info(fs.FileSelector(root, recursive=True))
-    return [i for i in found if i.is_file and not any(part.startswith(".") for part in _name(i, root).parts)]
-
-
-def _copied(info: fs.FileInfo, system: fs.FileSystem, there: Path) -> bool:
-    """Copy a file unless its content is there; return whether there was one to copy."""
-    if there.suffix == ".parquet" and there.exists() and there.stat().st_size == info.size:
+def _copied(source: Files, name: str, size: int, target: LocalFiles) -> bool:
+    """Copy a file unless its content is already there; return whether the file exists."""
+    path = target.folder / name
+    if path.suffix == ".parquet" and path.exists() and path.stat().st_size == size:
         return True
-    there.parent.mkdir(parents=True, exist_ok=True)
-    partial = there.with_name(f".{there.name}.part")
     try:
-        with reading(f"{info.path} cannot be copied to {there}"):
-            fs.copy_files(
-                info.path, str(partial), source_filesystem=system, destination_filesystem=fs.LocalFileSystem()
-            )
-        partial.replace(there)
+        with source.open(name) as file, reading(f"{source}/{name} cannot be read"):
+            content = file.read_buffer()
     except FileNotFoundError:
         return False
-    finally:
-        partial.unlink(missing_ok=True)
+    target.put(name, lambda file: file.write(content))
     return True

@@ -1,4 +1,4 @@
-"""Sweeps as jobs of a cluster: sent, followed, left and joined again."""
+"""Sweeps as jobs on a cluster's head: sent, followed, listed and stopped over a tunnel."""
 
 import asyncio
 import logging
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 PATIENCE = 90.0
-"""Seconds in which a tunnel must open."""
+"""Seconds within which a tunnel must open, and a head that has just started must accept a job."""
 
 
 def ray_command(*words: str) -> list[str]:
-    """Return a command of Ray's command line, that of this environment."""
-    beside = Path(sys.executable).with_name("ray")
-    return [str(beside) if beside.exists() else "ray", *words]
+    """Return a command of Ray's command line, if possible that of this environment."""
+    ray = Path(sys.executable).with_name("ray")
+    return [str(ray) if ray.exists() else "ray", *words]
 
 
 @contextmanager
 def connected(cluster: Path) -> Iterator["JobSubmissionClient"]:
-    """Give a client of the jobs API of a cluster's head; the tunnel to it closes in the end.
+    """Give a client of the jobs API of a cluster's head, through a tunnel that is closed in the end.
 
     Raises:
         ClusterError: the head cannot be reached, refuses the token or runs another Ray.
     """
     if find_spec("aiohttp") is None:
         raise ClusterError(
-            "--cluster needs more packages; install them with: pip install 'mopoe-sweep[cluster]'"
+            "--cluster needs further packages; install them with: pip install 'mopoe-sweep[cluster]'"
         )
     logging.getLogger("ray").setLevel(logging.WARNING)
     with _token_sent():
@@ -56,7 +56,7 @@ def connected(cluster: Path) -> Iterator["JobSubmissionClient"]:
         with _tunnel(cluster) as address:
             try:
                 client = JobSubmissionClient(address)
-                client.list_jobs()  # asks for the token, too
+                client.list_jobs()  # also checks the token
                 yield client
             except (RuntimeError, OSError, RayError) as error:
                 raise ClusterError(
@@ -66,7 +66,7 @@ def connected(cluster: Path) -> Iterator["JobSubmissionClient"]:
 
 @contextmanager
 def _token_sent() -> Iterator[None]:
-    """Let Ray send the token, for which having one is not enough; the environment is restored in the end.
+    """Let Ray send the token, which it only does in this mode; the environment is restored in the end.
 
     Ray reads the mode once, when a process first imports it.
     """
@@ -87,24 +87,24 @@ def _tunnel(cluster: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(  # noqa: S603 - fixed words
             ray_command("dashboard", str(cluster), "--port", str(port)),
             stdin=subprocess.DEVNULL,
-            stdout=said,
+            stdout=output,
             stderr=subprocess.STDOUT,
-            # Ctrl-C here must not close it before we are done.
+            # Ctrl-C must not close the tunnel before we are done.
             start_new_session=True,
         )
         try:
             until = time.monotonic() + PATIENCE
             while not _answers(address):
                 if process.poll() is not None or time.monotonic() > until:
-                    said.seek(0)
-                    lines = [line.strip() for line in said if line.strip()]
+                    output.seek(0)
+                    lines = [line.strip() for line in output if line.strip()]
                     why = lines[-1] if lines else "no answer"
                     raise ClusterError(
-                        f"{cluster} has no head that answers ({why}); start it: ray up -y {cluster}"
+                        f"the head of {cluster} does not answer ({why}); start it with: ray up -y {cluster}"
                     )
                 time.sleep(0.5)
             yield address
@@ -125,21 +125,21 @@ def _answers(address: str) -> bool:
 
 
 TRIES = 5
-"""How often in a row a lost connection is made again."""
+"""How many times in a row a lost connection is tried again."""
 PAUSE = 3.0
-"""Seconds between two of these tries."""
+"""Seconds between two tries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One job of a cluster."""
+    """A job on a cluster's head."""
 
     name: str
     """Its name, which `sweep attach` takes."""
     status: str
     """pending, running, stopped, succeeded or failed."""
     began: datetime | None
-    """When it began, in UTC."""
+    """When it began, in UTC; None before."""
     command: str
     """What it runs on the head."""
 
@@ -149,9 +149,9 @@ def send(cluster: Path, name: str, words: Sequence[str], files: Mapping[str, Pat
 
     Args:
         cluster: the cluster's file.
-        name: what the job's name begins with.
+        name: the first part of the job's name; the time is the second.
         words: the command.
-        files: what the command finds in its working directory, by the name it has there.
+        files: the files in the command's working directory, by their names there.
 
     Raises:
         ClusterError: the head cannot be reached, or refuses.
@@ -160,7 +160,7 @@ def send(cluster: Path, name: str, words: Sequence[str], files: Mapping[str, Pat
     with tempfile.TemporaryDirectory() as folder:
         for there, here in files.items():
             shutil.copy(here, Path(folder, there))
-        # Lines are to be seen when they are written.
+        # Otherwise output would be seen in blocks, long after it was written.
         environment = {"working_dir": folder, "env_vars": {"PYTHONUNBUFFERED": "1"}}
         until = time.monotonic() + PATIENCE
         with connected(cluster) as client:
@@ -170,7 +170,7 @@ def send(cluster: Path, name: str, words: Sequence[str], files: Mapping[str, Pat
                         entrypoint=shlex.join(words), submission_id=job, runtime_env=environment
                     )
                 except RuntimeError as error:
-                    # A head that has just begun answers before it has an agent that runs jobs.
+                    # A head that has just started answers before its agent can run jobs.
                     if "try again" not in str(error) or time.monotonic() > until:
                         raise
                 time.sleep(PAUSE)
@@ -179,7 +179,7 @@ def send(cluster: Path, name: str, words: Sequence[str], files: Mapping[str, Pat
 def follow(cluster: Path, job: str, write: Callable[[str], object]) -> int:
     """Write what a job prints until it ends, and return its exit status.
 
-    A connection that breaks is made again; what was written before is not written twice.
+    After a lost connection it reconnects, and writes nothing twice.
 
     Raises:
         ClusterError: there is no such job, or the head cannot be reached any more.
@@ -192,24 +192,24 @@ def follow(cluster: Path, job: str, write: Callable[[str], object]) -> int:
                 for text in _tail(client, job, seen):
                     seen += len(text)
                     write(text)
-                found = client.get_job_info(job)
-                if found.status.is_terminal():
-                    code = found.driver_exit_code
-                    return code if code is not None else int(found.status != "SUCCEEDED")
-        except Exception as error:  # whatever the network raises
+                info = client.get_job_info(job)
+                if info.status.is_terminal():
+                    code = info.driver_exit_code
+                    return code if code is not None else int(info.status != "SUCCEEDED")
+        except Exception as error:  # networks raise errors of many kinds
             tries = 0 if seen > before else tries + 1
             if tries >= TRIES:
                 raise ClusterError(
-                    f"the connection to {cluster} is lost ({' '.join(str(error).split())}); the job may go "
-                    f"on: sweep attach --cluster {cluster} {job}"
+                    f"the connection to {cluster} is lost ({' '.join(str(error).split())}); if the job still "
+                    f"runs, follow it with: sweep attach --cluster {cluster} {job}"
                 ) from error
         time.sleep(PAUSE)
 
 
 def jobs(cluster: Path) -> list[Job]:
-    """Return the jobs of a cluster since its head began, the oldest first."""
+    """Return the jobs of a cluster since its head started, the oldest first."""
     with connected(cluster) as client:
-        found = sorted(client.list_jobs(), key=lambda job: job.start_time or 0)
+        listed = sorted(client.list_jobs(), key=lambda job: job.start_time or 0)
     return [
         Job(
             name=job.submission_id,
@@ -217,13 +217,13 @@ def jobs(cluster: Path) -> list[Job]:
             began=datetime.fromtimestamp(job.start_time / 1000, UTC) if job.start_time else None,
             command=job.entrypoint,
         )
-        for job in found
+        for job in listed
         if job.submission_id
     ]
 
 
 def stop(cluster: Path, job: str) -> bool:
-    """End a job; return whether it was running. What its trials have finished is kept."""
+    """Stop a job and return whether it was running."""
     with connected(cluster) as client:
         return bool(client.stop_job(job))
 

@@ -1,1 +1,1 @@
-"""The command line's verbs, by what they are about."""
+"""The commands of the command line, a module for each of their subjects."""

@@ -1,4 +1,4 @@
-"""`sweep data`: lists, fetches and makes data sets. Nothing heavy is imported before a command runs."""
+"""`sweep data`: lists, downloads and builds data sets. Nothing heavy is imported before a command runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,8 +7,9 @@ import typer
 
 from mopoe.data.registry import DATA_SETS, entry, installed
 from mopoe.errors import ConfigError
+from sweep.commands.terminal import say
 
-app = typer.Typer(help="List the data sets, fetch one, or make one from its sources.", no_args_is_help=True)
+app = typer.Typer(help="List data sets, download one, or build one from its sources.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -22,30 +23,30 @@ def list_() -> None:
         except ConfigError as error:
             lines = [str(error)]
         for i, line in enumerate(lines):
-            print(f"{'' if i else name:<{width}}{line}")  # noqa: T201 - the command's answer
-    print(f"{'your own':<{width}}a function, named as package.module:function; see docs/own_data.md")  # noqa: T201 - the command's answer
+            say(f"{'' if i else name:<{width}}{line}")
+    say(f"{'your own':<{width}}a function, named as package.module:function; see docs/own_data.md")
 
 
 def _described(name: str) -> list[str]:
     """Return the modalities of a data set and its options, one line each."""
-    found = entry(name)
-    parts = [f"{m.name} {'x'.join(map(str, m.shape))}" for m in found.modalities]
+    data_set = entry(name)
+    parts = [f"{m.name} {'x'.join(map(str, m.shape))}" for m in data_set.modalities]
     return [
-        ", ".join(parts) or "its modalities are known once it is loaded",
-        *(f"{option}: required; {what}" for option, what in found.required.items()),
-        *(f"{option}: {default} unless given" for option, default in found.options.items()),
+        ", ".join(parts) or "modalities: known once it is loaded",
+        *(f"{option}: required; {what}" for option, what in data_set.required.items()),
+        *(f"{option}: {default} by default" for option, default in data_set.options.items()),
     ]
 
 
 @app.command()
 def fetch(
     name: Annotated[str, typer.Argument(help="What to download: celeba, mnist or svhn.", metavar="NAME")],
-    to: Annotated[Path, typer.Option(help="The folder to put it in.")] = Path("data"),
+    to: Annotated[Path, typer.Option(help="Folder to download to.")] = Path("data"),
 ) -> None:
     """Download released data, and say how to use it."""
     from mopoe.data.fetch import fetch as fetch_data
 
-    print(f"next: {fetch_data(name, to)}")  # noqa: T201 - the command's answer
+    say(f"next: {fetch_data(name, to)}")
 
 
 @app.command()
@@ -53,15 +54,16 @@ def build(
     name: Annotated[str, typer.Argument(help="polymnist or translated_polymnist.", metavar="NAME")],
     mnist: Annotated[Path, typer.Option(help="Folder of MNIST's idx files, or the one above MNIST/raw.")],
     photographs: Annotated[Path, typer.Option(help="Folder of five photographs, one per modality.")],
-    out: Annotated[Path, typer.Option(help="The file to write, such as data/polymnist.safetensors.")],
-    seed: Annotated[int, typer.Option(help="Fixes the split, the pairing and the crops.", min=0)] = 0,
-    png: Annotated[bool, typer.Option("--png", help="Write PNG files in a folder MMNIST too.")] = False,  # noqa: FBT002 - typer's way
+    out: Annotated[Path, typer.Option(help="File to write, such as data/polymnist.safetensors.")],
+    seed: Annotated[int, typer.Option(help="Seed of the split, the pairing and the crops.", min=0)] = 0,
+    *,
+    png: Annotated[bool, typer.Option("--png", help="Also write PNG files in a folder MMNIST.")] = False,
 ) -> None:
-    """Make a data set from its sources, as one file for the option `path`."""
+    """Build a data set from its sources, as one file for the option `path`."""
     if name not in ("polymnist", "translated_polymnist"):
         possible = "polymnist, translated_polymnist"
         raise ConfigError(f"data set {name!r} cannot be built from files; possible: {possible}")
     from mopoe.data.polymnist_build import build as build_polymnist
 
     build_polymnist(mnist, photographs, out, seed, png=png, name=name)
-    print(f"{out}\nnext: data: {{name: {name}, path: {out}, seed: {seed}}} in a sweep's file")  # noqa: T201 - the command's answer
+    say(f"{out}\nnext: data: {{name: {name}, path: {out}, seed: {seed}}} in a sweep's file")

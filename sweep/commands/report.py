@@ -1,5 +1,6 @@
-"""`sweep report` and `sweep best`: what a sweep, or two, found."""
+"""`sweep report` and `sweep best`: what a sweep found, or how two compare."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,26 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mopoe.errors import ConfigError
-from sweep.commands.terminal import Folder, console, say
+from sweep.commands.options import Folder
+from sweep.commands.terminal import console, say, yaml_text
 
 if TYPE_CHECKING:
     from sweep.analysis.tradeoff import Tradeoff
 
-app = typer.Typer()
 
-
-@app.command()
 def report(
     folders: Annotated[
         list[Path], typer.Argument(help="A results folder, or two to compare.", metavar="DIR [DIR]")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Where the page goes (default: DIR/report, of two DIR/against-OTHER).")
+        Path | None,
+        typer.Option(help="Folder for the page (default: DIR/report, for two DIR/against-OTHER)."),
     ] = None,
 ) -> None:
     """Print the front and write the report: an HTML page that opens from disk, figures and tables for papers.
 
-    Of two folders: print and write how their fronts compare.
+    With two folders: print and write how their fronts compare.
     """
     from sweep.report.compare import compare, write_comparison
     from sweep.report.page import write_report
@@ -35,22 +35,21 @@ def report(
     from sweep.store.read import open_store
 
     if len(folders) > 2:
-        raise ConfigError(f"{len(folders)} results folders are given, but a report is of one or compares two")
+        raise ConfigError(f"{len(folders)} results folders are given, but a report shows one or compares two")
     screen, first = console(), folders[0]
     if len(folders) == 2:
         other = folders[1]
-        found = compare(open_store(first), open_store(other))
-        for card in found.cards[:2]:
-            say(card.finding, screen)
-        page = write_comparison(found, out or first / f"against-{other.resolve().name}")
+        comparison = compare(open_store(first), open_store(other))
+        for card in comparison.cards[:2]:
+            say(card.finding)
+        page = write_comparison(comparison, out or first / f"against-{other.resolve().name}")
     else:
         store = open_store(first)
         print_front(store, screen)
         page = write_report(store, out or first / "report")
-    say(f"\nreport: {files_at(page.parent)}/{page.name}", screen)
+    say(f"\nreport: {files_at(page.parent)}/{page.name}")
 
 
-@app.command()
 def best(
     folder: Folder,
     coherence_at_least: Annotated[
@@ -59,21 +58,20 @@ def best(
     at_least: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="OBJECTIVE=VALUE", help="Accept configs above this alone; of them the best (repeatable)."
+            metavar="OBJECTIVE=VALUE", help="Choose only among configs that reach this value (repeatable)."
         ),
     ] = None,
     pick: Annotated[
         str | None,
         typer.Option(
-            help="knee, or the objective to be best in (default: knee, or the first of a front without)."
+            help="knee, or the objective to be best in (default: knee; without one, the first objective)."
         ),
     ] = None,
 ) -> None:
-    """Print one config as YAML that `sweep trial` runs: the knee, a best one, or the best above a bound."""
+    """Print one config as YAML for `sweep trial`: the knee, the best in an objective, or above a bound."""
     import json
 
     import polars as pl
-    import yaml
 
     from mopoe.config import TrialConfig
     from sweep.analysis.fronts import best_above
@@ -83,59 +81,54 @@ def best(
     from sweep.store.read import open_store
 
     store = open_store(folder)
-    found, spec = tradeoff(store), store.spec
-    least = _bounds(found, coherence_at_least, at_least or ())
+    front, spec = tradeoff(store), store.spec
+    coherence = [] if coherence_at_least is None else [f"conditional_coherence={coherence_at_least}"]
+    least = _bounds(front, [*coherence, *(at_least or ())])
     if least and pick:
-        raise ConfigError("--pick and a smallest value are two ways to choose; give one of them")
+        raise ConfigError("--pick and --at-least are two ways to choose; give only one of them")
     if least:
-        trial = best_above(found.points, least)
+        trial = best_above(front.points, least)
         why = "the best with " + ", ".join(f"{plain(n)} of at least {v:g}" for n, v in least.items())
     else:
-        trial, why = _picked(found, pick)
-    row = found.configs.row(by_predicate=pl.col("trial_id") == trial, named=True)
-    numbers = [f"{plain(n)} {value_text(row, n)}" for n in found.manifest.reference_point]
+        trial, why = _picked(front, pick)
+    row = front.configs.row(by_predicate=pl.col("trial_id") == trial, named=True)
+    numbers = [f"{plain(n)} {value_text(row, n)}" for n in front.manifest.reference_point]
     config = TrialConfig.from_dict(json.loads(row["config_json"]))
-    text = yaml.safe_dump(
-        one_trial(spec, config, f"{spec.name}-{trial}"), sort_keys=False, default_flow_style=None, width=110
-    )
-    typer.echo(
-        f"# {trial} of {spec.name}: {why}; {', '.join(numbers)}, by {count(row['seeds'], 'seed')}.\n"
-        f"# config {config.config_id}; run it with: sweep trial FILE\n{text}",
-        nl=False,
-    )
+    say(f"# {trial} of {spec.name}: {why}; {', '.join(numbers)}, by {count(row['seeds'], 'seed')}.")
+    say(f"# config {config.config_id}; run it with: sweep trial FILE")
+    sys.stdout.write(yaml_text(one_trial(spec, config, f"{spec.name}-{trial}")))
 
 
-def _bounds(found: "Tradeoff", coherence: float | None, assignments: Sequence[str]) -> dict[str, float]:
-    """Return the smallest accepted value by objective; ConfigError if one is malformed or of no objective."""
+def _bounds(front: "Tradeoff", assignments: Sequence[str]) -> dict[str, float]:
+    """Return the smallest accepted value by objective; ConfigError if a value or a name is wrong."""
     from search_spaces import did_you_mean, split_assignment
 
-    pairs = [] if coherence is None else [("conditional_coherence", coherence)]
+    bounds = {}
     for text in assignments:
         try:
             name, value = split_assignment(text)
         except ConfigError as error:
             raise ConfigError(f"--at-least {text!r}: {error}") from None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"--at-least {text!r}: {value!r} is no number")
-        pairs.append((name, float(value)))
-    for name, _ in pairs:
-        if name not in found.points.names:
-            hint = did_you_mean(name, found.points.names)
-            raise ConfigError(f"{name!r} is no objective of this sweep; {hint}")
-    return dict(pairs)
+            raise ConfigError(f"--at-least {text!r}: {value!r} is not a number")
+        if name not in front.points.names:
+            hint = did_you_mean(name, front.points.names)
+            raise ConfigError(f"{name!r} is not an objective of this sweep; {hint}")
+        bounds[name] = float(value)
+    return bounds
 
 
-def _picked(found: "Tradeoff", wanted: str | None) -> tuple[str, str]:
+def _picked(front: "Tradeoff", wanted: str | None) -> tuple[str, str]:
     """Return the picked trial and what it is; ConfigError if there is no such pick.
 
-    Without a wish it is the knee, or where the front has none what is best in the first objective.
+    By default it is the knee, or the best in the first objective if the front has no knee.
     """
     from search_spaces import did_you_mean
     from sweep.report.tables import nothing_yet
 
-    picks = {p.label.removeprefix("best "): p for p in found.picks}
+    picks = {p.label.removeprefix("best "): p for p in front.picks}
     if not picks:
-        why = nothing_yet(found)
+        why = nothing_yet(front)
         raise ConfigError(f"there is no config to pick: {why[0].lower()}{why[1:-1]}")
     wanted = wanted or ("knee" if "knee" in picks else next(iter(picks)))
     if wanted not in picks:

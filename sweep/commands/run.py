@@ -1,209 +1,121 @@
-"""`sweep run`, `sweep resume` and `sweep extend`. Nothing heavy is imported before a command runs."""
+"""`sweep run`, `resume`, `extend` and `show-config`. Nothing heavy is imported before a command runs."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mopoe.errors import shown
-from sweep.commands.terminal import Folder, command, console, say
+from mopoe.errors import masked
+from sweep.commands.cluster import run_on_cluster
+from sweep.commands.options import File, Folder, Overrides, RunOptions, with_run_options
+from sweep.commands.terminal import command, console, resume_hint, say, yaml_text
 from sweep.errors import TrialsFailedError
 
 if TYPE_CHECKING:
     from sweep.config.sweep_spec import SweepSpec
 
-File = Annotated[
-    str, typer.Argument(help="A sweep's YAML file, or the name of a shipped one.", metavar="FILE")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--override", "-o", help="Replace a value of the file, as in trials=30 (repeatable)."),
-]
-_Address = Annotated[
-    str,
-    typer.Option(help="'local' for this machine, 'auto' for the Ray cluster it is part of, or an address."),
-]
-_Cluster = Annotated[
-    Path | None,
-    typer.Option(help="Run it on the cluster of this file for `ray up`, not here.", metavar="FILE"),
-]
-_Workers = Annotated[
-    int, typer.Option(help="Wait for so many workers of the cluster, two minutes at most.", min=0)
-]
-_Allowed = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--allow-changed",
-        metavar="KEY",
-        help="Go on although this key differs, as in evaluation.importance_samples (repeatable).",
-    ),
-]
-_Storage = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL_OR_FILE", help="Copy the study there for optuna-dashboard: a database or a journal file."
-    ),
-]
-_TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write DIR/tensorboard, too.")]
-_Retry = Annotated[bool, typer.Option("--retry-failed", help="Train trials that failed once more, too.")]
-_DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what the sweep would cost; train only a few steps.")
-]
 
-
+@with_run_options
 def run(
     file: File,
     out: Annotated[
         str | None,
-        typer.Option(help="Results folder, or an address (default: results/NAME, or what --cluster says)."),
+        typer.Option(
+            help="Results folder, or its address (default: results/NAME, or what --cluster's file says)."
+        ),
     ] = None,
-    address: _Address = "local",
-    override: Overrides = None,
-    allow_changed: _Allowed = None,
-    optuna_storage: _Storage = None,
-    tensorboard: _TensorBoard = False,  # noqa: FBT002 - typer's way
-    dry_run: _DryRun = False,  # noqa: FBT002 - typer's way
-    cluster: _Cluster = None,
-    workers: _Workers = 0,
+    *,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only estimate what the sweep would cost, from a few training steps."),
+    ] = False,
+    options: RunOptions,
 ) -> None:
-    """Run a sweep; on the folder of an earlier run, what is left of it."""
+    """Run a sweep, or what is left of it if its results folder exists."""
     from sweep.config.sweep_spec import load_spec
 
-    spec = load_spec(file, override or ())
+    spec = load_spec(file, options.override or ())
     if dry_run:
         from sweep.running.dry_run import print_costs
 
         print_costs(spec, console())
-        return
-    if cluster is not None:
-        from sweep.commands.cluster import run_spec_there
-
-        words = [*repeated("-o", override), *repeated("--allow-changed", allow_changed)]
-        run_spec_there(cluster, file, spec, out, [*words, *_copies(optuna_storage, tensorboard)])
-    root = Path(out) if out else Path("results") / spec.name
-    _run(spec, root, address, workers, allow_changed, optuna_storage, tensorboard=tensorboard)
+    elif options.cluster is not None:
+        words = ["run", "sweep.yaml", "--out"]
+        raise typer.Exit(run_on_cluster(options, words, spec.name, out, (spec, file)))
+    else:
+        _run_here(spec, Path(out) if out else Path("results") / spec.name, options)
 
 
-def resume(
-    folder: Folder,
-    address: _Address = "local",
-    override: Overrides = None,
-    allow_changed: _Allowed = None,
-    optuna_storage: _Storage = None,
-    tensorboard: _TensorBoard = False,  # noqa: FBT002 - typer's way
-    retry_failed: _Retry = False,  # noqa: FBT002 - typer's way
-    cluster: _Cluster = None,
-    workers: _Workers = 0,
-) -> None:
-    """Go on with a sweep that was cut off, from its results folder alone."""
-    if cluster is not None:
-        from sweep.commands.cluster import go_on_there
-
-        words = [*repeated("-o", override), *repeated("--allow-changed", allow_changed)]
-        words += ["--retry-failed"] if retry_failed else []
-        go_on_there(cluster, "resume", folder, [*words, *_copies(optuna_storage, tensorboard)])
+@with_run_options
+def resume(folder: Folder, *, options: RunOptions) -> None:
+    """Continue an interrupted sweep, from its results folder alone."""
     from sweep.manifest import stored_spec
 
-    _run(
-        stored_spec(folder, override or ()),
-        folder,
-        address,
-        workers,
-        allow_changed,
-        optuna_storage,
-        tensorboard=tensorboard,
-        retry_failed=retry_failed,
-    )
+    if options.cluster is not None:
+        raise typer.Exit(run_on_cluster(options, ["resume"], folder.name, str(folder)))
+    _run_here(stored_spec(folder, options.override or ()), folder, options)
 
 
+@with_run_options
 def extend(
     folder: Folder,
-    trials: Annotated[int, typer.Option(help="How many trials more.", min=1)],
-    address: _Address = "local",
-    optuna_storage: _Storage = None,
-    tensorboard: _TensorBoard = False,  # noqa: FBT002 - typer's way
-    cluster: _Cluster = None,
-    workers: _Workers = 0,
+    *,
+    trials: Annotated[int, typer.Option(help="Number of trials to add.", min=1)],
+    options: RunOptions,
 ) -> None:
     """Add trials to a sweep, from its results folder alone."""
-    if cluster is not None:
-        from sweep.commands.cluster import go_on_there
-
-        words = ["--trials", str(trials), *_copies(optuna_storage, tensorboard)]
-        go_on_there(cluster, "extend", folder, words)
     from sweep.manifest import stored_spec
 
-    spec = stored_spec(folder, [f"trials={stored_spec(folder).trials + trials}"])
-    _run(spec, folder, address, workers, None, optuna_storage, tensorboard=tensorboard)
+    if options.cluster is not None:
+        words = ["extend", "--trials", str(trials)]
+        raise typer.Exit(run_on_cluster(options, words, folder.name, str(folder)))
+    total = stored_spec(folder).trials + trials
+    _run_here(stored_spec(folder, [*(options.override or ()), f"trials={total}"]), folder, options)
 
 
-def _run(
-    spec: "SweepSpec",
-    root: Path,
-    address: str,
-    workers: int,
-    allowed: list[str] | None,
-    optuna_storage: str | None,
-    *,
-    tensorboard: bool,
-    retry_failed: bool = False,
-) -> None:
+def _run_here(spec: "SweepSpec", root: Path, options: RunOptions) -> None:
+    """Run a sweep with this process as its driver, then print its front and what to do next."""
     from sweep.report.tables import print_front
     from sweep.running.driver import run_sweep
     from sweep.running.progress import SweepProgress
     from sweep.running.signals import stoppable
-    from sweep.store.files import LocalFiles, files_at, settled
+    from sweep.store.files import files_at
 
     screen = console()
-    options = [] if address == "local" else ["--address", address]
-    where = str(root) if isinstance(files_at(root), LocalFiles) else settled(root)
-    again = command("sweep", "resume", where, *options, *_copies(optuna_storage, tensorboard))
-    with stoppable(), SweepProgress(screen) as progress, interrupted(again, root):
+    where = files_at(root).address
+    # The folder's manifest holds what the other two options change.
+    again = replace(options, override=None, allow_changed=None).words()
+    hint = resume_hint(command("sweep", "resume", where, *again), root)
+    with stoppable(), SweepProgress(screen) as progress, hint:
         store = run_sweep(
             spec,
             root,
-            address=address,
-            workers=workers,
-            allowed=allowed or (),
-            retry_failed=retry_failed,
-            optuna_storage=optuna_storage,
-            tensorboard=tensorboard,
+            address=options.address,
+            workers=options.workers,
+            allowed=options.allow_changed or (),
+            retry_failed=options.retry_failed,
+            optuna_storage=options.optuna_storage,
+            tensorboard=options.tensorboard,
             say=progress.say,
-            on_change=progress.update,
+            on_change=progress.show,
         )
     screen.print()
     print_front(store, screen)
-    say(f"\ntables: {where}\nnext:   {command('sweep', 'report', where)}", screen)
+    say(f"\ntables: {where}\nnext:   {command('sweep', 'report', where)}")
     ended = store.latest_trials().collect()["status"]
     if len(ended) and (ended == "failed").all():
         raise TrialsFailedError(f"all {len(ended)} trials failed; see the reasons above")
 
 
-def _copies(optuna_storage: str | None, tensorboard: bool) -> list[str]:  # noqa: FBT001 - a flag's value
-    """Return the words that ask for copies for other programs."""
-    storage = ["--optuna-storage", optuna_storage] if optuna_storage else []
-    return [*storage, *(["--tensorboard"] if tensorboard else [])]
+def show_config(file: File, override: Overrides = None) -> None:
+    """Print a sweep's file with every default filled in, as YAML."""
+    from mopoe.config import TrialConfig
+    from sweep.config.sweep_spec import load_spec
 
-
-@contextmanager
-def interrupted(again: str, folder: Path) -> Iterator[None]:
-    """Turn an interruption into a sentence that says how to go on with a results folder, and its status."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        from sweep.running.signals import exit_status
-        from sweep.store.files import files_at
-        from sweep.store.read import MANIFEST
-
-        begun = f"; what was finished is kept. To go on: {again}"
-        text = begun if MANIFEST in files_at(folder).list() else f" before {folder} was begun"
-        print(shown(f"\nsweep: interrupted{text}"), file=sys.stderr)  # noqa: T201 - the message
-        sys.exit(exit_status())
-
-
-def repeated(option: str, values: list[str] | None) -> list[str]:
-    """Return the words of an option that was given several times."""
-    return [word for value in values or () for word in (option, value)]
+    spec = load_spec(file, override or ())
+    plain = spec.plain()
+    fixed = TrialConfig.from_dict(spec.fixed).to_dict()
+    plain["fixed"] = {name: value for name, value in fixed.items() if name not in spec.search_space}
+    sys.stdout.write(masked(yaml_text(plain)))

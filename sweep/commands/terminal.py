@@ -1,35 +1,39 @@
-"""What the commands share: the terminal, hints that can be pasted, and the argument that names a folder."""
+"""What commands print: texts without secrets, commands that can be pasted, and how to resume after Ctrl-C."""
 
 import codecs
 import io
 import shlex
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from mopoe.errors import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-Folder = Annotated[
-    Path, typer.Argument(help="A results folder, or its address, as s3://BUCKET/FOLDER.", metavar="DIR")
-]
-
 
 def console() -> "Console":
-    """Return the terminal, or what stands for it."""
+    """Return the terminal, or the file or pipe in its place."""
     from rich.console import Console
 
     # A file or a pipe has no width of its own: wide enough for a table with many settings.
     return Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False, emoji=False)
 
 
-def say(text: str, screen: "Console | None" = None) -> None:
-    """Print a text as it is, without secrets, in lines as long as they are."""
-    (screen or console()).print(shown(text), soft_wrap=True)
+def say(text: object, *, err: bool = False) -> None:
+    """Print a text without secrets, at once; `err` is the error output."""
+    # Not by typer, which goes round `adapt_streams`.
+    print(shown(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def yaml_text(values: Mapping[str, object]) -> str:
+    """Return values as YAML, in their order."""
+    import yaml
+
+    return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=110)
 
 
 def command(*words: object) -> str:
@@ -37,8 +41,25 @@ def command(*words: object) -> str:
     return shlex.join(map(str, words))
 
 
+@contextmanager
+def resume_hint(again: str, folder: Path) -> Iterator[None]:
+    """Turn an interruption into a message with the command that continues, and its exit status."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from sweep.running.signals import exit_status
+        from sweep.store.files import files_at
+        from sweep.store.read import MANIFEST
+
+        text = f" before {folder} was created"
+        if MANIFEST in files_at(folder).list():
+            text = f"; finished work is kept. To continue: {again}"
+        say(f"\nsweep: interrupted{text}", err=True)
+        sys.exit(exit_status())
+
+
 def adapt_streams() -> None:
-    """Let a terminal that knows ASCII alone have the nearest signs, where Python would raise."""
+    """Let a terminal that only knows ASCII print similar characters, where Python would raise."""
     codecs.register_error("nearest", _nearest)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -47,5 +68,5 @@ def adapt_streams() -> None:
 
 def _nearest(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
-    signs = error.object[error.start : error.end]
-    return "".join({"±": "+-", "·": "-", "…": "..."}.get(sign, "?") for sign in signs), error.end
+    characters = error.object[error.start : error.end]
+    return "".join({"±": "+-", "·": "-", "…": "..."}.get(c, "?") for c in characters), error.end

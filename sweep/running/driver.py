@@ -15,7 +15,7 @@ from ray import tune
 
 from mopoe.errors import ConfigError, MopoeError, shown
 from mopoe.rehearsal import rehearse
-from sweep.cluster.probe import SEE_GPUS, prepare
+from sweep.cluster.doctor import SEE_GPUS, prepare
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.errors import ClusterError, StoreError, TrialsFailedError
 from sweep.manifest import enter, open_folder

@@ -1,4 +1,4 @@
-"""What a sweep would cost: parameters, memory and time of some trials, by a few real steps."""
+"""What a sweep would cost: parameters, memory and time of some trials, from a few real training steps."""
 
 import math
 import os
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from mopoe.evaluation.classifiers import Classifiers
 
 STEPS = 4
-"""Steps that are timed, after as many to warm up."""
+"""Training steps that are timed, after as many to warm up."""
 CORNERS = 8
-"""The most corners of the search space that are tried."""
+"""The largest number of corners of the search space that are measured."""
 SUGGESTIONS = 3
-"""Suggestions of the sampler that are tried; their mean stands for the trials of the sweep."""
+"""Suggestions of the sampler that are measured; their mean stands for all trials."""
 SHARE = 10
-"""One in so many held-out samples is evaluated, and the time multiplied."""
+"""One in this many held-out samples is evaluated, and the time multiplied."""
 
 _COSTLY = (
     *("latent_dim", "style_dim", "batch_size", "channels", "mixture", "method", "unimodal_elbos"),
@@ -49,12 +49,12 @@ _COSTLY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What one trial takes."""
+    """The cost of one trial."""
 
     parameters: int
     """Parameters of the model."""
     memory: int | None
-    """Peak of training in bytes: parameters, gradients, Adam and kept activations; None if not known."""
+    """Peak of training in bytes: parameters, gradients, Adam's state, activations; None if not known."""
     epoch_seconds: float
     """Time to train one epoch."""
     evaluation_seconds: float
@@ -64,7 +64,7 @@ class Cost:
 
 
 def print_costs(spec: SweepSpec, console: Console) -> None:
-    """Print the cost of the space's corners, of the first suggestions, and of the whole sweep here.
+    """Print the cost of corners of the search space, of the first suggestions, and of the whole sweep here.
 
     Raises:
         DataError: the data set cannot be built, or a modality does not work with its networks.
@@ -105,17 +105,17 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
 
 
 def corners(spec: SweepSpec) -> list[TrialConfig]:
-    """Return some corners of the settings that cost depends on, all other settings in the middle."""
+    """Return corners in the settings that cost depends on; all other settings are in their middle."""
     axes = {name: _ends(spec.search_space[name]) for name in _COSTLY if name in spec.search_space}
     middle = trial_config_for(spec, ()).to_dict()
-    found = []
+    configs = []
     for values in product(*axes.values()):
         try:
-            found.append(TrialConfig.from_dict({**middle, **dict(zip(axes, values, strict=True))}))
+            configs.append(TrialConfig.from_dict({**middle, **dict(zip(axes, values, strict=True))}))
         except ConfigError:  # settings that exclude each other
             continue
-    step = max(1, math.ceil((len(found) - 1) / (CORNERS - 1)))
-    return [*found[:-1:step], *found[-1:]]
+    step = max(1, math.ceil((len(configs) - 1) / (CORNERS - 1)))
+    return [*configs[:-1:step], *configs[-1:]]
 
 
 def first_suggestions(spec: SweepSpec) -> dict[str, TrialConfig]:
@@ -135,14 +135,14 @@ def measure(
     device: str,
     also: Collection[int] = (),
 ) -> Cost:
-    """Return what a trial takes on the device, from a few steps and a share of its last evaluation.
+    """Return a trial's cost on the device, from a few steps and a share of its last evaluation.
 
-    `also` are epochs that are evaluated besides those of `evaluation.every`, as a scheduler's rungs are.
+    `also` are epochs that are evaluated besides those of `evaluation.every`: a scheduler's rungs.
     """
     check_memory(config, data, device)
     n = min(len(data.train), STEPS * config.batch_size)
     model = build_model(config, data.modalities)
-    # No number matters here, and a rate this small cannot diverge.
+    # Only the time matters, and training with so small a learning rate cannot diverge.
     short = replace(config, lr=1e-12, epochs=2)
     memory = training_bytes(config, data)
     seconds: list[float] = []
@@ -154,7 +154,7 @@ def measure(
     evaluation_seconds = evaluator.measure(model, "objectives").seconds * SHARE
     every = evaluation.every or config.epochs
     rungs = {*range(every, config.epochs, every), *(epoch for epoch in also if epoch < config.epochs)}
-    # A rung's amounts are small enough to be measured in full.
+    # A rung uses few enough samples to be timed in full.
     at_rung = Evaluator(data, classifiers, evaluation, epochs=1, device=device)
     rung_seconds = at_rung.measure(model, "rung").seconds if rungs else 0.0
     epoch_seconds = seconds[-1] * len(data.train) / n

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from mopoe.errors import CheckpointError
-from mopoe.subsets import subset_label
+from mopoe.subsets import subset_label, subset_masks
+from sweep.config.parameters import subset_position
 from sweep.errors import StoreError
 from sweep.store.files import LocalFiles
 from sweep.store.read import open_store
@@ -19,53 +20,46 @@ def choose_checkpoint(root: Path, trial: str | None) -> Path:
     """Return the checkpoint of a trial; without a name, the newest.
 
     Raises:
-        StoreError: the folder is no results folder, or has no such checkpoint.
+        StoreError: the folder is not a results folder, or has no such checkpoint.
     """
     files = open_store(root).files
     if not isinstance(files, LocalFiles):
-        raise StoreError(f"{files} is an object store; `sweep merge {files} --out FOLDER` brings it here")
-    found = checkpoints(root)
-    if not found:
-        raise StoreError(f"{root} holds no checkpoint; `sweep trial` writes one, a sweep those of its front")
+        raise StoreError(f"{files} is an object store; `sweep fetch {files}` copies it here")
+    weights = checkpoints(root)
+    if not weights:
+        raise StoreError(
+            f"{root} holds no checkpoint; `sweep trial` writes one, and a sweep keeps those of its front"
+        )
     if trial is None:
-        return max(found.values(), key=lambda path: path.stat().st_mtime_ns)
-    # A single trial's checkpoints carry the attempt at the end; the last attempt is meant.
-    attempts = {name: re.fullmatch(rf"{re.escape(trial)}(?:-(\d+))?", name) for name in found}
+        return max(weights.values(), key=lambda path: path.stat().st_mtime_ns)
+    # Checkpoints of `sweep trial` are named TRIAL-ATTEMPT; the last attempt is meant.
+    attempts = {name: re.fullmatch(rf"{re.escape(trial)}(?:-(\d+))?", name) for name in weights}
     matches = {name: int(match[1] or 0) for name, match in attempts.items() if match}
     if not matches:
-        raise StoreError(f"{root} holds no checkpoint of trial {trial!r}; there are: {', '.join(found)}")
-    return found[max(matches, key=lambda name: matches[name])]
+        raise StoreError(f"{root} holds no checkpoint of trial {trial!r}; there are: {', '.join(weights)}")
+    return weights[max(matches, key=lambda name: matches[name])]
 
 
 def source_mask(source: str, names: tuple[str, ...]) -> int:
     """Return the bit mask of a subset written as "m0+m2", "all" or "prior".
 
     Raises:
-        StoreError: a name is not a modality.
+        ConfigError: there is no such subset.
 
     >>> source_mask("m0+m2", ("m0", "m1", "m2"))
     5
     """
     if source == "prior":
         return 0
-    if source == "all":
-        return (1 << len(names)) - 1
-    mask = 0
-    for name in source.split("+"):
-        if name not in names:
-            raise StoreError(
-                f"--source names {name!r}, but must be modalities joined by '+' ({'+'.join(names)}), "
-                "all or prior"
-            )
-        mask |= 1 << names.index(name)
-    return mask
+    masks = subset_masks(len(names))
+    return masks[-1] if source == "all" else masks[subset_position(source, names)]
 
 
 def draw_samples(checkpoint: Path, mask: int, n: int, seed: int, out: Path) -> str:
-    """Write a grid of samples as an image and return a sentence that says what it shows.
+    """Write a grid of samples as an image and return a sentence about what it shows.
 
     Raises:
-        CheckpointError: the checkpoint is damaged, or of other data.
+        CheckpointError: the checkpoint is damaged, or its data set has changed.
     """
     from mopoe.checkpoint import read_progress, restore
     from mopoe.data import load
@@ -76,7 +70,7 @@ def draw_samples(checkpoint: Path, mask: int, n: int, seed: int, out: Path) -> s
     data = load(progress.data, **progress.data_options)
     names = tuple(m.name for m in data.modalities)
     if progress.fingerprint not in (None, data.fingerprint):
-        raise CheckpointError(f"{checkpoint}: was trained on other data than {progress.data} is now")
+        raise CheckpointError(f"{checkpoint}: was trained on other data; {progress.data} has changed since")
     model = build_model(progress.config, data.modalities)
     restore(checkpoint, model)
     n = min(n, len(data.test))

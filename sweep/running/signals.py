@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP take the way of Ctrl-C: a complete store, and a sentence that says how to go on."""
+"""SIGTERM and SIGHUP act like Ctrl-C: the store stays complete, and the user learns how to continue."""
 
 import signal
 import threading
@@ -12,11 +12,11 @@ _caught: list[int] = []
 
 @contextmanager
 def stoppable(on_warning: Callable[[], None] | None = None) -> Iterator[None]:
-    """Let the signals that end a process interrupt it, as Ctrl-C does, and SIGUSR2 call `on_warning`.
+    """Within the context, SIGTERM and SIGHUP raise KeyboardInterrupt, and SIGUSR2 calls `on_warning`.
 
-    Schedulers send SIGUSR2 some time before the limit of a job. A signal that the process was started to
-    ignore stays ignored. Outside of the main thread nothing changes. Afterwards all are handled as before,
-    SIGINT included, which Ray Tune takes for itself and would swallow once.
+    Batch schedulers send SIGUSR2 some time before a job's time limit. A signal that the process was started
+    to ignore (as by nohup) stays ignored. Outside of the main thread nothing changes. In the end all handlers
+    are restored, also that of SIGINT, which Ray Tune replaces.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -35,7 +35,7 @@ def stoppable(on_warning: Callable[[], None] | None = None) -> Iterator[None]:
 
 
 def interrupt() -> None:
-    """Do what Ctrl-C does, also where a shell has made the process ignore it."""
+    """Act like Ctrl-C, even if a shell has made the process ignore SIGINT."""
     handler = signal.getsignal(signal.SIGINT)
     if not callable(handler):
         raise KeyboardInterrupt

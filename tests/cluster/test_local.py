@@ -39,7 +39,7 @@ def test_a_sweep_outlives_every_loss(laptop):
 
         refused = pool.submit(a_stranger_is_refused, rack, HEAD, STRANGER)
         apart = laptop.begin("sweep", "run", SWEEP, "--cluster", file, "--out", "/root/apart")
-        assert "all is well: 3 machines" in laptop.run("sweep", "doctor", SWEEP, "--cluster", file)
+        assert "no problem found on 3 machines" in laptop.run("sweep", "doctor", SWEEP, "--cluster", file)
         assert "choose a folder that all machines share" in apart.end(status=2)
         refused.result()
         laptop.say("a folder that is not shared is refused, and so is a stranger")

@@ -87,15 +87,15 @@ def small_sweep(path: Path, folder: Path) -> Iterator[tuple[str, Any]]:
     fixed, evaluation = json.dumps(SMALL), json.dumps(EVALUATION | {"importance_samples": 31})
     file = folder / "golden.yaml"
     file.write_text(SWEEP.format(path=path, fixed=fixed, evaluation=evaluation), encoding="utf-8")
-    spec, standings = sweep.load_spec(file), list[Any]()
-    store = sweep.run_sweep(spec, folder / "r", say=lambda _: None, on_change=standings.append)
+    spec, statuses = sweep.load_spec(file), list[Any]()
+    store = sweep.run_sweep(spec, folder / "r", say=lambda _: None, on_change=statuses.append)
     for row in store.latest_trials().collect().iter_rows(named=True):
         for name in ("status", "epochs", "seed", "p_beta", *(k for k in row if k.startswith(("o_", "se_")))):
             yield f"{row['trial_id']} {name}", row[name]
     for row in store.events().sort("at").collect().iter_rows(named=True):
         yield f"{row['trial_id']} epoch {row['epoch']}", row["decision"]
-    yield "hypervolume", standings[-1].hypervolume
-    yield "front", standings[-1].front_size
+    yield "hypervolume", statuses[-1].hypervolume
+    yield "front", statuses[-1].front_size
 
 
 def main() -> None:

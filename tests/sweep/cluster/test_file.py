@@ -1,11 +1,13 @@
-"""What is read from a cluster's file, and what is left to do before `ray up`."""
+"""What a cluster's file says, what is left to do before `ray up`, and where a sweep's results go."""
 
 from pathlib import Path
 
 import pytest
 
 from mopoe.errors import ConfigError
-from sweep.cluster.file import MAKE_TOKEN, read_cluster
+from sweep.cluster.file import MAKE_TOKEN, ClusterFile, growth_overrides, read_cluster, shared_place
+from sweep.config.sweep_spec import load_spec
+from sweep.errors import ClusterError
 
 FILE = """\
 metadata: {results: s3://b/sweeps}
@@ -58,7 +60,7 @@ def test_every_blank_is_named_with_its_line(read, tmp_path):
     """Comments do not count; two blanks in one line are two."""
     text = FILE.replace("s3://b/", "s3://REPLACE/ # not REPLACE\n#").replace("metadata: {results: ", "m: ")
     assert [line.rpartition("c.yaml")[2] for line in read(text).left] == [
-        ":1: s3://REPLACE/ is not filled in; the comment beside it says with what"
+        ":1: s3://REPLACE/ is not filled in; the comment beside it says how"
     ]
     both = "a: [sg-REPLACE, ami-REPLACE]\nsetup_commands: [RAY_AUTH_MODE=token]\n"
     assert [line.split()[1] for line in read(both).left] == ["sg-REPLACE", "ami-REPLACE"]
@@ -71,7 +73,7 @@ def test_what_lets_strangers_in_is_named_with_the_remedy(read, token):
         assert "does not set RAY_AUTH_MODE=token" in sentence
     token.chmod(0o644)
     assert read(FILE).left == (
-        f"{token} can be read by others on this machine; mend it with: chmod 600 {token}",
+        f"{token} can be read by others on this machine; fix it with: chmod 600 {token}",
     )
     token.unlink()
     assert read(FILE).left == (f"there is no token in {token}; make one with: {MAKE_TOKEN}",)
@@ -92,3 +94,36 @@ def test_a_missing_file_is_one_sentence():
     """As for a sweep's file."""
     with pytest.raises(ConfigError, match=r"^there is no file none\.yaml$"):
         read_cluster(Path("none.yaml"))
+
+
+def cluster(results="s3://b/sweeps/", cpus=64.0, gpus=8.0):
+    """Make a cluster's file."""
+    return ClusterFile(path=Path("c.yaml"), results=results, workers=0, cpus=cpus, gpus=gpus, left=())
+
+
+def test_results_go_where_the_file_or_the_option_says():
+    """The sweep's name is a folder below the file's place."""
+    assert shared_place(cluster(), "tiny", None) == "s3://b/sweeps/tiny"
+    assert shared_place(cluster(), "tiny", "/mnt/x") == "/mnt/x"
+    own = "s3://b/sweeps?endpoint_override=minio:9000&scheme=http"
+    assert shared_place(cluster(own), "t", None) == "s3://b/sweeps/t?endpoint_override=minio:9000&scheme=http"
+
+
+def test_a_place_that_is_not_shared_is_refused_here():
+    """Before anything is sent."""
+    with pytest.raises(ClusterError, match=r"^results cannot go to 'results/x', seen by one machine only"):
+        shared_place(cluster(), "tiny", "results/x")
+    with pytest.raises(ClusterError, match=r"^c\.yaml has no key metadata\.results; add it or give --out"):
+        shared_place(cluster(None), "tiny", None)
+
+
+def test_a_sweep_counts_on_machines_that_have_not_joined(sweep_file):
+    """Eight GPUs of 64 cores: eight trials at once, unless the sweep's file says otherwise."""
+    spec = load_spec(sweep_file)
+    overrides = ["resources.gpu=1", "resources.concurrent=8"]
+    assert growth_overrides(cluster(), spec) == overrides
+    half = load_spec(sweep_file, ["resources.gpu=0.5"])
+    assert growth_overrides(cluster(), half) == ["resources.concurrent=16"]
+    own = load_spec(sweep_file, ["resources.concurrent=3", "resources.gpu=0"])
+    assert growth_overrides(cluster(), own) == []
+    assert growth_overrides(cluster(cpus=0.0, gpus=0.0), spec) == []

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 
 from sweep.cluster import jobs
-from sweep.cluster import jobs as head
 from sweep.errors import ClusterError
 
 LOG = ["one\n", "two\n", "three\n"]
@@ -89,7 +88,8 @@ def test_a_head_that_is_gone_is_one_sentence_with_the_way_back(connections):
     with pytest.raises(ClusterError) as error:
         jobs.follow(Path("c.yaml"), "j", str)
     assert str(error.value) == (
-        "the connection to c.yaml is lost (no head); the job may go on: sweep attach --cluster c.yaml j"
+        "the connection to c.yaml is lost (no head); if the job still runs, follow it with: "
+        "sweep attach --cluster c.yaml j"
     )
 
 
@@ -101,20 +101,21 @@ def test_a_job_without_an_exit_status_has_failed(connections):
 
 def test_a_cluster_without_a_head_is_one_sentence(monkeypatch, tmp_path):
     """Ray's command line says why; the remedy is `ray up`."""
-    monkeypatch.setattr(head, "ray_command", lambda *words: ["sh", "-c", "echo; echo no nodes found; exit 1"])
-    monkeypatch.setattr(head, "find_spec", lambda name: True)
-    with pytest.raises(ClusterError) as error, head.connected(tmp_path / "c.yaml"):
+    monkeypatch.setattr(jobs, "ray_command", lambda *words: ["sh", "-c", "echo; echo no nodes found; exit 1"])
+    monkeypatch.setattr(jobs, "find_spec", lambda name: True)
+    with pytest.raises(ClusterError) as error, jobs.connected(tmp_path / "c.yaml"):
         pass
     assert str(error.value) == (
-        f"{tmp_path}/c.yaml has no head that answers (no nodes found); start it: ray up -y {tmp_path}/c.yaml"
+        f"the head of {tmp_path}/c.yaml does not answer (no nodes found); start it with: ray up -y "
+        f"{tmp_path}/c.yaml"
     )
 
 
 def test_a_missing_extra_is_named(monkeypatch):
     """What the jobs API needs is not part of the plain install."""
-    monkeypatch.setattr(head, "find_spec", lambda name: None)
+    monkeypatch.setattr(jobs, "find_spec", lambda name: None)
     with (
         pytest.raises(ClusterError, match=r"install them with: pip install 'mopoe-sweep\[cluster\]'$"),
-        head.connected(Path("c.yaml")),
+        jobs.connected(Path("c.yaml")),
     ):
         pass

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweep.cluster.file import blanks, read_cluster
+from sweep.cluster.file import placeholders, read_cluster
 
 ROOT = Path(__file__).parents[3]
 FILES = ("cluster.yaml", "cluster-local.yaml")
@@ -66,11 +66,11 @@ def test_the_schema_refuses_a_mistake(cluster, path, value, says):
 def test_what_is_to_be_filled_in_is_found_and_explained(name):
     """Every blank stands on a line with a comment; once all are filled in, nothing is left."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    lines = [int(sentence.split(":")[1]) for sentence in blanks(Path(name), text)]
+    lines = [int(sentence.split(":")[1]) for sentence in placeholders(Path(name), text)]
     assert len(lines) >= 4
     assert all(" # " in text.splitlines()[line - 1] for line in lines)
     filled = "\n".join(line.partition("#")[0].replace("REPLACE", "x") for line in text.splitlines())
-    assert blanks(Path(name), filled) == []
+    assert placeholders(Path(name), filled) == []
     assert not re.search("REPLACE", yaml.safe_dump(yaml.safe_load(filled)))
 
 
@@ -165,7 +165,7 @@ def aws(monkeypatch, tmp_path):
             text = text.replace("sg-REPLACE", group).replace("ami-REPLACE", image)
             text = text.replace("Name: REPLACE", "Name: mopoe-sweep").replace("REPLACE", "bucket")
             (tmp_path / "cluster.yaml").write_text(text)
-            assert blanks(Path("cluster.yaml"), text) == []
+            assert placeholders(Path("cluster.yaml"), text) == []
             return _bootstrap_config(yaml.safe_load(text), no_config_cache=True), ec2, group
 
         yield bootstrap

@@ -24,14 +24,13 @@ exec python inside.py
 PROGRAM = """
 import contextlib, json, os, pathlib, subprocess, sys, urllib.error, urllib.request
 from sweep.cluster import jobs
-from sweep.cluster import jobs as head
 from sweep.errors import ClusterError
 
 @contextlib.contextmanager
 def here(cluster):
     yield "http://127.0.0.1:8265"
 
-head._tunnel = here
+jobs._tunnel = here
 file, shipped = pathlib.Path("c.yaml"), {"a.txt": pathlib.Path("a.txt")}
 job = jobs.send(file, "tiny", ["sh", "-c", "cat a.txt; exit 3"], shipped)
 said = []

@@ -32,8 +32,8 @@ def there(sweep, tmp_path, monkeypatch):
 def test_a_sweep_is_run_there(there, sweep_file):
     """Its file is sent under one name; results go below the cluster's place; workers are waited for."""
     said, name, words, files = there("run", sweep_file, "-o", "trials=5")
-    where = ["--address", "auto", "--out", "s3://b/sweeps/tiny"]
-    assert words == ["sweep", "run", "sweep.yaml", *where, "-o", "trials=5", "--workers", "2"]
+    begin = ["sweep", "run", "sweep.yaml", "--out", "s3://b/sweeps/tiny"]
+    assert words == [*begin, "--override", "trials=5", "--address", "auto", "--workers", "2"]
     assert (name, files) == ("tiny", {"sweep.yaml": sweep_file})
     assert said == "here:   sweep fetch s3://b/sweeps/tiny --cluster c.yaml\n"
 
@@ -43,18 +43,18 @@ def test_a_sweep_goes_on_there_from_its_folder_alone(there, tmp_path, place):
     """The head reads the folder, which this machine need not reach; modules of the user's own go along."""
     (tmp_path / "mine.py").touch()
     said, name, words, files = there("resume", place, "-o", "trials=5", "--allow-changed", "seed")
-    begin = ["sweep", "resume", place, "--address", "auto", "--workers", "2"]
-    assert words == [*begin, "-o", "trials=5", "--allow-changed", "seed"]
+    machines = ["--address", "auto", "--workers", "2"]
+    assert words == ["sweep", "resume", place, "--override", "trials=5", "--allow-changed", "seed", *machines]
     assert (name, [*files]) == ("tiny", ["mine.py"])
     assert said == f"here:   sweep fetch {place} --cluster c.yaml\n"
-    _, _, words, _ = there("resume", place, "--retry-failed")
-    assert words == [*begin, "--retry-failed"]
+    _, _, words, _ = there("resume", place, "--retry-failed", "--workers", "5")
+    assert words == ["sweep", "resume", place, "--retry-failed", *machines[:-1], "5"]
     _, _, words, _ = there("extend", place, "--trials", 3, "--tensorboard")
-    assert words == ["sweep", "extend", *begin[2:], "--trials", "3", "--tensorboard"]
+    assert words == ["sweep", "extend", "--trials", "3", place, *machines, "--tensorboard"]
 
 
 def test_a_folder_of_this_machine_is_no_place_to_go_on_there(there):
     """It is said here, and nothing is sent."""
-    assert "results cannot go to 'results/tiny', a folder of one machine; possible: s3://" in there(
+    assert "results cannot go to 'results/tiny', seen by one machine only; possible: s3://" in there(
         "resume", "results/tiny"
     )

@@ -48,16 +48,16 @@ def test_list_names_every_data_set_with_its_options(sweep):
     start = lines.index(f"digits                {pictures}")
     assert lines[start : start + 5] == [
         f"digits                {pictures}",
-        "                      seed: 0 unless given",
+        "                      seed: 0 by default",
         f"polymnist             {pictures}",
         f"{'':22}path: required; the folder MMNIST, or a file made by `sweep data build polymnist`",
-        "                      seed: 0 unless given",
+        "                      seed: 0 by default",
     ]
     assert f"translated_polymnist  {pictures}" in lines
     start = lines.index("mnist_svhn_text       mnist 1x28x28, svhn 3x32x32, text 8")
     assert lines[start + 2 : start + 4] == [
-        "                      seed: 0 unless given",
-        "                      pairings: 20 unless given",
+        "                      seed: 0 by default",
+        "                      pairings: 20 by default",
     ]
     assert "celeba                image 3x64x64, text 256" in lines
     assert lines[-1] == (

@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 
@@ -67,14 +69,15 @@ def test_the_best_config_is_a_file_that_a_trial_runs_as_it_is(sweep, planned, tm
     assert (spec.name, spec.trials) == (f"tiny-{trial}", 1)
 
 
-def test_the_best_config_trains_at_once(sweep, planned, tmp_path):
+def test_the_best_config_trains_at_once(sweep, planned, few_digits, tmp_path):
     """`sweep trial` takes the printed file, and measures on the test split as the report says."""
     file = tmp_path / "best.yaml"
     said = split_check({}).sentence.partition("to test one: ")[2].split("; ")
     assert said == ["sweep best DIR > best.yaml", "sweep trial best.yaml -o evaluation.split=test"]
     file.write_text(sweep("best", planned)[1], encoding="utf-8")
     words = [str(file) if word == "best.yaml" else word for word in said[1].split()[1:]]
-    status, _, err = sweep(*words, "--set", "epochs=1", "--out", tmp_path / "out")
+    quick = ["-o", f"data={{name: polymnist, path: '{few_digits}'}}", "-o", "fixed.batch_size=40"]
+    status, _, err = sweep(*words, *quick, "--set", "epochs=1", "--out", tmp_path / "out")
     assert (status, err) == (0, "")
     assert set(open_store(tmp_path / "out").subset_metrics().collect()["split"]) == {"test"}
     (row,) = open_store(tmp_path / "out").trials().collect().iter_rows(named=True)
@@ -101,14 +104,14 @@ def test_the_best_config_trains_at_once(sweep, planned, tmp_path):
         (
             ("--at-least", "coherence=0.5"),
             (
-                "'coherence' is no objective of this sweep; did you mean 'conditional_coherence'? possible: "
-                "conditional_coherence, log_likelihood"
+                "'coherence' is not an objective of this sweep; did you mean 'conditional_coherence'? "
+                "possible: conditional_coherence, log_likelihood"
             ),
         ),
         (("--at-least", "log_likelihood"), "--at-least 'log_likelihood': not an assignment; write KEY=VALUE"),
-        (("--at-least", "log_likelihood=high"), "--at-least 'log_likelihood=high': 'high' is no number"),
+        (("--at-least", "log_likelihood=high"), "--at-least 'log_likelihood=high': 'high' is not a number"),
         (("--pick", "kne"), "there is no pick 'kne'; did you mean 'knee'? possible: "),
-        (("--pick", "knee", "--coherence-at-least", "0.5"), "are two ways to choose; give one of them"),
+        (("--pick", "knee", "--coherence-at-least", "0.5"), "are two ways to choose; give only one of them"),
     ],
 )
 def test_no_such_config_is_one_sentence_and_status_2(sweep, planned, options, sentence):
@@ -189,13 +192,19 @@ def test_what_cannot_be_compared_is_one_sentence(sweep, made_up_sweep, tmp_path,
     status, _, err = sweep("report", *[made_up_sweep] * 3)
     assert (status, err) == (
         2,
-        "sweep: 3 results folders are given, but a report is of one or compares two\n",
+        "sweep: 3 results folders are given, but a report shows one or compares two\n",
     )
 
 
-def test_the_provenance_names_all_that_made_the_numbers(sweep, made_up_sweep, tmp_path):
-    """Sweep, spec hash, versions, revision, data, classifiers and commands; the spec is a file beside it."""
-    assert sweep("report", made_up_sweep, "--out", tmp_path)[0] == 0
+def test_the_report_is_written_with_its_provenance(sweep, made_up_sweep, tmp_path):
+    """The front is printed, the page is where the last line says, and all that made it is beside it."""
+    status, out, err = sweep("report", made_up_sweep, "--out", tmp_path)
+    assert (status, err) == (0, "")
+    page = Path(out.rpartition("report: ")[2].strip())
+    assert page == tmp_path / "report.html"
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    for trial in pl.read_csv(tmp_path / "tables" / "front.csv")["trial_id"]:
+        assert trial in out
     found = json.loads((tmp_path / "provenance.json").read_text(encoding="utf-8"))
     wanted = {
         "sweep_id": "digits-20260102",

@@ -32,9 +32,9 @@ def test_merge_says_what_was_renamed(sweep, tmp_path, make_sweep):
     status, out, _ = sweep("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c")
     assert status == 0
     assert out.splitlines() == [
-        f"{tmp_path}/b: t0002 is named t0006 there",
-        f"{tmp_path}/b: t0003 is named t0007 there",
-        "4 trials share config and seed with another: they are no replicates of it",
+        f"{tmp_path}/b: t0002 is renamed to t0006",
+        f"{tmp_path}/b: t0003 is renamed to t0007",
+        "4 trials share config and seed with another trial, so they are not replicates",
         f"{tmp_path}/c holds 8 trials",
     ]
     assert sweep("verify", tmp_path / "c")[0] == 0
@@ -47,9 +47,7 @@ def test_export_names_what_it_wrote(sweep, tmp_path, make_sweep):
     status, printed, _ = sweep("export", tmp_path / "x", "--csv", out, "--deepcave", run)
     assert status == 0
     assert printed.splitlines()[0] == f"{out}/trials.csv"
-    assert (
-        printed.splitlines()[-1] == f"{run}: a run for DeepCAVE, without 0 ended trials that lack a parameter"
-    )
+    assert printed.splitlines()[-1] == f"{run}: a run for DeepCAVE, without 0 trials that lack a parameter"
     assert sorted(path.name for path in run.iterdir()) == ["configspace.csv", "trials.csv"]
 
 
@@ -57,7 +55,7 @@ def test_export_to_nowhere_is_said(sweep, tmp_path, make_sweep):
     """Without --csv and --deepcave there is nothing to do."""
     status, _, err = sweep("export", make_sweep(tmp_path))
     assert status == 2
-    assert err == "sweep: nothing to export to; give --csv FOLDER, --deepcave FOLDER or both\n"
+    assert err == "sweep: no output is given; add --csv FOLDER, --deepcave FOLDER or both\n"
 
 
 def test_commands_take_an_address(sweep, s3, tmp_path, make_sweep):
@@ -72,7 +70,7 @@ def test_commands_take_an_address(sweep, s3, tmp_path, make_sweep):
     status, _, err = sweep("samples", s3)
     assert (status, err) == (
         2,
-        f"sweep: {s3} is an object store; `sweep merge {s3} --out FOLDER` brings it here\n",
+        f"sweep: {s3} is an object store; `sweep fetch {s3}` copies it here\n",
     )
 
 
@@ -91,7 +89,7 @@ def test_an_unsound_run_is_not_merged(sweep, make_sweep, tmp_path):
     status, out, err = sweep("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c")
     assert (status, out) == (2, "")
     assert err == (
-        f"sweep: {tmp_path}/b is not sound, so it is not merged; `sweep verify` says: "
+        f"sweep: {tmp_path}/b is not sound, so it is not merged: "
         "epochs: trial_id t0004 has rows of 0 of its 2 epochs\n"
     )
     assert not (tmp_path / "c").exists()

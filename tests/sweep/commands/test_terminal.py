@@ -31,9 +31,11 @@ def test_a_command_can_be_pasted(words):
     assert shlex.split(command(*words)) == list(words)
 
 
-def test_ascii_terminals_get_the_nearest_signs():
+@pytest.mark.parametrize("print_it", ["say(text)", "console().print(text)"])
+def test_ascii_terminals_get_the_nearest_signs(print_it):
     """Instead of an error in the middle of a table."""
-    code = "from sweep.commands.terminal import adapt_streams, say; adapt_streams(); say('0.5 ± 0.1 · a … ü')"
+    code = "from sweep.commands.terminal import adapt_streams, console, say; adapt_streams()\n"
+    code += f"text = '0.5 ± 0.1 · a … ü'\n{print_it}"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONIOENCODING": "ascii", "PATH": ""},
@@ -47,12 +49,12 @@ def test_ascii_terminals_get_the_nearest_signs():
 @pytest.mark.parametrize(
     ("name", "default"),
     [
-        ("run", "(default: results/NAME, or what --cluster says)"),
+        ("run", "(default: results/NAME, or what --cluster's file says)"),
         ("trial", "(default: results/NAME-trials)"),
         ("samples", "(default: the newest checkpoint's)"),
         ("samples", "(default: the first modality)"),
         ("samples", "(default: DIR/samples-TRIAL-SOURCE.png)"),
-        ("report", "(default: DIR/report, of two DIR/against-OTHER)"),
+        ("report", "(default: DIR/report, for two DIR/against-OTHER)"),
         ("watch", "(default: DIR/report)"),
         ("attach", "(default: the newest)"),
     ],

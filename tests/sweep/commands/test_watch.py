@@ -63,7 +63,7 @@ def test_status_says_where_a_sweep_stands(sweep, begun):
     assert "t0000" in out
     # Without a driver it is interrupted at once, not after some patience.
     first, *others = sweep("status", folder)[1].splitlines()
-    assert first.rstrip() == "tiny: interrupted with 1 trial left; `sweep resume` goes on"
+    assert first.rstrip() == "tiny: interrupted with 1 trial left; `sweep resume` continues it"
     assert not [line for line in others if line.startswith("pace")]
     finish()
     assert sweep("status", folder)[1].startswith("tiny: complete\ntrials       2: 2 completed, 0 failed,")
@@ -106,6 +106,7 @@ def test_watch_goes_on_until_the_sweep_is_complete(sweep, begun, monkeypatch):
     assert "report/tables/front.tex" in files_at(folder).list("report/tables")
 
 
+@pytest.mark.parametrize("begun", ["folder"], indirect=True)
 def test_ctrl_c_ends_a_watch_and_not_the_sweep(sweep, begun, monkeypatch):
     """It says so, exits with 0 and leaves a page that does not reload."""
     folder, _ = begun
@@ -116,10 +117,11 @@ def test_ctrl_c_ends_a_watch_and_not_the_sweep(sweep, begun, monkeypatch):
     monkeypatch.setattr("sweep.commands.watch.time.sleep", interrupt)
     status, out, err = sweep("watch", folder)
     assert (status, err) == (0, "")
-    assert out.endswith("no longer watched; the sweep itself goes on\n")
+    assert out.endswith("stopped watching; the sweep continues\n")
     assert "location.reload" not in page(folder)
 
 
+@pytest.mark.parametrize("begun", ["folder"], indirect=True)
 def test_neither_needs_torch_or_ray(begun):
     """Both run where the two are not installed."""
     folder, finish = begun
@@ -153,4 +155,4 @@ def test_status_says_what_failed_and_what_to_look_at(
     lines = [" ".join(line.split()) for line in sweep("status", tmp_path / "sweep")[1].splitlines()]
     assert "failed 2 x KeyError: 'x'; own.py:7" in lines
     assert "failed 1 x it diverged" in lines
-    assert "look at m3 is hardly better than a constant in 1 of 1 trials (t0003)" in lines
+    assert "warning m3 is hardly better than a constant in 1 of 1 trials (t0003)" in lines

@@ -47,9 +47,9 @@ MAIN = [sys.executable, "-c", "from sweep.cli import main; main()"]
 
 def run(path, root, *overrides, **options):
     """Run a sweep; return what it said and how it stood."""
-    said, standings = [], []
-    run_sweep(load_spec(path, overrides), root, say=said.append, on_change=standings.append, **options)
-    return said, standings
+    said, statuses = [], []
+    run_sweep(load_spec(path, overrides), root, say=said.append, on_change=statuses.append, **options)
+    return said, statuses
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,8 @@ def finished(tmp_path_factory, quick_sweep):
         text.replace("search_space:", "search_space:\n  lr: {type: choice, values: [0.001, 10.0]}")
     )
     root = folder / "results"
-    said, standings = run(path, root, optuna_storage=str(folder / "study.log"))
-    return path, root, said, standings
+    said, statuses = run(path, root, optuna_storage=str(folder / "study.log"))
+    return path, root, said, statuses
 
 
 def test_a_full_disk_is_a_sentence_and_loses_nothing(tmp_path, quick_sweep, monkeypatch):
@@ -149,10 +149,10 @@ def test_completed_trials_have_all_subsets(finished):
         assert sorted(store.epochs().filter(mine).collect()["epoch"]) == [1, 2]
 
 
-def test_the_last_standing_is_that_of_the_tables(finished):
+def test_the_last_status_is_that_of_the_tables(finished):
     """Counts, front and hypervolume in the live line equal moocore's from the Parquet files."""
-    _, root, _, standings = finished
-    last: SweepStatus = standings[-1]
+    _, root, _, statuses = finished
+    last: SweepStatus = statuses[-1]
     done = open_store(root).latest_trials().filter(pl.col("status") == "completed").collect()
     values = done.select("o_conditional_coherence", "o_log_likelihood").to_numpy()
     front = moocore.is_nondominated(values, maximise=[True, True], keep_weakly=True)
@@ -177,9 +177,9 @@ def test_the_study_is_told_what_the_tables_say(finished):
 
 def test_weights_are_kept_for_the_front_only(finished):
     """One checkpoint for each trial on the front, and nothing of Ray's is left in the folder."""
-    _, root, _, standings = finished
+    _, root, _, statuses = finished
     kept = sorted(path.stem for path in (root / "checkpoints").iterdir())
-    assert len(kept) == standings[-1].front_size
+    assert len(kept) == statuses[-1].front_size
     assert not (root / ".ray").exists()
 
 
@@ -195,14 +195,14 @@ def test_running_again_runs_only_what_is_missing(finished, monkeypatch, capsys):
     left = root / "checkpoints" / ".t0001.safetensors.0a1b2c3d"  # of a kill
     left.parent.mkdir(exist_ok=True)
     left.write_bytes(bytes(100))
-    said, standings = run(path, root)
+    said, statuses = run(path, root)
     assert not left.exists()
     failed = open_store(root).latest_trials().filter(status="failed").collect().height
     assert said[-1] == (
         f"{root} holds all 5 trials already; `sweep resume {root} --retry-failed` trains the {failed} again "
         "that failed"
     )
-    assert standings == []
+    assert statuses == []
     before_it = signal.getsignal(signal.SIGINT)
     app(standalone_mode=False)
     assert signal.getsignal(signal.SIGINT) is before_it
@@ -273,7 +273,7 @@ def test_a_sweep_that_stops_early_and_its_continuation(tmp_path, quick_sweep):
     extra = "objectives: [log_likelihood]\nscheduler: {type: halving, grace: 1, eta: 3}\n"
     extra += "constraints: {parameters: '<= 1'}\nstart_with: [{lr: 0.001}, {lr: 1e-9}]\n"
     path.write_text(text + extra + "resources: {concurrent: 1}\n")
-    _, standings = run(path, root, "trials=2")
+    _, statuses = run(path, root, "trials=2")
     store = open_store(root)
     first = store.events().sort("at").collect()
     assert first["compared_to"].to_list() == [0, 1]
@@ -293,7 +293,7 @@ def test_a_sweep_that_stops_early_and_its_continuation(tmp_path, quick_sweep):
     full = trials.filter(pl.col("status") != "stopped")
     assert set(full["status"]) == {"infeasible"}
     assert all(e.startswith("parameters is ") for e in full["error"])
-    last = standings[-1]
+    last = statuses[-1]
     assert (last.ended, last.counts.get("completed", 0), last.front_size) == (2, 0, 0)
     assert not list((root / "checkpoints").iterdir())
 
@@ -387,7 +387,7 @@ def test_a_signal_ends_cleanly_and_says_how_to_go_on(sweep, tmp_path, quick_file
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == status, err
-    assert f"To go on: sweep resume {root}" in err
+    assert f"To continue: sweep resume {root}" in err
     assert "Traceback" not in err
     assert "SIGTERM" not in err  # Ray's C++ stack names it
     trials = open_store(root).latest_trials().collect()
@@ -430,7 +430,7 @@ def test_survivors_get_their_seeds(sweep_file, tmp_path):
     """Configs whose first seed was not stopped get a second one, which runs in full; the others get none."""
     scheduler = ["scheduler.type=halving", "scheduler.grace=1", "scheduler.eta=2"]
     replicates = ["replicates.seeds=2", "replicates.when=survivors"]
-    _, standings = run(sweep_file, tmp_path / "x", "trials=5", *scheduler, *replicates)
+    _, statuses = run(sweep_file, tmp_path / "x", "trials=5", *scheduler, *replicates)
     store = open_store(tmp_path / "x")
     trials = store.latest_trials().collect()
     status = dict(zip(trials["trial_id"], trials["status"], strict=True))
@@ -443,4 +443,4 @@ def test_survivors_get_their_seeds(sweep_file, tmp_path):
     }
     assert {status[name] for name in firsts} == {"completed", "stopped"}
     assert not [e for e in store.events().collect()["trial_id"] if "-s" in e]
-    assert (standings[-1].total, standings[-1].ended) == (len(status), len(status))
+    assert (statuses[-1].total, statuses[-1].ended) == (len(status), len(status))

@@ -248,4 +248,4 @@ def test_a_folder_does_not_take_other_data_of_the_same_name(
             capsys.readouterr().err,
         )
     assert run(monkeypatch, "samples", "r") == 2
-    assert f"was trained on other data than {own}:load is now" in capsys.readouterr().err
+    assert f"was trained on other data; {own}:load has changed since" in capsys.readouterr().err

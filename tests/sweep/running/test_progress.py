@@ -47,20 +47,20 @@ def test_off_a_terminal_each_ended_trial_is_one_plain_line():
     out = io.StringIO()
     with SweepProgress(Console(file=out, width=200)) as progress:
         progress.say("starting Ray")
-        progress.update(status(completed=0, failed=0))
-        progress.update(status(completed=0, failed=0, running=1))
-        progress.update(status(completed=1, failed=0))
+        progress.show(status(completed=0, failed=0))
+        progress.show(status(completed=0, failed=0, running=1))
+        progress.show(status(completed=1, failed=0))
     lines = out.getvalue().splitlines()
     assert [line[:12] for line in lines] == ["starting Ray", "0 of 14 tria", "1 of 14 tria"]
     assert "\x1b" not in out.getvalue()
 
 
 def test_on_a_terminal_the_line_is_live_and_goes_away():
-    """The standing is redrawn in place, phases stay above it."""
+    """The status is redrawn in place, phases stay above it."""
     out = io.StringIO()
     with SweepProgress(Console(file=out, width=200, force_terminal=True)) as progress:
         progress.say("starting Ray")
-        progress.update(status())
+        progress.show(status())
     text = out.getvalue()
     assert "starting Ray" in text
     assert "6 of 14 trials done" in text
@@ -72,7 +72,7 @@ def test_a_trial_prints_its_epochs(make_report):
     out = io.StringIO()
     report = make_report(1, ("m0", "m1", "m2"), 20.0)
     with TrialProgress(Console(file=out, width=200), 2) as progress:
-        progress.update(report)
+        progress.show(report)
     assert out.getvalue().startswith(f"epoch 1/2  loss {report.loss:.1f}  elbo {report.elbo:.1f}")
 
 
