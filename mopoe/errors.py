@@ -1,4 +1,4 @@
-"""Everything that can go wrong, in one tree.
+"""The tree of the project's exceptions.
 
 MopoeError                 the root: its message is one sentence for the user
 ├── ConfigError            a setting has an impossible value
@@ -22,7 +22,7 @@ _LONGEST = 1000
 
 
 def masked(text: str) -> str:
-    """Return a text whose addresses lack what opens them.
+    """Return a text in which passwords and keys in addresses are masked.
 
     >>> masked("s3://KEY:SECRET@bucket/x and postgresql://me:pw@host/db?password=pw")
     's3://***@bucket/x and postgresql://***@host/db?password=***'
@@ -33,7 +33,7 @@ def masked(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Return a text for people: without secrets, over-long lines without their middle."""
+    """Return a text for display: with masked secrets, and without the middle of very long lines."""
     lines = masked(text).split("\n")
     return "\n".join(
         line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 4 :]}"

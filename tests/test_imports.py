@@ -74,10 +74,10 @@ LIGHT_MOPOE = [
     "errors",
     "config",
     "evaluation_config",
-    "bound",
-    "records",
+    "methods",
+    "reports",
     "subsets",
-    "functions",
+    "plugins",
     "data",
     "data.registry",
 ]

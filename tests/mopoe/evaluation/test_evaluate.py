@@ -10,8 +10,8 @@ import torch
 
 from mopoe.data.container import Split
 from mopoe.evaluation.coherence import conditional_coherence, joint_coherence, targets_outside
-from mopoe.evaluation.evaluate import Evaluator, most_likely
-from mopoe.evaluation.log_likelihood import Estimate, joint_log_likelihood
+from mopoe.evaluation.evaluate import Evaluator, largest_log_likelihood
+from mopoe.evaluation.log_likelihood import LogLikelihood, joint_log_likelihood
 from mopoe.evaluation_config import EvaluationConfig, RungConfig
 from mopoe.reports import METRICS, OBJECTIVES, Evaluation
 from mopoe.subsets import subset_masks, subset_members
@@ -39,9 +39,7 @@ def measured(case: Any) -> Evaluation:
 def correct(case: Any) -> torch.Tensor:
     """Who was right: float64 [N, S, M]."""
     split = case.data.validation
-    return conditional_coherence(
-        case.model, split, case.classifiers, 300, 3, CPU
-    ).verdicts.correct_NSM.double()
+    return conditional_coherence(case.model, split, case.classifiers, 300, 3, CPU).scores.correct_NSM.double()
 
 
 def test_targets_outside_a_subset() -> None:
@@ -187,7 +185,7 @@ def test_objectives_keep_their_names_and_their_draws_at_rungs(case: Any) -> None
     split, r = case.data.validation, CONFIG.at_rungs
     first = conditional_coherence(case.model, split, case.classifiers, r.coherence_samples, 3, CPU)
     whole = conditional_coherence(case.model, split, case.classifiers, 300, 3, CPU)
-    assert torch.equal(first.verdicts.correct_NSM, whole.verdicts.correct_NSM[: r.coherence_samples])
+    assert torch.equal(first.scores.correct_NSM, whole.scores.correct_NSM[: r.coherence_samples])
     assert {p.n for p in rung.pair_coherence} == {r.coherence_samples}
     # Only what the objective reads is decoded: targets that were not observed.
     pairs = {(p.source_mask, int(p.target[1])): p.value for p in rung.pair_coherence}
@@ -213,7 +211,7 @@ def test_balanced_values_are_stored_with_every_pair(measured: Evaluation, case: 
     """By subset and target in the long form, with an error; the prior's under mask 0."""
     split = case.data.validation
     found = conditional_coherence(case.model, split, case.classifiers, 300, 3, CPU)
-    value_SM, error_SM = found.verdicts.balanced()
+    value_SM, error_SM = found.scores.balanced()
     for metric in measured.subset_metrics:
         if metric.metric == "coherence_balanced":
             s, m = found.masks.index(metric.subset_mask), int(metric.target[1])
@@ -242,10 +240,10 @@ def test_samples_with_attributes_are_evaluated(case: Any) -> None:
 
 def test_a_likelihood_that_is_not_allowed_is_no_number(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An estimate above what the likelihoods allow is NaN with the reason; one at it is kept."""
-    most = most_likely(case.model, case.data)
+    most = largest_log_likelihood(case.model, case.data)
     assert math.isfinite(most)
     for value, kept in ((most, True), (most + 1, False)):
-        estimate = Estimate(torch.full((20,), value, dtype=torch.float64), torch.ones(20).double())
+        estimate = LogLikelihood(torch.full((20,), value, dtype=torch.float64), torch.ones(20).double())
         monkeypatch.setattr("mopoe.evaluation.evaluate.log_likelihood", lambda *_, found=estimate: found)
         found = Evaluator(case.data, case.classifiers, CONFIG, epochs=1).measure(case.model)
         assert (found.objectives["log_likelihood"] == pytest.approx(value)) is kept

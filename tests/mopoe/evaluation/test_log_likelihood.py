@@ -14,7 +14,7 @@ from mopoe.data.container import Split
 from mopoe.evaluation import log_likelihood
 from mopoe.evaluation.log_likelihood import component_shares, joint_log_likelihood
 from mopoe.likelihoods import Normal
-from mopoe.methods import Bound
+from mopoe.methods import MethodSpec
 from mopoe.model import MoPoE
 from mopoe.networks.base import Modality
 
@@ -58,7 +58,7 @@ def linear(modality: Callable[..., Modality], kinds: tuple[str, str], prior: str
         name: modality(encoder(kind, name), lambda z, name=name: z @ W[name].t(), Normal(SCALE))
         for name, kind in zip("ab", kinds, strict=True)
     }
-    return MoPoE(parts, 2, Bound(prior_expert=prior))  # type: ignore[arg-type]
+    return MoPoE(parts, 2, MethodSpec(prior_expert=prior))  # type: ignore[arg-type]
 
 
 def exact() -> Tensor:
@@ -124,7 +124,7 @@ def test_the_models_mixture_weights_do_not_matter(modality: Callable[..., Modali
     kinds, parts = ("near", "moved"), {}
     for name, kind in zip("ab", kinds, strict=True):
         parts[name] = modality(encoder(kind, name), lambda z, name=name: z @ W[name].t(), Normal(SCALE))
-    poe, moe = (MoPoE(parts, 2, Bound(subset_weights=w)) for w in ((0.0, 0.0, 1.0), (0.5, 0.5, 0.0)))
+    poe, moe = (MoPoE(parts, 2, MethodSpec(subset_weights=w)) for w in ((0.0, 0.0, 1.0), (0.5, 0.5, 0.0)))
     a, b = (joint_log_likelihood(m, SAMPLES, 4, 9, 0, CPU) for m in (poe, moe))
     assert torch.equal(a, b)
 

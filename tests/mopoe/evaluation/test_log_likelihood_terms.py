@@ -19,7 +19,7 @@ from mopoe.evaluation.log_likelihood import (
     proposing,
 )
 from mopoe.likelihoods import Normal
-from mopoe.methods import Bound
+from mopoe.methods import MethodSpec
 from mopoe.model import MoPoE
 from mopoe.networks.base import Modality
 
@@ -53,7 +53,7 @@ def model_of(modality: Make, *, style_dim: int = 0, shift: float = 0.0) -> MoPoE
         return modality(encode, lambda z: z @ torch.cat([w, v], 1).t(), Normal(SCALE))
 
     parts = {name: part(m) for m, name in enumerate(NAMES)}
-    return MoPoE(parts, 2, Bound(prior_expert="all"), style_dim=style_dim)
+    return MoPoE(parts, 2, MethodSpec(prior_expert="all"), style_dim=style_dim)
 
 
 def samples(n: int, *, copies: bool = False) -> Split:
@@ -209,11 +209,11 @@ def test_a_mixture_of_experts_proposes_from_its_members(modality: Make) -> None:
     """For the posterior of a subset; the stratified mixture uses products too, if they are Gaussian."""
     parts = {name: modality(lambda x: (x, x), lambda z: z, Normal(SCALE)) for name in NAMES}
     mopoe, moe, laplace = (
-        MoPoE(parts, 4, bound)
-        for bound in (
-            Bound(),
-            Bound(mixture_of_experts=True),
-            Bound(posterior="laplace", mixture_of_experts=True),
+        MoPoE(parts, 4, method)
+        for method in (
+            MethodSpec(),
+            MethodSpec(mixture_of_experts=True),
+            MethodSpec(posterior="laplace", mixture_of_experts=True),
         )
     )
     assert proposing(mopoe, 7, "mixture") == proposing(moe, 7, "mixture") == list(range(7))
@@ -234,7 +234,7 @@ def test_laplace_posteriors_are_right_by_quadrature(modality: Make, proposal: Pr
         )
         for name, v in w.items()
     }
-    model = MoPoE(parts, 1, Bound(posterior="laplace", mixture_of_experts=True))
+    model = MoPoE(parts, 1, MethodSpec(posterior="laplace", mixture_of_experts=True))
     split = Split({name: torch.tensor([[0.5, -0.3], [1.2, 0.4]]) for name in w}, torch.zeros(2))
     z = torch.linspace(-30, 30, 60001, dtype=torch.float64)
 

@@ -13,7 +13,7 @@ from mopoe.data.container import Split
 from mopoe.evaluation import representation
 from mopoe.evaluation.representation import linear_probe, posterior_means
 from mopoe.likelihoods import Normal
-from mopoe.methods import Bound
+from mopoe.methods import MethodSpec
 from mopoe.model import MoPoE
 from mopoe.networks.base import Modality
 
@@ -29,7 +29,7 @@ def encode(x: Tensor) -> tuple[Tensor, Tensor]:
 def model_of(modality: Make, **settings: object) -> MoPoE:
     """Return a model of two vectors whose posteriors' means are the data's first elements."""
     parts = {name: modality(encode, lambda z: z, Normal(1.0)) for name in "ab"}
-    return MoPoE(parts, 2, Bound(**settings))  # type: ignore[arg-type]
+    return MoPoE(parts, 2, MethodSpec(**settings))  # type: ignore[arg-type]
 
 
 def split(n: int, seed: int, *, noise: float = 0.3, labels: Tensor | None = None) -> Split:

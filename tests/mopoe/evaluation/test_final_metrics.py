@@ -223,10 +223,10 @@ def test_a_constant_decoder_explains_nothing_and_a_perfect_one_all(case: Any) ->
         model.log_prob = lambda z, x, style, output=output, model=model: {  # type: ignore[method-assign]
             n: model.likelihood(n).log_prob(output if n == name else x[n], x[n]) for n in x
         }
-        materials = module.Materials(data=case.data, classifiers=case.classifiers, config=CONFIG, device=CPU)
+        context = module.EvalContext(data=case.data, classifiers=case.classifiers, config=CONFIG, device=CPU)
         rows = {
             (m.metric, m.target): m
-            for m in module.reconstruction_metrics(model, materials, case.data.validation)
+            for m in module.reconstruction_metrics(model, context, case.data.validation)
         }
         share = rows["explained", name].value
         assert share == pytest.approx(expected, abs=1e-6) if math.isfinite(expected) else share < 0
@@ -236,12 +236,12 @@ def test_a_constant_decoder_explains_nothing_and_a_perfect_one_all(case: Any) ->
 
 def test_what_is_trained_beside_networks_is_recorded(case: Any) -> None:
     """Learned mixture weights by subset, a learned scale by modality; nothing where neither is."""
-    assert list(module.trained_numbers(case.model)) == []
+    assert list(module.parameter_metrics(case.model)) == []
     model = copy.deepcopy(case.model)
-    model.bound = replace(model.bound, learned_weights=True)
+    model.method = replace(model.method, learned_weights=True)
     model.weight_logits_S = nn.Parameter(torch.arange(7.0))
     model.likelihoods[model.names[1]] = Normal(0.5, learned=True)
-    found = {(m.metric, m.subset_mask, m.target): m.value for m in module.trained_numbers(model)}
+    found = {(m.metric, m.subset_mask, m.target): m.value for m in module.parameter_metrics(model)}
     weights = torch.softmax(torch.arange(7.0).double(), 0).tolist()
     expected = {("mixture_weight", mask, None): w for mask, w in zip(model.masks, weights, strict=True)}
     assert found == pytest.approx(expected | {("likelihood_scale", 0, model.names[1]): 0.5})
