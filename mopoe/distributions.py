@@ -159,7 +159,8 @@ def multiply_experts(
         prior: 1 where the product includes the prior N(0, I) as one more expert, else 0.
         total: adds up the experts that belong to each product.
     """
-    return total(precision * mu), total(precision).add_(prior)
+    total_precision = total(precision).add_(prior)
+    return total(precision * mu), total_precision
 
 
 def product_of_experts(
