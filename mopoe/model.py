@@ -97,6 +97,11 @@ class MoPoE(nn.Module):
         self.register_parameter("weight_logits_S", learned)
 
     @property
+    def device(self) -> torch.device:
+        """The device of the model's tensors."""
+        return self.members_SM.device
+
+    @property
     def weights_S(self) -> Tensor:
         """The mixture weights, float64, in the order of `masks`; a function of parameters if learned."""
         logits_S = self.weight_logits_S

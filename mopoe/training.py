@@ -111,7 +111,7 @@ def _train_epoch(
         DivergedError: the loss or the gradient is not finite.
     """
     started, epoch = time.perf_counter(), progress.epoch + 1
-    device, n_samples = model.active_A.device, len(split)
+    device, n_samples = model.device, len(split)
     order_N = torch.randperm(n_samples, generator=generator(config.seed, "order", epoch)).to(device)
     batches = order_N.split(config.batch_size)
     sums: list[LossTerms] = []  # stay on the device, so that no step waits for the host
@@ -158,7 +158,7 @@ def step_draws(
     config: TrialConfig, model: MoPoE, step: int, n: int, present_MB: Tensor | None = None
 ) -> Draws:
     """Return the random numbers of a step for a batch of n samples, a function of the seed and the step."""
-    device, n_modalities = model.active_A.device, len(model.names)
+    device, n_modalities = model.device, len(model.names)
     rng = generator(config.seed, "latent", step, device=device)
     shares = model.weights_S.detach() if present_MB is None else model.weights_given(present_MB).detach()
     component_B = draw_components(config.mixture, shares, n, rng)

@@ -135,7 +135,7 @@ def likelihood(m: int, z: int, n: int, k: int) -> Row:
     """Return the joint log-likelihood by both formulas from the same latents, drawn as ours draws them."""
     torch.set_default_dtype(torch.float64)
     model, x, cpu = model_of("mopoe", m, z), pictures(m, n), torch.device("cpu")
-    ours = joint_log_likelihood(model, mopoe.Split(x, torch.zeros(n)), n, k, 0, cpu).mean()
+    ours = joint_log_likelihood(model, mopoe.Split(x, torch.zeros(n)), n, k, 0).mean()
     with torch.no_grad():
         mu_SBZ, precision_SBZ = model.posteriors(model.encode(x))
     of_K = torch.repeat_interleave(torch.arange(len(mu_SBZ)), component_shares(k, len(mu_SBZ)))

@@ -77,7 +77,7 @@ def main() -> int:
     normal = {"prior_and_posterior_dist": "normal"}
     # By name: the estimate from a seed, and whether it converges to log p(X).
     estimators: dict[str, tuple[Callable[[int], Tensor], bool]] = {
-        "ours": (lambda s: joint_log_likelihood(ours, split, N, K, s, torch.device("cpu")).mean(), True),
+        "ours": (lambda s: joint_log_likelihood(ours, split, N, K, s).mean(), True),
         "MoPoE.compute_joint_nll (the default)": (theirs("MoPoE", "compute_joint_nll"), False),
         "MoPoE.compute_joint_nll_paper": (theirs("MoPoE", "compute_joint_nll_paper"), True),
         "MVAE.compute_joint_nll": (theirs("MVAE", "compute_joint_nll"), True),

@@ -17,18 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mopoe.data.container import (
-    SPLITS,
-    MultimodalData,
-    Split,
-    cache_dir,
-    cached_file,
-    fingerprint,
-    map_splits,
-    read_about,
-    save_splits,
-    short_hash,
-)
+from mopoe.data.container import SPLITS, MultimodalData, Split, cached_splits, map_data
 from mopoe.data.formats import ALPHABET, encode, open_picture
 from mopoe.data.registry import DATA_SETS
 from mopoe.errors import DataError
@@ -69,22 +58,9 @@ def load(path: str) -> MultimodalData:
         raise DataError(f"{images}: there is no such folder of images")
     lists = [_find(folder, stem) for stem in ("list_attr_celeba", "list_eval_partition")]
     stats = [file.stat() for file in (*lists, images)]
-    key = short_hash([_FORMAT, str(folder.resolve()), [(s.st_size, s.st_mtime_ns) for s in stats]])
-
-    def convert(to: Path) -> None:
-        splits = read_folder(images, *lists)
-        save_splits(to, splits, {"data": "celeba", "fingerprint": fingerprint(splits)})
-
-    file = cached_file(cache_dir() / f"celeba-{key}.safetensors", convert)
-    modalities = DATA_SETS["celeba"].modalities
-    return MultimodalData(
-        name="celeba",
-        options={"path": str(path)},
-        fingerprint=read_about(file)["fingerprint"],
-        modalities=modalities,
-        n_classes=N_ATTRIBUTES,
-        **map_splits(file, modalities),
-    )
+    recipe = [_FORMAT, str(folder.resolve()), [(s.st_size, s.st_mtime_ns) for s in stats]]
+    file = cached_splits("celeba", recipe, partial(read_folder, images, *lists))
+    return map_data(file, "celeba", {"path": str(path)}, n_classes=N_ATTRIBUTES)
 
 
 def text_of(present: Sequence[str]) -> str:

@@ -284,8 +284,22 @@ def map_splits(path: Path, modalities: tuple[ModalitySpec, ...]) -> dict[str, Sp
     return splits
 
 
-def map_data(path: Path, name: str, options: Mapping[str, Option], fingerprint: str) -> MultimodalData:
-    """Return a registered data set of ten classes, with its splits memory-mapped from a file.
+def map_data(
+    path: Path,
+    name: str,
+    options: Mapping[str, Option],
+    *,
+    n_classes: int = 10,
+    fingerprint: str | None = None,
+) -> MultimodalData:
+    """Return a registered data set, with its splits memory-mapped from a file.
+
+    Args:
+        path: the file that `save_splits` wrote.
+        name: the data set.
+        options: the options with which it was loaded.
+        n_classes: number of classes, or of attributes.
+        fingerprint: a hash of the data; by default the one in the file's header.
 
     Raises:
         DataError: the file is damaged, or a tensor is missing or has the wrong shape.
@@ -294,8 +308,22 @@ def map_data(path: Path, name: str, options: Mapping[str, Option], fingerprint: 
     return MultimodalData(
         name=name,
         options=options,
-        fingerprint=fingerprint,
+        fingerprint=fingerprint or read_about(path)["fingerprint"],
         modalities=modalities,
-        n_classes=10,
+        n_classes=n_classes,
         **map_splits(path, modalities),
     )
+
+
+def cached_splits(name: str, recipe: object, make: Callable[[], Mapping[str, Split]]) -> Path:
+    """Return the file of a data set's splits in the cache, which is made if there is none of the recipe.
+
+    Raises:
+        DataError: the cache is not writable, or whatever `make` raises.
+    """
+
+    def build(path: Path) -> None:
+        splits = make()
+        save_splits(path, splits, {"data": name, "fingerprint": fingerprint(splits)})
+
+    return cached_file(cache_dir() / f"{name}-{short_hash(recipe)}.safetensors", build)

@@ -81,7 +81,7 @@ def load(seed: int = 0) -> MultimodalData:
     fingerprint = short_hash([RECIPE, PHOTOGRAPHS, PER_CLASS, SIDE, INK, seed])
     file = cache_dir() / f"digits-{fingerprint}.safetensors"
     path = cached_file(file, lambda path: save_splits(path, build(seed)))
-    return map_data(path, "digits", {"seed": seed}, fingerprint)
+    return map_data(path, "digits", {"seed": seed}, fingerprint=fingerprint)
 
 
 def build(seed: int) -> dict[str, Split]:

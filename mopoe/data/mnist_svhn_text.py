@@ -20,14 +20,9 @@ from mopoe.data.container import (
     Labelled,
     MultimodalData,
     Split,
-    cache_dir,
-    cached_file,
-    fingerprint,
+    cached_splits,
     hold_out,
     map_data,
-    read_about,
-    save_splits,
-    short_hash,
 )
 from mopoe.data.formats import MOST_VALUES, encode, mnist_files, read_mnist
 from mopoe.data.registry import Option
@@ -60,9 +55,8 @@ def load(path: str, seed: int = 0, pairings: int = 20) -> MultimodalData:
     mnist, svhn = mnist_files(folder), _svhn_files(folder)
     stats = [(file, file.stat()) for file in (*itertools.chain(*mnist), *svhn)]
     state = [(str(file.resolve()), stat.st_size, stat.st_mtime_ns) for file, stat in stats]
-    key = short_hash([_FORMAT, seed, pairings, state])
 
-    def convert(to: Path) -> None:
+    def convert() -> dict[str, Split]:
         rng = np.random.default_rng([_FORMAT, seed])
         digits = hold_out([read_mnist(*files) for files in mnist], rng)
         numbers = hold_out([read_svhn(file) for file in svhn], rng)
@@ -70,11 +64,11 @@ def load(path: str, seed: int = 0, pairings: int = 20) -> MultimodalData:
         for name, split in splits.items():
             if not len(split):
                 raise DataError(f"{folder}: MNIST and SVHN share no digit to pair in the {name} split")
-        save_splits(to, splits, {"fingerprint": fingerprint(splits)})
+        return splits
 
-    file = cached_file(cache_dir() / f"mnist_svhn_text-{key}.safetensors", convert)
+    file = cached_splits("mnist_svhn_text", [_FORMAT, seed, pairings, state], convert)
     options: dict[str, Option] = {"path": str(path), "seed": seed, "pairings": pairings}
-    return map_data(file, "mnist_svhn_text", options, read_about(file)["fingerprint"])
+    return map_data(file, "mnist_svhn_text", options)
 
 
 def pair(mnist: Labelled, svhn: Labelled, pairings: int, rng: np.random.Generator) -> Split:

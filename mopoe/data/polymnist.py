@@ -28,13 +28,9 @@ from torch import Tensor
 from mopoe.data.container import (
     MultimodalData,
     Split,
-    cache_dir,
-    cached_file,
-    fingerprint,
+    cached_splits,
     map_data,
     read_about,
-    save_splits,
-    short_hash,
     stratified_order,
     type_and_shape,
 )
@@ -205,7 +201,7 @@ def load(path: str, seed: int = 0, *, name: str = "polymnist") -> MultimodalData
         file = _converted(source, seed, modalities)
     else:
         raise DataError(f"{source}: there is no such file or folder; {DATA_SETS[name].required['path']}")
-    return map_data(file, name, {"path": str(path), "seed": seed}, read_about(file)["fingerprint"])
+    return map_data(file, name, {"path": str(path), "seed": seed})
 
 
 load_translated = partial(load, name="translated_polymnist")
@@ -222,19 +218,20 @@ def _built(file: Path, seed: int, name: str) -> Path:
 
 def _converted(folder: Path, seed: int, modalities: tuple[ModalitySpec, ...]) -> Path:
     """Return the cached file of a folder, which is made again when a file of the folder has changed."""
-    key = short_hash([_FORMAT, str(folder.resolve()), seed, source_state(folder)])
 
-    def convert(to: Path) -> None:
+    def convert() -> dict[str, Split]:
         train, test = (read_folder(folder / name, modalities) for name in ("train", "test"))
         rng = np.random.default_rng(seed)
         place = np.arange(len(train)) % 10
         order = stratified_order(train.labels.numpy(), rng)
-        splits = {"train": _shuffled(train, order[place > 0], rng)}
-        splits["validation"] = _shuffled(train, order[place == 0], rng)
-        splits["test"] = _shuffled(test, np.arange(len(test)), rng)
-        save_splits(to, splits, {"data": "polymnist", "seed": seed, "fingerprint": fingerprint(splits)})
+        return {
+            "train": _shuffled(train, order[place > 0], rng),
+            "validation": _shuffled(train, order[place == 0], rng),
+            "test": _shuffled(test, np.arange(len(test)), rng),
+        }
 
-    return cached_file(cache_dir() / f"polymnist-{key}.safetensors", convert)
+    recipe = [_FORMAT, str(folder.resolve()), seed, source_state(folder)]
+    return cached_splits("polymnist", recipe, convert)
 
 
 def _shuffled(split: Split, index: NDArray[np.int64], rng: np.random.Generator) -> Split:

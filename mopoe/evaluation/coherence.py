@@ -206,7 +206,6 @@ def conditional_coherence(
     classifiers: Classifiers,
     n: int,
     seed: int,
-    device: torch.device,
     sizes: Sequence[int] = (),
     *,
     own_targets: bool = True,
@@ -222,7 +221,6 @@ def conditional_coherence(
         classifiers: classifiers of the same data set.
         n: number of samples.
         seed: determines the noise; a subset's noise does not depend on which other subsets are measured.
-        device: where to compute.
         sizes: sizes of the source subsets; empty for all.
         own_targets: whether targets that belong to the source are measured too: half of all pairs.
     """
@@ -237,7 +235,7 @@ def conditional_coherence(
     labels = split.labels[:n]
     with torch.inference_mode():
         for start, stop in chunks(n, max(1, ROWS // len(chosen))):
-            x = split.batch(slice(start, stop), device)
+            x = split.batch(slice(start, stop), model.device)
             with full_precision(model.members_SM):
                 q = model.encode(x)
                 mu_SBZ, kl_SBZ = (part[chosen] for part in subset_posteriors(model, q))
@@ -255,7 +253,7 @@ def conditional_coherence(
                 mean_R = model.mean(name, z_SBZ[rows_S].flatten(0, 1), style_MRW)
                 result = classifiers.logits(name, mean_R).unflatten(0, (-1, stop - start))
                 if labels.dim() == 1:
-                    result = _classes(result) == labels[start:stop].to(device)
+                    result = _classes(result) == labels[start:stop].to(model.device)
                 result_SMB[rows_S, m] = result.cpu()
             results.append(result_SMB.movedim(2, 0))
     result_NSM = torch.cat(results)
@@ -275,7 +273,6 @@ def joint_coherence(
     classifiers: Classifiers,
     n: int,
     seed: int,
-    device: torch.device,
     *,
     attributes: bool = False,
     prior: FittedPrior | None = None,
@@ -287,16 +284,15 @@ def joint_coherence(
         classifiers: classifiers of the same data set.
         n: number of draws.
         seed: determines the draws.
-        device: where to compute.
         attributes: whether samples have attributes, each predicted above a probability of 1/2, and no class.
         prior: replaces the model's prior over the shared latents.
     """
     parts: list[Tensor] = []
     with torch.inference_mode():
         for start, stop in chunks(n, ROWS):
-            z_NZ, style_MNW = prior_latents(model, seed, "joint coherence", start, stop, device)
+            z_NZ, style_MNW = prior_latents(model, seed, "joint coherence", start, stop)
             if prior is not None:
-                z_NZ = prior.sample(stop - start, seed, start=start).to(device)
+                z_NZ = prior.sample(stop - start, seed, start=start).to(model.device)
             means = model.means(z_NZ, style_MNW)
             logits_MBC = torch.stack([classifiers.logits(name, means[name]) for name in model.names])
             parts.append((logits_MBC > 0 if attributes else _classes(logits_MBC)).cpu())

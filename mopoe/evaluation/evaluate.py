@@ -100,23 +100,18 @@ class Evaluator:
                 self.classifiers,
                 c.coherence_samples,
                 c.seed,
-                self.device,
                 c.subset_sizes,
                 own_targets=c.own_targets,
             )
             attributes = split.labels.dim() > 1
-            joint = joint_coherence(
-                model, self.classifiers, c.joint_samples, c.seed, self.device, attributes=attributes
-            )
-            likelihood = log_likelihood(
-                model, split, c.likelihood_samples, c.importance_samples, c.seed, self.device
-            )
+            joint = joint_coherence(model, self.classifiers, c.joint_samples, c.seed, attributes=attributes)
+            likelihood = log_likelihood(model, split, c.likelihood_samples, c.importance_samples, c.seed)
             pictures: tuple[Picture, ...] = ()
             with guarded("pictures") as failed:
                 if what == "all" and c.pictures:
-                    pictures = draw_pictures(model, split, self.classifiers, c.pictures, c.seed, self.device)
+                    pictures = draw_pictures(model, split, self.classifiers, c.pictures, c.seed)
         outside_SM = targets_outside(conditional.masks, len(model.names))
-        context = EvalContext(data=self.data, classifiers=self.classifiers, config=c, device=self.device)
+        context = EvalContext(data=self.data, classifiers=self.classifiers, config=c)
         last_metrics = final_metrics(model, context) if what == "all" else ()
         estimates = {
             "conditional_coherence": conditional.scores.mean_over(outside_SM),

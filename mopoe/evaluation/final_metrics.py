@@ -1,4 +1,4 @@
-"""Metrics beside the objectives: some of every evaluation, and the final metrics, of the last epoch's alone.
+"""Metrics beside the objectives: those of every evaluation, and the final metrics of the last evaluation alone.
 
 All return `SubsetMetric`s named in `mopoe.reports.METRICS`, measured on the same held-out samples with the
 same noise as the rest of the evaluation. A sweep's file names the final metrics under `extras`; if one fails,
@@ -53,8 +53,6 @@ class EvalContext:
     """Its classifiers."""
     config: EvaluationConfig
     """The sample sizes, and which final metrics are measured."""
-    device: torch.device
-    """The model's device."""
 
 
 def check_final_metrics(config: EvaluationConfig, classifiers: Classifiers) -> None:
@@ -105,7 +103,7 @@ def reconstruction_metrics(model: MoPoE, context: EvalContext, split: Split) -> 
     The share is 0 for a decoder whose output is the best constant and 1 for a perfect one. A decoder stuck at
     a constant explains next to nothing of its modality, which the sum over modalities does not show.
     """
-    c, device, full = context.config, context.device, model.masks[-1]
+    c, device, full = context.config, model.device, model.masks[-1]
     n = min(c.likelihood_samples, len(split))
     log_p: dict[str, list[Tensor]] = {name: [] for name in model.names}
     with torch.inference_mode():
@@ -160,7 +158,7 @@ def subset_metric(
 def _representation(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
     split = c.data.split(c.config.split).complete()
     n = min(c.config.coherence_samples, len(split))
-    score_S = linear_probe(model, c.data.train, split, n, c.config.seed, c.device)
+    score_S = linear_probe(model, c.data.train, split, n, c.config.seed)
     for mask, score in zip(model.masks, score_S.tolist(), strict=True):
         error = math.sqrt(score * (1 - score) / n) if split.labels.dim() == 1 else None
         yield subset_metric(mask, "representation", (score, error), n)
@@ -171,7 +169,7 @@ def _frechet(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
 
 
 def _fid(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
-    features = inception_features(Path(c.config.inception_weights), c.device)
+    features = inception_features(Path(c.config.inception_weights), model.device)
     # Inception was trained on images, which have 1 or 3 colours.
     images = [m.name for m in c.data.modalities if len(m.shape) == 3 and m.shape[0] in (1, 3)]
     return _distances(model, c, "fid", features, images)
@@ -183,7 +181,7 @@ def _distances(
     """Give the Frechet distances between real samples and those generated from every subset and the prior."""
     config, split = c.config, c.data.split(c.config.split).complete()
     n = min(config.coherence_samples, len(split))
-    real = {name: real_features(c.data, config.split, name, n, features, c.device) for name in names}
+    real = {name: real_features(c.data, config.split, name, n, features, model.device) for name in names}
     sizes = config.subset_sizes
     for mask in (0, *(mask for mask in model.masks if not sizes or mask.bit_count() in sizes)):
         generated = generated_features(model, split, mask, features, n, config.seed, names)
@@ -199,7 +197,7 @@ def _conditional_likelihood(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetr
     config, split = c.config, c.data.split(c.config.split).complete()
     full, log_p = model.masks[-1], {}
     for mask in model.masks:
-        amounts = (config.likelihood_samples, config.importance_samples, config.seed, c.device)
+        amounts = (config.likelihood_samples, config.importance_samples, config.seed)
         log_p[mask] = log_likelihood(model, split, *amounts, observed=mask).log_p_N
     for mask, own_N in log_p.items():
         n = len(own_N)
@@ -220,7 +218,6 @@ def _mixture_prior(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
         c.classifiers,
         c.config.joint_samples,
         c.config.seed,
-        c.device,
         attributes=c.data.train.labels.dim() > 1,
         prior=prior,
     )

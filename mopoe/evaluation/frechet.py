@@ -38,14 +38,8 @@ class Features:
     """Maps a modality's name and samples [B, ...] to features [B, D]."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """The Gaussian fitted to features."""
-
-    mean_D: Tensor
-    """The mean, float64."""
-    covariance_DD: Tensor
-    """The unbiased covariance, float64."""
+Moments = tuple[Tensor, Tensor]
+"""The Gaussian fitted to features: their mean [D] and unbiased covariance [D, D], float64."""
 
 
 def moments(features_ND: Tensor) -> Moments:
@@ -56,7 +50,7 @@ def moments(features_ND: Tensor) -> Moments:
     """
     if len(features_ND) < 2:
         raise DataError(f"a Frechet distance needs at least 2 samples, not {len(features_ND)}")
-    return Moments(features_ND.double().mean(0), torch.atleast_2d(torch.cov(features_ND.double().t())))
+    return features_ND.double().mean(0), torch.atleast_2d(torch.cov(features_ND.double().t()))
 
 
 def frechet(a: Moments, b: Moments) -> float:
@@ -66,14 +60,15 @@ def frechet(a: Moments, b: Moments) -> float:
     eigendecompositions: no complex numbers arise, and rank-deficient covariances are no problem.
 
     >>> eye = torch.eye(1, dtype=torch.float64)
-    >>> frechet(Moments(0 * eye[0], eye), Moments(3 * eye[0], 4 * eye))
+    >>> frechet((0 * eye[0], eye), (3 * eye[0], 4 * eye))
     10.0
     """
-    values_D, vectors_DD = torch.linalg.eigh(a.covariance_DD)
+    (mean_a_D, a_DD), (mean_b_D, b_DD) = a, b
+    values_D, vectors_DD = torch.linalg.eigh(a_DD)
     root_DD = vectors_DD * values_D.clamp(min=0).sqrt() @ vectors_DD.t()
-    cross_D = torch.linalg.eigvalsh(root_DD @ b.covariance_DD @ root_DD).clamp(min=0).sqrt()
-    traces = a.covariance_DD.trace() + b.covariance_DD.trace() - 2 * cross_D.sum()
-    return float((a.mean_D - b.mean_D).square().sum() + traces)
+    cross_D = torch.linalg.eigvalsh(root_DD @ b_DD @ root_DD).clamp(min=0).sqrt()
+    traces = a_DD.trace() + b_DD.trace() - 2 * cross_D.sum()
+    return float((mean_a_D - mean_b_D).square().sum() + traces)
 
 
 def frechet_distance(real_ND: Tensor, generated_ND: Tensor) -> float:

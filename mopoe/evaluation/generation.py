@@ -56,9 +56,10 @@ def conditional_latents(
 
 
 def prior_latents(
-    model: MoPoE, seed: int, purpose: str, start: int, stop: int, device: torch.device
+    model: MoPoE, seed: int, purpose: str, start: int, stop: int
 ) -> tuple[Tensor, Tensor | None]:
     """Return latents [B, Z] drawn from the prior, and private latents [M, B, W], if any."""
+    device = model.device
     z_BZ = model.distribution.standard(sample_noise(seed, purpose, start, stop, (model.latent_dim,), device))
     shape = (1, len(model.names), model.style_dim)
     style = sample_noise(seed, purpose + " style", start, stop, shape, device) if model.style_dim else None
@@ -69,10 +70,9 @@ def source_latents(
     model: MoPoE, split: Split, source_mask: int, seed: int, purpose: str, start: int, stop: int
 ) -> tuple[Tensor, Tensor | None]:
     """Return latents [B, Z] of a subset's posterior, or of the prior for 0, and private latents, if any."""
-    device = model.members_SM.device
     if not source_mask:
-        return prior_latents(model, seed, purpose, start, stop, device)
-    q = model.encode(split.batch(slice(start, stop), device))
+        return prior_latents(model, seed, purpose, start, stop)
+    q = model.encode(split.batch(slice(start, stop), model.device))
     z_SBZ, style_MRW = conditional_latents(model, q, seed, purpose, start, stop, same_noise=True)
     s = model.masks.index(source_mask)
     return z_SBZ[s], None if style_MRW is None else style_MRW.unflatten(1, z_SBZ.shape[:2])[:, s]
@@ -138,9 +138,7 @@ def fit_prior(model: MoPoE, split: Split, n: int, components: int = 10, seed: in
         ]
     fitted = GaussianMixture(components, random_state=seed).fit(torch.cat(z).cpu().double().numpy())
     arrays = (fitted.weights_, fitted.means_, np.linalg.cholesky(fitted.covariances_))
-    return FittedPrior(
-        *(torch.from_numpy(array).to(model.members_SM.device, torch.float32) for array in arrays)
-    )
+    return FittedPrior(*(torch.from_numpy(array).to(model.device, torch.float32) for array in arrays))
 
 
 def sample_grid(model: MoPoE, split: Split, source_mask: int, n: int, seed: int) -> Tensor:
@@ -152,7 +150,7 @@ def sample_grid(model: MoPoE, split: Split, source_mask: int, n: int, seed: int)
     n = min(n, len(split))
     model.eval()
     with torch.inference_mode():
-        x = split.batch(slice(0, n), model.members_SM.device)
+        x = split.batch(slice(0, n), model.device)
         means = model.means(*source_latents(model, split, source_mask, seed, "grid", 0, n))
         rows = [as_images(part[name]).cpu() for part in (x, means) for name in model.names]
     height, width = (max(row.shape[axis] for row in rows) for axis in (2, 3))
@@ -174,7 +172,7 @@ def save_grid(grid: Tensor, path: Path) -> None:
 
 
 def draw_pictures(
-    model: MoPoE, split: Split, classifiers: Classifiers, n: int, seed: int, device: torch.device
+    model: MoPoE, split: Split, classifiers: Classifiers, n: int, seed: int
 ) -> tuple[Picture, ...]:
     """Return strips of n samples: held-out inputs, what is generated from growing subsets, and prior draws.
 
@@ -184,7 +182,7 @@ def draw_pictures(
     n = min(n, len(split))
     model.eval()
     with torch.inference_mode():
-        x = split.batch(slice(0, n), device)
+        x = split.batch(slice(0, n), model.device)
         labels = tuple(split.labels[:n].tolist()) if split.labels.dim() == 1 else ()
         strips = [
             Picture(kind="input", source_mask=0, target=name, png=strip(x[name]), labels=labels)
@@ -200,7 +198,7 @@ def draw_pictures(
             s = model.masks.index(mask)
             style_MBW = None if style_MRW is None else style_MRW[:, s * n : (s + 1) * n]
             strips += _strips(model.means(z_SBZ[s], style_MBW), labelled_by, "conditional", mask)
-        drawn = model.means(*prior_latents(model, seed, "pictures from the prior", 0, n, device))
+        drawn = model.means(*prior_latents(model, seed, "pictures from the prior", 0, n))
         strips += _strips(drawn, labelled_by, "joint", 0)
     return tuple(strips)
 

@@ -3,10 +3,9 @@
 The default proposal is a stratified mixture: each subset's posterior gives a fixed share of the K samples,
 and the importance weights divide by the density of the whole mixture in those shares (deterministic-mixture
 or "balance" weighting, Veach & Guibas 1995; Shi et al. 2019 use it over single modalities). The model's own
-mixture weights play no part, so that they do not affect how accurately a trial is measured. Alternatively a
-single subset's posterior is the proposal, as in the released MoPoE code.
+mixture weights play no part, so that they do not affect how accurately a trial is measured.
 
-For every proposal the estimate of p(X) is unbiased for every K. Its logarithm is therefore below log p(X) in
+The estimate of p(X) is unbiased for every K. Its logarithm is therefore below log p(X) in
 expectation, by var(w) / (2 K mean(w)^2) to first order, and rises towards it with K.
 Axes: B batch, M modality, P proposal, W private latent, Z shared latent, K importance sample.
 """
@@ -14,7 +13,6 @@ Axes: B batch, M modality, P proposal, W private latent, Z shared latent, K impo
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,9 +27,6 @@ from mopoe.subsets import subset_label, subset_members
 
 ROWS = 512
 """Latents decoded at a time."""
-
-Proposal = Literal["mixture", "full"] | int
-"""The proposal: all subsets' posteriors, that of all observed modalities, or that of a subset mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +49,13 @@ class ConditionalLogLikelihood:
     """log p(x_m | X_A) of each of the others, by name."""
 
 
-def joint_log_likelihood(
-    model: MoPoE, split: Split, n: int, importance_samples: int, seed: int, device: torch.device
-) -> Tensor:
+def joint_log_likelihood(model: MoPoE, split: Split, n: int, importance_samples: int, seed: int) -> Tensor:
     """Return the default estimate of log p(X) in nats of the first n samples: float64 [n]."""
-    return log_likelihood(model, split, n, importance_samples, seed, device).log_p_N
+    return log_likelihood(model, split, n, importance_samples, seed).log_p_N
 
 
 def log_likelihood(
-    model: MoPoE,
-    split: Split,
-    n: int,
-    importance_samples: int,
-    seed: int,
-    device: torch.device,
-    *,
-    observed: int | None = None,
-    proposal: Proposal = "mixture",
+    model: MoPoE, split: Split, n: int, importance_samples: int, seed: int, *, observed: int | None = None
 ) -> LogLikelihood:
     """Return estimates of log p(X), or of log p(X_A), of the first n samples of a split.
 
@@ -80,19 +65,14 @@ def log_likelihood(
         n: number of samples.
         importance_samples: K, at least 1; with a multiple of the number of subsets all get equal shares.
         seed: determines the noise.
-        device: where to compute.
         observed: the mask of the modalities A; None for all. The proposals depend on no other modality.
-        proposal: the distribution of the shared latents. Private latents are drawn from their modality's
-            posterior.
 
     Raises:
-        ConfigError: `observed` is not a subset of the modalities, or the proposal not a subset of `observed`.
+        ConfigError: `observed` is not a subset of the modalities.
     """
     log_p, ess = [], []
     with torch.inference_mode():
-        for log_w_BK in _log_weights(
-            model, split, n, importance_samples, seed, device, observed=observed, proposal=proposal
-        ):
+        for log_w_BK in _log_weights(model, split, n, importance_samples, seed, observed):
             total_B = torch.logsumexp(log_w_BK, 1)
             log_p.append(total_B - math.log(importance_samples))
             ess.append(torch.exp(2 * total_B - torch.logsumexp(2 * log_w_BK, 1)))
@@ -100,7 +80,7 @@ def log_likelihood(
 
 
 def conditional_log_likelihood(
-    model: MoPoE, split: Split, n: int, importance_samples: int, seed: int, device: torch.device, given: int
+    model: MoPoE, split: Split, n: int, importance_samples: int, seed: int, given: int
 ) -> ConditionalLogLikelihood:
     """Return estimates of log p(X_rest | X_A) and of each log p(x_m | X_A), where A is the mask `given`.
 
@@ -119,7 +99,7 @@ def conditional_log_likelihood(
         raise ConfigError(f"given is {subset_label(given, model.names)}, which leaves no modality over")
 
     def of(mask: int) -> LogLikelihood:
-        return log_likelihood(model, split, n, importance_samples, seed, device, observed=mask)
+        return log_likelihood(model, split, n, importance_samples, seed, observed=mask)
 
     marginal = of(given)
 
@@ -133,43 +113,21 @@ def conditional_log_likelihood(
     return ConditionalLogLikelihood(rest, dict(zip(names, single, strict=True)))
 
 
-def legacy_log_likelihood(
-    model: MoPoE, split: Split, n: int, seed: int, device: torch.device, *, k: int = 12, batch_size: int = 64
-) -> Tensor:
-    """Return log p(X) as the released MoPoE code computes it, to compare with published tables: float64 [n].
-
-    Latents are drawn from the full set's posterior. The released code stores the importance weights as (K, B)
-    but reads them as (B, K), so that each result averages the weights of K different samples: it is close to
-    the largest of K likelihoods, far too high. An incomplete last batch counts here; there it is dropped.
-    """
-    with torch.inference_mode():
-        log_w_NK = torch.cat(list(_log_weights(model, split, n, k, seed, device, proposal="full")))
-        read = [log_w_BK.t().reshape(log_w_BK.shape) for log_w_BK in log_w_NK.split(batch_size)]
-        return (torch.logsumexp(torch.cat(read), 1) - math.log(k)).cpu()
-
-
-def proposing(model: MoPoE, observed: int, proposal: Proposal) -> list[int]:
+def proposing(model: MoPoE, observed: int) -> list[int]:
     """Return the positions in `model.masks` of the subsets whose posteriors are proposals, in equal shares.
 
-    A subset whose posterior is a mixture of experts (method moe), or would be a product of Laplace densities,
-    is replaced by its single modalities.
+    These are all subsets of what is observed; of Laplace posteriors, which have no products, the single
+    modalities.
 
     Raises:
-        ConfigError: `observed` is not a subset of the modalities, or the proposal not a subset of `observed`.
+        ConfigError: `observed` is not a subset of the modalities.
     """
     full = model.masks[-1]
     if not 0 < observed <= full:
         raise ConfigError(f"the subset mask is {observed}, but must be from 1 to {full}")
-    mask = proposal if isinstance(proposal, int) else observed
-    if not mask or mask & ~observed:
-        raise ConfigError(
-            f"the proposal's subset mask is {mask}, but must be a subset of what is observed, "
-            f"{subset_label(observed, model.names)} (mask {observed})"
-        )
-    mixture = proposal == "mixture"
-    if model.distribution is LAPLACE or (model.method.mixture_of_experts and not mixture):
-        return list(subset_members(mask))
-    return [s for s, other in enumerate(model.masks) if other == mask or (mixture and not other & ~mask)]
+    if model.distribution is LAPLACE:
+        return list(subset_members(observed))
+    return [s for s, mask in enumerate(model.masks) if not mask & ~observed]
 
 
 def component_shares(n: int, n_components: int) -> Tensor:
@@ -188,19 +146,12 @@ def component_shares(n: int, n_components: int) -> Tensor:
 
 
 def _log_weights(
-    model: MoPoE,
-    split: Split,
-    n: int,
-    importance_samples: int,
-    seed: int,
-    device: torch.device,
-    *,
-    observed: int | None = None,
-    proposal: Proposal,
+    model: MoPoE, split: Split, n: int, importance_samples: int, seed: int, observed: int | None
 ) -> Iterator[Tensor]:
     """Give log p(X_A, z, w) - log q(z, w), a few samples at a time: float64 [B, K]."""
+    device = model.device
     observed = model.masks[-1] if observed is None else observed
-    index_P = torch.tensor(proposing(model, observed, proposal), device=device)
+    index_P = torch.tensor(proposing(model, observed), device=device)
     names = [model.names[m] for m in subset_members(observed)]
     shares_P = component_shares(importance_samples, len(index_P))
     component_K = torch.repeat_interleave(torch.arange(len(index_P)), shares_P).to(device)

@@ -25,7 +25,6 @@ def linear_probe(
     held_out: Split,
     n: int,
     seed: int,
-    device: torch.device,
     *,
     n_train: int = 500,
 ) -> Tensor:
@@ -40,23 +39,22 @@ def linear_probe(
         held_out: the split to predict.
         n: the number of its samples, from the first.
         seed: determines the training samples, which are drawn without replacement.
-        device: where to encode.
         n_train: the number of training samples.
     """
     train, held_out = train.complete(), held_out.complete()
     few = train.take(torch.randperm(len(train), generator=generator(seed, "linear probe"))[:n_train])
     some = held_out.take(torch.arange(min(n, len(held_out))))
     labels, truth = few.labels.numpy(), some.labels.numpy()
-    latents = zip(posterior_means(model, few, device), posterior_means(model, some, device), strict=True)
+    latents = zip(posterior_means(model, few), posterior_means(model, some), strict=True)
     scores = [_score(a_NZ.numpy(), b_NZ.numpy(), labels, truth) for a_NZ, b_NZ in latents]
     return torch.tensor(scores, dtype=torch.float64)
 
 
-def posterior_means(model: MoPoE, split: Split, device: torch.device) -> Tensor:
+def posterior_means(model: MoPoE, split: Split) -> Tensor:
     """Return the mean of every subset's posterior for all samples: [S, N, Z], on the CPU."""
     with torch.inference_mode():
         means = [
-            subset_posteriors(model, model.encode(split.batch(slice(*rows), device)))[0].cpu()
+            subset_posteriors(model, model.encode(split.batch(slice(*rows), model.device)))[0].cpu()
             for rows in chunks(len(split), ROWS)
         ]
     return torch.cat(means, 1)

@@ -203,7 +203,7 @@ def test_a_damaged_file_is_named(tiny_data: MultimodalData, tmp_path: Path) -> N
         path.write_bytes(content)
         with pytest.raises(
             DataError,
-            match=f"^{re.escape(str(path))}: not a readable data set .*; delete the file to build it",
+            match=f"^{re.escape(str(path))}: not a readable data set .*; delete the file to",
         ):
             map_splits(path, tiny_data.modalities)
 

@@ -302,13 +302,9 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     """A folder without one of the two sources, or with no digit in common, and impossible options."""
     for file in folder.glob("*.mat"):
         file.rename(file.with_suffix(".old"))
-    with pytest.raises(
-        DataError, match=r"/mnist: contains neither train_32x32.mat nor test_32x32.mat of SVHN$"
-    ):
+    with pytest.raises(DataError, match=r"/mnist: contains neither train_32x32.mat nor test_32x32"):
         load("mnist_svhn_text", path=str(folder))
-    with pytest.raises(
-        DataError, match=r"/nothing: contains no idx files of MNIST such as t10k-images-idx3-"
-    ):
+    with pytest.raises(DataError, match=r"/nothing: contains no idx files of MNIST such as t10k-images-"):
         load("mnist_svhn_text", path=str(tmp_path / "nothing"))
     mat(folder / "train_32x32.mat", y=np.full((20, 1), 3))
     mat(folder / "test_32x32.mat", X=X[..., :0], y=Y[:0])

@@ -37,7 +37,7 @@ ERRORS = (0.0, 0.1, 0.4, 1.0)
 
 def conditional(case: Any, n: int = 1200, seed: int = 0) -> coherence.ConditionalCoherence:
     """Return the conditional coherence of a known case on its validation split."""
-    return conditional_coherence(case.model, case.data.validation, case.classifiers, n, seed, CPU)
+    return conditional_coherence(case.model, case.data.validation, case.classifiers, n, seed)
 
 
 def test_conditional_coherence_is_the_known_one(known: Callable[..., Any]) -> None:
@@ -87,7 +87,7 @@ def test_joint_coherence_is_the_known_one(
 ) -> None:
     """All modalities agree unless the shared fifth latent makes some of them err and others not."""
     case = known(errors, n=4)
-    found, _ = joint_coherence(case.model, case.classifiers, 3000, 0, CPU).plain()
+    found, _ = joint_coherence(case.model, case.classifiers, 3000, 0).plain()
     assert found == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / 3000))
 
 
@@ -97,7 +97,7 @@ def test_one_seed_gives_one_result(known: Callable[..., Any]) -> None:
     a, b, c = conditional(case), conditional(case), conditional(case, seed=1)
     assert torch.equal(a.scores.correct_NSM, b.scores.correct_NSM)
     assert not torch.equal(a.scores.correct_NSM, c.scores.correct_NSM)
-    joint = [joint_coherence(case.model, case.classifiers, 500, seed, CPU).plain() for seed in (0, 0, 1)]
+    joint = [joint_coherence(case.model, case.classifiers, 500, seed).plain() for seed in (0, 0, 1)]
     assert joint[0] == joint[1] != joint[2]
 
 
@@ -107,9 +107,9 @@ def test_the_size_of_a_chunk_does_not_change_the_result(
 ) -> None:
     """How many latents are decoded at a time is a matter of speed alone."""
     case = known((0.3, 0.4))
-    before = conditional(case, n=600), joint_coherence(case.model, case.classifiers, 600, 0, CPU).plain()
+    before = conditional(case, n=600), joint_coherence(case.model, case.classifiers, 600, 0).plain()
     monkeypatch.setattr(coherence, "ROWS", rows)
-    after = conditional(case, n=600), joint_coherence(case.model, case.classifiers, 600, 0, CPU).plain()
+    after = conditional(case, n=600), joint_coherence(case.model, case.classifiers, 600, 0).plain()
     assert torch.equal(before[0].scores.correct_NSM, after[0].scores.correct_NSM)
     assert torch.equal(before[0].kl_NS, after[0].kl_NS)
     assert before[0].diagnostics.active_S.tolist() == after[0].diagnostics.active_S.tolist()
@@ -128,7 +128,7 @@ def test_labels_stay_with_their_samples(known: Callable[..., Any]) -> None:
     split = case.data.validation
     labels = split.labels.clone()
     labels[[3, 200]] = (labels[[3, 200]] + 1) % 4
-    found = conditional_coherence(case.model, Split(split.x, labels), case.classifiers, 300, 0, CPU)
+    found = conditional_coherence(case.model, Split(split.x, labels), case.classifiers, 300, 0)
     assert (~found.scores.correct_NSM.all(2).all(1)).nonzero().flatten().tolist() == [3, 200]
 
 
@@ -139,9 +139,9 @@ def test_a_classifier_in_training_mode_is_an_error(known: Callable[..., Any]) ->
     classifiers = replace(case.classifiers, networks=networks)
     expected = "^the classifier of 'm1' is in training mode, but coherence needs eval mode$"
     with pytest.raises(DataError, match=expected):
-        conditional_coherence(case.model, case.data.validation, classifiers, 4, 0, CPU)
+        conditional_coherence(case.model, case.data.validation, classifiers, 4, 0)
     with pytest.raises(DataError, match=expected):
-        joint_coherence(case.model, classifiers, 4, 0, CPU)
+        joint_coherence(case.model, classifiers, 4, 0)
 
 
 def test_balanced_conditional_coherence_is_the_known_one(known: Callable[..., Any]) -> None:
@@ -151,7 +151,7 @@ def test_balanced_conditional_coherence_is_the_known_one(known: Callable[..., An
     keep = (split.labels != 3) | (torch.arange(400) < 40)
     few = Split({name: x[keep] for name, x in split.x.items()}, split.labels[keep])
     shown = {name: torch.where(few.labels[:, None] == 3, x.roll(1, 1), x) for name, x in few.x.items()}
-    found = conditional_coherence(case.model, Split(shown, few.labels), case.classifiers, 400, 0, CPU)
+    found = conditional_coherence(case.model, Split(shown, few.labels), case.classifiers, 400, 0)
     plain, (balanced, _) = found.scores.pairs()[0], found.scores.balanced()
     assert plain[:, 0].tolist() == [1 - float((few.labels == 3).double().mean())] * 3
     assert balanced.tolist() == [[0.75, 0.0]] * 3
@@ -168,7 +168,7 @@ def test_balanced_joint_coherence_is_the_known_one(known: Callable[..., Any]) ->
 
     case = known((0.0, 0.0), n=4)
     classifiers = replace(case.classifiers, networks={"m0": nn.Identity().eval(), "m1": Confuse().eval()})
-    found = joint_coherence(case.model, classifiers, 4000, 0, CPU)
+    found = joint_coherence(case.model, classifiers, 4000, 0)
     assert found.plain()[0] == pytest.approx(0.75, abs=0.03)
     value, error = found.balanced()
     by_m1 = float(found.agreed_N[found.predicted_MN[1] == 0].double().mean())
@@ -183,9 +183,9 @@ def test_a_sample_that_is_not_a_number_agrees_with_nothing(known: Callable[..., 
     networks = dict.fromkeys(("m0", "m1"), Times(math.nan).eval())
     classifiers = replace(case.classifiers, networks=networks)
     split = case.data.validation
-    found = conditional_coherence(case.model, split, classifiers, 100, 0, CPU)
+    found = conditional_coherence(case.model, split, classifiers, 100, 0)
     assert not found.scores.correct_NSM.any()
-    assert joint_coherence(case.model, classifiers, 100, 0, CPU).plain()[0] == 0
+    assert joint_coherence(case.model, classifiers, 100, 0).plain()[0] == 0
 
 
 class Times(nn.Module):
@@ -205,9 +205,7 @@ def test_fewer_subsets_are_measured_as_among_all(known: Callable[..., Any], size
     """A subset's noise, scores, KL and health do not depend on which others are measured."""
     case = known((0.3, 0.4, 0.2), n=50)
     split = case.data.validation
-    whole, part = (
-        conditional_coherence(case.model, split, case.classifiers, 50, 0, CPU, s) for s in ((), sizes)
-    )
+    whole, part = (conditional_coherence(case.model, split, case.classifiers, 50, 0, s) for s in ((), sizes))
     index = [s for s, mask in enumerate(whole.masks) if mask.bit_count() in sizes]
     assert part.masks == tuple(whole.masks[s] for s in index)
     assert torch.equal(part.scores.correct_NSM, whole.scores.correct_NSM[:, index])
@@ -232,10 +230,10 @@ def test_private_latents_stay_with_their_subset(
     classifiers = Classifiers(
         networks=dict.fromkeys(split.x, nn.Identity().eval()), accuracy={}, hash="identity"
     )
-    whole, part = (conditional_coherence(model, split, classifiers, 40, 0, CPU, s) for s in ((), (2, 3)))
+    whole, part = (conditional_coherence(model, split, classifiers, 40, 0, s) for s in ((), (2, 3)))
     assert torch.equal(part.scores.correct_NSM, whole.scores.correct_NSM[:, 3:])
     assert not torch.equal(part.scores.correct_NSM, whole.scores.correct_NSM[:, :4])
-    less = conditional_coherence(model, split, classifiers, 40, 0, CPU, own_targets=False)
+    less = conditional_coherence(model, split, classifiers, 40, 0, own_targets=False)
     outside_SM = targets_outside(model.masks, 3)
     assert torch.equal(less.scores.correct_NSM, whole.scores.correct_NSM & outside_SM)
 
@@ -248,7 +246,7 @@ def test_without_own_targets_the_others_are_what_they_were(known: Callable[..., 
     for labels in (split.labels, rows):
         samples = Split(split.x, labels)
         whole, less = (
-            conditional_coherence(case.model, samples, case.classifiers, 50, 0, CPU, own_targets=own)
+            conditional_coherence(case.model, samples, case.classifiers, 50, 0, own_targets=own)
             for own in (True, False)
         )
         outside_SM = targets_outside(whole.masks, 3)
@@ -271,17 +269,17 @@ def test_attributes_have_average_precision_and_agreement(known: Callable[..., An
     split = case.data.validation
     rows = nn.functional.one_hot(split.labels, 4)
     classifiers = replace(case.classifiers, networks=dict.fromkeys(("m0", "m1"), Times(1.0, -0.5).eval()))
-    found = conditional_coherence(case.model, Split(split.x, rows), classifiers, 400, 0, CPU).scores
+    found = conditional_coherence(case.model, Split(split.x, rows), classifiers, 400, 0).scores
     value, error = found.pairs()
     assert found.measure == "average_precision"
     assert value[:, 0].tolist() == [1.0] * 3
     assert error[:, 0].tolist() == [0.0] * 3
     # All positives are in the lower of two groups of scores, whose end is the whole: precision is prevalence.
     assert value[:, 1].tolist() == pytest.approx([0.25] * 3)
-    joint = joint_coherence(case.model, classifiers, 50, 0, CPU, attributes=True)
+    joint = joint_coherence(case.model, classifiers, 50, 0, attributes=True)
     assert joint.plain()[0] == 0.5
     assert joint.balanced() is None
-    agreed = joint_coherence(known((0.2, 0.2)).model, classifiers, 50, 0, CPU, attributes=True)
+    agreed = joint_coherence(known((0.2, 0.2)).model, classifiers, 50, 0, attributes=True)
     assert agreed.plain() == (1.0, 0.0)
 
 

@@ -152,5 +152,5 @@ def test_health_is_part_of_every_evaluation(build: Callable[..., MoPoE], samples
         assert found["active_units", 1].n == n
     assert found["active_units", 1].value == 3
     assert found["idle_latents", 2].stderr is None
-    health = conditional_coherence(build(), split, classifiers, 1000, 0, torch.device("cpu")).diagnostics
+    health = conditional_coherence(build(), split, classifiers, 1000, 0).diagnostics
     assert found["idle_latents", 3].value == health.idle_S[2]

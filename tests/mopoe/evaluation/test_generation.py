@@ -40,7 +40,7 @@ def test_one_source_gets_its_part(modality: Callable[..., Modality], style_dim: 
         if style is not None and style_MRW is not None:
             assert torch.equal(style, style_MRW[:, 4 * s : 4 * s + 4])
     z, style = source_latents(model, split, 0, 1, "test", 4, 8)
-    expected = prior_latents(model, 1, "test", 4, 8, torch.device("cpu"))
+    expected = prior_latents(model, 1, "test", 4, 8)
     assert torch.equal(z, expected[0])
     assert (style is None and not style_dim) or torch.equal(style, expected[1])  # type: ignore[arg-type]
 
@@ -129,7 +129,7 @@ def test_it_lifts_joint_coherence(known: Callable[..., Any]) -> None:
     assert float(apart.min()) > 0.5
     means = case.model.means(z)
     assert torch.equal(means["m0"], means["m1"])
-    assert joint_coherence(case.model, case.classifiers, 400, 0, torch.device("cpu")).plain() == (1.0, 0.0)
+    assert joint_coherence(case.model, case.classifiers, 400, 0).plain() == (1.0, 0.0)
 
 
 def test_too_few_samples_are_refused(modality: Callable[..., Modality]) -> None:

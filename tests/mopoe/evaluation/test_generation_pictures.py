@@ -80,7 +80,7 @@ def drawn(modality: Callable[..., Modality]) -> tuple[MoPoE, tuple[Picture, ...]
     split = Split({"a": a, "b": a + 60}, torch.tensor([1, 2, 3, 4, 5]))
     networks = {name: ReadLevel().eval() for name in "ab"}
     classifiers = Classifiers(networks=networks, accuracy={"a": 1.0, "b": 1.0}, hash="x")
-    return model, draw_pictures(model, split, classifiers, 4, 7, CPU)
+    return model, draw_pictures(model, split, classifiers, 4, 7)
 
 
 def test_strips_are_inputs_growing_subsets_and_the_prior(drawn: tuple[MoPoE, tuple[Picture, ...]]) -> None:
@@ -124,9 +124,7 @@ def test_more_pictures_than_samples_show_all_there_are(drawn: tuple[MoPoE, tuple
     """Asking for nine of two samples gives strips of two."""
     x = torch.zeros(2, 3, 28, 28, dtype=torch.uint8)
     classifiers = Classifiers(networks={n: ReadLevel().eval() for n in "ab"}, accuracy={}, hash="x")
-    for picture in draw_pictures(
-        drawn[0], Split({"a": x, "b": x}, torch.tensor([0, 0])), classifiers, 9, 0, CPU
-    ):
+    for picture in draw_pictures(drawn[0], Split({"a": x, "b": x}, torch.tensor([0, 0])), classifiers, 9, 0):
         assert len(picture.labels) == 2
         assert pixels(picture.png).shape == (28, 56, 3)
 
@@ -176,7 +174,7 @@ def test_samples_with_attributes_have_no_labels(drawn: tuple[MoPoE, tuple[Pictur
     x = torch.full((2, 3, 28, 28), 60, dtype=torch.uint8)
     classifiers = Classifiers(networks={n: ReadLevel().eval() for n in "ab"}, accuracy={}, hash="x")
     rows, plain = (
-        draw_pictures(drawn[0], Split({"a": x, "b": x}, labels), classifiers, 2, 0, CPU)
+        draw_pictures(drawn[0], Split({"a": x, "b": x}, labels), classifiers, 2, 0)
         for labels in (torch.eye(2, 9).long(), torch.tensor([0, 0]))
     )
     assert {p.labels for p in rows} == {()}

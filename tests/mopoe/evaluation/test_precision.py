@@ -61,9 +61,9 @@ def test_densities_of_bfloat16_outputs_are_float32(tiny_data: "MultimodalData", 
 
 def test_log_likelihoods_of_both_precisions_agree(trained: MoPoE, tiny_data: "MultimodalData") -> None:
     """They differ, as the decoders' rounding acts, by less than 1 nat in thousands; per sample, 3e-4."""
-    full = joint_log_likelihood(trained, tiny_data.test, 12, 30, 0, CPU)
+    full = joint_log_likelihood(trained, tiny_data.test, 12, 30, 0)
     with half():
-        found = joint_log_likelihood(trained, tiny_data.test, 12, 30, 0, CPU)
+        found = joint_log_likelihood(trained, tiny_data.test, 12, 30, 0)
     assert full.dtype == found.dtype == torch.float64
     assert not torch.equal(full, found)
     torch.testing.assert_close(found, full, rtol=3e-4, atol=0)
@@ -73,9 +73,9 @@ def test_posteriors_do_not_depend_on_the_precision(
     trained: MoPoE, classifiers: Classifiers, tiny_data: "MultimodalData"
 ) -> None:
     """KLs and the health of posteriors are the same to the bit, as encoders stay in float32."""
-    full = conditional_coherence(trained, tiny_data.test, classifiers, 12, 0, CPU)
+    full = conditional_coherence(trained, tiny_data.test, classifiers, 12, 0)
     with half():
-        found = conditional_coherence(trained, tiny_data.test, classifiers, 12, 0, CPU)
+        found = conditional_coherence(trained, tiny_data.test, classifiers, 12, 0)
     assert torch.equal(found.kl_NS, full.kl_NS)
     assert torch.equal(found.diagnostics.kl_S, full.diagnostics.kl_S)
     assert torch.equal(found.diagnostics.active_S, full.diagnostics.active_S)
@@ -86,9 +86,9 @@ def test_the_evaluators_precision_acts(
 ) -> None:
     """bfloat16 gives the log-likelihood under autocast, the default that without; pictures are drawn too."""
     config = EvaluationConfig(likelihood_samples=12, importance_samples=30, joint_samples=50, pictures=2)
-    plain = float(joint_log_likelihood(trained, tiny_data.validation, 12, 30, 0, CPU).mean())
+    plain = float(joint_log_likelihood(trained, tiny_data.validation, 12, 30, 0).mean())
     with half():
-        rounded = float(joint_log_likelihood(trained, tiny_data.validation, 12, 30, 0, CPU).mean())
+        rounded = float(joint_log_likelihood(trained, tiny_data.validation, 12, 30, 0).mean())
     assert plain != rounded
     for precision, expected in (("float32", plain), ("bfloat16", rounded)):
         c = replace(config, precision=precision)  # type: ignore[arg-type] # one of its words
