@@ -43,8 +43,8 @@ def measure(name: str, n_train: int) -> tuple[float, float]:
     config = replace(trial_config_for(spec, []), epochs=1)
     data = random_data(SAMPLES, entry(name).modalities, name)
     networks = {m.name: ImageClassifier(m.shape[0], 10).eval() for m in data.modalities}
-    judges = Classifiers(networks=networks, accuracy={}, hash="")
-    evaluator = mopoe.Evaluator(data, judges, replace(spec.evaluation, extras=()), epochs=1)
+    classifiers = Classifiers(networks=networks, accuracy={}, hash="")
+    evaluator = mopoe.Evaluator(data, classifiers, replace(spec.evaluation, extras=()), epochs=1)
     model = mopoe.train(config, data, lambda _: None)
     rounds = [
         (
@@ -61,16 +61,16 @@ def change() -> dict[str, Estimate]:
     """Return bfloat16's mean difference from float32 in each objective, with its standard error."""
     spec = load_spec("digits")
     data = mopoe.load_data("digits", seed=0)
-    judges, cpu = mopoe.load_classifiers(data), torch.device("cpu")
+    classifiers = mopoe.load_classifiers(data)
     model = mopoe.train(trial_config_for(spec, []), data, lambda _: None).eval()
     found: dict[str, list[torch.Tensor]] = {"log p(X), nats": [], "conditional coherence": []}
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            log_p_N = joint_log_likelihood(model, data.validation, LIKELIHOOD_SAMPLES, K, 0, cpu)
-            said = conditional_coherence(model, data.validation, judges, COHERENCE_SAMPLES, 0, cpu)
+            log_p_N = joint_log_likelihood(model, data.validation, LIKELIHOOD_SAMPLES, K, 0)
+            said = conditional_coherence(model, data.validation, classifiers, COHERENCE_SAMPLES, 0)
         outside_SM = targets_outside(said.masks, len(model.names))
         found["log p(X), nats"].append(log_p_N)
-        found["conditional coherence"].append(said.verdicts.correct_NSM[:, outside_SM].double().mean(1))
+        found["conditional coherence"].append(said.scores.correct_NSM[:, outside_SM].double().mean(1))
     return {name: mean_estimate(half - full) for name, (full, half) in found.items()}
 
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData
 from mopoe.data.registry import ModalitySpec
-from mopoe.gaussian import kl_to_prior, membership, product_of_experts
+from mopoe.distributions import GAUSSIAN, membership, product_of_experts
+from mopoe.elbo import Draws, LossWeights, generalized_elbo
 from mopoe.model import build_model
-from mopoe.objectives import Draws, Weights, generalized_elbo
 from mopoe.random_streams import draw_components
 from mopoe.subset_kl import weighted_kl
 from mopoe.subsets import subset_masks, subset_members
@@ -42,7 +42,11 @@ def products(mu_MBZ: Tensor, logvar_MBZ: Tensor, masks: tuple[int, ...]) -> Tens
     """Return the same by way of all products."""
     members_SM = membership(masks, len(mu_MBZ))
     prior_S = torch.zeros(len(masks))
-    return kl_to_prior(*product_of_experts(mu_MBZ, torch.exp(-logvar_MBZ), members_SM, prior_S)).mean(1).sum()
+    return (
+        GAUSSIAN.kl_to_prior(*product_of_experts(mu_MBZ, torch.exp(-logvar_MBZ), members_SM, prior_S))
+        .mean(1)
+        .sum()
+    )
 
 
 def in_a_loop(mu_MBZ: Tensor, logvar_MBZ: Tensor, masks: tuple[int, ...]) -> Tensor:
@@ -87,7 +91,7 @@ def whole_step(m: int, b: int, z: int) -> Callable[[], Tensor]:
     }
     component_B = draw_components("stratified", model.weights_S, b, rng)
     draws = Draws(component_B=component_B, noise=torch.randn(b, z, generator=rng))
-    return lambda: generalized_elbo(model, x, draws, Weights(beta=1.0)).loss
+    return lambda: generalized_elbo(model, x, draws, LossWeights(beta=1.0)).loss
 
 
 def epoch_and_data(b: int, z: int) -> list[float]:

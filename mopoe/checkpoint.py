@@ -1,7 +1,7 @@
-"""Checkpoints without pickle: one safetensors file that holds the weights, Adam's state and the progress.
+"""Checkpoints without pickle: one safetensors file with the weights, Adam's state and the progress.
 
-A trial needs nothing else to go on as if it had never stopped, because its noise and its data order are
-functions of the seed and the position (`mopoe.random_streams`).
+A trial needs nothing else to resume as if it had never stopped, because its random numbers and its data order
+are functions of the seed and the position (`mopoe.random_streams`).
 """
 
 import json
@@ -18,37 +18,40 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mopoe.config import TrialConfig
+from mopoe.data import modalities as modalities_of
 from mopoe.data.container import whole_file
-from mopoe.data.registry import Option
+from mopoe.data.registry import ModalitySpec, Option
 from mopoe.errors import CheckpointError
+from mopoe.model import MoPoE, build_model
 
 FORMAT = 1
+"""Version of the file format; a file of a later version is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where a trial stands, with the settings it was started with."""
+    """How far a trial has been trained, and the settings and data that it was trained with."""
 
     config: TrialConfig
     """The trial's settings."""
     data: str
     """Name of the data set."""
     data_options: dict[str, Option]
-    """The data set's options, so that it can be loaded again."""
+    """The data set's options, with which it can be loaded again."""
     epoch: int
-    """Epochs finished."""
+    """Finished epochs."""
     step: int
     """Optimiser steps taken."""
     examples: int
     """Training samples seen."""
     seconds: float = 0.0
-    """Time of all epochs and their evaluations, in whichever process."""
+    """Wall time of all epochs and their evaluations, summed over processes."""
     fingerprint: str | None = None
-    """Of the data."""
+    """Fingerprint of the data."""
 
 
 def save(path: str | Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write a checkpoint; the file at `path` is replaced whole or not at all."""
+    """Write a checkpoint; the file at `path` is replaced atomically."""
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -64,7 +67,7 @@ def save(path: str | Path, progress: Progress, model: nn.Module, optimizer: torc
 
 
 def read_progress(path: str | Path) -> Progress:
-    """Return where the trial of a checkpoint stands, without reading its weights.
+    """Return the progress that a checkpoint holds, without reading its weights.
 
     Raises:
         CheckpointError: the file is missing, damaged or of a newer format.
@@ -73,11 +76,11 @@ def read_progress(path: str | Path) -> Progress:
 
 
 def check(path: str | Path) -> Progress:
-    """Return where the trial of a checkpoint stands, after reading all of it.
+    """Return the progress that a checkpoint holds, after reading and verifying all of the file.
 
     Raises:
-        CheckpointError: as for `read_progress`, or its content has changed since it was written, or Adam's
-            state is of other shapes than the weights.
+        CheckpointError: as for `read_progress`, or the content has changed since it was written, or the
+            shapes of Adam's state do not match those of the weights.
     """
     text, tensors = _open(path, tensors=True)
     for name, tensor in tensors.items():
@@ -91,17 +94,36 @@ def check(path: str | Path) -> Progress:
 
 
 def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
-    """Return a checksum of a text and of tensors on the CPU: of names, types, shapes and content."""
-    found = zlib.crc32(text.encode())
+    """Return a checksum of a text and of the names, types, shapes and content of tensors on the CPU."""
+    checksum = zlib.crc32(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
-        found = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), found)
-        found = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, found)
-    return f"{found:08x}"
+        checksum = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), checksum)
+        checksum = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, checksum)
+    return f"{checksum:08x}"
+
+
+def load_model(path: str | Path, modalities: tuple[ModalitySpec, ...] = ()) -> MoPoE:
+    """Return the trained model of a checkpoint, on the CPU and in eval mode.
+
+    Args:
+        path: the checkpoint.
+        modalities: the modalities of its data set; by default they are looked up by the data set's name,
+            which fails for data that was made from arrays.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of a newer format or of a model of other shapes.
+        ConfigError: there is no data set of that name, or the networks cannot be built.
+    """
+    progress = read_progress(path)
+    modalities = modalities or modalities_of(progress.data, **progress.data_options)
+    model = build_model(progress.config, modalities)
+    restore(path, model)
+    return model.eval()
 
 
 def restore(path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Progress:
-    """Load a checkpoint into a model, and into its optimizer if one is given; return the progress.
+    """Load a checkpoint into a model, and into its Adam optimizer if given; return the progress.
 
     Raises:
         CheckpointError: the file is missing, damaged, of a newer format or of a model of other shapes.
@@ -116,12 +138,12 @@ def restore(path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer
     if optimizer is not None:
         for name, parameter in model.named_parameters():
             parts = {key: tensors.get(f"adam/{key}/{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
-            found = {k: _like(t, parameter, k) for k, t in parts.items() if t is not None}
+            state = {k: _like(t, parameter, k) for k, t in parts.items() if t is not None}
             # A parameter that never had a gradient has no state at all.
-            if found and len(found) < len(parts):
+            if state and len(state) < len(parts):
                 raise CheckpointError(f"{path}: part of Adam's state of {name} is missing")
-            if found:
-                optimizer.state[parameter] = found
+            if state:
+                optimizer.state[parameter] = state
     return progress
 
 
@@ -137,16 +159,15 @@ def _open(path: str | Path, *, tensors: bool) -> tuple[str, dict[str, Tensor]]:
         raise CheckpointError(f"{path}: there is no checkpoint")
     try:
         with safe_open(path, framework="pt") as file:
-            found = {k: file.get_tensor(k) for k in file.keys()} if tensors else {}  # noqa: SIM118 - not a mapping
-            told = file.metadata() or {}
+            content = {k: file.get_tensor(k) for k in file.keys()} if tensors else {}  # noqa: SIM118 - not a mapping
+            metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
-    text = told.get("progress", "{}")
-    # Without a digest it is of an earlier release.
-    whole = not tensors or "digest" not in told or digest(text, found) == told["digest"]
-    if not whole or told.keys() - {"progress", "digest"}:
+    text = metadata.get("progress", "{}")
+    intact = not tensors or digest(text, content) == metadata.get("digest")
+    if not intact or metadata.keys() - {"progress", "digest"}:
         raise CheckpointError(f"{path}: its content has changed since it was written, so it is damaged")
-    return text, found
+    return text, content
 
 
 def _parse(text: str, path: str | Path) -> Progress:
@@ -157,13 +178,13 @@ def _parse(text: str, path: str | Path) -> Progress:
                 f"{path}: format {values['format']} is newer than this program's ({FORMAT}); update it"
             )
         del values["format"]
-        found = Progress(**(values | {"config": TrialConfig.from_dict(values["config"])}))
-        options = dict(found.data_options).values()
-        counts = (found.epoch, found.step, found.examples)
-        good = isinstance(found.data, str) and all(type(v) in (int, str) for v in options)
+        progress = Progress(**(values | {"config": TrialConfig.from_dict(values["config"])}))
+        options = dict(progress.data_options).values()
+        counts = (progress.epoch, progress.step, progress.examples)
+        good = isinstance(progress.data, str) and all(type(v) in (int, str) for v in options)
         good = good and all(type(n) is int and n >= 0 for n in counts)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not a checkpoint of this program ({error})") from error
     if not good:
         raise CheckpointError(f"{path}: not a checkpoint of this program; its progress has impossible values")
-    return found
+    return progress

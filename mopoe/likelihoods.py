@@ -1,6 +1,6 @@
-"""Likelihoods p(x | z) of one modality, given what its decoder puts out.
+"""Likelihoods p(x | z) of one modality, given its decoder's output.
 
-A likelihood is an `nn.Module` with two methods; bring your own by subclassing `Likelihood`.
+To use a likelihood of your own, subclass `Likelihood`; only `log_prob` is required.
 """
 
 import math
@@ -13,11 +13,11 @@ from mopoe.config import TrialConfig
 
 
 class Likelihood(nn.Module, ABC):
-    """The contract: a log density summed over a sample's elements, and a mean to look at."""
+    """The interface: a log density, summed over a sample's elements, and a mean."""
 
     @abstractmethod
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return log p(x | z) in nats, [B], summed over all but the first axis.
+        """Return log p(x | z) in nats, [B], summed over all axes but the first.
 
         Args:
             output: the decoder's output, [B, ...].
@@ -29,22 +29,22 @@ class Likelihood(nn.Module, ABC):
         return output
 
     def most(self, elements: int) -> float:
-        """Return the largest log p(x | z) in nats of a sample of so many elements; inf if unknown."""
+        """Return the largest log p(x | z) in nats of a sample with that many elements; inf if unknown."""
         del elements
         return math.inf
 
     def constant(self, x: Tensor) -> Tensor | None:
-        """Return the output [1, ...] that fits samples [N, ...] best whatever z is; None if unknown."""
+        """Return the constant output [1, ...] that fits samples [N, ...] best; None if unknown."""
         del x
         return None
 
 
 class _Scaled(Likelihood):
-    """A likelihood whose width is a scale, the same for all elements of a modality.
+    """A likelihood with one scale for all elements of a modality.
 
     Args:
-        scale: the scale, or where it starts if it is learned.
-        learned: whether the scale is a parameter, trained with the networks (by its logarithm).
+        scale: the scale, or its initial value if it is learned.
+        learned: whether the scale is a parameter, trained through its logarithm.
     """
 
     log_scale: nn.Parameter | None
@@ -56,7 +56,7 @@ class _Scaled(Likelihood):
 
     @property
     def scale(self) -> float | Tensor:
-        """The scale: a number, or a scalar tensor if it is learned."""
+        """The scale as a number, or as a scalar tensor if it is learned."""
         return self._fixed if self.log_scale is None else self.log_scale.exp()
 
 
@@ -101,7 +101,7 @@ class Normal(_Scaled):
 
 
 class Bernoulli(Likelihood):
-    """Independent Bernoulli probabilities with the decoder's output as logits; x lies in 0..1."""
+    """Independent Bernoulli distributions with the decoder's output as logits; x is in 0..1."""
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """Return x output - log(1 + exp(output)), summed."""
@@ -112,7 +112,7 @@ class Bernoulli(Likelihood):
         return torch.sigmoid(output)
 
     def most(self, elements: int) -> float:
-        """Return 0: it is a probability."""
+        """Return 0, as a probability is at most 1."""
         del elements
         return 0.0
 
@@ -122,14 +122,14 @@ class Bernoulli(Likelihood):
 
 
 class Categorical(Likelihood):
-    """Independent choices among C symbols at L positions, such as the characters of a text.
+    """Independent categorical distributions over C symbols at L positions, such as the characters of a text.
 
-    The decoder's output [B, C, L] holds unnormalised log-probabilities; x [B, C, L] is one-hot over the
-    symbols, as floats. A position whose column of x is zero does not count. L may be any axes, or none.
-    Or x [B, L] holds the symbols' numbers, as whole numbers: the same density without the zeros.
+    The decoder's output [B, C, L] contains unnormalised log-probabilities. x is either one-hot floats
+    [B, C, L], where a position whose column is zero does not count, or integer symbols [B, L]. L may be
+    several axes, or none.
 
-    The encoder of such a modality, which judges what is generated too, gets both: symbols [B, L] of real
-    samples, and the probabilities [B, C, L] of generated ones.
+    The encoder of such a modality must accept both symbols [B, L], of real samples, and probabilities
+    [B, C, L], of generated samples, which its classifier receives.
     """
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
@@ -143,13 +143,13 @@ class Categorical(Likelihood):
         return torch.softmax(output, dim=1)
 
     def most(self, elements: int) -> float:
-        """Return 0: it is a probability."""
+        """Return 0, as a probability is at most 1."""
         del elements
         return 0.0
 
 
 def _total(terms: Tensor) -> Tensor:
-    """Return the sum over all but the first axis, in whatever layout: flattening channels-last would copy."""
+    """Return the sum over all axes but the first; flattening a channels-last tensor would copy it."""
     return terms.sum(tuple(range(1, terms.dim()))) if terms.dim() > 1 else terms
 
 
@@ -162,7 +162,7 @@ def _log(value: float | Tensor) -> float | Tensor:
 
 
 def image_likelihood(config: TrialConfig) -> Likelihood:
-    """Return the likelihood of an image's pixels that a trial's settings ask for."""
+    """Return the likelihood of an image's pixels according to a trial's settings."""
     match config.likelihood:
         case "laplace":
             return Laplace(config.likelihood_scale, learned=config.learned_scale)

@@ -1,6 +1,6 @@
-"""Which bound a config's trial maximises: the mixture, the extra terms, and the weights of its parts.
+"""What a config's method stands for: mixture weights, prior expert, extra terms, and the weights of the loss.
 
-Imports nothing heavy. `mopoe.objectives` computes what is decided here.
+Imports nothing heavy. `mopoe.elbo` computes the losses that are specified here.
 """
 
 import math
@@ -13,48 +13,48 @@ from mopoe.errors import ConfigError
 from mopoe.subsets import mixture_weights, path_weights
 
 LISTS = ("subset_weights", "likelihood_weights", "style_weights")
-"""Settings that may be lists as long as the data set has modalities or subsets."""
+"""Settings that may be lists, with one number per modality or per subset of the data set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bound:
-    """A method as a point of one family: a mixture over subsets, and what is added to its ELBO."""
+class MethodSpec:
+    """A method as a member of one family: a mixture over subsets, and the terms added to its ELBO."""
 
     subset_weights: tuple[float, ...] | None = None
-    """Mixture weights in a form that `mopoe.subsets.mixture_weights` reads."""
+    """Mixture weights as `mopoe.subsets.mixture_weights` takes them."""
     prior_expert: PriorExpert = "full"
-    """Which products of experts include the prior, in training and in evaluation."""
+    """The products of experts that include the prior, in training and in evaluation."""
     unimodal_elbos: bool = False
-    """Whether one ELBO per modality is added to that of the mixture."""
+    """Whether one ELBO per modality is added to the mixture's."""
     mixture_of_experts: bool = False
-    """Whether the posterior given several modalities is the mixture of theirs rather than their product."""
+    """Whether the posterior given several modalities is a mixture of theirs rather than a product."""
     posterior: Posterior = "gaussian"
-    """The family of the posteriors and of the prior."""
+    """The distribution of the posteriors and of the prior."""
     learned_weights: bool = False
-    """Whether the mixture weights are parameters, which start uniform."""
+    """Whether the mixture weights are trained parameters, initially uniform."""
     tc_ratio: float | None = None
-    """The share of the total-correlation term of MVTCAE; None without that term."""
+    """The share of MVTCAE's total-correlation term; None without that term."""
 
 
-def bound_of(config: TrialConfig, n_modalities: int) -> Bound:
-    """Return the bound that a config's method, weights and prior expert describe.
+def resolve_method(config: TrialConfig, n_modalities: int) -> MethodSpec:
+    """Return the mixture weights, the prior expert and the extra terms of a config's method.
 
-    MVAE (method poe) has the prior in every product, so that a modality alone is q(z | x_m) N(0, I). MVTCAE
-    (Hwang et al. 2021) has it in none.
+    MVAE (method poe) includes the prior in every product, so that the posterior of a single modality is
+    proportional to q(z | x_m) N(0, I). MVTCAE (Hwang et al. 2021) includes it in none.
 
-    >>> bound_of(TrialConfig(method="moe"), 2).subset_weights
+    >>> resolve_method(TrialConfig(method="moe"), 2).subset_weights
     (1.0, 0.0)
     """
     rest = (0.0,) * (n_modalities - 1)
     match config.method:
         case "poe":
-            return Bound(
+            return MethodSpec(
                 subset_weights=(*rest, 1.0), prior_expert="all", unimodal_elbos=config.unimodal_elbos
             )
         case "mvtcae":
-            return Bound(subset_weights=(*rest, 1.0), prior_expert="none", tc_ratio=config.tc_ratio)
+            return MethodSpec(subset_weights=(*rest, 1.0), prior_expert="none", tc_ratio=config.tc_ratio)
         case "moe":
-            return Bound(
+            return MethodSpec(
                 subset_weights=(1.0, *rest),
                 prior_expert=config.prior_expert,
                 mixture_of_experts=True,
@@ -64,7 +64,7 @@ def bound_of(config: TrialConfig, n_modalities: int) -> Bound:
             weights = config.subset_weights
             if config.mixture_path is not None:
                 weights = path_weights(config.mixture_path, n_modalities)
-            return Bound(
+            return MethodSpec(
                 subset_weights=weights,
                 prior_expert=config.prior_expert,
                 learned_weights=config.learned_weights,
@@ -72,17 +72,17 @@ def bound_of(config: TrialConfig, n_modalities: int) -> Bound:
 
 
 def check_modalities(config: TrialConfig, n_modalities: int) -> None:
-    """Refuse settings that hold one number per modality or per subset, but not as many as there are.
+    """Check that settings with one number per modality or per subset have the right length.
 
     Raises:
-        ConfigError: names the setting and both numbers.
+        ConfigError: one has another length; the message names the setting and both numbers.
     """
     for name in LISTS:
         check_length(name, getattr(config, name), n_modalities)
 
 
 def check_length(name: str, value: object, n_modalities: int) -> None:
-    """Refuse the value of one of `LISTS` if it is a list of another length; ConfigError has both numbers."""
+    """Raise ConfigError if the value of one of `LISTS` is a list of the wrong length."""
     if not isinstance(value, tuple):
         return
     if name == "subset_weights":
@@ -94,10 +94,10 @@ def check_length(name: str, value: object, n_modalities: int) -> None:
 
 
 def likelihood_weights(config: TrialConfig, modalities: Sequence[ModalitySpec]) -> dict[str, float]:
-    """Return the weight in the loss of each modality's log-likelihood, by name.
+    """Return the weight of each modality's log-likelihood in the loss, by name.
 
-    "dimensions" is the papers' rule: 1 for the modality with the most elements, for the others the ratio of
-    that number to their own, so that none drowns in the others.
+    "dimensions" is the papers' rule: 1 for the modality with the most elements, and for every other one the
+    ratio of that number to its own, so that no modality is drowned out by the others.
 
     >>> shapes = {"svhn": (3, 32, 32), "text": (8,)}
     >>> likelihood_weights(TrialConfig(), [ModalitySpec(name=n, shape=s) for n, s in shapes.items()])
@@ -114,7 +114,7 @@ def likelihood_weights(config: TrialConfig, modalities: Sequence[ModalitySpec]) 
 
 
 def style_weights(config: TrialConfig, n_modalities: int) -> tuple[float, ...]:
-    """Return the weight of each modality's private KL beside the shared one: beta_style times its own."""
+    """Return the weight of each modality's private KL relative to the shared KL: beta_style times its own."""
     own = config.style_weights or (1.0,) * n_modalities
     return tuple(config.beta_style * weight for weight in own)
 
@@ -122,12 +122,12 @@ def style_weights(config: TrialConfig, n_modalities: int) -> tuple[float, ...]:
 def beta_at(step: int, steps_per_epoch: int, config: TrialConfig) -> float:
     """Return the weight of the KL term at an optimiser step.
 
-    It goes from `beta_start` to `beta` over the warm-up: by the same amount at every step (linear), along
-    half a cosine wave, or (cyclical, Fu et al. 2019) again and again, in the first half of each period of
-    that length and constant in its second.
+    It changes from `beta_start` to `beta` over the warm-up: linearly, along half a cosine wave, or cyclically
+    (Fu et al. 2019), that is repeatedly, over the first half of each period of the warm-up's length, and is
+    constant in the second half.
 
     Args:
-        step: steps taken before this one in the whole trial.
+        step: steps taken before this one since the start of the trial.
         steps_per_epoch: steps in one pass over the training split.
         config: the settings of beta.
 

@@ -11,15 +11,14 @@ from torch import Tensor, nn
 
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
+from mopoe.distributions import GAUSSIAN, LAPLACE, LatentDistribution, membership, product_of_experts
 from mopoe.errors import ConfigError
-from mopoe.family import Family
-from mopoe.gaussian import GAUSSIAN, at_least_float32, membership, product_of_experts
-from mopoe.laplace import LAPLACE
 from mopoe.likelihoods import Likelihood
-from mopoe.methods import Bound, bound_of
+from mopoe.methods import MethodSpec, resolve_method
 from mopoe.networks import build_modality
 from mopoe.networks.base import Modality
 from mopoe.random_streams import generator
+from mopoe.runtime import at_least_float32
 from mopoe.subsets import mixture_weights, subset_masks
 
 
@@ -30,13 +29,13 @@ class Encoded:
     mu_MBZ: Tensor
     """Means of q(z | x_m); 0 where the modality is missing."""
     precision_MBZ: Tensor
-    """Their precisions; 0 where the modality is missing, which leaves it out of every product."""
+    """Their precisions; 0 where the modality is missing, which removes it from every product."""
     style_mu_MBW: Tensor
-    """Means of the private latents' posteriors q(w_m | x_m); those of the prior where x_m is missing."""
+    """Means of the private posteriors q(w_m | x_m); that of the prior where x_m is missing."""
     style_precision_MBW: Tensor
     """Their precisions."""
     present_MB: Tensor | None = None
-    """Which modality of which sample is there, as booleans; None if all are."""
+    """Whether the modality of the sample is present, as booleans; None if all are."""
 
 
 class MoPoE(nn.Module):
@@ -45,12 +44,12 @@ class MoPoE(nn.Module):
     Args:
         modalities: the parts by modality name, in the order of the bits of a subset mask.
         latent_dim: number of shared latent dimensions Z.
-        bound: the mixture and what else the method is made of.
-        style_dim: number of private latent dimensions W of each modality. Encoders then put out Z + W numbers
+        method: the mixture over subsets and the extra terms of the method.
+        style_dim: number of private latent dimensions W of each modality. Encoders then output Z + W numbers
             and decoders take as many, the shared ones first.
 
     Raises:
-        ConfigError: there is no modality, or the weights do not fit their number.
+        ConfigError: there is no modality, or the weights do not fit the number of modalities.
     """
 
     members_SM: Tensor
@@ -64,13 +63,13 @@ class MoPoE(nn.Module):
         self,
         modalities: Mapping[str, Modality],
         latent_dim: int,
-        bound: Bound | None = None,
+        method: MethodSpec | None = None,
         *,
         style_dim: int = 0,
     ) -> None:
         super().__init__()
-        self.bound = bound or Bound()
-        self.family: Family = LAPLACE if self.bound.posterior == "laplace" else GAUSSIAN
+        self.method = method or MethodSpec()
+        self.distribution: LatentDistribution = LAPLACE if self.method.posterior == "laplace" else GAUSSIAN
         self.names = tuple(modalities)
         self.latent_dim = latent_dim
         self.style_dim = style_dim
@@ -78,24 +77,29 @@ class MoPoE(nn.Module):
         self.encoders = nn.ModuleDict({name: m.encoder for name, m in modalities.items()})
         self.decoders = nn.ModuleDict({name: m.decoder for name, m in modalities.items()})
         self.likelihoods = nn.ModuleDict({name: m.likelihood for name, m in modalities.items()})
-        with_prior = {"all": self.masks, "full": self.masks[-1:], "none": ()}[self.bound.prior_expert]
-        # Not parameters and not saved: a checkpoint's config says what they are.
+        with_prior = {"all": self.masks, "full": self.masks[-1:], "none": ()}[self.method.prior_expert]
+        # Not saved: a checkpoint's config determines them.
         self.register_buffer("members_SM", membership(self.masks, len(modalities)), persistent=False)
         self.register_buffer(
             "prior_S", torch.tensor([float(m in with_prior) for m in self.masks]), persistent=False
         )
-        weights = mixture_weights(self.bound.subset_weights, len(modalities))
+        weights = mixture_weights(self.method.subset_weights, len(modalities))
         self.register_buffer("fixed_weights_S", torch.tensor(weights, dtype=torch.float64), persistent=False)
         active = [s for s, weight in enumerate(weights) if weight > 0]
         self.register_buffer("active_A", torch.tensor(active), persistent=False)
         reached = 0
         for s in active:
             reached |= self.masks[s]
-        # Samples without any modality of the mixture's subsets take the full set (`weights_given`).
+        # Samples that lack every modality of the mixture's subsets use the full set (`weights_given`).
         last = [] if reached == self.masks[-1] else [len(self.masks) - 1]
         self.register_buffer("active_or_full_A", torch.tensor(active + last), persistent=False)
-        learned = nn.Parameter(torch.zeros(len(self.masks))) if self.bound.learned_weights else None
+        learned = nn.Parameter(torch.zeros(len(self.masks))) if self.method.learned_weights else None
         self.register_parameter("weight_logits_S", learned)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model's tensors."""
+        return self.members_SM.device
 
     @property
     def weights_S(self) -> Tensor:
@@ -104,7 +108,11 @@ class MoPoE(nn.Module):
         return self.fixed_weights_S if logits_S is None else torch.softmax(logits_S.double(), 0)
 
     def components(self, *, missing: bool) -> Tensor:
-        """Return the indices of the subsets that can have a weight above 0, if modalities may be missing."""
+        """Return the indices [A] of the subsets whose weight can be above 0.
+
+        Args:
+            missing: whether modalities of some samples are missing.
+        """
         return self.active_or_full_A if missing else self.active_A
 
     def encode(self, x: Mapping[str, Tensor], present_MB: Tensor | None = None) -> Encoded:
@@ -112,11 +120,11 @@ class MoPoE(nn.Module):
 
         Args:
             x: samples by modality name, [B, ...]; a modality left out is missing from all samples.
-            present_MB: which modality of which sample is there, as booleans; what x holds at the others is
-                never used, but must be finite.
+            present_MB: whether the modality of the sample is present, as booleans; values of x at missing
+                places are never used, but must be finite.
 
         Raises:
-            ConfigError: x holds no modality of this model.
+            ConfigError: x contains no modality of this model.
         """
         given = [name for name in self.names if name in x]
         if not given:
@@ -142,44 +150,48 @@ class MoPoE(nn.Module):
         return Encoded(mu_MBZ, precision_MBZ, style_mu_MBW, style_precision_MBW, present_MB)
 
     def posteriors(self, q: Encoded, index: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """Return mean and precision [S, B, Z] of the products q(z | x_A), for all subsets or an index.
+        """Return mean and precision [S, B, Z] of the products q(z | X_A) of all subsets, or of an index.
 
-        A product is taken over the modalities of A that are there; with none of them it is the prior.
+        A product is taken over the modalities of A that are present; without any of them it is the prior.
         """
         return product_of_experts(q.mu_MBZ, q.precision_MBZ, *self.products(q, index))
 
     def products(self, q: Encoded, index: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """Return which modalities are in which product, [S, M], and whether the prior is: [S], or [S, B]."""
+        """Return the members of each product, 0/1 [S, M], and whether the prior is one, [S] or [S, B]."""
         members_SM, prior = self.members_SM[index], self.prior_S[index]
         if q.present_MB is not None:
             empty_SB = (members_SM @ q.present_MB.to(members_SM.dtype)) == 0
             prior = torch.maximum(prior[:, None], empty_SB.to(prior.dtype))
         return members_SM, prior
 
+    @property
+    def expert_shares_SM(self) -> Tensor:
+        """The weight of each modality in a subset's mixture of experts: equal shares of its members."""
+        return self.members_SM / self.members_SM.sum(1, keepdim=True)
+
     def conditionals(self, q: Encoded, pick_SB: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return mean and precision [S, B, Z] of the posterior that each subset's latent is drawn from.
+        """Return mean and precision [S, B, Z] of the posterior from which each subset's latent is drawn.
 
         Under a mixture of experts (method moe) the posterior given several modalities is the mixture of
-        theirs (Shi et al. 2019), and one is picked for each sample; elsewhere it is their product.
+        their posteriors (Shi et al. 2019), and one is picked for each sample; otherwise it is their product.
 
         Args:
-            q: the unimodal posteriors, of complete samples.
-            pick_SB: numbers of [0, 1) that pick the modality under a mixture of experts.
+            q: the unimodal posteriors of complete samples.
+            pick_SB: numbers in [0, 1) that pick the modality under a mixture of experts; otherwise None.
         """
         if pick_SB is None:
             return self.posteriors(q)
-        share_SM = self.members_SM / self.members_SM.sum(1, keepdim=True)
-        edges_SM = share_SM.double().cumsum(1)
+        edges_SM = self.expert_shares_SM.double().cumsum(1)
         at_SB = (pick_SB.double() * edges_SM[:, -1:]).contiguous()  # else torch copies it, with a warning
         chosen_SB = torch.searchsorted(edges_SM, at_SB, right=True)
         sample_B = torch.arange(pick_SB.shape[1], device=pick_SB.device)
         return q.mu_MBZ[chosen_SB, sample_B], q.precision_MBZ[chosen_SB, sample_B]
 
     def weights_given(self, present_MB: Tensor) -> Tensor:
-        """Return the mixture weights [S, B] where modalities are missing: of subsets with one that is there.
+        """Return the mixture weights [S, B] of samples with missing modalities.
 
-        They are scaled to sum to one. If no subset of the mixture has a modality that is there, the full
-        set's product takes all.
+        Subsets none of whose modalities is present get weight 0, and the others are scaled to sum to one. If
+        that leaves no subset of the mixture, the full set's product gets all the weight.
         """
         possible_SB = (self.members_SM @ present_MB.to(self.members_SM.dtype)) > 0
         weights_SB = self.weights_S[:, None] * possible_SB
@@ -189,7 +201,7 @@ class MoPoE(nn.Module):
         return torch.where(total_B > 0, weights_SB / torch.where(total_B > 0, total_B, 1), full_SB)
 
     def decode(self, z_BZ: Tensor, style_MBW: Tensor | None = None) -> dict[str, Tensor]:
-        """Return every decoder's output by modality name, [B, ...]; without style, at its prior's mean 0."""
+        """Return every decoder's output by modality name, [B, ...]; style defaults to its prior's mean, 0."""
         return {name: self._output(m, z_BZ, style_MBW) for m, name in enumerate(self.names)}
 
     def means(self, z_BZ: Tensor, style_MBW: Tensor | None = None) -> dict[str, Tensor]:
@@ -220,13 +232,28 @@ class MoPoE(nn.Module):
 
     def likelihood(self, name: str) -> Likelihood:
         """Return a modality's likelihood."""
-        found = self.likelihoods[name]
-        assert isinstance(found, Likelihood)
-        return found
+        likelihood = self.likelihoods[name]
+        assert isinstance(likelihood, Likelihood)
+        return likelihood
+
+    def style_log_ratio(self, style_MBKW: Tensor, mu_MBW: Tensor, precision_MBW: Tensor) -> Tensor:
+        """Return log p(w_m) - log q(w_m | x_m) of private latents in nats: float64 [M, B, K]."""
+        one = mu_MBW.new_ones(1)
+        return torch.stack(
+            [
+                self.distribution.log_prior(w_BKW)
+                - self.distribution.log_mixture(w_BKW, mu_BW[None], precision_BW[None], one)
+                for w_BKW, mu_BW, precision_BW in zip(style_MBKW, mu_MBW, precision_MBW, strict=True)
+            ]
+        )
 
 
 def build_model(config: TrialConfig, modalities: tuple[ModalitySpec, ...]) -> MoPoE:
-    """Return a freshly initialised model with each modality's networks; the config's seed fixes every weight.
+    """Return a freshly initialised model; the config's seed determines every weight.
+
+    Args:
+        config: the trial's settings.
+        modalities: the data set's modalities, each of which names the function that builds its networks.
 
     Raises:
         ConfigError: a modality's shape does not fit its networks, or they cannot be imported.
@@ -235,7 +262,7 @@ def build_model(config: TrialConfig, modalities: tuple[ModalitySpec, ...]) -> Mo
         torch.manual_seed(generator(config.seed, "initialisation").initial_seed())
         width = config.latent_dim + config.style_dim
         parts = {m.name: build_modality(config, m, width) for m in modalities}
-    bound = bound_of(config, len(modalities))
-    model = MoPoE(parts, config.latent_dim, bound, style_dim=config.style_dim)
-    # Channels-last images are faster in every convolution measured, on CPUs and on GPUs.
+    method = resolve_method(config, len(modalities))
+    model = MoPoE(parts, config.latent_dim, method, style_dim=config.style_dim)
+    # The channels-last layout was faster in every convolution measured, on CPUs and on GPUs.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return] # torch's stub lacks it

@@ -1,8 +1,8 @@
-"""Resolve "package.module:function" references: networks and data sets, the project's and yours.
+"""Resolves "package.module:function" references to networks and data sets, the project's and your own.
 
-Importing a module runs it, and references stand in files that others may have written. So a module is
-imported only from the folder that the user has started in, or of an installed package that offers an entry
-point to this project; and of what it holds only functions with the mark `@plugin` are called.
+Importing a module executes it, and references occur in files that others may have written. A module is
+therefore imported only from the folder in which the command was started, or from an installed package that
+offers an entry point to this project, and only functions marked `@plugin` are called.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from mopoe.errors import ConfigError
 
 GROUPS = ("mopoe.data", "mopoe.plugins")
-"""The entry points by which an installed package offers data sets by name, and other functions."""
+"""The entry point groups through which an installed package offers data sets by name, and other functions."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _MARK = "_mopoe_plugin"
@@ -25,40 +25,40 @@ _folders: list[str] = []
 
 
 def plugin(function: _F) -> _F:
-    """Mark a function that a sweep's file may name; without the mark it is never called."""
+    """Mark a function that a sweep's file may name; functions without the mark are never called."""
     setattr(function, _MARK, True)
     return function
 
 
 def named_function(reference: str) -> Callable[..., Any]:
-    """Return the marked function that "package.module:function" names.
+    """Return the plugin that "package.module:function" refers to.
 
     Raises:
-        ConfigError: it may not be imported or called, cannot be imported, or is no function. The sentence
-            lacks its subject, so that what named the function can be put before it.
+        ConfigError: it may not be imported or called, cannot be imported, or is not a function. The message
+            has no subject, so that the caller can prepend one.
     """
     module, _, name = reference.partition(":")
     if module not in sys.modules:
         _check_place(module.partition(".")[0])
     try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever a user's module raises
+        function = getattr(importlib.import_module(module), name)
+    except Exception as error:  # a user's module may raise anything
         raise ConfigError(
             f"cannot be imported ({reason(error)}); it must be a function, as 'package.module:function'"
         ) from error
-    if not callable(found):
-        raise ConfigError(f"is of type {type(found).__name__}, but must be a function")
-    if getattr(found, _MARK, None) is not True:
+    if not callable(function):
+        raise ConfigError(f"is of type {type(function).__name__}, but must be a function")
+    if getattr(function, _MARK, None) is not True:
         raise ConfigError(
             f"is not marked as a plugin, so it is not called; if it is yours, put @mopoe.plugin above {name}"
         )
-    return found  # type: ignore[no-any-return] # getattr is untyped
+    return function  # type: ignore[no-any-return] # getattr is untyped
 
 
 def _check_place(package: str) -> None:
-    """Refuse a top-level module that is neither the project's, nor offered by a package, nor of our folder.
+    """Raise ConfigError unless a top-level module is the project's, offered by a package, or in the folder.
 
-    It is looked for as an import would, and not imported.
+    The module is located as by an import, but not imported.
     """
     if package == "mopoe" or any(
         point.module.partition(".")[0] == package for group in GROUPS for point in entry_points(group=group)
@@ -66,7 +66,7 @@ def _check_place(package: str) -> None:
         return
     try:
         spec = importlib.util.find_spec(package)
-    except ValueError:  # an empty name, or a module without a place
+    except ValueError:  # an empty name, or a module without a location
         spec = None
     if spec is None:
         raise ConfigError(
@@ -83,7 +83,7 @@ def _check_place(package: str) -> None:
 
 
 def also_import_from(folder: str) -> None:
-    """Let modules in a folder be imported, if no other place has them: no file there can hide a library."""
+    """Allow imports from a folder, after all other locations, so that no file there can shadow a library."""
     if folder not in sys.path:
         sys.path.append(folder)
     if folder not in _folders:
@@ -91,7 +91,7 @@ def also_import_from(folder: str) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """Return an exception in one line, with the place in a user's file that raised it."""
+    """Return an exception in one line, with the file and line of the user's code that raised it."""
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
     places = [p for p in traceback.extract_tb(error.__traceback__)[1:] if _is_users(p.filename)]
     return f"{text}; {places[-1].filename}:{places[-1].lineno}" if places else text

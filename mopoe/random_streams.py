@@ -1,7 +1,7 @@
-"""Random numbers as pure functions of a seed, a purpose and a position.
+"""Random streams: random numbers as pure functions of a seed, a purpose and a position.
 
-A trial's noise and data order depend on nothing that ran before: a resumed trial draws what it would have
-drawn, and two purposes never share a stream.
+A trial's noise and data order do not depend on what ran before: a resumed trial draws the same numbers as if
+it had not been interrupted, and two purposes never share a stream.
 """
 
 import hashlib
@@ -13,18 +13,18 @@ from mopoe.config import Mixture
 
 
 def generator(seed: int, purpose: str, *position: int, device: torch.device | None = None) -> torch.Generator:
-    """Return a generator seeded by the seed, the purpose ("order", "latent", ...) and the position."""
+    """Return a generator seeded with the seed, the purpose ("order", "latent", ...) and the position."""
     text = "/".join([str(seed), purpose, *map(str, position)])
     key = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
-    # Of a device without numbers only shapes are asked for.
-    known = device is not None and device.type != "meta"
-    return torch.Generator(device if known else "cpu").manual_seed(key)
+    # There is no generator on the meta device, where only shapes matter.
+    has_values = device is not None and device.type != "meta"
+    return torch.Generator(device if has_values else "cpu").manual_seed(key)
 
 
 def sample_noise(
     seed: int, purpose: str, start: int, stop: int, shape: tuple[int, ...], device: torch.device
 ) -> Tensor:
-    """Return standard normal noise [stop - start, *shape], each row a function of its own position."""
+    """Return standard normal noise [stop - start, *shape], each row a function of its position alone."""
     return torch.stack(
         [
             torch.randn(shape, generator=generator(seed, purpose, i, device=device), device=device)
@@ -34,9 +34,13 @@ def sample_noise(
 
 
 def draw_components(kind: Mixture, weights: Tensor, n: int, rng: torch.Generator) -> Tensor | None:
-    """Return the mixture component of each of n samples, int64 [n], or None where each sample takes all.
+    """Return the mixture component of each of n samples, int64 [n], or None if each sample uses all.
 
-    The weights are the same for all samples, [S], or (but for batch_split) each sample's own, [S, n].
+    Args:
+        kind: how components are drawn.
+        weights: mixture weights [S], or [S, n] if they differ by sample (not with batch_split).
+        n: number of samples.
+        rng: the source of randomness.
     """
     match kind:
         case "stratified":
@@ -51,11 +55,11 @@ def draw_components(kind: Mixture, weights: Tensor, n: int, rng: torch.Generator
 
 
 def block_components(weights_S: Tensor, n: int) -> Tensor:
-    """Return the component of each of n samples as the released MoPoE code has it: int64 [n].
+    """Return the component of each of n samples as in the released MoPoE code: int64 [n].
 
-    Blocks of floor(n w_s) neighbours in the order of the subsets; the rest goes to the last component whose
-    weight is not zero. The weights are rounded to float32 as released: 248 / 31 is then a little below 8 and
-    its floor 7.
+    Component s gets a block of floor(n w_s) consecutive samples, in the order of the subsets, and the rest
+    goes to the last component of non-zero weight. As released, weights are rounded to float32, in which 248 /
+    31 is a little below 8, so that its floor is 7.
     """
     device = weights_S.device
     ends_S = (n * weights_S.float().double()).floor().long().cumsum(0)
@@ -65,23 +69,23 @@ def block_components(weights_S: Tensor, n: int) -> Tensor:
 
 
 def stratified_components(weights: Tensor, n: int, rng: torch.Generator) -> Tensor:
-    """Return the mixture component of each of n samples, whose weights are [S] or [S, n]: int64 [n].
+    """Return the mixture component of each of n samples for weights [S] or [S, n]: int64 [n].
 
-    Systematic sampling: n equally spaced points with one random offset, in random order. Component s occurs
-    floor(n w_s) or ceil(n w_s) times, and n w_s times in expectation, however small w_s and n are. (The
-    released MoPoE code splits the batch by floor(n w_s) and gives the rest to the full set, so that its
-    weights move with the batch size.)
+    This is systematic sampling: n equally spaced points with one random offset, in random order. Component s
+    occurs floor(n w_s) or ceil(n w_s) times, and n w_s times in expectation, however small w_s and n are. (In
+    the released MoPoE code, which gives the rest of floor(n w_s) to the full set, the effective weights
+    depend on the batch size.)
     """
     device = weights.device
     offset = torch.rand(1, generator=rng, dtype=torch.float64, device=device)
     points_B = (torch.arange(n, dtype=torch.float64, device=device) + offset) / n
-    # The last point may round to 1, which lies in no component.
+    # The last point may be rounded to 1, which belongs to no component.
     order_B = torch.randperm(n, generator=rng, device=device)
     return _components_at(points_B.clamp_(max=1 - 2**-53)[order_B], weights)
 
 
 def _components_at(points_B: Tensor, weights: Tensor) -> Tensor:
-    """Return the component in whose part of the unit interval each point of [0, 1) lies."""
+    """Return for each point in [0, 1) the component to whose part of the unit interval it belongs."""
     edges = weights.double().cumsum(0)
     edges = edges / edges[-1]
     if edges.dim() == 1:

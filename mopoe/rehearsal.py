@@ -1,15 +1,17 @@
-"""What is found out before anything is trained: whether every modality works, and whether a trial fits.
+"""Checks before anything is trained: does every modality work, and does a trial fit into memory?
 
-What cannot work fails all trials alike, after their full training.
+Without them, a mistake in a network or a classifier would fail every trial of a sweep, and only after its
+full training.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from mopoe.compiled import objective
+from mopoe.batch_loss import batch_loss
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData
 from mopoe.errors import ConfigError, DataError, MopoeError
@@ -20,14 +22,16 @@ from mopoe.runtime import free_memory
 from mopoe.training import loss_weights, step_draws
 
 BATCH = 4
+"""Samples of the rehearsal."""
 
 
 def rehearse(config: TrialConfig, data: MultimodalData, classifiers: Classifiers) -> None:
-    """Encode, decode, score and judge some held-out samples of each modality with a fresh model, on the CPU.
+    """Encode, decode, score and classify a few held-out samples with a fresh model, on the CPU.
 
     Raises:
         ConfigError: the networks of a modality cannot be built.
-        DataError: names the modality, what fails, and the line of the user's that raised.
+        DataError: something fails for a modality; the message names it, what fails, and the line of the
+            user's code that raised the error.
     """
     with _step("the networks", "be built"):
         model = build_model(config, data.modalities).eval()
@@ -45,13 +49,13 @@ def rehearse(config: TrialConfig, data: MultimodalData, classifiers: Classifiers
             with _step(f"modality {name!r}", "be decoded and scored"):
                 log_p_B = model.log_prob(torch.zeros(n, config.latent_dim), {name: x[name]}, style_MBW)[name]
                 _check("log_prob", (n,), log_p_B)
-            with _step(f"modality {name!r}", "be judged once it is generated"):
+            with _step(f"modality {name!r}", "be classified once it is generated"):
                 mean = model.mean(name, torch.zeros(n, config.latent_dim), style_MBW)
                 _check("the classifier's output", (n, data.n_classes), classifiers.logits(name, mean))
 
 
-def _check(what: str, shape: tuple[int, ...], *found: Tensor) -> None:
-    for tensor in found:
+def _check(what: str, shape: tuple[int, ...], *tensors: Tensor) -> None:
+    for tensor in tensors:
         if tuple(tensor.shape) != shape:
             raise ValueError(f"{what} has shape {list(tensor.shape)}, but must have {list(shape)}")
 
@@ -62,16 +66,18 @@ def _step(what: str, verb: str) -> Iterator[None]:
         yield
     except MopoeError:
         raise
-    except Exception as error:  # whatever a user's network raises
+    except Exception as error:  # a user's network may raise anything
         raise DataError(f"{what} cannot {verb} ({reason(error)})") from error
 
 
 def training_bytes(config: TrialConfig, data: MultimodalData) -> int | None:
-    """Return about how many bytes training takes at its peak, counted without allocating any.
+    """Return about how many bytes training takes at its peak, estimated without allocating them.
 
-    Those are parameters, gradients, Adam's two moments, and what autograd keeps of a batch. A process grows
-    by up to a fifth more: the backward pass needs room to work. None if that cannot be counted, because a
-    network of the user's looks at values.
+    Counted are parameters, gradients, Adam's two moments, and what autograd keeps of a batch. A process grows
+    by up to a fifth more, because the backward pass needs temporary memory.
+
+    Returns:
+        None if it cannot be counted, because a user's network inspects the values of its input.
 
     Raises:
         ConfigError: the networks of a modality cannot be built.
@@ -80,7 +86,7 @@ def training_bytes(config: TrialConfig, data: MultimodalData) -> int | None:
         return _counted(config, data)
     except MopoeError:
         raise
-    except Exception:  # noqa: BLE001 - whatever such a network raises where there are none
+    except Exception:  # noqa: BLE001 - such a network may raise anything on tensors without values
         return None
 
 
@@ -93,35 +99,36 @@ def _counted(config: TrialConfig, data: MultimodalData) -> int:
             m.name: torch.empty(n, *m.shape, dtype=torch.int8 if m.name in symbols else None)
             for m in data.modalities
         }
-        kept, draws = Kept(), step_draws(config, model, 0, n)
-        with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
-            objective(model, config.estimator, x, draws, loss_weights(config, data), None)
-    return 16 * sum(p.numel() for p in model.parameters()) + kept.size(model)
+        loss = batch_loss(model, replace(config, compile="no"), torch.device("meta"))
+        saved, draws = SavedTensors(), step_draws(config, model, 0, n)
+        with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
+            loss(x, draws, loss_weights(config, data), None)
+    return 16 * sum(p.numel() for p in model.parameters()) + saved.size(model)
 
 
-class Kept:
-    """Counts the bytes that autograd keeps for one backward pass, each storage once."""
+class SavedTensors:
+    """Counts the bytes that autograd saves for one backward pass, each storage once."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, torch.UntypedStorage] = {}
+        self._storages: dict[int, torch.UntypedStorage] = {}
 
     def pack(self, tensor: Tensor) -> Tensor:
-        """Return the tensor as it is, and count it."""
+        """Return the tensor unchanged, and count it."""
         storage = tensor.untyped_storage()
-        self._kept[id(storage)] = storage
+        self._storages[id(storage)] = storage
         return tensor
 
     def size(self, model: torch.nn.Module) -> int:
-        """Return the bytes of all that was kept but for the model's own parameters."""
+        """Return the bytes of everything that was saved, except for the model's own parameters."""
         own = {id(p.untyped_storage()) for p in model.parameters()}
-        return sum(s.nbytes() for place, s in self._kept.items() if place not in own)
+        return sum(s.nbytes() for place, s in self._storages.items() if place not in own)
 
 
 def check_memory(config: TrialConfig, data: MultimodalData, device: str) -> None:
-    """Refuse a trial that does not fit into what memory is free, before anything is allocated.
+    """Check that a trial fits into the free memory, before anything is allocated.
 
     Raises:
-        ConfigError: names what it needs and what there is.
+        ConfigError: it does not fit; the message says how much it needs and how much is free.
     """
     needed, free = training_bytes(config, data), free_memory(device)
     if free is not None and needed is not None and needed > free:

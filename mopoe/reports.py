@@ -1,4 +1,4 @@
-"""What a trial reports: plain numbers and bytes, so that whoever stores or plots them needs no torch."""
+"""What a trial reports: plain numbers and bytes, which can be stored and plotted without torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ OBJECTIVES: Mapping[str, str] = {
     "joint_coherence": "share of prior draws that all modalities' classifiers give one label, 0..1",
     "log_likelihood": "importance-weighted estimate of log p(X) per held-out sample, nats",
 }
-"""The quantities a sweep can optimise, with their meaning. All are better when larger."""
+"""The quantities that a sweep can optimise, with their meaning. For all of them larger is better."""
 
 
 METRICS: Mapping[str, str] = {
@@ -35,71 +35,71 @@ METRICS: Mapping[str, str] = {
     "likelihood_scale": "of learned scales, per target: the likelihood's scale",
     "pictures": "there only if no pictures could be drawn, as NaN with the reason",
 }
-"""The metrics of subsets, with their meaning. Subset mask 0 observes nothing: the prior."""
+"""The metrics of subsets, with their meaning. Subset mask 0 is the prior, for which nothing is observed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubsetMetric:
-    """One number about one subset of modalities, or about what it says of a target."""
+    """One measured value of a subset of modalities, or of a target given that subset."""
 
     subset_mask: int
     """The subset as bits: bit m is modality m; 0 for the prior."""
     metric: str
-    """What was measured: a name of `METRICS`."""
+    """The name of the metric, one of `METRICS`."""
     target: str | None = None
-    """The generated modality, if the number is about one."""
+    """The generated modality, if the value is of one."""
     value: float
-    """The mean over samples, or what the metric says."""
+    """The value, usually a mean over samples."""
     stderr: float | None = None
     """Standard error of the value over samples, if there is one."""
     n: int
-    """Number of held-out samples or of draws; 0 for what is no estimate."""
+    """Number of held-out samples or of draws; 0 if the value is not an estimate."""
     error: str | None = None
-    """Why it could not be measured, if the value is NaN for that."""
+    """Why the metric could not be measured, in which case the value is NaN."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairCoherence:
-    """How well the target generated from a source subset shows the right class, or the right attributes."""
+    """How often a target generated from a source subset has the true class, or the true attributes."""
 
     source_mask: int
-    """The subset that was observed, as bits."""
+    """The observed subset, as bits."""
     target: str
     """Name of the generated modality."""
     value: float
-    """Share of generated samples whose predicted label is the true one; or mean average precision."""
+    """Share of generated samples whose predicted label is true; for attributes, mean average precision."""
     stderr: float
     """Standard error of the value."""
     n: int
     """Number of held-out samples."""
     chance: float
-    """What always guessing the most frequent class would reach; or, of attributes, random scores."""
+    """The value of always guessing the most frequent class; for attributes, of random scores."""
     measure: str = "accuracy"
-    """What the value is: `accuracy`, or `average_precision` where samples have attributes."""
+    """The kind of value: `accuracy`, or `average_precision` where samples have attributes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A strip of images of one modality, left to right the same held-out samples in every strip."""
+    """A strip of images of one modality; all strips show the same held-out samples from left to right."""
 
     kind: str
     """`input` (held-out data), `conditional` (generated from a subset) or `joint` (from the prior)."""
     source_mask: int
     """The observed subset; 0 for `input` and `joint`."""
     target: str
-    """Name of the modality shown."""
+    """Name of the modality that is shown."""
     png: bytes
     """The strip as a PNG file."""
     labels: tuple[int, ...]
-    """True labels (`input`) or the classifier's predictions, left to right; none for attributes."""
+    """True labels (`input`) or the classifier's predictions, from left to right; empty for attributes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Everything measured on held-out data after one epoch."""
+    """All measurements on held-out data after one epoch."""
 
     split: str
-    """The split measured on."""
+    """The split that was measured on."""
     objectives: Mapping[str, float]
     """Value by objective name; every name of `OBJECTIVES` is present."""
     stderr: Mapping[str, float]
@@ -107,44 +107,44 @@ class Evaluation:
     subset_metrics: tuple[SubsetMetric, ...]
     """All metrics of all measured subsets, and of the prior."""
     pair_coherence: tuple[PairCoherence, ...]
-    """All measured (source subset, target) pairs, targets inside the source included."""
+    """All measured (source subset, target) pairs, including targets that belong to the source."""
     pictures: tuple[Picture, ...]
-    """Generated images; empty unless asked for."""
+    """Generated images, if they were asked for."""
     seconds: float
     """Wall time of the evaluation."""
     n_parameters: int | None = None
-    """Trained parameters of the model."""
+    """Number of the model's trained parameters."""
     classifiers: str | None = None
-    """Hash of the classifiers that judged."""
+    """Hash of the classifiers that measured coherence."""
     faults: Mapping[str, str] = field(default_factory=dict)
-    """Why an objective is NaN although a number was computed, by its name."""
+    """By objective name, why it is NaN although a number was computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochReport:
-    """What one epoch of training did. Losses are means per sample, in nats."""
+    """The result of one epoch of training. Losses are means per sample, in nats."""
 
     epoch: int
-    """Epochs finished, counted from 1."""
+    """The epoch, counted from 1."""
     step: int
     """Optimiser steps taken since the start of the trial."""
     examples: int
     """Training samples seen since the start of the trial."""
     seconds: float
-    """Wall time of this epoch's training, without evaluation."""
+    """Wall time in seconds of this epoch's training, without evaluation."""
     loss: float
-    """Minimised quantity: weighted reconstruction + each step's beta * KL (+ unimodal ELBOs)."""
+    """The minimised quantity: weighted reconstruction + each step's beta * KL (+ unimodal ELBOs)."""
     elbo: float
-    """The mixture's bound at beta = 1, without weights or unimodal ELBOs: -(reconstruction + KL)."""
+    """The mixture's ELBO at beta = 1, without weights or unimodal ELBOs: -(reconstruction + KL)."""
     reconstruction: Mapping[str, float]
-    """Negative log-likelihood by modality, under the mixture and without weights."""
+    """Unweighted negative log-likelihood under the mixture, by modality."""
     kl: float
-    """Weighted sum of the subsets' KL divergences to the prior."""
+    """Sum of the subsets' KL divergences to the prior, weighted by the mixture."""
     lr: float
     """Learning rate of the epoch's last step."""
     grad_norm: float
     """Euclidean norm of the last step's gradient."""
     evaluation: Evaluation | None
-    """Held-out measurements, if this epoch was due for them."""
+    """Held-out measurements, if the epoch was due for them."""
     total_seconds: float = 0.0
-    """Training and evaluation of this and all earlier epochs, in whichever process."""
+    """Wall time of training and evaluation of this and all earlier epochs, summed over processes."""

@@ -1,20 +1,22 @@
-"""What is set for a device, for memory and for torchvision before something is computed."""
+"""Numerical precision, devices, memory and torchvision: what the process needs to have set up."""
 
 import ctypes
 import importlib
 import re
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
 
 import torch
+from torch import Tensor
 
 
 def prepared(device: torch.device | str) -> torch.device:
-    """Return the device, on which float32 is float32 and the same computation gives the same numbers.
+    """Return the device, set up so that float32 is float32 and computations are deterministic.
 
-    For a GPU this changes two defaults of cuDNN for the whole process: it may choose algorithms that add in
-    any order, and on GPUs since 2020 it rounds the factors of a convolution to ten bits (TF32).
+    For a GPU this changes two defaults of cuDNN for the whole process: it may otherwise choose algorithms
+    that add in any order, and on GPUs since 2020 it rounds the factors of a convolution to ten bits (TF32).
     """
     device = torch.device(device)
     if device.type == "cuda":
@@ -23,22 +25,33 @@ def prepared(device: torch.device | str) -> torch.device:
     return device
 
 
+def full_precision(near: Tensor) -> AbstractContextManager[object]:
+    """Return a context that disables autocast on the tensor's device, where half precision is too coarse."""
+    # There is no autocast for tensors on the meta device.
+    return nullcontext() if near.is_meta else torch.autocast(near.device.type, enabled=False)
+
+
+def at_least_float32(t: Tensor) -> Tensor:
+    """Return a half-precision tensor as float32, any other tensor unchanged."""
+    return t.float() if t.dtype in (torch.bfloat16, torch.float16) else t
+
+
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _TOP_PAD, _ARENA_MAX = -3, -1, -2, -8
 """glibc's names for its settings, see `man mallopt`."""
 
 
 def keep_freed_memory() -> bool:
-    """Let the process keep what it frees, up to 2 GiB, for its next tensors; return whether it does.
+    """Make the process keep up to 2 GiB of freed memory for its next tensors; return whether it does.
 
-    For processes that train or evaluate and then end; the peak of memory stays what it was. Only glibc has
-    these settings: elsewhere nothing happens.
+    This is meant for processes that train or evaluate and then end; it does not raise the peak of memory.
+    Only glibc has these settings: with any other C library nothing happens.
     """
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    # Older versions of glibc refuse more than 32 MiB. One arena, as threads' own are handed back whole.
+    # Older versions of glibc refuse more than 32 MiB. One arena: those of threads are returned whole.
     kept = mallopt(_MMAP_THRESHOLD, 2**30) or mallopt(_MMAP_THRESHOLD, 2**25)
     return bool(
         kept and mallopt(_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_TOP_PAD, 2**26) and mallopt(_ARENA_MAX, 1)
@@ -46,13 +59,11 @@ def keep_freed_memory() -> bool:
 
 
 def free_memory(device: str) -> int | None:
-    """Return the bytes that a new process could have on the device; None if the system does not tell."""
+    """Return the bytes that a new process could allocate on the device; None if the system does not say."""
     if device == "cuda":
-        import torch
-
         return torch.cuda.mem_get_info()[0]
-    found = re.search(r"MemAvailable:\s+(\d+) kB", _text(Path("/proc/meminfo")))
-    free = [int(found[1]) * 1024] if found else []
+    available = re.search(r"MemAvailable:\s+(\d+) kB", _text(Path("/proc/meminfo")))
+    free = [int(available[1]) * 1024] if available else []
     limit, used = (_text(Path("/sys/fs/cgroup") / f"memory.{name}").strip() for name in ("max", "current"))
     if limit.isdecimal() and used.isdecimal():
         free.append(int(limit) - int(used))
@@ -71,7 +82,7 @@ _declared: list[torch.library.Library] = []
 
 
 def torchvision(part: str) -> ModuleType:
-    """Return a module of torchvision, such as `utils`, declaring what its import needs beside a CPU torch."""
+    """Return a module of torchvision, such as `utils`; declares operators that a CPU build of torch lacks."""
     try:
         importlib.import_module("torchvision")
     except RuntimeError as error:

@@ -1,11 +1,11 @@
-"""The weighted sum of all subsets' KL divergences, without keeping a tensor of all subsets.
+"""The weighted sum of all subsets' KL divergences, without storing a tensor of all subsets.
 
     kl = sum_A w_A KL( q(z | X_A) || N(0, I) ),   q(z | X_A) = N( h_A / p_A, 1 / p_A ),
     p_A = prior_A + sum_{m in A} p_m,   h_A = sum_{m in A} p_m mu_m.
 
-The derivatives by p_A and h_A are known, so the pass that finds the value finds them too, a few samples at a
-time and within the caches; what is kept is as large as the inputs. Axes: A subset, B batch,
-M modality, X latents of some samples, Z latent.
+The derivatives with respect to p_A and h_A are known in closed form, so the forward pass computes them too,
+for a few samples at a time, within the caches; what it keeps is as large as the inputs. Axes: A subset,
+B batch, M modality, X latents of a chunk of samples, Z latent.
 """
 
 from typing import Any
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mopoe.gaussian import at_least_float32, full_precision
+from mopoe.distributions import multiply_experts
+from mopoe.runtime import at_least_float32, full_precision
 
 CHUNK = {"cpu": 2**18, "cuda": 2**26}
-"""Numbers in a temporary tensor [A, X], by kind of device: within a core's caches, or enough for a GPU."""
+"""Numbers in a temporary tensor [A, X] by device type: they fit a core's caches, or keep a GPU busy."""
 
 
 def weighted_kl(
@@ -54,17 +55,17 @@ class _WeightedKl(torch.autograd.Function):
                 b = slice(start, min(start + rows, n))
                 mu_MX, precision_MX = (t[:, b].reshape(n_modalities, -1) for t in (mu_MBZ, precision_MBZ))
                 prior_A1, weight_A1 = (_columns(t, b, n_latents) for t in (prior_AB, weights_AB))
-                p_AX = (members_AM @ precision_MX).add_(prior_A1)
+                h_AX, p_AX = multiply_experts(mu_MX, precision_MX, prior_A1, members_AM.matmul)
                 log_p_AX = p_AX.log()
                 variance_AX = p_AX.reciprocal_()
-                mu_AX = (members_AM @ (precision_MX * mu_MX)).mul_(variance_AX)
+                mu_AX = h_AX.mul_(variance_AX)
                 square_AX = mu_AX.square()
                 kl_AX = log_p_AX.add_(square_AX).add_(variance_AX).sub_(1).mul_(weight_A1)
                 kl_bZ = kl_AX.sum(0).view(-1, n_latents)
                 kl_B[b] = 0.5 * kl_bZ.sum(1)
                 weighted_AX = variance_AX * weight_A1
                 by_h_MX = members_MA @ mu_AX.mul_(weighted_AX)
-                # d KL / d p = variance (1 - variance) / 2 - variance mu^2, at fixed h
+                # d KL / d p = variance (1 - variance) / 2 - variance mu^2, with h held fixed
                 by_p_AX = variance_AX.neg_().add_(1).mul_(0.5).sub_(square_AX).mul_(weighted_AX)
                 by_mu_MBZ[:, b] = (by_h_MX * precision_MX).view(n_modalities, -1, n_latents)
                 by_precision_MBZ[:, b] = (by_h_MX.mul_(mu_MX) + members_MA @ by_p_AX).view(
@@ -89,5 +90,5 @@ class _WeightedKl(torch.autograd.Function):
 
 
 def _columns(t_AB: Tensor, b: slice, n_latents: int) -> Tensor:
-    """Return one column for all samples, or that of each sample in the slice once per latent."""
+    """Return the column of all samples, or each sample's own, repeated once per latent."""
     return t_AB if t_AB.shape[1] == 1 else t_AB[:, b].repeat_interleave(n_latents, 1)

@@ -1,7 +1,7 @@
 """The non-empty subsets of M modalities: order, bit masks, labels and mixture weights.
 
-The order is by size, then lexicographic, the full set last, as in the released MoPoE code. A subset is an
-integer `subset_mask` (bit m is modality m) for joins and a `subset_label` ("m0+m2") for people.
+Subsets are ordered by size and then lexicographically, the full set last, as in the released MoPoE code. A
+subset is stored as an integer `subset_mask` (bit m is modality m) and shown as a `subset_label` ("m0+m2").
 """
 
 import math
@@ -36,7 +36,7 @@ def subset_members(mask: int) -> tuple[int, ...]:
 
 
 def subset_label(mask: int, names: Sequence[str]) -> str:
-    """Return a subset's name for people.
+    """Return a subset's readable label.
 
     >>> subset_label(5, ["m0", "m1", "m2"])
     'm0+m2'
@@ -48,12 +48,12 @@ def mixture_weights(weights: Sequence[float] | None, n_modalities: int) -> tuple
     """Return one mixture weight per subset, in the order of `subset_masks`, summing to one.
 
     Args:
-        weights: None for the uniform mixture of the MoPoE paper; M numbers for one weight per subset size,
-            shared equally by the subsets of that size; or 2^M - 1 numbers, one per subset.
+        weights: None for the uniform mixture of the MoPoE paper; M numbers, one weight per subset size, which
+            the subsets of that size share equally; or 2^M - 1 numbers, one per subset.
         n_modalities: the number of modalities M.
 
     Raises:
-        ConfigError: a weight is negative or not finite, the sum is not one, or their number fits neither.
+        ConfigError: a weight is negative or not finite, their sum is not one, or their number is wrong.
 
     >>> mixture_weights([0.5, 0.5], 2)
     (0.25, 0.25, 0.5)
@@ -76,11 +76,11 @@ def mixture_weights(weights: Sequence[float] | None, n_modalities: int) -> tuple
 
 
 def path_weights(position: float, n_modalities: int) -> tuple[float, ...]:
-    """Return the weights at a point of the path from a mixture of experts to a product of experts.
+    """Return the mixture weights at a position on the path from a mixture to a product of experts.
 
     Args:
         position: -1 for all weight on the single modalities, 0 for the uniform mixture, 1 for all weight on
-            the full set; in between the weights are interpolated linearly.
+            the full set; the weights in between are interpolated linearly.
         n_modalities: the number of modalities M.
 
     >>> path_weights(-1, 2), path_weights(0.25, 2)

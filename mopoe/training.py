@@ -1,32 +1,34 @@
 """The core training function: from a config and a data set to a trained model.
 
-A trial's noise and data order are functions of its seed and its step, so that it goes on from a checkpoint as
-if it had never stopped. Axes: B batch, M modality, N sample.
+A trial's random numbers and its data order are functions of its seed and its step (`mopoe.random_streams`),
+so that a trial that resumes from a checkpoint continues as if it had never stopped. Axes: B batch, M
+modality, N sample.
 """
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from mopoe import checkpoint as checkpoints
-from mopoe.compiled import Objective
+from mopoe.batch_loss import BatchLoss, batch_loss
+from mopoe.checkpoint import Progress
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, Split
+from mopoe.elbo import Draws, LossTerms, LossWeights
 from mopoe.errors import CheckpointError, ConfigError, DivergedError
 from mopoe.methods import beta_at, check_modalities, likelihood_weights, style_weights
 from mopoe.model import MoPoE, build_model
-from mopoe.objectives import Draws, Terms, Weights
 from mopoe.random_streams import draw_components, generator
 from mopoe.reports import EpochReport, Evaluation
 from mopoe.runtime import prepared
 
 Evaluate = Callable[[MoPoE, int], Evaluation | None]
-"""Measures the model after an epoch, or returns None if that epoch is not due."""
+"""Measures the model after an epoch, or returns None if that epoch is not due for evaluation."""
 
 
 def train(
@@ -42,156 +44,121 @@ def train(
 ) -> MoPoE:
     """Train one trial and return its model.
 
-    The numbers depend on the config and the data alone: two calls give the same ones on the same machine,
-    and so does a call that goes on from a checkpoint.
+    The numbers depend on the config and the data alone: two calls give the same numbers on the same machine,
+    and so does a call that resumes from a checkpoint.
 
     Args:
-        config: the settings; `config.seed` fixes initialisation, data order and noise.
-        data: the data set; its training split is used.
-        on_report: called after every epoch. What it raises ends the trial. If it returns False, because the
-            report is not on disk yet, that epoch's checkpoint is left out; the last epoch's never is.
-        model: a model of your own networks, already initialised; by default the paper's networks. The
-            config's settings of the model (from latent_dim, method and the subsets' weights to
-            initial_logvar) are then only a record; those of the loss act: beta, mixture, estimator, weights.
+        config: the settings; `config.seed` determines initialisation, data order and random numbers.
+        data: the data set, whose training split is used.
+        on_report: called after every epoch. An exception that it raises ends the trial. If it returns False,
+            because the report is not on disk yet, that epoch's checkpoint is skipped, unless it is the last.
+        model: an initialised model with networks of your own; by default the paper's networks. The config's
+            settings of the model (latent_dim, method, the subsets' weights, initial_logvar, ...) are then
+            only a record; those of the loss apply: beta, mixture, estimator, likelihood weights.
         evaluate: held-out measurements, called after every epoch.
-        checkpoint: file to go on from if it exists, and to rewrite after epochs.
-        on_saved: called with the same report once the checkpoint is written, or was left out.
+        checkpoint: file to resume from if it exists, and to rewrite after each epoch.
+        on_saved: called with the same report after the checkpoint was written or skipped.
         device: where to train.
 
     Raises:
-        DivergedError: the loss or the gradient stopped being a finite number; says at which step.
+        DivergedError: the loss or the gradient is not a finite number; the message names the step.
         CheckpointError: the checkpoint is damaged or belongs to a trial with other settings or data.
-        ConfigError: the settings do not fit the data, or the device.
+        ConfigError: the settings do not fit the data or the device.
     """
-    trial = _start(config, data, model=model, checkpoint=checkpoint, device=device)
-    while trial.epoch < config.epochs:
-        report = _train_epoch(trial)
-        evaluation = None if evaluate is None else evaluate(trial.model, trial.epoch)
-        trial.seconds += report.seconds + (evaluation.seconds if evaluation else 0.0)
-        report = replace(report, evaluation=evaluation, total_seconds=trial.seconds)
-        # The report first: a trial that goes on from a checkpoint must not leave out an epoch's report.
-        written = on_report(report)
-        if checkpoint is not None and (written is not False or trial.epoch == config.epochs):
-            checkpoints.save(checkpoint, trial.progress(), trial.model, trial.optimizer)
-        if on_saved is not None:
-            on_saved(report)
-    return trial.model
-
-
-@dataclass(slots=True, kw_only=True)
-class _Trial:
-    """A trial in training."""
-
-    config: TrialConfig
-    data: MultimodalData
-    model: MoPoE
-    objective: Objective
-    """The loss of a batch, compiled if the config says so."""
-    optimizer: torch.optim.Optimizer
-    split: Split
-    """The training samples, on the model's device."""
-    weights: Weights
-    """The weights of the loss; beta is that of the end."""
-    epoch: int = 0
-    step: int = 0
-    examples: int = 0
-    seconds: float = 0.0
-    """Time of all epochs and their evaluations, in whichever process."""
-
-    def progress(self) -> checkpoints.Progress:
-        """Return where the trial stands."""
-        return checkpoints.Progress(
-            config=self.config,
-            data=self.data.name,
-            data_options=dict(self.data.options),
-            epoch=self.epoch,
-            step=self.step,
-            examples=self.examples,
-            seconds=self.seconds,
-            fingerprint=self.data.fingerprint,
-        )
-
-
-def _start(
-    config: TrialConfig,
-    data: MultimodalData,
-    *,
-    model: MoPoE | None,
-    checkpoint: Path | None,
-    device: torch.device | str,
-) -> _Trial:
-    """Return a trial at its first step, or where its checkpoint was written."""
     check_modalities(config, len(data.modalities))
     if data.train.present is not None and config.mixture == "batch_split":
-        raise ConfigError("modalities are missing, but mixture batch_split knows complete samples only")
+        raise ConfigError("modalities are missing, but mixture batch_split needs complete samples")
     device = prepared(device)
     model = (model or build_model(config, data.modalities)).to(device)
     # fused: one kernel for all parameters. Its CPU version ignores gradients' strides; `.backward()` gives
     # gradients the strides of their parameters, so it is safe here (and tested).
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
-    trial = _Trial(
-        config=config,
-        data=data,
-        model=model,
-        objective=Objective(model, config, device),
-        optimizer=optimizer,
-        split=hide(data.train.to(device), config),
-        weights=loss_weights(config, data),
-    )
+    loss = batch_loss(model, config, device)
+    split, weights = hide(data.train.to(device), config), loss_weights(config, data)
+    progress = _first_step(config, data)
     if checkpoint is not None and checkpoint.exists():
-        _resume(trial, checkpoint)
-    return trial
+        progress = _resumed(checkpoint, progress)
+        checkpoints.restore(checkpoint, model, optimizer)
+    while progress.epoch < config.epochs:
+        report = _train_epoch(config, model, optimizer, loss, split, weights, progress)
+        evaluation = None if evaluate is None else evaluate(model, report.epoch)
+        seconds = progress.seconds + report.seconds + (evaluation.seconds if evaluation else 0.0)
+        report = replace(report, evaluation=evaluation, total_seconds=seconds)
+        progress = replace(
+            progress, epoch=report.epoch, step=report.step, examples=report.examples, seconds=seconds
+        )
+        # The report comes first: a trial that resumes from a checkpoint must not lack an epoch's report.
+        on_disk = on_report(report)
+        if checkpoint is not None and (on_disk is not False or progress.epoch == config.epochs):
+            checkpoints.save(checkpoint, progress, model, optimizer)
+        if on_saved is not None:
+            on_saved(report)
+    return model
 
 
-def loss_weights(config: TrialConfig, data: MultimodalData) -> Weights:
-    """Return the weights of the loss's parts that a config asks for, beta being that of the end."""
-    return Weights(
-        beta=config.beta,
-        likelihood=likelihood_weights(config, data.modalities),
-        style=style_weights(config, len(data.modalities)),
-        entropy=config.weight_entropy,
-    )
-
-
-def _train_epoch(trial: _Trial) -> EpochReport:
-    """Take the steps of one epoch.
+def _train_epoch(
+    config: TrialConfig,
+    model: MoPoE,
+    optimizer: torch.optim.Optimizer,
+    loss: BatchLoss,
+    split: Split,
+    weights: LossWeights,
+    progress: Progress,
+) -> EpochReport:
+    """Take the steps of one epoch and return its report, without evaluation.
 
     Raises:
         DivergedError: the loss or the gradient is not finite.
     """
-    started, config, model = time.perf_counter(), trial.config, trial.model
-    device, n_samples = model.active_A.device, len(trial.split)
-    steps_per_epoch = math.ceil(n_samples / config.batch_size)
-    order_N = torch.randperm(n_samples, generator=generator(config.seed, "order", trial.epoch + 1)).to(device)
-    sums = _Sums(torch.ones((), dtype=torch.bool, device=device), torch.zeros((), device=device).long())
+    started, epoch = time.perf_counter(), progress.epoch + 1
+    device, n_samples = model.device, len(split)
+    order_N = torch.randperm(n_samples, generator=generator(config.seed, "order", epoch)).to(device)
+    batches = order_N.split(config.batch_size)
+    sums: list[LossTerms] = []  # stay on the device, so that no step waits for the host
     model.train()
-    # Dropout draws from torch's global generator, which is seeded for the epoch and left as it was.
+    # Dropout draws from torch's global generator, which is seeded for the epoch and restored after it.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(generator(config.seed, "dropout", trial.epoch + 1).initial_seed())
-        for index_B in order_N.split(config.batch_size):
-            x = trial.split.batch(index_B, device)
-            present_MB = None if trial.split.present is None else trial.split.present[index_B].t()
-            draws = step_draws(config, model, trial.step, len(index_B), present_MB)
-            weights = replace(trial.weights, beta=beta_at(trial.step, steps_per_epoch, config))
-            trial.optimizer.zero_grad(set_to_none=True)
-            # Outside of the networks nothing is computed in half precision (`at_least_float32`).
+        torch.manual_seed(generator(config.seed, "dropout", epoch).initial_seed())
+        for step, index_B in enumerate(batches, progress.step):
+            x = split.batch(index_B, device)
+            present_MB = None if split.present is None else split.present[index_B].t()
+            draws = step_draws(config, model, step, len(index_B), present_MB)
+            beta = beta_at(step, len(batches), config)
+            optimizer.zero_grad(set_to_none=True)
+            # Only the networks compute in half precision (`at_least_float32`).
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                terms = trial.objective(x, draws, weights, present_MB)
+                terms = loss(x, draws, replace(weights, beta=beta), present_MB)
             terms.loss.backward()
-            trial.optimizer.step()
-            trial.step += 1
-            trial.examples += len(index_B)
-            sums.add(terms, len(index_B))
+            optimizer.step()
+            sums.append(terms.summed(len(index_B)))
     if device.type == "cuda":
         torch.cuda.synchronize(device)  # CUDA is asynchronous: wait before reading the clock
-    return sums.report(trial, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    grad_norm = _finite_gradient(model, sums, progress)
+    reconstruction = {
+        name: float(sum(s.reconstruction[name] for s in sums)) / n_samples for name in model.names
+    }
+    kl = float(sum(s.kl for s in sums)) / n_samples
+    return EpochReport(
+        epoch=epoch,
+        step=progress.step + len(batches),
+        examples=progress.examples + n_samples,
+        seconds=seconds,
+        loss=float(sum(s.loss for s in sums)) / n_samples,
+        elbo=-(sum(reconstruction.values()) + kl),
+        reconstruction=reconstruction,
+        kl=kl,
+        lr=config.lr,
+        grad_norm=grad_norm,
+        evaluation=None,
+    )
 
 
 def step_draws(
     config: TrialConfig, model: MoPoE, step: int, n: int, present_MB: Tensor | None = None
 ) -> Draws:
-    """Return the random numbers of a step, for a batch of n."""
-    device, n_modalities = model.active_A.device, len(model.names)
+    """Return the random numbers of a step for a batch of n samples, a function of the seed and the step."""
+    device, n_modalities = model.device, len(model.names)
     rng = generator(config.seed, "latent", step, device=device)
     shares = model.weights_S.detach() if present_MB is None else model.weights_given(present_MB).detach()
     component_B = draw_components(config.mixture, shares, n, rng)
@@ -200,7 +167,7 @@ def step_draws(
         leading = (*leading, len(model.components(missing=present_MB is not None)))
     noise = torch.randn(*leading, n, model.latent_dim, generator=rng, device=device)
     unimodal = style = None
-    if model.bound.unimodal_elbos:
+    if model.method.unimodal_elbos:
         unimodal = torch.randn(n_modalities, n, model.latent_dim, generator=rng, device=device)
     if model.style_dim:
         rows = math.prod(leading) * n
@@ -208,61 +175,20 @@ def step_draws(
     return Draws(component_B=component_B, noise=noise, unimodal_MBZ=unimodal, style_MBW=style)
 
 
-@dataclass(slots=True)
-class _Sums:
-    """Sums over the samples of an epoch, kept on the device so that no step waits for the host."""
-
-    finite: Tensor
-    finite_steps: Tensor
-    n: int = 0
-    steps: int = 0
-    loss: Tensor | float = 0.0
-    kl: Tensor | float = 0.0
-    reconstruction: dict[str, Tensor | float] = field(default_factory=dict)
-
-    def add(self, terms: Terms, n: int) -> None:
-        """Take the terms of a batch of n."""
-        self.n += n
-        self.steps += 1
-        loss = terms.loss.detach()
-        self.loss = self.loss + loss * n
-        self.kl = self.kl + terms.kl.detach() * n
-        for name, value in terms.reconstruction.items():
-            self.reconstruction[name] = self.reconstruction.get(name, 0.0) + value.detach() * n
-        self.finite = self.finite & torch.isfinite(loss)
-        self.finite_steps = self.finite_steps + self.finite
-
-    def report(self, trial: _Trial, seconds: float) -> EpochReport:
-        """Return what there is to report of an epoch, which is then over; DivergedError if it diverged."""
-        gradients = [p.grad for p in trial.model.parameters() if p.grad is not None]
-        grad_norm = float(torch.nn.utils.get_total_norm(gradients))
-        if not self.finite or not math.isfinite(grad_norm):
-            what, bad = "loss", trial.step - self.steps + int(self.finite_steps) + 1
-            if self.finite:
-                what, bad = "gradient", trial.step
-            raise DivergedError(f"the {what} is not finite at step {bad} (epoch {trial.epoch + 1})")
-        trial.epoch += 1
-        reconstruction = {name: float(value) / self.n for name, value in self.reconstruction.items()}
-        kl = float(self.kl) / self.n
-        return EpochReport(
-            epoch=trial.epoch,
-            step=trial.step,
-            examples=trial.examples,
-            seconds=seconds,
-            loss=float(self.loss) / self.n,
-            elbo=-(sum(reconstruction.values()) + kl),
-            reconstruction=reconstruction,
-            kl=kl,
-            lr=trial.config.lr,
-            grad_norm=grad_norm,
-            evaluation=None,
-        )
+def loss_weights(config: TrialConfig, data: MultimodalData) -> LossWeights:
+    """Return the weights of the loss's parts; beta is its final value, after any warm-up."""
+    return LossWeights(
+        beta=config.beta,
+        likelihood=likelihood_weights(config, data.modalities),
+        style=style_weights(config, len(data.modalities)),
+        entropy=config.weight_entropy,
+    )
 
 
 def hide(split: Split, config: TrialConfig) -> Split:
     """Return the split with a share `config.missing` of its modalities hidden, at least one left per sample.
 
-    What a sample has lost is the same in every epoch, and fixed by the trial's seed.
+    Which modalities a sample lacks is the same in every epoch and determined by the trial's seed.
     """
     if config.missing == 0:
         return split
@@ -277,19 +203,50 @@ def hide(split: Split, config: TrialConfig) -> Split:
     return replace(split, present=(chance_NM >= config.missing) | (chance_NM == last_N1))
 
 
-def _resume(trial: _Trial, path: Path) -> None:
-    found, data = checkpoints.read_progress(path), trial.data
-    if found.fingerprint not in (None, data.fingerprint):
+def _finite_gradient(model: MoPoE, sums: list[LossTerms], progress: Progress) -> float:
+    """Return the norm of the last gradient; raise DivergedError unless it and all losses are finite."""
+    finite = torch.isfinite(torch.stack([s.loss for s in sums])).tolist()
+    norm = float(torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
+    if not all(finite):
+        what, step = "loss", finite.index(False)
+    elif not math.isfinite(norm):
+        what, step = "gradient", len(sums) - 1
+    else:
+        return norm
+    raise DivergedError(
+        f"the {what} is not finite at step {progress.step + step + 1} (epoch {progress.epoch + 1})"
+    )
+
+
+def _first_step(config: TrialConfig, data: MultimodalData) -> Progress:
+    """Return the progress of a trial that has not taken a step yet."""
+    return Progress(
+        config=config,
+        data=data.name,
+        data_options=dict(data.options),
+        epoch=0,
+        step=0,
+        examples=0,
+        fingerprint=data.fingerprint,
+    )
+
+
+def _resumed(path: Path, start: Progress) -> Progress:
+    """Return a checkpoint's progress, if it is of the trial that would otherwise begin at `start`.
+
+    The trial may have been given a different number of epochs: to train for longer is a reason to resume.
+
+    Raises:
+        CheckpointError: the checkpoint was trained with other settings or data.
+    """
+    saved = checkpoints.read_progress(path)
+    if saved.fingerprint not in (None, start.fingerprint):
         raise CheckpointError(
-            f"{path}: was trained on other data: their fingerprint is {found.fingerprint}, and is "
-            f"{data.fingerprint} now"
+            f"{path}: was trained on other data: their fingerprint was {saved.fingerprint} and is now "
+            f"{start.fingerprint}"
         )
-    was = found.config.to_dict() | {"data": (found.data, found.data_options)}
-    now = trial.config.to_dict() | {"data": (data.name, dict(data.options))}
-    # More epochs than before are what going on is for.
+    was, now = ({**p.config.to_dict(), "data": (p.data, p.data_options)} for p in (saved, start))
     changed = [f"{n} was {was[n]} and is now {now[n]}" for n in was if was[n] != now[n] and n != "epochs"]
     if changed:
         raise CheckpointError(f"{path}: belongs to a trial with other settings: {'; '.join(changed)}")
-    checkpoints.restore(path, trial.model, trial.optimizer)
-    trial.epoch, trial.step, trial.examples = found.epoch, found.step, found.examples
-    trial.seconds = found.seconds
+    return replace(saved, config=start.config, fingerprint=start.fingerprint)

@@ -234,6 +234,17 @@ def test_public_names_are_exactly_those_that_resolve(package: str) -> None:
         module.nothing  # noqa: B018 - the access is what is tested
 
 
+def test_mopoe_offers_what_a_notebook_needs() -> None:
+    """Data, a model, its training, its evaluation, its checkpoints, and what networks of one's own take."""
+    expected = """
+        TrialConfig train load_model MoPoE build_model MethodSpec EpochReport
+        load_data data_from_arrays MultimodalData Split ModalitySpec
+        EvaluationConfig Evaluator Evaluation Classifiers load_classifiers
+        plugin Modality Likelihood Bernoulli Categorical Laplace Normal
+    """
+    assert importlib.import_module("mopoe").__all__ == sorted(expected.split())
+
+
 @pytest.mark.parametrize("package", ["mopoe", "sweep"])
 def test_public_names_are_listed(package: str) -> None:
     """As `dir` shows them, without loading any; each is there."""

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 import mopoe
 from mopoe.data.registry import ModalitySpec
+from mopoe.elbo import Draws, LossWeights, generalized_elbo, importance_weighted_bound
 from mopoe.evaluation.log_likelihood import component_shares, joint_log_likelihood
 from mopoe.methods import beta_at
-from mopoe.objectives import Draws, Weights, importance_weighted_bound
 from mopoe.random_streams import block_components, sample_noise
 
 BETA = 2.5
@@ -105,9 +105,9 @@ def losses(m: int, z: int, n: int, dtype: torch.dtype) -> list[Row]:
         ours_draws = Draws(
             component_B=block_components(ours.weights_S, n),
             noise=noise_BZ,
-            unimodal_MBZ=noise_MBZ if ours.bound.unimodal_elbos else None,
+            unimodal_MBZ=noise_MBZ if ours.method.unimodal_elbos else None,
         )
-        terms = mopoe.generalized_elbo(ours, x, ours_draws, Weights(beta=BETA, likelihood=weights))
+        terms = generalized_elbo(ours, x, ours_draws, LossWeights(beta=BETA, likelihood=weights))
         with given(*draws):
             found = theirs(dataset(x))
         kl = "joint_divergence" if "joint_divergence" in found.metrics else "kld" + "_".join(x)
@@ -119,7 +119,7 @@ def losses(m: int, z: int, n: int, dtype: torch.dtype) -> list[Row]:
     for k, kind in ((1, "iwae"), (3, "iwae"), (3, "dreg")):
         noise_KMBZ = torch.randn(k, m, n, z, generator=rng)
         terms = importance_weighted_bound(
-            experts, x, Draws(component_B=None, noise=noise_KMBZ), Weights(beta=1.0), kind
+            experts, x, Draws(component_B=None, noise=noise_KMBZ), LossWeights(beta=1.0), gradient=kind
         )
         theirs = peer("MMVAE", experts, prior_and_posterior_dist="normal", loss=f"{kind}_looser", K=k)
         with given(*noise_KMBZ.transpose(0, 1)):
@@ -135,7 +135,7 @@ def likelihood(m: int, z: int, n: int, k: int) -> Row:
     """Return the joint log-likelihood by both formulas from the same latents, drawn as ours draws them."""
     torch.set_default_dtype(torch.float64)
     model, x, cpu = model_of("mopoe", m, z), pictures(m, n), torch.device("cpu")
-    ours = joint_log_likelihood(model, mopoe.Split(x, torch.zeros(n)), n, k, 0, cpu).mean()
+    ours = joint_log_likelihood(model, mopoe.Split(x, torch.zeros(n)), n, k, 0).mean()
     with torch.no_grad():
         mu_SBZ, precision_SBZ = model.posteriors(model.encode(x))
     of_K = torch.repeat_interleave(torch.arange(len(mu_SBZ)), component_shares(k, len(mu_SBZ)))

@@ -51,10 +51,8 @@ def make(task: str, side: str) -> Callable[[], object]:
 
     def work() -> object:
         if task.startswith("log-likelihood"):
-            return joint_log_likelihood(ours, split, LIKELIHOOD_SAMPLES, K, 0, CPU)
-        return conditional_coherence(
-            ours, split, classifiers, COHERENCE_SAMPLES, 0, CPU, own_targets=own_targets
-        )
+            return joint_log_likelihood(ours, split, LIKELIHOOD_SAMPLES, K, 0)
+        return conditional_coherence(ours, split, classifiers, COHERENCE_SAMPLES, 0, own_targets=own_targets)
 
     if side != "multivae":
         classifiers = mopoe.Classifiers(networks=networks, accuracy={}, hash="")

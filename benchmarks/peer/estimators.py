@@ -16,8 +16,8 @@ from bridge import dataset, peer
 from torch import Tensor, nn
 
 import mopoe
+from mopoe.distributions import GAUSSIAN
 from mopoe.evaluation.log_likelihood import joint_log_likelihood
-from mopoe.gaussian import log_mixture, log_prior
 
 N, K, REPEATS = 7, 4000, 10
 SCALE = 0.8
@@ -51,9 +51,9 @@ def mean_of_mixed_up(model: mopoe.MoPoE, x: dict[str, Tensor]) -> Tensor:
     """Return the released estimate: the product of all experts proposes, [K, B] is read as [B, K]."""
     mu_1BZ, precision_1BZ = (t[-1:] for t in model.posteriors(model.encode(x)))
     z_KBZ = mu_1BZ + torch.randn(K, *mu_1BZ.shape[1:]) * precision_1BZ.rsqrt()
-    log_q_KB = log_mixture(z_KBZ.transpose(0, 1), mu_1BZ, precision_1BZ, torch.ones(1)).t()
+    log_q_KB = GAUSSIAN.log_mixture(z_KBZ.transpose(0, 1), mu_1BZ, precision_1BZ, torch.ones(1)).t()
     terms = model.log_prob(z_KBZ.flatten(0, 1), {name: a.repeat(K, 1) for name, a in x.items()})
-    log_w_KB = sum(terms.values()).view(K, N) + log_prior(z_KBZ) - log_q_KB
+    log_w_KB = sum(terms.values()).view(K, N) + GAUSSIAN.log_prior(z_KBZ) - log_q_KB
     return (log_w_KB.reshape(N, K).logsumexp(1) - math.log(K)).mean()
 
 
@@ -77,7 +77,7 @@ def main() -> int:
     normal = {"prior_and_posterior_dist": "normal"}
     # By name: the estimate from a seed, and whether it converges to log p(X).
     estimators: dict[str, tuple[Callable[[int], Tensor], bool]] = {
-        "ours": (lambda s: joint_log_likelihood(ours, split, N, K, s, torch.device("cpu")).mean(), True),
+        "ours": (lambda s: joint_log_likelihood(ours, split, N, K, s).mean(), True),
         "MoPoE.compute_joint_nll (the default)": (theirs("MoPoE", "compute_joint_nll"), False),
         "MoPoE.compute_joint_nll_paper": (theirs("MoPoE", "compute_joint_nll_paper"), True),
         "MVAE.compute_joint_nll": (theirs("MVAE", "compute_joint_nll"), True),

@@ -1,4 +1,4 @@
-"""Data sets by name. Listing them is light; loading one imports torch."""
+"""Data sets by name. Listing them is cheap; loading one imports torch."""
 
 import functools
 from importlib import import_module
@@ -18,40 +18,40 @@ def load(name: str, **options: Option) -> "MultimodalData":
     """Return a data set by name.
 
     Raises:
-        ConfigError: there is no such data set, it has no such option, or a required one is not given.
-        DataError: its files are missing or damaged, or a function of your own returns something else.
+        ConfigError: there is no such data set, it has no such option, or a required option is not given.
+        DataError: its files are missing or damaged, or a user's function does not return a valid data set.
     """
-    found = entry(name)
+    known = entry(name)
     for option in options:
-        if option not in found.option_names:
+        if option not in known.option_names:
             raise ConfigError(
-                f"data set {name!r} has no option {option!r}; there are: {', '.join(found.option_names)}"
+                f"data set {name!r} has no option {option!r}; there are: {', '.join(known.option_names)}"
             )
-    for option, what in found.required.items():
+    for option, what in known.required.items():
         if option not in options:
             raise ConfigError(f"data set {name!r} needs the option {option!r}: {what}")
     if name not in DATA_SETS:
-        return _own(name, tuple(sorted({**found.options, **options}.items())))
+        return _own(name, tuple(sorted({**known.options, **options}.items())))
     check_options(options)
-    data: MultimodalData = import_module(found.module).load(**options)
+    data: MultimodalData = getattr(import_module(known.module), known.function)(**options)
     return data
 
 
 def modalities(name: str, **options: Option) -> tuple[ModalitySpec, ...]:
-    """Return the modalities of a data set, which is loaded only if it is your own and does not tell them."""
+    """Return the modalities of a data set, which is loaded only if its entry does not declare them."""
     return entry(name).modalities or load(name, **options).modalities
 
 
 @functools.lru_cache(maxsize=1)
 def _own(name: str, options: tuple[tuple[str, Option], ...]) -> "MultimodalData":
-    """Return a user's data set, checked; kept, because a sweep asks for its modalities and then for all."""
+    """Return a validated data set of a user's function; cached, as a sweep also asks for its modalities."""
     from mopoe.data.arrays import checked
 
-    found = entry(name)
+    known = entry(name)
     try:
-        data = named_function(f"{found.module}:{found.function}")(**dict(options))
-        return checked(data, name, dict(options), found.modalities)
+        data = named_function(f"{known.module}:{known.function}")(**dict(options))
+        return checked(data, name, dict(options), known.modalities)
     except MopoeError as error:
         raise DataError(f"data set {name!r}: {error}") from error
-    except Exception as error:  # whatever a user's function raises
+    except Exception as error:  # a user's function may raise anything
         raise DataError(f"data set {name!r} raised {reason(error)}") from error

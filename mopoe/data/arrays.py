@@ -1,4 +1,4 @@
-"""A data set from plain arrays, and the check of what a function of your own returns."""
+"""Data sets from plain arrays, and the validation of data sets that users' functions return."""
 
 import re
 import warnings
@@ -10,12 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mopoe.data.container import SPLITS, MultimodalData, Split, fingerprint, stratified_order
+from mopoe.data.container import (
+    SPLITS,
+    MultimodalData,
+    Split,
+    fingerprint,
+    stratified_order,
+    type_and_shape,
+)
 from mopoe.data.registry import ModalitySpec, Option
 from mopoe.errors import ConfigError, DataError
 
 RESERVED = ("labels", "all", "prior")
-"""What no modality may be named: arrays and commands use these words."""
+"""Names that no modality may have, because arrays and commands use them."""
 _DTYPES = (torch.uint8, torch.float32, torch.int8)
 
 
@@ -28,21 +35,21 @@ def data_from_arrays(
     n_classes: int | None = None,
     seed: int = 0,
 ) -> MultimodalData:
-    """Return a data set made of plain arrays; a tenth of `train` each stands in for a missing split.
+    """Return a data set made of plain arrays; a split that is not given is a tenth of `train`.
 
     Args:
         train: one array [N, ...] by modality name, in the order of the bits of a subset mask, and "labels":
-            the class [N] of each sample, or a row [N, n_classes] of attributes, each 0 or 1. Samples are
-            uint8 (0 to 255 becomes 0 to 1), floats in a unit of your own, or int8 (numbers of symbols).
-        validation: the same arrays of other samples, for choosing between trials.
-        test: the same of yet others, for the last word.
-        networks: by modality name, the function that builds its networks; see `ModalitySpec.network`.
-        n_classes: number of classes; one more than the largest label if not given.
-        seed: fixes which samples of `train` are held out for a split that is not given.
+            the class of each sample [N], or its attributes of 0 and 1 [N, n_classes]. Samples are uint8
+            (0 to 255 becomes 0 to 1), floats in any unit, or int8 (numbers of symbols).
+        validation: the same arrays of other samples, for comparing trials.
+        test: the same arrays of further samples, for measuring the chosen trials.
+        networks: the function that builds a modality's networks, by its name; see `ModalitySpec.network`.
+        n_classes: number of classes; by default one more than the largest label.
+        seed: determines which samples of `train` are held out for a split that is not given.
 
     Raises:
-        ConfigError: there are networks for a modality that is not there.
-        DataError: arrays do not fit together; the sentence names the split and the array.
+        ConfigError: `networks` names a modality that does not exist.
+        DataError: the arrays do not fit together; the message names the split and the array.
     """
     given = {"train": train, "validation": validation, "test": test}
     splits = {name: _split(name, arrays) for name, arrays in given.items() if arrays is not None}
@@ -75,27 +82,31 @@ def data_from_arrays(
 def checked(
     data: object, name: str, options: Mapping[str, Option], told: tuple[ModalitySpec, ...]
 ) -> MultimodalData:
-    """Return what a user's function returned, under the name and options it was asked for by, if it fits.
+    """Return a data set that a user's function returned, if it is valid, with its name and options set.
 
-    `told` are the modalities that were told before it was loaded, if any.
+    Args:
+        data: what the function returned.
+        name: the name by which the data set was asked for.
+        options: the options that the function was called with.
+        told: the modalities that the function declared before it was called, if any.
 
     Raises:
-        DataError: it is no MultimodalData, or its parts do not fit together.
+        DataError: it is not a MultimodalData, or its parts do not fit together.
     """
     if not isinstance(data, MultimodalData):
         raise DataError(f"its function returned a {type(data).__name__}, but must return a MultimodalData")
     names = [m.name for m in data.modalities]
     if not names or len(set(names)) < len(names):
-        raise DataError(f"its modalities are {names}, but must be at least one, each with a name of its own")
+        raise DataError(f"its modalities are {names}, but must be at least one, with distinct names")
     for m in names:
-        # torch keeps networks by modality name, beside its own attributes.
+        # torch stores networks by modality name, beside its own attributes.
         if not re.fullmatch("[A-Za-z0-9_-]{1,100}", m) or hasattr(nn.ModuleDict(), m) or m in RESERVED:
             raise DataError(
                 f"a modality is named {m!r}, but must have letters, digits, '_' and '-', and not be "
                 f"{', '.join(RESERVED)} or the name of a method of torch's modules"
             )
     if told and told != data.modalities:
-        raise DataError(f"its modalities are {data.modalities}, but were said to be {told}")
+        raise DataError(f"its modalities are {data.modalities}, but were declared as {told}")
     for split in SPLITS:
         _check_split(split, data.split(split), data.modalities, data.n_classes)
         _check_like_train(split, data.split(split), data.train)
@@ -109,7 +120,7 @@ def _split(where: str, arrays: Mapping[str, Any]) -> Split:
     for name, array in arrays.items():
         try:
             with warnings.catch_warnings():
-                # A mapped file may be read-only; nothing here writes to it.
+                # A memory-mapped file may be read-only; nothing here writes to it.
                 warnings.filterwarnings("ignore", "The given NumPy array is not writable")
                 x = array if isinstance(array, Tensor) else torch.from_numpy(np.ascontiguousarray(array))
         except (TypeError, ValueError) as error:
@@ -130,8 +141,8 @@ def _check_split(where: str, split: Split, modalities: tuple[ModalitySpec, ...],
             raise DataError(f"{where}: there is no {m.name!r}; there are: {', '.join(split.x)}")
         if x.dtype not in _DTYPES:
             raise DataError(
-                f"{where}: {m.name!r} is {_form(x)}, but must be uint8 (0 to 255, becomes 0 to 1), float32, "
-                "or int8 (numbers of symbols)"
+                f"{where}: {m.name!r} is {type_and_shape(x)}, but must be uint8 (0 to 255, becomes 0 to "
+                "1), float32, or int8 (numbers of symbols)"
             )
         if tuple(x.shape[1:]) != m.shape:
             raise DataError(
@@ -142,31 +153,31 @@ def _check_split(where: str, split: Split, modalities: tuple[ModalitySpec, ...],
 
 
 def _check_like_train(where: str, split: Split, train: Split) -> None:
-    """Refuse a split with other modalities than train's, in another type, or with numbers not finite."""
+    """Check that a split has the modalities and types of the training split, and only finite numbers."""
     if set(split.x) != set(train.x):
-        other = ", ".join(sorted(set(split.x) ^ set(train.x)))
-        raise DataError(f"{where}: the modalities differ from those of train in: {other}")
+        different = ", ".join(sorted(set(split.x) ^ set(train.x)))
+        raise DataError(f"{where}: the modalities differ from those of train in: {different}")
     for name, x in split.x.items():
         if x.dtype != train.x[name].dtype:
-            here, there = (str(t.dtype).removeprefix("torch.") for t in (x, train.x[name]))
-            raise DataError(f"{where}: {name!r} is {here}, but {there} in train")
+            kind, of_train = (str(t.dtype).removeprefix("torch.") for t in (x, train.x[name]))
+            raise DataError(f"{where}: {name!r} is {kind}, but {of_train} in train")
         if x.is_floating_point() and not (finite_N := x.isfinite().flatten(1).all(1)).all():
             raise DataError(
                 f"{where}: {name!r} has a number that is not finite in row {int(finite_N.int().argmin())}; "
-                "where a sample lacks a modality, put zeros and say so in `present`"
+                "where a sample lacks a modality, use zeros and mark it in `present`"
             )
 
 
 def _check_labels(where: str, labels: Tensor, n_classes: int) -> None:
     if labels.dim() == 2 and labels.shape[1] == 1:
-        raise DataError(f"{where}: labels are [N, 1]: flatten them, as by labels.reshape(-1)")
+        raise DataError(f"{where}: the labels have shape [N, 1]; flatten them with labels.reshape(-1)")
     if labels.dtype != torch.int64 or labels.shape[1:] not in ((), (n_classes,)):
         raise DataError(
-            f"{where}: the labels are {_form(labels)}, but must be whole numbers [N], or [N, {n_classes}] "
-            "for attributes"
+            f"{where}: the labels are {type_and_shape(labels)}, but must be whole numbers [N], or "
+            f"[N, {n_classes}] for attributes"
         )
     if len(labels) == 0:
-        raise DataError(f"{where}: holds no samples")
+        raise DataError(f"{where}: there are no samples")
     highest = 1 if labels.dim() == 2 else n_classes - 1
     if labels.min() < 0 or labels.max() > highest:
         raise DataError(
@@ -176,14 +187,14 @@ def _check_labels(where: str, labels: Tensor, n_classes: int) -> None:
 
 def _check_present(where: str, present: Tensor, shape: list[int]) -> None:
     if present.dtype != torch.bool or list(present.shape) != shape:
-        raise DataError(f"{where}: `present` is {_form(present)}, but must be bool {shape}")
+        raise DataError(f"{where}: `present` is {type_and_shape(present)}, but must be bool {shape}")
     for axis, what in ((1, "a sample has no modality"), (0, "a modality is in no sample")):
         if not present.any(axis).all():
-            raise DataError(f"{where}: {what}, says `present`")
+            raise DataError(f"{where}: according to `present`, {what}")
 
 
 def _held_out(train: Split, missing: list[str], seed: int) -> dict[str, Split]:
-    """Return the training split without a tenth for each missing split, and these tenths."""
+    """Return a tenth of the training split for each missing split, and the training split without them."""
     if not missing:
         return {}
     rng = np.random.default_rng(seed)
@@ -191,11 +202,7 @@ def _held_out(train: Split, missing: list[str], seed: int) -> dict[str, Split]:
     order = stratified_order(labels, rng) if labels.ndim == 1 else rng.permutation(len(labels))
     place = np.arange(len(order)) % 10
     shares = dict(zip(missing, (0, 5), strict=False))
-    found = {name: order[place == share] for name, share in shares.items()}
-    found["train"] = order[~np.isin(place, list(shares.values()))]
-    # In random order: an evaluation takes the first samples of a split.
-    return {name: train.take(torch.from_numpy(rng.permutation(index))) for name, index in found.items()}
-
-
-def _form(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+    positions = {name: order[place == share] for name, share in shares.items()}
+    positions["train"] = order[~np.isin(place, list(shares.values()))]
+    # In random order, because an evaluation takes the first samples of a split.
+    return {name: train.take(torch.from_numpy(rng.permutation(index))) for name, index in positions.items()}

@@ -1,13 +1,11 @@
 """Bimodal CelebA: a face and its attributes as text (Liu et al. 2015; as in Sutter et al. 2021).
 
-Images are the aligned ones, cropped to the central 148 x 148 pixels and shrunk to 64 x 64 (bicubic). The text
-is made from the attributes: the names of those present in the order of the list, in lower case, with blanks
-for underlines, joined by ", ", cut to 256 characters and filled up with "*", as in "bangs, smiling***...".
+Images are the aligned ones, cropped to the central 148 x 148 pixels and resized to 64 x 64 (bicubic). The
+text lists the attributes that are present, in the order of the list, in lower case, with blanks for
+underscores, joined by ", ", and is cut or padded with "*" to 256 characters, as in "bangs, smiling***...".
 Labels are the 40 attributes. The splits are the official partitions, in the order of the list.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,17 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mopoe.data.container import (
-    SPLITS,
-    MultimodalData,
-    Split,
-    cache_dir,
-    cached_file,
-    fingerprint,
-    map_splits,
-    read_about,
-    save_splits,
-)
+from mopoe.data.container import SPLITS, MultimodalData, Split, cached_splits, map_data
 from mopoe.data.formats import ALPHABET, encode, open_picture
 from mopoe.data.registry import DATA_SETS
 from mopoe.errors import DataError
@@ -43,20 +31,20 @@ _BOX = (15, 35, 163, 183)
 """Left, upper, right and lower edge of the crop."""
 _SIDE = 64
 _FORMAT = 1
-"""Raised whenever a folder is converted differently, so that older cached files are not used."""
+"""Increased whenever a folder is converted differently, so that older cached files are not used."""
 
 
 def load(path: str) -> MultimodalData:
-    """Return the data set, converted on first use (minutes, 5 GB of memory) and then mapped from the cache.
+    """Return the data set, which is converted on first use (minutes, 5 GB of memory) and then cached.
 
-    It is converted anew when a list has changed, or when images were added, removed or renamed.
+    It is converted again when a list has changed, or when images were added, removed or renamed.
 
     Args:
         path: torchvision's folder `celeba`: `img_align_celeba/000001.jpg`, and `list_attr_celeba` and
             `list_eval_partition` as `.txt` (official) or `.csv`.
 
     Raises:
-        DataError: something is missing or damaged; the message names the file, and the line in a list.
+        DataError: a file is missing or damaged; the message names it, and the line in a list.
     """
     folder = Path(path).expanduser()
     if not folder.is_dir():
@@ -71,26 +59,12 @@ def load(path: str) -> MultimodalData:
     lists = [_find(folder, stem) for stem in ("list_attr_celeba", "list_eval_partition")]
     stats = [file.stat() for file in (*lists, images)]
     recipe = [_FORMAT, str(folder.resolve()), [(s.st_size, s.st_mtime_ns) for s in stats]]
-    key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]
-
-    def convert(to: Path) -> None:
-        splits = read_folder(images, *lists)
-        save_splits(to, splits, {"data": "celeba", "fingerprint": fingerprint(splits)})
-
-    file = cached_file(cache_dir() / f"celeba-{key}.safetensors", convert)
-    modalities = DATA_SETS["celeba"].modalities
-    return MultimodalData(
-        name="celeba",
-        options={"path": str(path)},
-        fingerprint=read_about(file)["fingerprint"],
-        modalities=modalities,
-        n_classes=N_ATTRIBUTES,
-        **map_splits(file, modalities),
-    )
+    file = cached_splits("celeba", recipe, partial(read_folder, images, *lists))
+    return map_data(file, "celeba", {"path": str(path)}, n_classes=N_ATTRIBUTES)
 
 
 def text_of(present: Sequence[str]) -> str:
-    """Return the text of a face from the names of its attributes, padded to 256 characters.
+    """Return the text of 256 characters that lists the names of a face's attributes.
 
     >>> text_of(["5_o_Clock_Shadow", "Young"])[:26]
     '5 o clock shadow, young***'
@@ -102,7 +76,7 @@ def read_folder(images: Path, attributes: Path, partitions: Path) -> dict[str, S
     """Return the three splits: image uint8 [N, 3, 64, 64], text int8 [N, 256], labels int64 [N, 40].
 
     Raises:
-        DataError: a list is damaged, the two do not name the same images, or an image is missing or damaged.
+        DataError: a list is damaged, the lists name different images, or an image is missing or damaged.
     """
     names, rows = _attributes(attributes)
     head = 0 if partitions.suffix == ".txt" else 1
@@ -126,10 +100,10 @@ def read_folder(images: Path, attributes: Path, partitions: Path) -> dict[str, S
 
 
 def _find(folder: Path, stem: str) -> Path:
-    found = next((f for f in (folder / f"{stem}.txt", folder / f"{stem}.csv") if f.is_file()), None)
-    if found is None:
-        raise DataError(f"{folder}: holds neither {stem}.txt nor {stem}.csv")
-    return found
+    for file in (folder / f"{stem}.txt", folder / f"{stem}.csv"):
+        if file.is_file():
+            return file
+    raise DataError(f"{folder}: contains neither {stem}.txt nor {stem}.csv")
 
 
 def _lines(file: Path) -> list[list[str]]:
@@ -142,9 +116,9 @@ def _lines(file: Path) -> list[list[str]]:
 
 
 def _attributes(file: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """Return the names of the attributes, and by image its 1 or -1 for each."""
+    """Return the names of the attributes, and for each image the words 1 or -1."""
     lines = _lines(file)
-    count = file.suffix == ".txt"  # then the first line is the number of images
+    count = file.suffix == ".txt"  # in which the first line is the number of images
     words = lines[1] if count and len(lines) > 1 else (lines or [[]])[0][1:]
     names = [word for word in words if set(word.lower()) <= set(ALPHABET)]
     if len(names) != N_ATTRIBUTES:
@@ -158,7 +132,7 @@ def _attributes(file: Path) -> tuple[list[str], dict[str, list[str]]]:
 def _rows(
     file: Path, lines: list[list[str]], head: int, names: list[str], values: tuple[str, ...]
 ) -> dict[str, list[str]]:
-    """Return the values of each image by its name, after so many lines of a head."""
+    """Return the values of each image by its name, from the lines after a header of `head` lines."""
     rows: dict[str, list[str]] = {}
     for number, (image, *row) in enumerate(lines[head:], head + 1):
         if len(row) != len(names):
@@ -169,18 +143,18 @@ def _rows(
             if value not in values:
                 raise DataError(f"{file}:{number}: {name} is {value!r}, but must be {' or '.join(values)}")
         if image in rows:
-            raise DataError(f"{file}:{number}: {image} is there a second time")
+            raise DataError(f"{file}:{number}: {image} is listed twice")
         rows[image] = row
     return rows
 
 
 def _pictures(folder: Path, names: list[str]) -> NDArray[np.uint8]:
-    """Return the images, decoded by a thread per core (Pillow runs beside Python): [N, 3, 64, 64]."""
-    found = np.empty((len(names), 3, _SIDE, _SIDE), np.uint8)
+    """Return the images [N, 3, 64, 64], decoded by one thread per core (Pillow releases Python's lock)."""
+    images = np.empty((len(names), 3, _SIDE, _SIDE), np.uint8)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for i, picture in enumerate(threads.map(partial(_picture, folder), names)):
-            found[i] = picture
-    return found
+            images[i] = picture
+    return images
 
 
 def _picture(folder: Path, name: str) -> NDArray[np.uint8]:

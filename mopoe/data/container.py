@@ -1,7 +1,7 @@
-"""A data set in memory: one uint8 tensor per modality and split, mapped from one file on disk.
+"""A data set in memory: one tensor per modality and split, memory-mapped from one file on disk.
 
-The file is in the safetensors format. Its pages are shared by every process of a machine that maps it, so
-ten trials cost the memory of one. Values become float only on the device, in `Split.batch`.
+The file is in the safetensors format. All processes of a machine share its pages, so ten trials take the
+memory of one. Values become floats only on the device, in `Split.batch`.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from mopoe.errors import DataError
 
 SPLITS = ("train", "validation", "test")
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""Images [N, ...] and the class of each [N]."""
+"""Images [N, ...] and their classes [N]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,34 +35,34 @@ class Split:
     """The paired samples of one split."""
 
     x: Mapping[str, Tensor]
-    """By modality name, [N, ...] or [rows, ...]: uint8, floats in a unit of your own, or int8 symbols."""
+    """Values by modality name, [N, ...] or [rows, ...]: uint8, floats in any unit, or int8 symbols."""
     labels: Tensor
-    """Class of each sample, int64 [N]; or a row of attributes, each 0 or 1, int64 [N, attributes]."""
+    """The class of each sample, int64 [N], or its attributes of 0 and 1, int64 [N, A]."""
     rows: Mapping[str, Tensor] = field(default_factory=dict)
-    """Of modalities that reuse what they hold: the row of x in each sample, int32 [N]."""
+    """For modalities whose values several samples share: the row of x of each sample, int32 [N]."""
     present: Tensor | None = None
-    """Which modality of which sample is there: bool [N, M] in the order of x; None if all are."""
+    """Whether the sample has the modality, bool [N, M] in the order of x; None if all are present."""
 
     def __len__(self) -> int:
         """Return the number of samples N."""
         return len(self.labels)
 
     def batch(self, index_B: Tensor | slice, device: torch.device) -> dict[str, Tensor]:
-        """Return samples by modality name as floats on the device (`to_unit`), images channels-last."""
+        """Return samples by modality name on the device, as `to_unit` gives them."""
         return {name: to_unit(self.stored(name, index_B).to(device)) for name in self.x}
 
     def stored(self, name: str, index_B: Tensor | slice) -> Tensor:
-        """Return samples of one modality as they are held: [B, ...]."""
+        """Return samples of one modality as they are stored: [B, ...]."""
         return self.x[name][self.rows[name][index_B] if name in self.rows else index_B]
 
     def take(self, index: Tensor) -> "Split":
-        """Return the samples at an index: positions, or a mask. What is reused is not copied."""
+        """Return the samples at an index of positions or booleans; shared values are not copied."""
         x = {name: x if name in self.rows else x[index] for name, x in self.x.items()}
         rows = {name: row[index] for name, row in self.rows.items()}
         return Split(x, self.labels[index], rows, None if self.present is None else self.present[index])
 
     def complete(self) -> "Split":
-        """Return the samples none of whose modalities is missing."""
+        """Return the samples that have all modalities."""
         return self if self.present is None else self.take(self.present.all(1))
 
     def to(self, device: torch.device) -> "Split":
@@ -77,21 +77,21 @@ class MultimodalData:
     """A data set with its three splits."""
 
     name: str
-    """The data set's name in the registry, or the user's own."""
+    """The data set's name, in the registry or as the user gave it."""
     options: Mapping[str, Option]
-    """The options it was loaded with."""
+    """The options with which it was loaded."""
     fingerprint: str
-    """Changes whenever the data changes; names cached classifiers."""
+    """A hash of the data."""
     modalities: tuple[ModalitySpec, ...]
     """The modalities, in the order of the bits of a subset mask."""
     n_classes: int
-    """Number of classes that a label can take; of attributes, if a label is a row of them."""
+    """Number of classes, or of attributes."""
     train: Split
-    """For training models and classifiers."""
+    """Trains models and classifiers."""
     validation: Split
-    """For choosing between trials."""
+    """Compares trials."""
     test: Split
-    """For the last word on the chosen ones."""
+    """Measures the trials that were chosen."""
 
     def split(self, name: str) -> Split:
         """Return a split by name: train, validation or test."""
@@ -102,7 +102,7 @@ class MultimodalData:
 
 
 def fingerprint(splits: Mapping[str, Split]) -> str:
-    """Return a short hash of the content of the splits, wherever they came from."""
+    """Return a short hash of the content of the splits."""
     content = hashlib.sha256()
     for name in SPLITS:
         split = splits[name]
@@ -113,56 +113,76 @@ def fingerprint(splits: Mapping[str, Split]) -> str:
     return content.hexdigest()[:12]
 
 
-def stratified_order(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return all positions, class after class and in random order within each.
+def short_hash(recipe: object) -> str:
+    """Return 12 hexadecimal digits that identify the JSON of a recipe: the key of a file in the cache."""
+    return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]
 
-    Each tenth element of it is a tenth of all samples and, but for one, of each class.
+
+def stratified_order(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return all positions, class after class, in random order within each class.
+
+    Every tenth element makes a tenth of all samples and, up to one sample, of each class.
     """
     return np.concatenate([rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)])
 
 
 def hold_out(sources: Sequence[Labelled], rng: np.random.Generator) -> dict[str, Labelled]:
-    """Return three splits by name, of one source or of two: for training, and for testing.
+    """Return three splits by name from one source, or from two: one for training and one for testing.
 
-    A tenth of each class of the first is for validation; if it is alone, another tenth is for testing.
+    A tenth of each class of the first source becomes the validation split; if there is no second source,
+    another tenth becomes the test split.
     """
     images, labels = sources[0]
     order = stratified_order(labels, rng)
     place = np.arange(len(order)) % 10
-    alone = len(sources) == 1
-    index = {"validation": place == 0, "test": place == 5, "train": (place > 0) & ~(alone & (place == 5))}
-    splits = {name: (images[order[among]], labels[order[among]]) for name, among in index.items()}
-    return splits if alone else splits | {"test": sources[1]}
+    single = len(sources) == 1
+    index = {"validation": place == 0, "test": place == 5, "train": (place > 0) & ~(single & (place == 5))}
+    splits = {name: (images[order[chosen]], labels[order[chosen]]) for name, chosen in index.items()}
+    return splits if single else splits | {"test": sources[1]}
+
+
+def chunks(n: int, size: int) -> Iterator[tuple[int, int]]:
+    """Give the start and the end of consecutive runs of at most `size` of n samples.
+
+    >>> list(chunks(5, 2))
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    return ((start, min(start + size, n)) for start in range(0, n, size))
+
+
+def type_and_shape(tensor: Tensor) -> str:
+    """Return the type and shape of a tensor for error messages, as in 'uint8 [3, 28, 28]'."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def to_unit(x: Tensor) -> Tensor:
-    """Return uint8 values as float32 in 0..1, others as they are; images (4 axes) in channels-last layout."""
+    """Return uint8 values as float32 in 0..1, others unchanged; images (4 axes) in channels-last layout."""
     x = x.to(torch.float32).div_(255) if x.dtype == torch.uint8 else x
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
-_ELSEWHERE = "set MOPOE_CACHE to a folder that can be written"
+_ELSEWHERE = "set MOPOE_CACHE to a writable folder"
 
 
 def cache_dir() -> Path:
-    """Return the folder for built data sets and classifiers: $MOPOE_CACHE, or ~/.cache/mopoe.
+    """Return the folder for data sets and classifiers that are built once: $MOPOE_CACHE, or ~/.cache/mopoe.
 
     Raises:
-        DataError: neither is there.
+        DataError: the variable is not set and there is no home folder.
     """
     try:
         return Path(os.environ.get("MOPOE_CACHE") or Path.home() / ".cache" / "mopoe")
     except RuntimeError as error:
-        raise DataError(f"there is no home folder for what is built once; {_ELSEWHERE}") from error
+        raise DataError(f"there is no home folder for the cache; {_ELSEWHERE}") from error
 
 
 def cached_file(path: Path, build: Callable[[Path], None]) -> Path:
-    """Return the path, after building the file if it is missing; concurrent callers build it once.
+    """Return the path after building the file if it is missing; concurrent callers build it only once.
 
-    The file appears whole or not at all: `build` writes to a temporary name in the same folder.
+    The file appears atomically: `build` writes to a temporary name in the same folder.
 
     Raises:
-        DataError: the folder cannot be written.
+        DataError: the folder is not writable.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -170,7 +190,7 @@ def cached_file(path: Path, build: Callable[[Path], None]) -> Path:
                 return path
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = path.with_suffix(".lock")
-            lock.touch()  # where it cannot be made, the lock would be waited for without end
+            lock.touch()  # if it cannot be created, FileLock would wait for ever
             held.enter_context(FileLock(lock))
         except OSError as error:
             raise DataError(f"cannot write {path.parent}: {error.strerror}; {_ELSEWHERE}") from error
@@ -184,20 +204,20 @@ def cached_file(path: Path, build: Callable[[Path], None]) -> Path:
 
 
 def _umask() -> int:
-    """Return which permissions new files of this process lack; it can be read by setting it only."""
+    """Return the process's umask, which can only be read by setting it."""
     os.umask(mask := os.umask(0o077))
     return mask
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give an empty file in the same folder that replaces the path in the end, or is deleted on an error."""
+    """Give an empty file in the same folder that replaces the path at the end, or is deleted on an error."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        # Neither mkstemp nor safetensors asks the umask, but others may share a cache or a results folder.
+        # mkstemp and safetensors ignore the umask, but others may share a cache or a results folder.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
@@ -205,19 +225,19 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def save_splits(path: Path, splits: Mapping[str, Split], about: Mapping[str, Any] | None = None) -> None:
-    """Write the splits to one file, with what is to be known about them (`read_about`) in its head."""
+    """Write the splits to one file, with `about`, which `read_about` returns, in its header."""
     tensors = {f"{name}/{m}": x.contiguous() for name, s in splits.items() for m, x in s.x.items()}
     tensors |= {f"{name}/labels": s.labels.contiguous() for name, s in splits.items()}
     tensors |= {
         f"{name}/rows/{m}": row.contiguous() for name, s in splits.items() for m, row in s.rows.items()
     }
     tensors |= {f"{name}/present": s.present for name, s in splits.items() if s.present is not None}
-    # One entry alone, as the format keeps no order among several: equal data make equal files.
+    # A single entry, as the format does not keep the order of several: equal data give equal files.
     save_file(tensors, path, None if about is None else {"about": json.dumps(about)})
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """Return what `save_splits` was told about the data; empty if nothing.
+    """Return the `about` that was given to `save_splits`, empty if none was.
 
     Raises:
         DataError: the file is missing or damaged.
@@ -241,19 +261,19 @@ def map_splits(path: Path, modalities: tuple[ModalitySpec, ...]) -> dict[str, Sp
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
         raise DataError(
-            f"{path}: not a readable data set ({error}); delete it and it is built anew"
+            f"{path}: not a readable data set ({error}); delete the file to build it again"
         ) from error
     splits = {}
     for name in SPLITS:
         if f"{name}/labels" not in tensors:
-            raise DataError(f"{path}: {name}/labels holds nothing; delete the file and it is built anew")
+            raise DataError(f"{path}: {name}/labels is missing; delete the file to build it again")
         for m in modalities:
-            found = tensors.get(f"{name}/{m.name}")
-            if found is None or tuple(found.shape[1:]) != m.shape:
-                shape = "nothing" if found is None else f"shape {list(found.shape)}"
+            tensor = tensors.get(f"{name}/{m.name}")
+            if tensor is None or tuple(tensor.shape[1:]) != m.shape:
+                what = "is missing" if tensor is None else f"has shape {list(tensor.shape)}"
                 raise DataError(
-                    f"{path}: {name}/{m.name} holds {shape}, but must have samples of shape {list(m.shape)}; "
-                    "delete the file and it is built anew"
+                    f"{path}: {name}/{m.name} {what}, but must have samples of shape {list(m.shape)}; "
+                    "delete the file to build it again"
                 )
         splits[name] = Split(
             {m.name: tensors[f"{name}/{m.name}"] for m in modalities},
@@ -264,8 +284,22 @@ def map_splits(path: Path, modalities: tuple[ModalitySpec, ...]) -> dict[str, Sp
     return splits
 
 
-def map_data(path: Path, name: str, options: Mapping[str, Option], fingerprint: str) -> MultimodalData:
-    """Return a registered data set of ten classes, its splits memory-mapped from a file.
+def map_data(
+    path: Path,
+    name: str,
+    options: Mapping[str, Option],
+    *,
+    n_classes: int = 10,
+    fingerprint: str | None = None,
+) -> MultimodalData:
+    """Return a registered data set, with its splits memory-mapped from a file.
+
+    Args:
+        path: the file that `save_splits` wrote.
+        name: the data set.
+        options: the options with which it was loaded.
+        n_classes: number of classes, or of attributes.
+        fingerprint: a hash of the data; by default the one in the file's header.
 
     Raises:
         DataError: the file is damaged, or a tensor is missing or has the wrong shape.
@@ -274,8 +308,22 @@ def map_data(path: Path, name: str, options: Mapping[str, Option], fingerprint: 
     return MultimodalData(
         name=name,
         options=options,
-        fingerprint=fingerprint,
+        fingerprint=fingerprint or read_about(path)["fingerprint"],
         modalities=modalities,
-        n_classes=10,
+        n_classes=n_classes,
         **map_splits(path, modalities),
     )
+
+
+def cached_splits(name: str, recipe: object, make: Callable[[], Mapping[str, Split]]) -> Path:
+    """Return the file of a data set's splits in the cache, which is made if there is none of the recipe.
+
+    Raises:
+        DataError: the cache is not writable, or whatever `make` raises.
+    """
+
+    def build(path: Path) -> None:
+        splits = make()
+        save_splits(path, splits, {"data": name, "fingerprint": fingerprint(splits)})
+
+    return cached_file(cache_dir() / f"{name}-{short_hash(recipe)}.safetensors", build)

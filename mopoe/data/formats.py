@@ -1,4 +1,4 @@
-"""What the files of data sets hold: IDX arrays, pictures and texts."""
+"""File formats of data sets: idx arrays of MNIST, pictures that are opened safely, and texts as symbols."""
 
 import contextlib
 import gzip
@@ -23,28 +23,35 @@ from mopoe.errors import DataError
 SIDE = 28
 """Height and width of MNIST's images."""
 MOST_VALUES = 2**31 - 1
-"""Of an array; MNIST's largest has 47,040,000."""
+"""The most values of an array that is read; MNIST's largest has 47,040,000."""
 _AXES = {0x0803: 3, 0x0801: 1}
-"""Number of axes by magic number: bytes in images [N, H, W], and in labels [N]."""
+"""Number of axes by magic number: images [N, H, W], and labels [N]."""
+MOST_PIXELS = 100_000_000
+"""The most pixels of a picture that is decoded, which takes 300 MB."""
+_FORMATS = {"JPEG": (b"\xff\xd8\xff", JpegImageFile), "PNG": (b"\x89PNG\r\n\x1a\n", PngImageFile)}
+"""The first bytes of a picture's format, and the class that reads it."""
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"\\/|_@#$%^&*~`+-=<>()[]{} \n"
+"""The 71 symbols of the released data sets. The hyphen occurs twice: texts are written with the first, as in
+the released code; the second is read as a hyphen too."""
 
 
 def mnist_files(folder: Path) -> list[tuple[Path, Path]]:
-    """Return the files of images and labels of `train` and of `t10k`, of those that are there.
+    """Return the pairs of files of images and labels that exist: of `train`, of `t10k`, or of both.
 
     Raises:
-        DataError: there are none, or one of a pair is missing.
+        DataError: neither exists, or one of a pair is missing.
     """
-    found = []
+    pairs = []
     for name in ("train", "t10k"):
         images, labels = (_find(folder, f"{name}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
         if images and labels:
-            found.append((images, labels))
+            pairs.append((images, labels))
         elif images or labels:
-            lacking = f"{name}-{'labels-idx1' if images else 'images-idx3'}-ubyte"
-            raise DataError(f"{images or labels}: there is no {lacking} or {lacking}.gz with it")
-    if not found:
-        raise DataError(f"{folder}: holds no idx files of MNIST such as t10k-images-idx3-ubyte.gz")
-    return found
+            missing = f"{name}-{'labels-idx1' if images else 'images-idx3'}-ubyte"
+            raise DataError(f"{images or labels}: there is no {missing} or {missing}.gz with it")
+    if not pairs:
+        raise DataError(f"{folder}: contains no idx files of MNIST such as t10k-images-idx3-ubyte.gz")
+    return pairs
 
 
 def _find(folder: Path, stem: str) -> Path | None:
@@ -70,29 +77,29 @@ def read_mnist(images_file: Path, labels_file: Path) -> Labelled:
         )
     if len(labels) < 10 or labels.max() > 9:
         raise DataError(f"{labels_file}: must hold at least ten labels, from 0 to 9")
-    return images.copy(), labels.astype(np.int64)  # writable, as torch wants it
+    return images.copy(), labels.astype(np.int64)  # torch needs writable arrays
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """Return the array of an idx file, gzipped if its name ends in .gz: images [N, H, W] or labels [N].
 
-    No more is read, or inflated, than the file's head promises.
+    No more is read, or decompressed, than the file's header declares.
 
     Raises:
-        DataError: the file is missing, no gzip, of another type, cut off, or too long.
+        DataError: the file is missing, not gzipped, of another type, truncated, or too long.
     """
     try:
         with path.open("rb") as file:
             if path.suffix != ".gz":
                 return _read(path, file)
             if file.peek(2)[:2] != b"\x1f\x8b":
-                raise DataError(f"{path}: not a gzip file, as its name says")
+                raise DataError(f"{path}: not a gzip file, although its name says so")
             with gzip.open(file) as inflated:
                 return _read(path, inflated)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file; an idx file of MNIST is expected") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: the gzip file is cut off or damaged ({error})") from error
+        raise DataError(f"{path}: the gzip file is truncated or damaged ({error})") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
@@ -100,67 +107,56 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 def _read(path: Path, file: BufferedIOBase) -> NDArray[np.uint8]:
     start = file.read(4)
     if len(start) < 4:
-        raise DataError(f"{path}: holds {len(start)} bytes, but an idx file starts with a magic number of 4")
+        raise DataError(f"{path}: has {len(start)} bytes, but an idx file starts with a magic number of 4")
     (magic,) = struct.unpack(">I", start)
     if magic not in _AXES:
         raise DataError(
-            f"{path}: starts with the magic number 0x{magic:08x}, but must with 0x00000803 (images) or "
-            "0x00000801 (labels)"
+            f"{path}: has the magic number 0x{magic:08x}, but must have 0x00000803 (images) or 0x00000801 "
+            "(labels)"
         )
-    head = 4 + 4 * _AXES[magic]
-    lengths = file.read(head - 4)
-    if len(lengths) < head - 4:
-        raise DataError(f"{path}: ends after {4 + len(lengths)} bytes, within its head of {head} bytes")
+    header = 4 + 4 * _AXES[magic]
+    lengths = file.read(header - 4)
+    if len(lengths) < header - 4:
+        raise DataError(f"{path}: ends after {4 + len(lengths)} bytes, within its header of {header} bytes")
     shape = struct.unpack(f">{_AXES[magic]}I", lengths)
     axes, size = " x ".join(map(str, shape)), math.prod(shape)
     if size > MOST_VALUES:
-        raise DataError(f"{path}: promises {axes} values, but at most {MOST_VALUES} are read")
+        raise DataError(f"{path}: declares {axes} values, but at most {MOST_VALUES} are read")
     content = file.read(size + 1)
     if len(content) != size:
-        found = f"{'at least ' if len(content) > size else ''}{head + len(content)}"
+        length = f"{'at least ' if len(content) > size else ''}{header + len(content)}"
         raise DataError(
-            f"{path}: holds {found} bytes, but a head of {head} and {axes} values are {head + size}"
+            f"{path}: has {length} bytes, but a header of {header} and {axes} values are {header + size}"
         )
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-MOST_PIXELS = 100_000_000
-"""Of a picture that is decoded, which takes 300 MB."""
-_FORMATS = {"JPEG": (b"\xff\xd8\xff", JpegImageFile), "PNG": (b"\x89PNG\r\n\x1a\n", PngImageFile)}
-"""First bytes, and what reads the rest."""
-
-
 @contextlib.contextmanager
 def open_picture(file: Path, what: str, *formats: str) -> Iterator[ImageFile]:
-    """Give a picture that is not decoded yet, of one of these formats.
+    """Give a picture in one of the formats, which is decoded when its pixels are used.
 
     Raises:
-        DataError: it is of another format, too large, or damaged, even if that shows within the block.
+        DataError: it has another format, is too large, or damaged, even if only the block notices it.
     """
     try:
         with file.open("rb") as stream:
             start = stream.peek(8)
-            found = next((name for name in formats if start.startswith(_FORMATS[name][0])), None)
-            if found is None:
-                raise DataError(f"{file}: not a readable {what} (it is no {' or '.join(formats)} file)")
-            picture = _FORMATS[found][1](stream)
+            kind = next((name for name in formats if start.startswith(_FORMATS[name][0])), None)
+            if kind is None:
+                raise DataError(f"{file}: not a readable {what} (it is not a {' or '.join(formats)} file)")
+            picture = _FORMATS[kind][1](stream)
             if picture.width * picture.height > MOST_PIXELS:
                 raise DataError(
-                    f"{file}: is {picture.width} x {picture.height} pixels, more than the {MOST_PIXELS} in "
-                    "all that are decoded"
+                    f"{file}: is {picture.width} x {picture.height} pixels, but at most {MOST_PIXELS} in "
+                    "total are decoded"
                 )
             yield picture
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
         raise DataError(f"{file}: not a readable {what} ({error})") from error
 
 
-ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"\\/|_@#$%^&*~`+-=<>()[]{} \n"
-"""The 71 entries of the released data sets. The hyphen is there twice: texts are written with the first, as
-in the released code; the second is read as a hyphen too."""
-
-
 def encode(texts: Sequence[str]) -> Tensor:
-    """Return the place of each character in the alphabet, of texts of equal length: int8 [B, L].
+    """Return texts of equal length as positions in the alphabet: int8 [B, L].
 
     >>> encode(["abc", "-z "]).tolist()
     [[0, 1, 2], [36, 25, 69]]
@@ -169,10 +165,10 @@ def encode(texts: Sequence[str]) -> Tensor:
 
 
 def decode(x: Tensor) -> list[str]:
-    """Return texts from places [B, L], or the most probable ones from probabilities [B, C, L].
+    """Return texts from positions in the alphabet [B, L], or the most probable from probabilities [B, C, L].
 
     >>> decode(encode([" two    "]))
     [' two    ']
     """
-    places_BL = x.argmax(1) if x.is_floating_point() else x
-    return ["".join(ALPHABET[i] for i in row) for row in places_BL.tolist()]
+    positions_BL = x.argmax(1) if x.is_floating_point() else x
+    return ["".join(ALPHABET[i] for i in row) for row in positions_BL.tolist()]

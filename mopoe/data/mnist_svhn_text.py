@@ -1,15 +1,13 @@
 """MNIST-SVHN-Text: a handwritten digit, a house number's digit and its English name (Sutter et al. 2021).
 
-Read from MNIST's idx files (torchvision's `MNIST/raw` will do) and SVHN's `{train,test}_32x32.mat`, in one
-folder or in `SVHN` below it. The splits are made before the pairing, so no image is in two; a tenth of the
-training images is for validation, so there are fewer training triples than the paper's 1,121,360. A triple
-is three rows: the data set costs the memory of its images and twelve bytes of rows and eight of label a
-triple. Unlike in the released code, a triple's text starts at the same place in every epoch.
+It is read from MNIST's idx files (also torchvision's `MNIST/raw`) and SVHN's `{train,test}_32x32.mat`, in one
+folder or in `SVHN` below it. The images are split before they are paired, so no image is in two splits; a
+tenth of the training images is for validation, so there are fewer training triples than the paper's
+1,121,360. A triple consists of three row numbers: beside its images the data set takes 20 bytes of memory per
+triple. Unlike in the released code, a triple's text has the same position in every epoch.
 """
 
-import hashlib
 import itertools
-import json
 import math
 from pathlib import Path
 
@@ -22,49 +20,43 @@ from mopoe.data.container import (
     Labelled,
     MultimodalData,
     Split,
-    cache_dir,
-    cached_file,
-    fingerprint,
+    cached_splits,
     hold_out,
     map_data,
-    read_about,
-    save_splits,
 )
 from mopoe.data.formats import MOST_VALUES, encode, mnist_files, read_mnist
 from mopoe.data.registry import Option
 from mopoe.errors import DataError
 
 MOST_PER_DIGIT = 10_000
-"""Images of one digit that are paired at most."""
+"""The most images of one digit that are paired."""
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEXTS = [(digit, " " * start + word) for digit, word in enumerate(WORDS) for start in range(8 - len(word))]
-"""Every digit's name at every start; the last of the eight characters is always blank, as in the release."""
+"""Every digit's name at every position; the last of the eight characters is always blank, as released."""
 _MOST = {"X": MOST_VALUES, "y": MOST_VALUES // (32 * 32 * 3)}
-"""Values of SVHN's arrays that are read; the largest released file has three quarters of this."""
+"""The most values of SVHN's arrays; the largest released file has three quarters of them."""
 _FORMAT = 1
-"""Raised whenever other arrays are made from one source, so that older cached files are not used."""
+"""Increased whenever a source is converted differently, so that older cached files are not used."""
 
 
 def load(path: str, seed: int = 0, pairings: int = 20) -> MultimodalData:
-    """Return the data set, converted on first use (seconds) and then mapped from the cache.
+    """Return the data set, which is converted on first use (seconds) and then cached.
 
     Args:
         path: the folder of the source files.
-        seed: fixes the validation split, the pairing and the order of the samples.
-        pairings: how often each image is paired, each time anew; the paper's is 20.
+        seed: determines the validation split, the pairing and the order of the samples.
+        pairings: how often each image is paired; 20 in the paper.
 
     Raises:
-        ConfigError: the seed is negative, or there is no pairing.
+        ConfigError: the seed is negative, or `pairings` is not positive.
         DataError: a source file is missing or damaged; the message names it.
     """
     folder = Path(path).expanduser()
     mnist, svhn = mnist_files(folder), _svhn_files(folder)
     stats = [(file, file.stat()) for file in (*itertools.chain(*mnist), *svhn)]
     state = [(str(file.resolve()), stat.st_size, stat.st_mtime_ns) for file, stat in stats]
-    recipe = json.dumps([_FORMAT, seed, pairings, state])
-    key = hashlib.sha256(recipe.encode()).hexdigest()[:12]
 
-    def convert(to: Path) -> None:
+    def convert() -> dict[str, Split]:
         rng = np.random.default_rng([_FORMAT, seed])
         digits = hold_out([read_mnist(*files) for files in mnist], rng)
         numbers = hold_out([read_svhn(file) for file in svhn], rng)
@@ -72,17 +64,17 @@ def load(path: str, seed: int = 0, pairings: int = 20) -> MultimodalData:
         for name, split in splits.items():
             if not len(split):
                 raise DataError(f"{folder}: MNIST and SVHN share no digit to pair in the {name} split")
-        save_splits(to, splits, {"fingerprint": fingerprint(splits)})
+        return splits
 
-    file = cached_file(cache_dir() / f"mnist_svhn_text-{key}.safetensors", convert)
+    file = cached_splits("mnist_svhn_text", [_FORMAT, seed, pairings, state], convert)
     options: dict[str, Option] = {"path": str(path), "seed": seed, "pairings": pairings}
-    return map_data(file, "mnist_svhn_text", options, read_about(file)["fingerprint"])
+    return map_data(file, "mnist_svhn_text", options)
 
 
 def pair(mnist: Labelled, svhn: Labelled, pairings: int, rng: np.random.Generator) -> Split:
-    """Return triples in random order, as rows of the images and of the texts.
+    """Return triples in random order, as row numbers of the images and of the texts.
 
-    Of each digit the first n = min(#MNIST, #SVHN, 10000) images of both are paired at random, `pairings`
+    For each digit the first n = min(#MNIST, #SVHN, 10000) images of both are paired at random, `pairings`
     times (Shi et al. 2019, released script).
     """
     digit_of_text = np.array([digit for digit, _ in TEXTS])
@@ -106,35 +98,35 @@ def pair(mnist: Labelled, svhn: Labelled, pairings: int, rng: np.random.Generato
 
 
 def _svhn_files(folder: Path) -> list[Path]:
-    """Return SVHN's files for training and for testing, or the one that is there."""
+    """Return SVHN's files for training and for testing, or the only one that exists."""
     place = folder / "SVHN" if (folder / "SVHN").is_dir() else folder
-    found = [file for name in ("train", "test") if (file := place / f"{name}_32x32.mat").is_file()]
-    if not found:
-        raise DataError(f"{place}: holds neither train_32x32.mat nor test_32x32.mat of SVHN")
-    return found
+    files = [file for name in ("train", "test") if (file := place / f"{name}_32x32.mat").is_file()]
+    if not files:
+        raise DataError(f"{place}: contains neither train_32x32.mat nor test_32x32.mat of SVHN")
+    return files
 
 
 def read_svhn(file: Path) -> Labelled:
     """Return images [N, 3, 32, 32] and digits [N] of a file of SVHN's cropped digits.
 
     Raises:
-        DataError: the file is damaged, or holds other arrays than SVHN's.
+        DataError: the file is damaged, or its arrays are not SVHN's.
     """
     from scipy.io import loadmat, whosmat
 
     try:
         large = {name for name, shape, _ in whosmat(file) if math.prod(shape) > _MOST.get(name, 0)}
-        found = loadmat(file, variable_names=_MOST.keys() - large)
-    except Exception as error:  # scipy meets damage with errors of every kind
+        arrays = loadmat(file, variable_names=_MOST.keys() - large)
+    except Exception as error:  # scipy may raise anything for a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{file}: not a readable .mat file ({reason})") from error
     for key, most in _MOST.items():
-        if key not in found:
+        if key not in arrays:
             raise DataError(
-                f"{file}: holds no array {key!r} of at most {most} values, but SVHN's cropped digits have X "
+                f"{file}: has no array {key!r} of at most {most} values, but SVHN's cropped digits have X "
                 "and y"
             )
-    x, y = found["X"], found["y"]
+    x, y = arrays["X"], arrays["y"]
     if x.dtype != np.uint8 or x.ndim != 4 or x.shape[:3] != (32, 32, 3):
         raise DataError(f"{file}: X is {x.dtype} {list(x.shape)}, but must be uint8 [32, 32, 3, N]")
     if y.dtype.kind not in "uif" or y.shape != (x.shape[3], 1):
@@ -144,6 +136,6 @@ def read_svhn(file: Path) -> Labelled:
     wrong = np.flatnonzero(~np.isin(y[:, 0], range(1, 11)))
     if len(wrong):
         raise DataError(
-            f"{file}: y holds {y[wrong[0], 0]} in row {wrong[0]}, but labels are 1 to 10, and 10 is digit 0"
+            f"{file}: y is {y[wrong[0], 0]} in row {wrong[0]}, but labels are 1 to 10, where 10 means digit 0"
         )
     return np.ascontiguousarray(x.transpose(3, 2, 0, 1)), y[:, 0].astype(np.int64) % 10

@@ -1,21 +1,22 @@
 """PolyMNIST: one digit in five handwritings on crops of five photographs (Sutter et al. 2021).
 
-Three sources are read: the released folder `MMNIST` with PNG files, the same folder with tensors, and the
-file that `mopoe.data.polymnist_build` makes. A folder is converted once to a memory-mapped file in the cache.
+Three sources can be read: the released folder `MMNIST` with PNG files, the same folder with tensors, and a
+file made by `mopoe.data.polymnist_build`. A folder is converted once to a memory-mapped file in the cache.
+The translated variant has the same layouts; its digits have 21 pixels at random places of the crops
+(Daunhawer et al. 2022).
 
-In a folder, the validation split is a tenth of the train folder. No picture is in both, but handwritings are:
-the released script permutes the digits of a class for each modality on its own, so every MNIST digit is in
+The validation split of a folder is a tenth of its train folder. The two share no picture, but handwritings:
+the released script permutes the digits of a class for each modality separately, so every MNIST digit is in
 five tuples, once per modality, and most of a validation tuple's handwritings occur in training in other
-modalities, on other photographs. The test folder shares none, being made from MNIST's test digits. In a file
-built here no two splits share a handwriting, because the digits are split before they are paired.
+modalities, on other photographs. The test folder shares none, as it is made from MNIST's test digits. In a
+file built here no two splits share a handwriting, because the digits are split before they are paired.
 """
 
-import hashlib
-import json
 import os
 import pickle
 import re
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +28,11 @@ from torch import Tensor
 from mopoe.data.container import (
     MultimodalData,
     Split,
-    cache_dir,
-    cached_file,
-    fingerprint,
+    cached_splits,
     map_data,
     read_about,
-    save_splits,
     stratified_order,
+    type_and_shape,
 )
 from mopoe.data.formats import open_picture
 from mopoe.data.registry import DATA_SETS, ModalitySpec
@@ -41,31 +40,34 @@ from mopoe.errors import ConfigError, DataError
 
 _NAME = re.compile(r"([0-9]+)\.([0-9])\.png")
 _FEWEST = 10
+"""The least number of samples in a folder."""
+_FORMAT = 1
+"""Increased whenever a folder is converted differently, so that older cached files are not used."""
 
 
 def source_state(folder: Path) -> list[tuple[str, int, int]]:
-    """Return name, size and time of change of every file of the train and test folders, sorted by name."""
-    found: list[tuple[str, int, int]] = []
+    """Return name, size and modification time of all files in the train and test folders, sorted by name."""
+    files: list[tuple[str, int, int]] = []
     waiting = ["train", "test"]
     while waiting:
-        here = waiting.pop()
-        if not (folder / here).is_dir():
-            raise DataError(f"{folder / here}: there is no such folder; MMNIST has train and test")
-        with os.scandir(folder / here) as entries:
+        part = waiting.pop()
+        if not (folder / part).is_dir():
+            raise DataError(f"{folder / part}: there is no such folder; MMNIST has train and test")
+        with os.scandir(folder / part) as entries:
             for item in entries:
                 if item.is_dir():
-                    waiting.append(f"{here}/{item.name}")
+                    waiting.append(f"{part}/{item.name}")
                 else:
                     stat = item.stat()
-                    found.append((f"{here}/{item.name}", stat.st_size, stat.st_mtime_ns))
-    return sorted(found)
+                    files.append((f"{part}/{item.name}", stat.st_size, stat.st_mtime_ns))
+    return sorted(files)
 
 
 def read_folder(folder: Path, modalities: tuple[ModalitySpec, ...]) -> Split:
-    """Return a train or test folder as bytes: PNG tuples sorted by digit and number, tensors as they stand.
+    """Return the uint8 samples of a train or test folder, PNG tuples sorted by digit and number.
 
     Raises:
-        DataError: a file is missing, damaged, of another size or kind, or has no partner in a modality.
+        DataError: a file is missing, damaged, of the wrong size or kind, or lacks a partner in a modality.
     """
     first = modalities[0].name
     if (folder / first).is_dir():
@@ -73,18 +75,17 @@ def read_folder(folder: Path, modalities: tuple[ModalitySpec, ...]) -> Split:
     elif (folder / f"{first}.pt").is_file():
         split = _read_tensors(folder, modalities)
     else:
-        raise DataError(f"{folder}: holds neither a folder {first} of PNG files nor a file {first}.pt")
+        raise DataError(f"{folder}: contains neither a folder {first} of PNG files nor a file {first}.pt")
     if len(split) < _FEWEST:
-        raise DataError(f"{folder}: holds {len(split)} samples, but at least {_FEWEST} are needed")
+        raise DataError(f"{folder}: has {len(split)} samples, but at least {_FEWEST} are needed")
     return split
 
 
 def write_pngs(folder: Path, split: Split) -> None:
-    """Write a split in the PNG layout, in its order within each digit."""
-    labels = split.labels.tolist()
+    """Write a split in the PNG layout; the samples of a digit are numbered in their order."""
     seen = [0] * 10
     names = []
-    for digit in labels:
+    for digit in split.labels.tolist():
         names.append(f"{seen[digit]}.{digit}.png")
         seen[digit] += 1
     for m, x in split.x.items():
@@ -95,23 +96,21 @@ def write_pngs(folder: Path, split: Split) -> None:
 
 def _read_pngs(folder: Path, modalities: tuple[ModalitySpec, ...]) -> Split:
     names = {m.name: _png_names(folder / m.name) for m in modalities}
-    held_by = Counter(name for found in names.values() for name in found)
-    lacking = [name for name, n in held_by.items() if n < len(names)]
-    if lacking:
-        # The tuple with the most partners: of one misnamed file, it names the file that should be there.
-        name = min(lacking, key=lambda name: (-held_by[name], _digit_and_number(name)))
-        here, other = (next(m for m in names if (name in names[m]) == there) for there in (False, True))
-        raise DataError(
-            f"{folder / here / name}: there is no such file, but {folder / other / name} is there"
-        )
-    everywhere = sorted(held_by, key=_digit_and_number)
+    copies = Counter(name for of_modality in names.values() for name in of_modality)
+    incomplete = [name for name, n in copies.items() if n < len(names)]
+    if incomplete:
+        # The tuple with the most partners: if one file is misnamed, this names the file that is missing.
+        name = min(incomplete, key=lambda name: (-copies[name], _digit_and_number(name)))
+        lacks, has = (next(m for m in names if (name in names[m]) == known) for known in (False, True))
+        raise DataError(f"{folder / lacks / name}: there is no such file, but {folder / has / name} exists")
+    tuples = sorted(copies, key=_digit_and_number)
     x = {}
     for m in modalities:
-        pictures = np.empty((len(everywhere), *m.shape), np.uint8)
-        for i, name in enumerate(everywhere):
+        pictures = np.empty((len(tuples), *m.shape), np.uint8)
+        for i, name in enumerate(tuples):
             pictures[i] = _read_png(folder / m.name / name, m.shape)
         x[m.name] = torch.from_numpy(pictures)
-    return Split(x, torch.tensor([_digit_and_number(name)[0] for name in everywhere], dtype=torch.int64))
+    return Split(x, torch.tensor([_digit_and_number(name)[0] for name in tuples], dtype=torch.int64))
 
 
 def _png_names(folder: Path) -> set[str]:
@@ -120,7 +119,7 @@ def _png_names(folder: Path) -> set[str]:
     names = {file.name for file in folder.glob("[!.]*.png")}
     for name in sorted(names):
         if not _NAME.fullmatch(name):
-            raise DataError(f"{folder / name}: the name is not NUMBER.DIGIT.png, as in 12.4.png")
+            raise DataError(f"{folder / name}: the name must be NUMBER.DIGIT.png, as in 12.4.png")
     return names
 
 
@@ -143,7 +142,9 @@ def _read_png(file: Path, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...],
 def _read_tensors(folder: Path, modalities: tuple[ModalitySpec, ...]) -> Split:
     labels = _read_tensor(folder / "labels.pt")
     if labels.dim() != 1 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise DataError(f"{folder / 'labels.pt'}: holds {_form(labels)}, but must be whole numbers [N]")
+        raise DataError(
+            f"{folder / 'labels.pt'}: holds {type_and_shape(labels)}, but must be whole numbers [N]"
+        )
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= 9:
         raise DataError(
             f"{folder / 'labels.pt'}: holds labels from {labels.min()} to {labels.max()}, but must be 0 to 9"
@@ -155,7 +156,7 @@ def _read_tensors(folder: Path, modalities: tuple[ModalitySpec, ...]) -> Split:
         shape = (len(labels), *m.shape)
         if not values.is_floating_point() or tuple(values.shape) != shape:
             raise DataError(
-                f"{file}: holds {_form(values)}, but must be floats {list(shape)}, as labels.pt has "
+                f"{file}: holds {type_and_shape(values)}, but must be floats {list(shape)}, as labels.pt has "
                 f"{len(labels)} labels"
             )
         if values.numel() and not (values.min() >= 0 and values.max() <= 1):
@@ -168,37 +169,29 @@ def _read_tensors(folder: Path, modalities: tuple[ModalitySpec, ...]) -> Split:
 
 def _read_tensor(file: Path) -> Tensor:
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        tensor = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(f"{file}: there is no such file") from None
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{file}: not a readable tensor file ({reason})") from error
-    if not isinstance(found, Tensor):
-        raise DataError(f"{file}: holds a {type(found).__name__}, but must hold one tensor")
-    return found
-
-
-def _form(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-
-
-_FORMAT = 1
-"""Raised whenever a folder is converted differently, so that older cached files are not used."""
+    if not isinstance(tensor, Tensor):
+        raise DataError(f"{file}: holds a {type(tensor).__name__}, but must hold one tensor")
+    return tensor
 
 
 def load(path: str, seed: int = 0, *, name: str = "polymnist") -> MultimodalData:
-    """Return the data set, converted on first use (a minute for PNG files) and then mapped from the cache.
+    """Return the data set; a folder is converted on first use (a minute for PNG files) and then cached.
 
     Args:
-        path: the folder `MMNIST` in either released layout, or a file made by `build`.
-        seed: fixes which tenth of a train folder is the validation split, and the order of the samples; for
-            a file, the seed of `build`.
-        name: the data set, of those with these layouts.
+        path: the folder `MMNIST` in either released layout, or a file made by `polymnist_build.build`.
+        seed: determines which tenth of a train folder is the validation split, and the order of the samples;
+            for a file, the seed it was built with.
+        name: the data set, one of those with these layouts.
 
     Raises:
-        ConfigError: the seed is negative, or not the file's.
-        DataError: there is nothing at the path, or it is damaged; the message names the file.
+        ConfigError: the seed is negative, or is not the file's.
+        DataError: nothing is at the path, or a file is damaged; the message names the file.
     """
     modalities = DATA_SETS[name].modalities
     source = Path(path).expanduser()
@@ -208,7 +201,10 @@ def load(path: str, seed: int = 0, *, name: str = "polymnist") -> MultimodalData
         file = _converted(source, seed, modalities)
     else:
         raise DataError(f"{source}: there is no such file or folder; {DATA_SETS[name].required['path']}")
-    return map_data(file, name, {"path": str(path), "seed": seed}, read_about(file)["fingerprint"])
+    return map_data(file, name, {"path": str(path), "seed": seed})
+
+
+load_translated = partial(load, name="translated_polymnist")
 
 
 def _built(file: Path, seed: int, name: str) -> Path:
@@ -221,23 +217,23 @@ def _built(file: Path, seed: int, name: str) -> Path:
 
 
 def _converted(folder: Path, seed: int, modalities: tuple[ModalitySpec, ...]) -> Path:
-    """Return the cached file of a folder, made anew when a file of the folder has changed."""
-    recipe = json.dumps([_FORMAT, str(folder.resolve()), seed, source_state(folder)])
-    key = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    """Return the cached file of a folder, which is made again when a file of the folder has changed."""
 
-    def convert(to: Path) -> None:
+    def convert() -> dict[str, Split]:
         train, test = (read_folder(folder / name, modalities) for name in ("train", "test"))
         rng = np.random.default_rng(seed)
         place = np.arange(len(train)) % 10
         order = stratified_order(train.labels.numpy(), rng)
-        splits = {"train": _shuffled(train, order[place > 0], rng)}
-        splits["validation"] = _shuffled(train, order[place == 0], rng)
-        splits["test"] = _shuffled(test, np.arange(len(test)), rng)
-        save_splits(to, splits, {"data": "polymnist", "seed": seed, "fingerprint": fingerprint(splits)})
+        return {
+            "train": _shuffled(train, order[place > 0], rng),
+            "validation": _shuffled(train, order[place == 0], rng),
+            "test": _shuffled(test, np.arange(len(test)), rng),
+        }
 
-    return cached_file(cache_dir() / f"polymnist-{key}.safetensors", convert)
+    recipe = [_FORMAT, str(folder.resolve()), seed, source_state(folder)]
+    return cached_splits("polymnist", recipe, convert)
 
 
 def _shuffled(split: Split, index: NDArray[np.int64], rng: np.random.Generator) -> Split:
-    """Return the samples at an index in random order: an evaluation takes the first ones of a split."""
+    """Return the samples at an index in random order, as an evaluation takes the first ones of a split."""
     return split.take(torch.from_numpy(rng.permutation(index)))

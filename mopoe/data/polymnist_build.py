@@ -1,11 +1,11 @@
-"""PolyMNIST, and its translated variant, made from MNIST's idx files and five photographs.
+"""Builds PolyMNIST and its translated variant from MNIST's idx files and five photographs.
 
-The digits are split before they are paired, so no handwriting is in two splits. With MNIST's training digits
-a tenth of them is for validation and its test digits are for testing; where only one of the two files is
-there, its digits are split into 8/10, 1/10 and 1/10. What was done is written into the file's head.
+The digits are split before they are paired, so no handwriting is in two splits. A tenth of MNIST's training
+digits is for validation, and its test digits are for testing; if only one of the two files exists, its digits
+are split into 8/10, 1/10 and 1/10. The recipe is stored in the file's header.
 
-For translated PolyMNIST the digits are shrunk to 21 pixels and then put at a random place, another one in
-each modality (Daunhawer et al. 2022; scale and places are those of MultiVae's `TranslatedMMNIST`).
+For translated PolyMNIST the digits are resized to 21 pixels and placed at random, in each modality separately
+(Daunhawer et al. 2022; scale and places are those of MultiVae's `TranslatedMMNIST`).
 """
 
 import contextlib
@@ -30,39 +30,40 @@ from mopoe.errors import DataError
 INK = 128
 """Grey levels above this belong to the digit, as in the released data."""
 RECIPE = 1
-"""Raised whenever the code makes other arrays from one seed."""
+"""Increased whenever a seed gives other arrays."""
 _PHOTOGRAPHS = (".jpg", ".jpeg", ".png")
 SCALES = {"polymnist": 1.0, "translated_polymnist": 0.75}
-"""The data sets that can be built, and the size of their digits: 28 and 21 pixels."""
+"""The data sets that can be built, and the scale of their digits of 28 and 21 pixels."""
 
 
 def build(
     mnist: Path, photographs: Path, out: Path, seed: int = 0, *, png: bool = False, name: str = "polymnist"
 ) -> None:
-    """Write a data set to one file that its `load` reads; equal input and seed make equal bytes.
+    """Write a data set to one file that its `load` reads; equal input and seed give equal bytes.
 
     Args:
         mnist: folder of MNIST's idx files, gzipped or not, or the folder above torchvision's `MNIST/raw`.
         photographs: folder of photographs; the first five by name are used, one per modality.
         out: the file to write; it must not exist.
-        seed: fixes the split, the pairing and the crops.
-        png: whether to write a folder `MMNIST` in the released PNG layout beside the file too. That layout
-            has no validation split: its tuples follow those of the train folder.
+        seed: determines the split, the pairing and the crops.
+        png: whether to also write a folder `MMNIST` in the released PNG layout beside the file. That layout
+            has no validation split: its tuples are appended to the train folder.
         name: the data set, one of `SCALES`.
 
     Raises:
         ConfigError: the seed is negative.
-        DataError: input is missing or damaged, or the output exists or cannot be written; nothing is left.
+        DataError: input is missing or damaged, or the output exists or cannot be written; then nothing is
+            left behind.
     """
     folder = out.parent / "MMNIST"
     check_options({"seed": seed})
     for path in (out, folder) if png else (out,):
         if path.exists():
-            raise DataError(f"{path}: is there already; delete it or choose another name")
+            raise DataError(f"{path}: exists already; delete it or choose another name")
     sources = mnist_files(mnist)
-    files = _find_photographs(photographs)
-    pictures = [_read_photograph(file) for file in files]
-    splits = _make([read_mnist(*found) for found in sources], pictures, seed, SCALES[name])
+    photograph_files = _find_photographs(photographs)
+    pictures = [_read_photograph(file) for file in photograph_files]
+    splits = _make([read_mnist(*files) for files in sources], pictures, seed, SCALES[name])
     about = {
         "data": name,
         "seed": seed,
@@ -72,7 +73,7 @@ def build(
         "scale": SCALES[name],
         "digits": " and ".join(images.name.partition("-")[0] for images, _ in sources),
         "samples": {name: len(split) for name, split in splits.items()},
-        "photographs": [file.name for file in files],
+        "photographs": [file.name for file in photograph_files],
     }
     _write(out, folder if png else None, splits, about)
 
@@ -93,18 +94,18 @@ def _make(
 def _find_photographs(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder of photographs")
-    found = sorted(
+    files = sorted(
         file
         for file in folder.iterdir()
         if file.suffix.lower() in _PHOTOGRAPHS and not file.name.startswith(".")
     )
     needed = len(DATA_SETS["polymnist"].modalities)
-    if len(found) < needed:
+    if len(files) < needed:
         raise DataError(
-            f"{folder}: holds {len(found)} photographs ({', '.join(_PHOTOGRAPHS)}), but {needed} are needed, "
-            "one per modality"
+            f"{folder}: contains {len(files)} photographs ({', '.join(_PHOTOGRAPHS)}), but {needed} are "
+            "needed, one per modality"
         )
-    return found[:needed]
+    return files[:needed]
 
 
 def _read_photograph(file: Path) -> NDArray[np.uint8]:
@@ -112,7 +113,7 @@ def _read_photograph(file: Path) -> NDArray[np.uint8]:
         photograph = np.asarray(picture.convert("RGB"))
     height, width, _ = photograph.shape
     if min(height, width) < SIDE:
-        raise DataError(f"{file}: is {width} x {height} pixels, but a crop takes {SIDE} x {SIDE}")
+        raise DataError(f"{file}: is {width} x {height} pixels, but a crop needs {SIDE} x {SIDE}")
     return photograph
 
 
@@ -135,7 +136,7 @@ def _joined(first: Split, second: Split) -> Split:
 
 @contextlib.contextmanager
 def _whole_folder(folder: Path | None) -> Iterator[Path | None]:
-    """Give a temporary folder that becomes the folder in the end, or is deleted on an error; or none."""
+    """Give a temporary folder that is renamed to the folder at the end, or deleted on an error; or None."""
     if folder is None:
         yield None
         return

@@ -1,8 +1,8 @@
-"""Which data sets there are, and what their modalities look like, without loading any of them.
+"""The registry of data sets with their options and modalities, which loads none of them.
 
-A data set of your own is a function marked `@mopoe.plugin` that returns a `MultimodalData`: named as
-"package.module:function", or by an entry point of the group `mopoe.data`. Its parameters are the options of
-the data set.
+A data set of your own is a function marked `@mopoe.plugin` that returns a `MultimodalData`, named as
+"package.module:function" or by an entry point of the group `mopoe.data`. Its parameters are the data set's
+options.
 """
 
 import difflib
@@ -24,29 +24,29 @@ class ModalitySpec:
     """One modality of a data set."""
 
     name: str
-    """Unique among the data set's modalities; used in labels, columns and file names."""
+    """A name that is unique in the data set; used in labels, columns and file names."""
     shape: tuple[int, ...]
-    """Shape of one sample: (channels, height, width) for images, (length,) for texts."""
+    """The shape of one sample: (channels, height, width) for images, (length,) for texts."""
     network: str = "mopoe.networks.polymnist:image"
     """The function that builds its encoder and decoder; see `mopoe.networks`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSetEntry:
-    """One data set by name."""
+    """How to load one data set."""
 
     module: str
-    """The module whose `load(**options)` returns the MultimodalData."""
+    """The module with the function that returns the MultimodalData."""
     function: str = "load"
-    """The function's name, if it is another."""
+    """The function's name; it takes the options as keyword arguments."""
     modalities: tuple[ModalitySpec, ...]
-    """Its modalities, in the order of the bits of a subset mask; none if only loading tells them."""
+    """The modalities, in the order of the bits of a subset mask; empty if only loading tells them."""
     options: Mapping[str, Option]
-    """Names and defaults of the options a user may set."""
+    """Names and defaults of the optional options."""
     required: Mapping[str, str] = field(default_factory=dict)
-    """Names of the options without a default, and what each is."""
+    """Names and descriptions of the required options."""
     numbers: frozenset[str] = frozenset()
-    """Those of the required options that are whole numbers; the others are words."""
+    """The required options that are whole numbers; the others are strings."""
 
     @property
     def option_names(self) -> tuple[str, ...]:
@@ -77,7 +77,8 @@ DATA_SETS: Mapping[str, DataSetEntry] = {
         required={"path": "the folder MMNIST, or a file made by `sweep data build polymnist`"},
     ),
     "translated_polymnist": DataSetEntry(
-        module="mopoe.data.translated_polymnist",
+        module="mopoe.data.polymnist",
+        function="load_translated",
         modalities=tuple(replace(m, network="mopoe.networks.resnet:image") for m in _PICTURES),
         options={"seed": 0},
         required={"path": "a folder like MMNIST, or a file made by `sweep data build translated_polymnist`"},
@@ -96,14 +97,14 @@ DATA_SETS: Mapping[str, DataSetEntry] = {
 
 
 LIMITS: Mapping[str, tuple[int, int]] = {"seed": (0, 2**63 - 1), "pairings": (1, 1000)}
-"""The smallest and largest value of options of the data sets above."""
+"""The smallest and largest values of the options of the data sets above."""
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse impossible options of the data sets above.
+    """Check the options of the data sets above.
 
     Raises:
-        ConfigError: names the option, its value and its limits.
+        ConfigError: an option is outside its limits; the message names it, its value and the limits.
     """
     for name, (low, high) in LIMITS.items():
         if not low <= (value := options.get(name, low)) <= high:
@@ -111,16 +112,16 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def installed() -> dict[str, str]:
-    """Return the functions that installed packages offer as data sets, by name."""
+    """Return references to the functions that installed packages offer as data sets, by name."""
     return {point.name: f"{point.module}:{point.attr}" for point in entry_points(group=GROUPS[0])}
 
 
 def entry(name: str) -> DataSetEntry:
-    """Return a data set's entry; that of a function of your own is made by importing it.
+    """Return a data set's entry; that of a user's function is made by importing the function.
 
     Raises:
-        ConfigError: there is no data set of that name; the message lists those there are. Or the function
-            cannot be imported, or has parameters that cannot be options.
+        ConfigError: there is no data set of that name (the message lists the existing ones), or the function
+            cannot be imported or has parameters that cannot be options.
     """
     if name in DATA_SETS:
         return DATA_SETS[name]
@@ -140,7 +141,7 @@ def entry(name: str) -> DataSetEntry:
 
 
 def _entry_of(reference: str) -> DataSetEntry:
-    """Return the entry that a function's signature describes."""
+    """Return the entry that the signature of a user's function describes."""
     function = named_function(reference)
     module, _, attribute = reference.partition(":")
     options: dict[str, Option] = {}

@@ -1,12 +1,11 @@
-"""One classifier per modality, which says what a generated image shows.
+"""One classifier per modality, which predicts the label of a generated sample.
 
-Trained once on the data set's own training split, cached under a name that changes with the data and with
-anything that alters the weights, and always used in eval mode (the released MoPoE code leaves dropout on,
-which lowers every coherence it reports).
+Classifiers are trained once on the data set's training split, cached under a name that depends on the data
+and on everything that affects the weights, and always used in eval mode. (The released MoPoE code leaves
+dropout on, which lowers every coherence it reports.)
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,21 +17,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from mopoe.config import TrialConfig
-from mopoe.data.container import MultimodalData, Split, cache_dir, cached_file, to_unit
+from mopoe.data.container import MultimodalData, Split, cache_dir, cached_file, chunks, short_hash, to_unit
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import DataError
-from mopoe.gaussian import at_least_float32
 from mopoe.networks import build_modality
 from mopoe.random_streams import generator
-from mopoe.runtime import prepared
+from mopoe.runtime import at_least_float32, prepared
 
 MOST = 60_000
-"""Samples of a split that an epoch, or a measurement of the accuracy, uses at most."""
+"""The most samples of a split that an epoch, or a measurement of the accuracy, uses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierConfig:
-    """How the classifiers are trained."""
+    """The settings of the classifiers' training."""
 
     epochs: int = 10
     """Passes over the training split."""
@@ -41,9 +39,9 @@ class ClassifierConfig:
     lr: float = 4e-3
     """Peak learning rate of a one-cycle schedule."""
     seed: int = 0
-    """Fixes initialisation, data order and dropout."""
+    """Determines initialisation, data order and dropout."""
     recipe: int = 1
-    """Raised whenever the network or its training changes, so that older cached files are not used."""
+    """Increased whenever the network or its training changes, so that older cached files are not used."""
 
 
 class ImageClassifier(nn.Module):
@@ -70,11 +68,11 @@ class ImageClassifier(nn.Module):
 
 
 class EncoderClassifier(nn.Module):
-    """The modality's own encoder with 128 outputs, and a linear layer: any modality has a classifier."""
+    """The modality's own encoder with 128 outputs and a linear layer: a classifier for any modality."""
 
     def __init__(self, modality: ModalitySpec, n_classes: int) -> None:
         super().__init__()
-        # With torch's default start, that of house numbers was still at chance after all its epochs.
+        # With torch's default initialisation, SVHN's classifier was still at chance after all epochs.
         config = TrialConfig(initialisation="he")
         self.encoder = build_modality(config, modality, 128).encoder
         self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(128, n_classes))
@@ -90,7 +88,7 @@ class EncoderClassifier(nn.Module):
 
 
 def _is_released(modality: ModalitySpec) -> bool:
-    """Return whether the released classifiers read the modality: images of 28 x 28 pixels."""
+    """Return whether the released architecture fits the modality: images of 28 x 28 pixels."""
     return len(modality.shape) == 3 and modality.shape[1:] == (28, 28)
 
 
@@ -107,17 +105,17 @@ class Classifiers:
     """The trained classifiers of a data set."""
 
     networks: Mapping[str, nn.Module]
-    """By modality name, in eval mode."""
+    """The networks by modality name, in eval mode."""
     accuracy: Mapping[str, float]
-    """Share of real test samples, or of their attributes, classified right, by modality name."""
+    """Share of real test samples, or of their attributes, that are classified correctly, by modality name."""
     hash: str
-    """Of the weights; coherence compares only under the same classifiers."""
+    """Hash of the weights; coherence is comparable only for the same classifiers."""
 
     def logits(self, name: str, x: Tensor) -> Tensor:
         """Return the logits [B, classes or attributes] of samples of one modality.
 
         Raises:
-            DataError: the network is in training mode, where dropout would make it guess.
+            DataError: the network is in training mode, in which dropout is active.
         """
         network = self.networks[name]
         if network.training:
@@ -136,40 +134,40 @@ class Classifiers:
 
 
 def load_classifiers(data: MultimodalData, config: ClassifierConfig | None = None) -> Classifiers:
-    """Return the data set's classifiers, trained on first use (some seconds) and then cached.
+    """Return the data set's classifiers, which are trained on first use (seconds) and then cached.
 
     Raises:
         DataError: the cached file is damaged.
-        ConfigError: the networks of a modality that is no image of 28 x 28 pixels cannot be built.
+        ConfigError: the networks of a modality cannot be built.
     """
     config = config or ClassifierConfig()
     modalities = [(m.name, m.shape, None if _is_released(m) else m.network) for m in data.modalities]
     parts = {"data": data.fingerprint, "modalities": modalities, "classes": data.n_classes}
     parts |= {"torch": torch.__version__, **asdict(config)}
-    key = json.dumps(parts, sort_keys=True)
-    name = f"classifiers-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
+    name = f"classifiers-{short_hash(dict(sorted(parts.items())))}.safetensors"
     path = cached_file(cache_dir() / name, lambda path: _train_all(path, data, config))
     return read_classifiers(path, data)
 
 
 def accuracy(network: nn.Module, split: Split, name: str) -> float:
-    """Return the share of samples of a split, or of attributes, that a network in eval mode gets right."""
+    """Return the share of a split's samples, or of their attributes, that are predicted correctly."""
     n = min(len(split), MOST)
     with torch.inference_mode():
         hits = []
-        for i in range(0, n, 500):
-            labels = split.labels[i : i + 500]
-            hits.append(decide(network(to_unit(split.stored(name, slice(i, i + 500)))), labels) == labels)
-    return float(torch.cat(hits)[:n].double().mean())
+        for start, stop in chunks(n, 500):
+            labels = split.labels[start:stop]
+            logits = network(to_unit(split.stored(name, slice(start, stop))))
+            hits.append(predicted(logits, labels) == labels)
+    return float(torch.cat(hits).double().mean())
 
 
-def decide(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the predictions in the form of the labels: a class [B], or a row of attributes, each 0 or 1."""
+def predicted(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the predictions in the form of the labels: classes [B], or attributes of 0 and 1 [B, A]."""
     return logits.argmax(1) if labels.dim() == 1 else (logits > 0).to(labels.dtype)
 
 
 def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy of labels, which are classes [B] or rows of attributes, each 0 or 1."""
+    """Return the mean cross-entropy in nats of classes [B], or of attributes of 0 and 1 [B, A]."""
     if labels.dim() == 1:
         return F.cross_entropy(logits, labels)
     return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
@@ -178,7 +176,7 @@ def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
 def train_classifier(
     split: Split, modality: ModalitySpec, n_classes: int, config: ClassifierConfig
 ) -> nn.Module:
-    """Return a classifier of one modality, trained on a split and set to eval mode."""
+    """Return a classifier of one modality, trained on a split, on the CPU and in eval mode."""
     name, n = modality.name, min(len(split), MOST)
     device = prepared("cuda" if torch.cuda.is_available() else "cpu")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -200,17 +198,17 @@ def train_classifier(
 
 
 def _train_all(path: Path, data: MultimodalData, config: ClassifierConfig) -> None:
-    networks, measured = {}, {}
+    networks, accuracies = {}, {}
     for i, m in enumerate(data.modalities):
-        # Samples that have the modality.
+        # Only the samples that have the modality.
         train, test = (s if s.present is None else s.take(s.present[:, i]) for s in (data.train, data.test))
         networks[m.name] = train_classifier(train, m, data.n_classes, config)
-        measured[m.name] = accuracy(networks[m.name], test, m.name)
-    path.write_bytes(packed(networks, measured))
+        accuracies[m.name] = accuracy(networks[m.name], test, m.name)
+    path.write_bytes(packed(networks, accuracies))
 
 
 def packed(networks: Mapping[str, nn.Module], accuracy: Mapping[str, float]) -> bytes:
-    """Return the content of a file that `read_classifiers` reads, from classifiers and their accuracies."""
+    """Return the content of a file of classifiers and their accuracies, which `read_classifiers` reads."""
     tensors = {
         f"{name}/{key}": value.contiguous()
         for name, network in networks.items()
@@ -221,7 +219,7 @@ def packed(networks: Mapping[str, nn.Module], accuracy: Mapping[str, float]) -> 
 
 
 def weights_hash(path: Path) -> str:
-    """Return the hash of the weights in a file of classifiers, by which a results folder names it.
+    """Return the hash of the weights in a file of classifiers: the file's name in a results folder.
 
     Raises:
         DataError: the file cannot be read.
@@ -240,7 +238,7 @@ def read_classifiers(path: Path, data: MultimodalData) -> Classifiers:
     """Return the classifiers of a data set from a file.
 
     Raises:
-        DataError: the file is damaged, or holds others.
+        DataError: the file is damaged, or its classifiers do not fit the data set.
     """
     networks: dict[str, nn.Module] = {}
     try:
@@ -254,9 +252,9 @@ def read_classifiers(path: Path, data: MultimodalData) -> Classifiers:
                 {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
             )
             networks[m.name] = network.eval()
-        measured = {m.name: float(metadata[m.name]) for m in data.modalities}
+        accuracies = {m.name: float(metadata[m.name]) for m in data.modalities}
     except (SafetensorError, OSError, RuntimeError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path}: not readable classifiers ({error}); delete it and they are trained anew"
+            f"{path}: not readable classifiers ({error}); delete the file to train them again"
         ) from error
-    return Classifiers(networks=networks, accuracy=measured, hash=weights_hash(path))
+    return Classifiers(networks=networks, accuracy=accuracies, hash=weights_hash(path))

@@ -1,4 +1,4 @@
-"""Is the posterior alive? Active units, idle dimensions and collapsed modalities, for every subset.
+"""Posterior diagnostics of every subset: active units, idle latents and collapsed modalities.
 
 Axes: B batch, M modality, S subset, Z latent.
 """
@@ -13,38 +13,38 @@ from mopoe.model import Encoded, MoPoE
 ACTIVE_VARIANCE = 0.01
 """A latent is an active unit if its posterior mean varies more than this over samples (Burda et al. 2016)."""
 IDLE_KL = 0.01
-"""A latent is idle if its KL to the prior averages below this, in nats."""
+"""A latent is idle if its KL to the prior is below this on average, in nats."""
 COLLAPSED_KL = 0.1
-"""A modality has collapsed if the KL of its own posterior averages below this, in nats: a bound on the
-information that a latent carries of it."""
+"""A modality has collapsed if the KL of its own posterior is below this on average, in nats. The KL bounds
+the information that the latents carry about the modality."""
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
-    """What can be said of every subset's posterior without decoding it."""
+class PosteriorDiagnostics:
+    """What can be measured of every subset's posterior without decoding it."""
 
     active_S: Tensor
-    """Active units: the number of latents whose posterior mean varies over samples."""
+    """Number of active units: latents whose posterior mean varies over samples."""
     idle_S: Tensor
-    """Share of latents whose KL to the prior averages below 0.01 nats."""
+    """Share of idle latents."""
     kl_S: Tensor
-    """The mean KL to the prior, in nats."""
+    """Mean KL to the prior, in nats."""
     non_finite_S: Tensor
     """Share of posterior means and KLs that are not finite numbers."""
 
     def collapsed_S(self) -> Tensor:
-        """Return whether a subset's posterior says next to nothing of what it saw."""
+        """Return whether a subset's posterior carries next to no information about what was observed."""
         return self.kl_S < COLLAPSED_KL
 
 
-class HealthMeter:
-    """Gathers the health of posteriors batch by batch, in sums of float64."""
+class DiagnosticsMeter:
+    """Accumulates the diagnostics of posteriors batch by batch, in float64."""
 
     def __init__(self) -> None:
         self._n = 0
 
     def add(self, mu_SBZ: Tensor, kl_SBZ: Tensor) -> None:
-        """Take the posterior means of a batch and their KLs to the prior, by latent."""
+        """Add the posterior means of a batch and their KLs to the prior, by latent."""
         if self._n == 0:
             self._sums_3SZ = mu_SBZ.new_zeros(3, len(mu_SBZ), mu_SBZ.shape[2], dtype=torch.float64)
             self._bad_S = mu_SBZ.new_zeros(len(mu_SBZ), dtype=torch.float64)
@@ -54,11 +54,11 @@ class HealthMeter:
         self._bad_S += (~(mu_SBZ.isfinite() & kl_SBZ.isfinite())).sum((1, 2))
         self._n += mu_SBZ.shape[1]
 
-    def result(self) -> Health:
-        """Return the health of all posteriors seen so far, on the CPU."""
+    def result(self) -> PosteriorDiagnostics:
+        """Return the diagnostics of all posteriors added so far, on the CPU."""
         mu_SZ, square_SZ, kl_SZ = (self._sums_3SZ / self._n).cpu()
         variance_SZ = square_SZ - mu_SZ.square()
-        return Health(
+        return PosteriorDiagnostics(
             active_S=(variance_SZ > ACTIVE_VARIANCE).sum(1),
             idle_S=(kl_SZ < IDLE_KL).double().mean(1),
             kl_S=kl_SZ.sum(1),
@@ -69,16 +69,17 @@ class HealthMeter:
 def subset_posteriors(model: MoPoE, q: Encoded) -> tuple[Tensor, Tensor]:
     """Return every subset's posterior mean, and its KL to the prior by latent in nats: [S, B, Z] each.
 
-    For a mixture of experts the KL is the mean over the modalities, which bounds the mixture's from above.
+    For a mixture of experts the mean is that of its members' means, and the KL that of their KLs, which is an
+    upper bound of the mixture's KL.
     """
-    if model.bound.mixture_of_experts:
-        share_SM = model.members_SM / model.members_SM.sum(1, keepdim=True)
+    if model.method.mixture_of_experts:
         kl_MBZ = _kl_by_latent(model, q.mu_MBZ, q.precision_MBZ)
-        mu_SBZ, kl_SBZ = (torch.einsum("sm,mbz->sbz", share_SM, part) for part in (q.mu_MBZ, kl_MBZ))
+        shares_SM = model.expert_shares_SM
+        mu_SBZ, kl_SBZ = (torch.einsum("sm,mbz->sbz", shares_SM, part) for part in (q.mu_MBZ, kl_MBZ))
         return mu_SBZ, kl_SBZ
     mu_SBZ, precision_SBZ = model.posteriors(q)
     return mu_SBZ, _kl_by_latent(model, mu_SBZ, precision_SBZ)
 
 
 def _kl_by_latent(model: MoPoE, mu: Tensor, precision: Tensor) -> Tensor:
-    return model.family.kl_to_prior(mu[..., None], precision[..., None])
+    return model.distribution.kl_to_prior(mu[..., None], precision[..., None])

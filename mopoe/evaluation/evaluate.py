@@ -1,4 +1,4 @@
-"""All held-out measurements of one epoch, as plain records.
+"""All held-out measurements of one epoch, as plain numbers.
 
 Axes: B batch, M modality (target), N held-out sample, S subset (source).
 """
@@ -14,21 +14,21 @@ from torch import Tensor
 from mopoe.data.container import MultimodalData
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import (
-    Conditional,
-    Joint,
+    ConditionalCoherence,
+    JointCoherence,
     conditional_coherence,
     joint_coherence,
     mean_estimate,
     targets_outside,
 )
 from mopoe.evaluation.final_metrics import (
-    Materials,
-    check_extras,
-    extra_metrics,
+    EvalContext,
+    check_final_metrics,
+    final_metrics,
     guarded,
+    parameter_metrics,
     reconstruction_metrics,
-    record,
-    trained_numbers,
+    subset_metric,
 )
 from mopoe.evaluation.generation import draw_pictures
 from mopoe.evaluation.log_likelihood import log_likelihood
@@ -41,19 +41,19 @@ from mopoe.runtime import prepared
 class Evaluator:
     """Measures a model when an epoch is due; pass it to `mopoe.train` as `evaluate`.
 
-    Every trial sees the same held-out samples and the same noise, so that differences between trials are
-    not luck of the draw.
+    Every trial is measured on the same held-out samples with the same noise, so that differences between
+    trials are not due to chance.
 
     Args:
         data: the data set.
         classifiers: its classifiers.
-        config: what to measure, when, and on how much.
+        config: what to measure, when, and on how many samples.
         epochs: epochs of the trial; the last one is always due.
         also: further epochs that are due.
-        device: where the model lives.
+        device: the model's device.
 
     Raises:
-        ConfigError: an extra cannot be measured with these classifiers.
+        ConfigError: a final metric cannot be measured with these classifiers.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Evaluator:
         also: Collection[int] = (),
         device: torch.device | str = "cpu",
     ) -> None:
-        check_extras(config, classifiers)
+        check_final_metrics(config, classifiers)
         self.data = data
         self.device = prepared(device)
         self.classifiers = classifiers.to(self.device)
@@ -85,13 +85,14 @@ class Evaluator:
 
         Args:
             model: the model.
-            what: at a rung the smaller amounts; all that the last epoch has; or that but pictures and extras.
+            what: "all" for the last epoch's measurements, "objectives" for these without pictures and final
+                metrics, "rung" for the smaller sample sizes of earlier epochs.
         """
         started = time.perf_counter()
         c = self.config.for_rung() if what == "rung" else self.config
         split = self.data.split(c.split).complete()
         model.eval()
-        # One context for all, so that it casts every weight once.
+        # A single autocast context casts every weight only once.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=c.precision == "bfloat16"):
             conditional = conditional_coherence(
                 model,
@@ -99,53 +100,48 @@ class Evaluator:
                 self.classifiers,
                 c.coherence_samples,
                 c.seed,
-                self.device,
                 c.subset_sizes,
                 own_targets=c.own_targets,
             )
             attributes = split.labels.dim() > 1
-            joint = joint_coherence(
-                model, self.classifiers, c.joint_samples, c.seed, self.device, attributes=attributes
-            )
-            joint_p = log_likelihood(
-                model, split, c.likelihood_samples, c.importance_samples, c.seed, self.device
-            )
-            shown: tuple[Picture, ...] = ()
+            joint = joint_coherence(model, self.classifiers, c.joint_samples, c.seed, attributes=attributes)
+            likelihood = log_likelihood(model, split, c.likelihood_samples, c.importance_samples, c.seed)
+            pictures: tuple[Picture, ...] = ()
             with guarded("pictures") as failed:
                 if what == "all" and c.pictures:
-                    shown = draw_pictures(model, split, self.classifiers, c.pictures, c.seed, self.device)
+                    pictures = draw_pictures(model, split, self.classifiers, c.pictures, c.seed)
         outside_SM = targets_outside(conditional.masks, len(model.names))
-        materials = Materials(data=self.data, classifiers=self.classifiers, config=c, device=self.device)
-        extras = extra_metrics(model, materials) if what == "all" else ()
-        found = {
-            "conditional_coherence": conditional.verdicts.mean_over(outside_SM),
+        context = EvalContext(data=self.data, classifiers=self.classifiers, config=c)
+        last_metrics = final_metrics(model, context) if what == "all" else ()
+        estimates = {
+            "conditional_coherence": conditional.scores.mean_over(outside_SM),
             "joint_coherence": joint.plain(),
-            "log_likelihood": mean_estimate(joint_p.log_p_N),
+            "log_likelihood": mean_estimate(likelihood.log_p_N),
         }
         faults = {}
-        value, most = found["log_likelihood"][0], most_likely(model, self.data)
-        if value > most + 1e-6 * abs(most):
-            found["log_likelihood"] = math.nan, math.nan
+        value, largest = estimates["log_likelihood"][0], largest_log_likelihood(model, self.data)
+        if value > largest + 1e-6 * abs(largest):
+            estimates["log_likelihood"] = math.nan, math.nan
             faults["log_likelihood"] = (
-                f"log_likelihood would be {value:.6g}, but the likelihoods allow {most:.6g} at most: the "
-                "posteriors are too narrow to estimate it, as of a model that has diverged; lower lr"
+                f"log_likelihood would be {value:.6g}, but the likelihoods allow {largest:.6g} at most: the "
+                "posteriors are too narrow for an estimate, as in a model that has diverged; lower lr"
             )
         return Evaluation(
             split=c.split,
-            objectives={name: value for name, (value, _) in found.items()},
-            stderr={name: error for name, (_, error) in found.items()},
+            objectives={name: value for name, (value, _) in estimates.items()},
+            stderr={name: error for name, (_, error) in estimates.items()},
             subset_metrics=(
                 *_coherence_metrics(model.names, conditional, outside_SM),
                 *_joint_metrics(joint),
-                *_health_metrics(conditional),
-                record(model.masks[-1], "ess", mean_estimate(joint_p.ess_N), len(joint_p.ess_N)),
-                *reconstruction_metrics(model, materials, split),
-                *trained_numbers(model),
-                *extras,
+                *_diagnostics_metrics(conditional),
+                subset_metric(model.masks[-1], "ess", mean_estimate(likelihood.ess_N), len(likelihood.ess_N)),
+                *reconstruction_metrics(model, context, split),
+                *parameter_metrics(model),
+                *last_metrics,
                 *failed,
             ),
             pair_coherence=_pairs(model, conditional),
-            pictures=shown,
+            pictures=pictures,
             seconds=time.perf_counter() - started,
             n_parameters=sum(p.numel() for p in model.parameters()),
             classifiers=self.classifiers.hash,
@@ -153,62 +149,62 @@ class Evaluator:
         )
 
 
-def most_likely(model: MoPoE, data: MultimodalData) -> float:
-    """Return the largest log p(X) in nats that a model's likelihoods allow; inf if one cannot tell."""
+def largest_log_likelihood(model: MoPoE, data: MultimodalData) -> float:
+    """Return the largest log p(X) in nats that a model's likelihoods allow; inf if one does not say."""
     return sum(model.likelihood(m.name).most(math.prod(m.shape)) for m in data.modalities)
 
 
 def _coherence_metrics(
-    names: tuple[str, ...], found: Conditional, outside_SM: Tensor
+    names: tuple[str, ...], coherence: ConditionalCoherence, outside_SM: Tensor
 ) -> Iterator[SubsetMetric]:
-    n = len(found.kl_NS)
-    for s, mask in enumerate(found.masks):
+    n = len(coherence.kl_NS)
+    for s, mask in enumerate(coherence.masks):
         row_SM = torch.zeros_like(outside_SM)
         row_SM[s] = True
         for metric, chosen_SM in (("coherence", row_SM & outside_SM), ("coherence_all", row_SM)):
-            if chosen_SM.any() and found.measured_SM[chosen_SM].all():
-                yield record(mask, metric, found.verdicts.mean_over(chosen_SM), n)
-    if (balanced := found.verdicts.balanced()) is not None:
+            if chosen_SM.any() and coherence.measured_SM[chosen_SM].all():
+                yield subset_metric(mask, metric, coherence.scores.mean_over(chosen_SM), n)
+    if (balanced := coherence.scores.balanced()) is not None:
         value_SM, error_SM = (part.tolist() for part in balanced)
-        for s, m in found.measured_SM.nonzero().tolist():
+        for s, m in coherence.measured_SM.nonzero().tolist():
             estimate = value_SM[s][m], error_SM[s][m]
-            yield record(found.masks[s], "coherence_balanced", estimate, n, names[m])
+            yield subset_metric(coherence.masks[s], "coherence_balanced", estimate, n, names[m])
 
 
-def _joint_metrics(found: Joint) -> Iterator[SubsetMetric]:
-    each = {"joint_coherence": found.plain(), "joint_coherence_balanced": found.balanced()}
-    for metric, estimate in each.items():
+def _joint_metrics(joint: JointCoherence) -> Iterator[SubsetMetric]:
+    metrics = {"joint_coherence": joint.plain(), "joint_coherence_balanced": joint.balanced()}
+    for metric, estimate in metrics.items():
         if estimate is not None:
-            yield record(0, metric, estimate, len(found.agreed_N))
+            yield subset_metric(0, metric, estimate, len(joint.agreed_N))
 
 
-def _health_metrics(found: Conditional) -> Iterator[SubsetMetric]:
-    n, health = len(found.kl_NS), found.health
+def _diagnostics_metrics(coherence: ConditionalCoherence) -> Iterator[SubsetMetric]:
+    n, diagnostics = len(coherence.kl_NS), coherence.diagnostics
     columns = {
-        "active_units": health.active_S,
-        "collapsed": health.collapsed_S(),
-        "idle_latents": health.idle_S,
-        "non_finite": health.non_finite_S,
+        "active_units": diagnostics.active_S,
+        "collapsed": diagnostics.collapsed_S(),
+        "idle_latents": diagnostics.idle_S,
+        "non_finite": diagnostics.non_finite_S,
     }
-    for s, mask in enumerate(found.masks):
-        yield record(mask, "kl", mean_estimate(found.kl_NS[:, s].double()), n)
+    for s, mask in enumerate(coherence.masks):
+        yield subset_metric(mask, "kl", mean_estimate(coherence.kl_NS[:, s].double()), n)
         for metric, values_S in columns.items():
             if metric != "collapsed" or mask.bit_count() == 1:
-                yield record(mask, metric, (float(values_S[s]), None), n)
+                yield subset_metric(mask, metric, (float(values_S[s]), None), n)
 
 
-def _pairs(model: MoPoE, found: Conditional) -> tuple[PairCoherence, ...]:
-    verdicts = found.verdicts
-    value_SM, stderr_SM = (part.tolist() for part in verdicts.pairs())
+def _pairs(model: MoPoE, coherence: ConditionalCoherence) -> tuple[PairCoherence, ...]:
+    scores = coherence.scores
+    value_SM, stderr_SM = (part.tolist() for part in scores.pairs())
     return tuple(
         PairCoherence(
-            source_mask=found.masks[s],
+            source_mask=coherence.masks[s],
             target=model.names[m],
             value=value_SM[s][m],
             stderr=stderr_SM[s][m],
-            n=len(found.kl_NS),
-            chance=verdicts.chance,
-            measure=verdicts.measure,
+            n=len(coherence.kl_NS),
+            chance=scores.chance,
+            measure=scores.measure,
         )
-        for s, m in found.measured_SM.nonzero().tolist()
+        for s, m in coherence.measured_SM.nonzero().tolist()
     )

@@ -1,12 +1,12 @@
-"""Measurements beside the objectives, as records: some of every evaluation, the extras of the last alone.
+"""Metrics beside the objectives: those of every evaluation, and the final metrics of the last evaluation alone.
 
-Each gives back `SubsetMetric`s named in `mopoe.reports.METRICS`; all see the noise and the held-out samples
-that the rest of the evaluation sees. An extra that fails costs its own number and no other. Axes: N sample,
-S subset.
+All return `SubsetMetric`s named in `mopoe.reports.METRICS`, measured on the same held-out samples with the
+same noise as the rest of the evaluation. A sweep's file names the final metrics under `extras`; if one fails,
+only its own value is missing. Axes: B batch, D feature, N sample, S subset.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mopoe.data.container import MultimodalData, Split, to_unit
+from mopoe.data.container import MultimodalData, Split, chunks, to_unit
 from mopoe.errors import ConfigError
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import joint_coherence, mean_estimate
@@ -36,34 +36,31 @@ from mopoe.plugins import reason
 from mopoe.reports import SubsetMetric
 
 FITTED = 10_000
-"""Training samples that the mixture prior is fitted to."""
+"""Training samples to which the mixture prior is fitted."""
 CONSTANT = 1000
-"""Training samples that the best constant is found of."""
+"""Training samples from which the best constant output is computed."""
 ROWS = 256
 """Samples decoded at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Materials:
-    """What the extras measure with."""
+class EvalContext:
+    """What metrics are measured with."""
 
     data: MultimodalData
     """The data set."""
     classifiers: Classifiers
     """Its classifiers."""
     config: EvaluationConfig
-    """How much is measured."""
-    device: torch.device
-    """Where the model lives."""
+    """The sample sizes, and which final metrics are measured."""
 
 
-def check_extras(config: EvaluationConfig, classifiers: Classifiers) -> None:
-    """Refuse extras that could not be measured, before anything is trained.
+def check_final_metrics(config: EvaluationConfig, classifiers: Classifiers) -> None:
+    """Check that the final metrics can be measured, before anything is trained.
 
     Raises:
-        ConfigError: Frechet distances are asked for, but a classifier has no features to compare by; or fid,
-            but no weights of Inception.
-        DataError: the weights of Inception cannot be read.
+        ConfigError: frechet is asked for, but a classifier has no features; or fid, but no Inception weights.
+        DataError: the Inception weights cannot be read.
     """
     if "fid" in config.extras:
         if not config.inception_weights:
@@ -76,64 +73,63 @@ def check_extras(config: EvaluationConfig, classifiers: Classifiers) -> None:
             )
 
 
-def extra_metrics(model: MoPoE, materials: Materials) -> tuple[SubsetMetric, ...]:
-    """Return all metrics of the extras that the config names."""
-    found: list[SubsetMetric] = []
-    for name in materials.config.extras:
-        metric, measure = _EXTRAS[name]
+def final_metrics(model: MoPoE, context: EvalContext) -> tuple[SubsetMetric, ...]:
+    """Return all final metrics that the config names."""
+    metrics: list[SubsetMetric] = []
+    for name in context.config.extras:
+        metric, measure = _FINAL_METRICS[name]
         with guarded(metric) as failed:
-            found += measure(model, materials)
-        found += failed
-    return tuple(found)
+            metrics += measure(model, context)
+        metrics += failed
+    return tuple(metrics)
 
 
 @contextmanager
 def guarded(metric: str, target: str | None = None, mask: int = 0) -> Iterator[list[SubsetMetric]]:
-    """Give a list that will hold the metric as NaN with the reason, if it cannot be measured."""
+    """Give a list to which the metric is added, as NaN with the reason, if the block fails."""
     failed: list[SubsetMetric] = []
     try:
         yield failed
-    except Exception as error:  # whatever a library raises
+    except Exception as error:  # a library may raise anything
         if isinstance(error, getattr(torch, "AcceleratorError", ())):
-            raise  # this process can use its GPU no more
-        nothing = record(mask, metric, (math.nan, None), 0, target)
-        failed.append(replace(nothing, error=reason(error)))
+            raise  # this process cannot use its GPU any more
+        nan = subset_metric(mask, metric, (math.nan, None), 0, target)
+        failed.append(replace(nan, error=reason(error)))
 
 
-def reconstruction_metrics(model: MoPoE, materials: Materials, split: Split) -> Iterator[SubsetMetric]:
-    """Give each modality's negative log-likelihood given the full set, and what a constant would leave of it.
+def reconstruction_metrics(model: MoPoE, context: EvalContext, split: Split) -> Iterator[SubsetMetric]:
+    """Give each modality's negative log-likelihood (nll) given the full set, and the share that is explained.
 
-    A decoder that stays on the plateau of a constant explains next to nothing of its modality, which a sum
-    over modalities does not show.
+    The share is 0 for a decoder whose output is the best constant and 1 for a perfect one. A decoder stuck at
+    a constant explains next to nothing of its modality, which the sum over modalities does not show.
     """
-    c, device, full = materials.config, materials.device, model.masks[-1]
+    c, device, full = context.config, model.device, model.masks[-1]
     n = min(c.likelihood_samples, len(split))
     log_p: dict[str, list[Tensor]] = {name: [] for name in model.names}
     with torch.inference_mode():
-        for start in range(0, n, ROWS):
-            stop = min(start + ROWS, n)
+        for start, stop in chunks(n, ROWS):
             z_BZ, style_MBW = source_latents(model, split, full, c.seed, "nll", start, stop)
             x = split.batch(slice(start, stop), device)
             for name, log_p_B in model.log_prob(z_BZ, x, style_MBW).items():
                 log_p[name].append(log_p_B.double())
-        for m in materials.data.modalities:
+        for m in context.data.modalities:
             nll_N = -torch.cat(log_p[m.name])
-            yield record(full, "nll", mean_estimate(nll_N.cpu()), n, m.name)
-            likelihood, floor = model.likelihood(m.name), -model.likelihood(m.name).most(math.prod(m.shape))
+            yield subset_metric(full, "nll", mean_estimate(nll_N.cpu()), n, m.name)
+            likelihood, least = model.likelihood(m.name), -model.likelihood(m.name).most(math.prod(m.shape))
             real = to_unit(split.stored(m.name, slice(0, n)).to(device))
-            output = _constant(materials.data, m.name, likelihood)
-            if output is not None and math.isfinite(floor):
-                blind = output.to(device).expand(n, *output.shape[1:])
-                worst = -likelihood.log_prob(blind, real).double().mean()
-                share = float((worst - nll_N.mean()) / (worst - floor))
-                yield record(full, "explained", (share, None), n, m.name)
+            output = _constant_output(context.data, m.name, likelihood)
+            if output is not None and math.isfinite(least):
+                constant = output.to(device).expand(n, *output.shape[1:])
+                baseline = -likelihood.log_prob(constant, real).double().mean()
+                share = float((baseline - nll_N.mean()) / (baseline - least))
+                yield subset_metric(full, "explained", (share, None), n, m.name)
 
 
 _constants: dict[tuple[str, str, type[Likelihood]], Tensor | None] = {}
 
 
-def _constant(data: MultimodalData, name: str, likelihood: Likelihood) -> Tensor | None:
-    """Return the output that fits training samples best without a latent, found once per process."""
+def _constant_output(data: MultimodalData, name: str, likelihood: Likelihood) -> Tensor | None:
+    """Return the constant output that fits training samples best, computed once per process."""
     key = (data.fingerprint, name, type(likelihood))
     if key not in _constants:
         x = to_unit(data.train.complete().stored(name, slice(0, CONSTANT)))
@@ -141,94 +137,98 @@ def _constant(data: MultimodalData, name: str, likelihood: Likelihood) -> Tensor
     return _constants[key]
 
 
-def trained_numbers(model: MoPoE) -> Iterator[SubsetMetric]:
-    """Give what is trained and is no network's weight: learned mixture weights, learned scales."""
-    if model.bound.learned_weights:
+def parameter_metrics(model: MoPoE) -> Iterator[SubsetMetric]:
+    """Give the trained parameters that are not weights of networks: mixture weights and likelihood scales."""
+    if model.method.learned_weights:
         for mask, weight in zip(model.masks, model.weights_S.detach().tolist(), strict=True):
-            yield record(mask, "mixture_weight", (weight, None), 0)
+            yield subset_metric(mask, "mixture_weight", (weight, None), 0)
     for name in model.names:
         if isinstance(scale := getattr(model.likelihood(name), "scale", None), Tensor):
-            yield record(0, "likelihood_scale", (float(scale.detach()), None), 0, name)
+            yield subset_metric(0, "likelihood_scale", (float(scale.detach()), None), 0, name)
 
 
-def record(
+def subset_metric(
     mask: int, metric: str, estimate: tuple[float, float | None], n: int, target: str | None = None
 ) -> SubsetMetric:
-    """Return a value and its standard error, if it has one, as a record."""
+    """Return a metric from a value and its standard error, if it has one."""
     value, stderr = estimate
     return SubsetMetric(subset_mask=mask, metric=metric, target=target, value=value, stderr=stderr, n=n)
 
 
-def _representation(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
-    split = m.data.split(m.config.split).complete()
-    n = min(m.config.coherence_samples, len(split))
-    score_S = linear_probe(model, m.data.train, split, n, m.config.seed, m.device)
+def _representation(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
+    split = c.data.split(c.config.split).complete()
+    n = min(c.config.coherence_samples, len(split))
+    score_S = linear_probe(model, c.data.train, split, n, c.config.seed)
     for mask, score in zip(model.masks, score_S.tolist(), strict=True):
         error = math.sqrt(score * (1 - score) / n) if split.labels.dim() == 1 else None
-        yield record(mask, "representation", (score, error), n)
+        yield subset_metric(mask, "representation", (score, error), n)
 
 
-def _frechet(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
-    return _distances(model, m, "frechet", classifier_features(m.classifiers))
+def _frechet(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
+    return _distances(model, c, "frechet", classifier_features(c.classifiers), model.names)
 
 
-def _fid(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
-    features = inception_features(Path(m.config.inception_weights), m.device)
-    return _distances(model, m, "fid", features)
+def _fid(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
+    features = inception_features(Path(c.config.inception_weights), model.device)
+    # Inception was trained on images, which have 1 or 3 colours.
+    images = [m.name for m in c.data.modalities if len(m.shape) == 3 and m.shape[0] in (1, 3)]
+    return _distances(model, c, "fid", features, images)
 
 
-def _distances(model: MoPoE, m: Materials, metric: str, features: Features) -> Iterator[SubsetMetric]:
-    """Give the Frechet distances of real features from those of samples of every subset, and of the prior."""
-    c, split = m.config, m.data.split(m.config.split).complete()
-    n = min(c.coherence_samples, len(split))
-    # An image has 1 or 3 colours; other modalities are not what Inception was trained on.
-    images = [s.name for s in m.data.modalities if len(s.shape) == 3 and s.shape[0] in (1, 3)]
-    names = model.names if metric == "frechet" else tuple(images)
-    real = {name: real_features(m.data, c.split, name, n, features, m.device) for name in names}
-    for mask in (
-        0,
-        *(mask for mask in model.masks if not c.subset_sizes or mask.bit_count() in c.subset_sizes),
-    ):
-        for name, made_ND in generated_features(model, split, mask, features, n, c.seed, names).items():
+def _distances(
+    model: MoPoE, c: EvalContext, metric: str, features: Features, names: Sequence[str]
+) -> Iterator[SubsetMetric]:
+    """Give the Frechet distances between real samples and those generated from every subset and the prior."""
+    config, split = c.config, c.data.split(c.config.split).complete()
+    n = min(config.coherence_samples, len(split))
+    real = {name: real_features(c.data, config.split, name, n, features, model.device) for name in names}
+    sizes = config.subset_sizes
+    for mask in (0, *(mask for mask in model.masks if not sizes or mask.bit_count() in sizes)):
+        generated = generated_features(model, split, mask, features, n, config.seed, names)
+        for name, generated_ND in generated.items():
             value = math.nan
             with guarded(metric, name, mask) as failed:
-                value = frechet_distance(real[name], made_ND)
-            yield from failed or [record(mask, metric, (value, None), n, name)]
+                value = frechet_distance(real[name], generated_ND)
+            yield from failed or [subset_metric(mask, metric, (value, None), n, name)]
 
 
-def _conditional_likelihood(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
-    """Give log p(X_A) of every subset, one pass each, and log p(. | X_A) as differences of these."""
-    c, split = m.config, m.data.split(m.config.split).complete()
+def _conditional_likelihood(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
+    """Give log p(X_A) of every subset, and the conditionals log p(. | X_A) as differences of these."""
+    config, split = c.config, c.data.split(c.config.split).complete()
     full, log_p = model.masks[-1], {}
     for mask in model.masks:
-        amounts = (c.likelihood_samples, c.importance_samples, c.seed, m.device)
+        amounts = (config.likelihood_samples, config.importance_samples, config.seed)
         log_p[mask] = log_likelihood(model, split, *amounts, observed=mask).log_p_N
     for mask, own_N in log_p.items():
         n = len(own_N)
-        yield record(mask, "log_likelihood", mean_estimate(own_N), n)
+        yield subset_metric(mask, "log_likelihood", mean_estimate(own_N), n)
         if mask != full:
-            yield record(mask, "log_likelihood_conditional", mean_estimate(log_p[full] - own_N), n)
+            rest = mean_estimate(log_p[full] - own_N)
+            yield subset_metric(mask, "log_likelihood_conditional", rest, n)
         for i, name in enumerate(model.names):
             if not mask >> i & 1:
-                alone_N = log_p[mask | 1 << i] - own_N
-                yield record(mask, "log_likelihood_conditional", mean_estimate(alone_N), n, name)
+                single = mean_estimate(log_p[mask | 1 << i] - own_N)
+                yield subset_metric(mask, "log_likelihood_conditional", single, n, name)
 
 
-def _mixture_prior(model: MoPoE, m: Materials) -> Iterator[SubsetMetric]:
-    c = m.config
-    prior = fit_prior(model, m.data.train, FITTED, seed=c.seed)
-    attributes = m.data.train.labels.dim() > 1
-    found = joint_coherence(
-        model, m.classifiers, c.joint_samples, c.seed, m.device, attributes=attributes, prior=prior
+def _mixture_prior(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
+    prior = fit_prior(model, c.data.train, FITTED, seed=c.config.seed)
+    joint = joint_coherence(
+        model,
+        c.classifiers,
+        c.config.joint_samples,
+        c.config.seed,
+        attributes=c.data.train.labels.dim() > 1,
+        prior=prior,
     )
-    yield record(0, "joint_coherence_mixture", found.plain(), len(found.agreed_N))
+    yield subset_metric(0, "joint_coherence_mixture", joint.plain(), len(joint.agreed_N))
 
 
-_EXTRAS: Mapping[Extra, tuple[str, Callable[[MoPoE, Materials], Iterator[SubsetMetric]]]] = {
+_FINAL_METRICS: Mapping[Extra, tuple[str, Callable[[MoPoE, EvalContext], Iterator[SubsetMetric]]]] = {
     "representation": ("representation", _representation),
     "frechet": ("frechet", _frechet),
     "conditional_likelihood": ("log_likelihood_conditional", _conditional_likelihood),
     "mixture_prior": ("joint_coherence_mixture", _mixture_prior),
     "fid": ("fid", _fid),
 }
-"""What each extra measures, and how."""
+"""By the name in a sweep's file: the metric that is NaN if all fails, and the function that measures it."""

@@ -1,7 +1,7 @@
-"""Frechet distance between real and generated samples of a modality, in the features of a network.
+"""Frechet distance between real and generated samples of a modality, in the feature space of a network.
 
-The network is the modality's classifier, or Inception v3 with weights that the user has: only the latter is
-FID (Heusel et al. 2017). Distances compare only under one network and one number of samples.
+The network is the modality's classifier, or Inception v3 with weights that the user provides: only the latter
+is the FID (Heusel et al. 2017). Distances are comparable only for the same network and number of samples.
 Axes: B batch, D feature, N sample.
 """
 
@@ -18,34 +18,28 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from mopoe.data.container import MultimodalData, Split, to_unit
+from mopoe.data.container import MultimodalData, Split, chunks, to_unit
 from mopoe.errors import DataError
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.generation import source_latents
 from mopoe.model import MoPoE
 
 BATCH = 128
-"""Samples generated and looked at together; Inception v3 needs about 1 GB for them."""
+"""Samples generated and embedded at a time; Inception v3 needs about 1 GB for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """A network to compare samples by."""
+    """A network in whose feature space samples are compared."""
 
     key: str
-    """Names the network and its weights."""
+    """Identifies the network and its weights."""
     of: Callable[[str, Tensor], Tensor]
-    """Modality name and samples [B, ...] to features [B, D]."""
+    """Maps a modality's name and samples [B, ...] to features [B, D]."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """The Gaussian fitted to features."""
-
-    mean_D: Tensor
-    """Float64 [D]."""
-    covariance_DD: Tensor
-    """Float64 [D, D], without bias."""
+Moments = tuple[Tensor, Tensor]
+"""The Gaussian fitted to features: their mean [D] and unbiased covariance [D, D], float64."""
 
 
 def moments(features_ND: Tensor) -> Moments:
@@ -56,24 +50,25 @@ def moments(features_ND: Tensor) -> Moments:
     """
     if len(features_ND) < 2:
         raise DataError(f"a Frechet distance needs at least 2 samples, not {len(features_ND)}")
-    return Moments(features_ND.double().mean(0), torch.atleast_2d(torch.cov(features_ND.double().t())))
+    return features_ND.double().mean(0), torch.atleast_2d(torch.cov(features_ND.double().t()))
 
 
 def frechet(a: Moments, b: Moments) -> float:
     """Return |mean_a - mean_b|^2 + tr(A + B - 2 (A B)^1/2), the squared 2-Wasserstein distance of Gaussians.
 
-    The last trace is that of (A^1/2 B A^1/2)^1/2, which is symmetric: two eigendecompositions, no complex
-    numbers, and no failure where features are fewer than samples.
+    The trace of (A B)^1/2 is computed as that of the symmetric (A^1/2 B A^1/2)^1/2, by two
+    eigendecompositions: no complex numbers arise, and rank-deficient covariances are no problem.
 
     >>> eye = torch.eye(1, dtype=torch.float64)
-    >>> frechet(Moments(0 * eye[0], eye), Moments(3 * eye[0], 4 * eye))
+    >>> frechet((0 * eye[0], eye), (3 * eye[0], 4 * eye))
     10.0
     """
-    values_D, vectors_DD = torch.linalg.eigh(a.covariance_DD)
+    (mean_a_D, a_DD), (mean_b_D, b_DD) = a, b
+    values_D, vectors_DD = torch.linalg.eigh(a_DD)
     root_DD = vectors_DD * values_D.clamp(min=0).sqrt() @ vectors_DD.t()
-    cross_D = torch.linalg.eigvalsh(root_DD @ b.covariance_DD @ root_DD).clamp(min=0).sqrt()
-    traces = a.covariance_DD.trace() + b.covariance_DD.trace() - 2 * cross_D.sum()
-    return float((a.mean_D - b.mean_D).square().sum() + traces)
+    cross_D = torch.linalg.eigvalsh(root_DD @ b_DD @ root_DD).clamp(min=0).sqrt()
+    traces = a_DD.trace() + b_DD.trace() - 2 * cross_D.sum()
+    return float((mean_a_D - mean_b_D).square().sum() + traces)
 
 
 def frechet_distance(real_ND: Tensor, generated_ND: Tensor) -> float:
@@ -82,10 +77,10 @@ def frechet_distance(real_ND: Tensor, generated_ND: Tensor) -> float:
 
 
 def classifier_features(classifiers: Classifiers) -> Features:
-    """Return each classifier's last hidden layer: its part `features`.
+    """Return the features of each classifier's last hidden layer, computed by its method `features`.
 
     Raises:
-        DataError: (when called) a classifier has no such part, or is in training mode.
+        DataError: (when called) a classifier has no `features`, or is in training mode.
     """
 
     def of(name: str, x: Tensor) -> Tensor:
@@ -94,22 +89,22 @@ def classifier_features(classifiers: Classifiers) -> Features:
         if hidden is None or network.training:
             fault = "has no part `features`" if hidden is None else "is in training mode"
             raise DataError(f"the classifier of {name!r} {fault}, so it gives no features")
-        found: Tensor = hidden(x)
-        return found
+        features: Tensor = hidden(x)
+        return features
 
     return Features(key=f"classifier:{classifiers.hash}", of=of)
 
 
 def inception_features(path: Path, device: torch.device) -> Features:
-    """Return the 2048 features of Inception v3, for images [B, 1 or 3, H, W] in 0..1, resized to 299 x 299.
+    """Return the 2048 features of Inception v3 for images [B, 1 or 3, H, W] in 0..1, resized to 299 x 299.
 
     Args:
-        path: a state dict (.safetensors, else torch's own format): torchvision's inception_v3, or
-            pt_inception-2015-12-05, the weights of the original FID, recognised by its 1008 classes.
+        path: a state dict (.safetensors, else torch's own format) of torchvision's inception_v3, or of
+            pt_inception-2015-12-05, the weights of the original FID, which are recognised by 1008 classes.
         device: where to compute.
 
     Raises:
-        DataError: the file is not one of these.
+        DataError: the file is neither of these.
     """
     from mopoe.runtime import torchvision
 
@@ -119,7 +114,7 @@ def inception_features(path: Path, device: torch.device) -> Features:
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
         n_classes = len(weights["fc.weight"])
-        with torch.device("meta"):  # the weights are the file's: none need be drawn
+        with torch.device("meta"):  # the weights come from the file, so none are initialised
             network: nn.Module = torchvision("models").inception_v3(
                 weights=None, num_classes=n_classes, aux_logits=False, init_weights=False
             )
@@ -138,16 +133,17 @@ def inception_features(path: Path, device: torch.device) -> Features:
 
     def of(_: str, x: Tensor) -> Tensor:
         x = x.clamp(0, 1).expand(-1, 3, -1, -1)
-        found: Tensor = network(2 * F.interpolate(x, (299, 299), mode="bilinear", align_corners=False) - 1)
-        return found
+        x = 2 * F.interpolate(x, (299, 299), mode="bilinear", align_corners=False) - 1
+        features: Tensor = network(x)
+        return features
 
     return Features(key=f"inception:{digest}", of=of)
 
 
 def _pool_like_tensorflow(network: nn.Module) -> None:
-    """Pool as the weights were trained: averages without the padding, and in the last block the maximum."""
+    """Make the network pool as when it was trained: averages without padding, maxima in the last block."""
     last = network.get_submodule("Mixed_7c")
-    kept: list[Tensor] = []
+    inputs: list[Tensor] = []
 
     def average(_: nn.Module, args: tuple[Any, ...]) -> Tensor:
         share = F.avg_pool2d(torch.ones_like(args[0][:1, :1]), 3, stride=1, padding=1)
@@ -156,9 +152,9 @@ def _pool_like_tensorflow(network: nn.Module) -> None:
     for block in network.children():
         if hasattr(block, "branch_pool") and block is not last:
             block.get_submodule("branch_pool").register_forward_pre_hook(average)
-    last.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+    last.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     last.get_submodule("branch_pool").register_forward_pre_hook(
-        lambda *_: F.max_pool2d(kept.pop(), 3, stride=1, padding=1)
+        lambda *_: F.max_pool2d(inputs.pop(), 3, stride=1, padding=1)
     )
 
 
@@ -171,7 +167,7 @@ _real: dict[tuple[str, str, str, int, str], Tensor] = {}
 def real_features(
     data: MultimodalData, split: str, name: str, n: int, features: Features, device: torch.device
 ) -> Tensor:
-    """Return the features [N, D] of the first n complete samples of a modality, found once per process."""
+    """Return the features [N, D] of the first n complete samples of a modality, computed once per process."""
     key = (data.fingerprint, split, name, n, features.key)
     if key not in _real:
         with torch.inference_mode():
@@ -183,16 +179,15 @@ def real_features(
 def generated_features(
     model: MoPoE, split: Split, source_mask: int, features: Features, n: int, seed: int, names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Return the features [N, D] of samples of some modalities, by name.
+    """Return the features [N, D] of generated samples by modality name.
 
-    One latent is drawn for each of the first n samples of the split, from the posterior of the source subset,
-    or from the prior if the source is 0. The model is in eval mode.
+    For each of the first n samples of the split one latent is drawn from the posterior of the source subset,
+    or from the prior if the source is 0. The model must be in eval mode.
     """
-    found: dict[str, list[Tensor]] = {name: [] for name in names}
+    features_of: dict[str, list[Tensor]] = {name: [] for name in names}
     with torch.inference_mode():
-        for start in range(0, n, BATCH):
-            stop = min(start + BATCH, n)
+        for start, stop in chunks(n, BATCH):
             means = model.means(*source_latents(model, split, source_mask, seed, "frechet", start, stop))
             for name in names:
-                found[name].append(features.of(name, means[name]))
-    return {name: torch.cat(rows) for name, rows in found.items()}
+                features_of[name].append(features.of(name, means[name]))
+    return {name: torch.cat(rows) for name, rows in features_of.items()}

@@ -1,4 +1,7 @@
-"""What a model generates: latents of a posterior or a prior, pictures, and grids of them."""
+"""Generation: latents of a posterior or a prior, a prior fitted to latents, pictures, and grids of them.
+
+Axes: B batch, C component, M modality, N sample, R row (S B), S subset, W private latent, Z shared latent.
+"""
 
 import io
 from collections.abc import Mapping
@@ -10,30 +13,32 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from mopoe.data.container import Split
+from mopoe.data.container import Split, chunks
 from mopoe.data.formats import ALPHABET, decode
 from mopoe.errors import DataError
 from mopoe.evaluation.classifiers import Classifiers
-from mopoe.gaussian import full_precision
 from mopoe.model import Encoded, MoPoE
 from mopoe.random_streams import generator, sample_noise
 from mopoe.reports import Picture
-from mopoe.runtime import torchvision
+from mopoe.runtime import full_precision, torchvision
+
+ROWS = 64
+"""Samples encoded at a time."""
 
 
 def conditional_latents(
     model: MoPoE, q: Encoded, seed: int, purpose: str, start: int, stop: int, *, same_noise: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Return a latent [S, B, Z] from every subset's posterior, and private latents [M, S B, W] if there are.
+    """Return latents [S, B, Z] drawn from every subset's posterior, and private latents [M, S B, W], if any.
 
     Args:
         model: the model.
         q: the unimodal posteriors of the samples from `start` to `stop`.
-        seed: fixes the noise, together with the purpose.
-        purpose: what the latents are for.
+        seed: determines the noise, together with the purpose.
+        purpose: the name of the random stream.
         start: position of the first sample.
-        stop: position after the last.
-        same_noise: whether all subsets share a sample's noise, so that they differ by what they saw alone.
+        stop: position after the last sample.
+        same_noise: whether all subsets share a sample's noise and so differ only by what they observe.
     """
     device, n_subsets = q.mu_MBZ.device, len(model.masks)
     n_draws = 1 if same_noise else n_subsets
@@ -42,19 +47,20 @@ def conditional_latents(
         drawn = sample_noise(seed, purpose + what, start, stop, (n_draws, *shape), device)
         return drawn.transpose(0, 1).expand(n_subsets, *(-1,) * (len(shape) + 1))
 
-    # In float64: that of a number above 5.4 is 1 in float32, which picks no modality.
-    pick_SB = torch.special.ndtr(noise(" pick").double()) if model.bound.mixture_of_experts else None
-    z_SBZ = model.family.draw(*model.conditionals(q, pick_SB), noise("", model.latent_dim))
+    # In float64: in float32 the probability of a number above 5.4 is 1, which picks no modality.
+    pick_SB = torch.special.ndtr(noise(" pick").double()) if model.method.mixture_of_experts else None
+    z_SBZ = model.distribution.draw(*model.conditionals(q, pick_SB), noise("", model.latent_dim))
     return z_SBZ, _style(
         model, noise(" style", len(model.names), model.style_dim) if model.style_dim else None
     )
 
 
 def prior_latents(
-    model: MoPoE, seed: int, purpose: str, start: int, stop: int, device: torch.device
+    model: MoPoE, seed: int, purpose: str, start: int, stop: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Return latents [B, Z] from the prior, and private latents [M, B, W] if there are."""
-    z_BZ = model.family.standard(sample_noise(seed, purpose, start, stop, (model.latent_dim,), device))
+    """Return latents [B, Z] drawn from the prior, and private latents [M, B, W], if any."""
+    device = model.device
+    z_BZ = model.distribution.standard(sample_noise(seed, purpose, start, stop, (model.latent_dim,), device))
     shape = (1, len(model.names), model.style_dim)
     style = sample_noise(seed, purpose + " style", start, stop, shape, device) if model.style_dim else None
     return z_BZ, _style(model, None if style is None else style.transpose(0, 1))
@@ -63,61 +69,58 @@ def prior_latents(
 def source_latents(
     model: MoPoE, split: Split, source_mask: int, seed: int, purpose: str, start: int, stop: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Return latents [B, Z], and private ones if there are, of a subset's posterior; for 0 of the prior."""
-    device = model.members_SM.device
+    """Return latents [B, Z] of a subset's posterior, or of the prior for 0, and private latents, if any."""
     if not source_mask:
-        return prior_latents(model, seed, purpose, start, stop, device)
-    q = model.encode(split.batch(slice(start, stop), device))
+        return prior_latents(model, seed, purpose, start, stop)
+    q = model.encode(split.batch(slice(start, stop), model.device))
     z_SBZ, style_MRW = conditional_latents(model, q, seed, purpose, start, stop, same_noise=True)
     s = model.masks.index(source_mask)
     return z_SBZ[s], None if style_MRW is None else style_MRW.unflatten(1, z_SBZ.shape[:2])[:, s]
 
 
 def _style(model: MoPoE, noise_SBMW: Tensor | None) -> Tensor | None:
-    return None if noise_SBMW is None else model.family.standard(noise_SBMW.flatten(0, 1).transpose(0, 1))
-
-
-ROWS = 64
-"""Samples encoded at a time."""
+    return (
+        None if noise_SBMW is None else model.distribution.standard(noise_SBMW.flatten(0, 1).transpose(0, 1))
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class FittedPrior:
-    """A mixture of Gaussians with covariances of their own."""
+    """A mixture of Gaussians with full covariances."""
 
     weights_C: Tensor
-    """Sum to one: [C]."""
+    """Mixture weights, which sum to one."""
     mean_CZ: Tensor
-    """[C, Z]."""
+    """Means."""
     cholesky_CZZ: Tensor
-    """Lower triangular roots of the covariances: [C, Z, Z]."""
+    """Lower Cholesky factors of the covariances."""
 
     def sample(self, n: int, seed: int, *, start: int = 0) -> Tensor:
-        """Return the n latents [n, Z] at the positions from `start`, each a function of its position."""
+        """Return n latents [n, Z] from position `start`, each a function of the seed and its position."""
         stop, device = start + n, self.mean_CZ.device
         pick_N = torch.special.ndtr(sample_noise(seed, "fitted prior pick", start, stop, (), device).double())
         noise_NZ = sample_noise(seed, "fitted prior", start, stop, self.mean_CZ.shape[1:], device)
         edges_C = self.weights_C.double().cumsum(0)
         component_N = torch.searchsorted(edges_C[:-1] / edges_C[-1], pick_N, right=True)
-        # A component at a time: a root for every latent would be [N, Z, Z].
+        # One component at a time: a factor for every latent would take [N, Z, Z].
         z_NZ = self.mean_CZ[component_N]
         for c, root_ZZ in enumerate(self.cholesky_CZZ):
-            mine_N = component_N == c
-            z_NZ[mine_N] += noise_NZ[mine_N] @ root_ZZ.t()
+            of_c_N = component_N == c
+            z_NZ[of_c_N] += noise_NZ[of_c_N] @ root_ZZ.t()
         return z_NZ
 
 
 def fit_prior(model: MoPoE, split: Split, n: int, components: int = 10, seed: int = 0) -> FittedPrior:
-    """Return a Gaussian mixture fitted to a latent of the full set's posterior of each of n samples.
+    """Return a Gaussian mixture fitted to latents of the full set's posterior, one for each of n samples.
 
     Private latents keep their prior.
 
     Args:
         model: the model, in eval mode.
-        split: the training split; samples with a missing modality are left out.
-        n: how many samples, drawn without replacement: many times the latent dimensions and components.
+        split: the training split; samples with a missing modality are skipped.
+        n: number of samples, drawn without replacement; it should be many times Z and the components.
         components: number of Gaussians.
-        seed: fixes the draw, the latents and the fit.
+        seed: determines the samples, the latents and the fit.
 
     Raises:
         DataError: there are fewer samples than components.
@@ -130,26 +133,24 @@ def fit_prior(model: MoPoE, split: Split, n: int, components: int = 10, seed: in
         raise DataError(f"{len(split)} samples are too few to fit a mixture of {components} Gaussians")
     with torch.inference_mode():
         z = [
-            source_latents(model, split, model.masks[-1], seed, "fit prior", i, min(i + ROWS, len(split)))[0]
-            for i in range(0, len(split), ROWS)
+            source_latents(model, split, model.masks[-1], seed, "fit prior", start, stop)[0]
+            for start, stop in chunks(len(split), ROWS)
         ]
     fitted = GaussianMixture(components, random_state=seed).fit(torch.cat(z).cpu().double().numpy())
-    found = (fitted.weights_, fitted.means_, np.linalg.cholesky(fitted.covariances_))
-    return FittedPrior(
-        *(torch.from_numpy(array).to(model.members_SM.device, torch.float32) for array in found)
-    )
+    arrays = (fitted.weights_, fitted.means_, np.linalg.cholesky(fitted.covariances_))
+    return FittedPrior(*(torch.from_numpy(array).to(model.device, torch.float32) for array in arrays))
 
 
 def sample_grid(model: MoPoE, split: Split, source_mask: int, n: int, seed: int) -> Tensor:
-    """Return a grid of images [3, H, W] in 0..1, one column per held-out sample, all tiles of one size.
+    """Return a grid of images [3, H, W] in 0..1 with one column per held-out sample and tiles of equal size.
 
-    The upper half shows the real modalities, the lower half what the model generates for every modality from
-    the source subset; with an empty source (0) the lower half is drawn from the prior.
+    The upper half shows the real modalities, the lower half every modality as generated from the source
+    subset, or from the prior if the source is 0.
     """
     n = min(n, len(split))
     model.eval()
     with torch.inference_mode():
-        x = split.batch(slice(0, n), model.members_SM.device)
+        x = split.batch(slice(0, n), model.device)
         means = model.means(*source_latents(model, split, source_mask, seed, "grid", 0, n))
         rows = [as_images(part[name]).cpu() for part in (x, means) for name in model.names]
     height, width = (max(row.shape[axis] for row in rows) for axis in (2, 3))
@@ -159,36 +160,36 @@ def sample_grid(model: MoPoE, split: Split, source_mask: int, n: int, seed: int)
 
 
 def _padded(x_BCHW: Tensor, height: int, width: int) -> Tensor:
-    """Return coloured images with a white margin, equal on opposite sides but for a pixel."""
+    """Return RGB images, centred in a white margin that extends them to the given size."""
     down, right = height - x_BCHW.shape[2], width - x_BCHW.shape[3]
     margins = (right // 2, right - right // 2, down // 2, down - down // 2)
     return torch.nn.functional.pad(x_BCHW.expand(-1, 3, -1, -1), margins, value=1.0)
 
 
 def save_grid(grid: Tensor, path: Path) -> None:
-    """Write a grid as an image file; its format follows the name's ending."""
+    """Write a grid as an image file in the format of the name's suffix."""
     torchvision("utils").save_image(grid, path)
 
 
 def draw_pictures(
-    model: MoPoE, split: Split, classifiers: Classifiers, n: int, seed: int, device: torch.device
+    model: MoPoE, split: Split, classifiers: Classifiers, n: int, seed: int
 ) -> tuple[Picture, ...]:
-    """Return strips of n samples: held-out inputs, what growing subsets make of them, and prior draws.
+    """Return strips of n samples: held-out inputs, what is generated from growing subsets, and prior draws.
 
-    The sources are the first modality, the first two, and so on up to all: how each further observation
-    helps is then visible down one column.
+    The sources are the first modality, the first two, and so on up to all, so that a column shows how each
+    further observation helps.
     """
     n = min(n, len(split))
     model.eval()
     with torch.inference_mode():
-        x = split.batch(slice(0, n), device)
+        x = split.batch(slice(0, n), model.device)
         labels = tuple(split.labels[:n].tolist()) if split.labels.dim() == 1 else ()
         strips = [
             Picture(kind="input", source_mask=0, target=name, png=strip(x[name]), labels=labels)
             for name in model.names
         ]
-        judges = classifiers if labels else None
-        # The same noise for every source, so that strips differ by what was observed alone.
+        labelled_by = classifiers if labels else None
+        # The same noise for every source, so that strips differ only by what is observed.
         with full_precision(model.members_SM):
             q = model.encode(x)
         z_SBZ, style_MRW = conditional_latents(model, q, seed, "pictures", 0, n, same_noise=True)
@@ -196,20 +197,22 @@ def draw_pictures(
             mask = (1 << size) - 1
             s = model.masks.index(mask)
             style_MBW = None if style_MRW is None else style_MRW[:, s * n : (s + 1) * n]
-            strips += _decoded(model.means(z_SBZ[s], style_MBW), judges, "conditional", mask)
-        drawn = model.means(*prior_latents(model, seed, "pictures from the prior", 0, n, device))
-        strips += _decoded(drawn, judges, "joint", 0)
+            strips += _strips(model.means(z_SBZ[s], style_MBW), labelled_by, "conditional", mask)
+        drawn = model.means(*prior_latents(model, seed, "pictures from the prior", 0, n))
+        strips += _strips(drawn, labelled_by, "joint", 0)
     return tuple(strips)
 
 
-def _decoded(means: Mapping[str, Tensor], judges: Classifiers | None, kind: str, mask: int) -> list[Picture]:
+def _strips(
+    means: Mapping[str, Tensor], labelled_by: Classifiers | None, kind: str, mask: int
+) -> list[Picture]:
     return [
         Picture(
             kind=kind,
             source_mask=mask,
             target=name,
             png=strip(mean),
-            labels=tuple(judges.predict(name, mean).tolist()) if judges else (),
+            labels=tuple(labelled_by.predict(name, mean).tolist()) if labelled_by else (),
         )
         for name, mean in means.items()
     ]
@@ -225,10 +228,10 @@ def strip(x: Tensor) -> bytes:
 
 
 def as_images(x: Tensor) -> Tensor:
-    """Return samples of any modality as grey or coloured images in 0..1: [B, 1 or 3, H, W].
+    """Return samples of any modality as grey or RGB images in 0..1: [B, 1 or 3, H, W].
 
-    Images of one or three colours stay as they are, clipped; texts, [B, L] or [B, 71, L], are written, 32
-    characters a line; of anything else the numbers are shown, its last axis from left to right.
+    Images with one or three channels are clipped; texts, [B, L] or [B, 71, L], are written with 32 characters
+    a line; of anything else the values are shown as grey levels, the last axis from left to right.
     """
     if x.dtype == torch.int8 or (x.dim() == 3 and x.shape[1] == len(ALPHABET)):
         return torch.stack([_written(text) for text in decode(x)])
@@ -238,7 +241,7 @@ def as_images(x: Tensor) -> Tensor:
 
 
 def _written(text: str) -> Tensor:
-    """Return a text as a grey image [1, H, W], each character in a cell of its own, so that blanks show."""
+    """Return a text as a grey image [1, H, W] in a fixed-width grid, so that blanks are visible."""
     width, height, per_line = 8, 14, 32
     lines = [text[i : i + per_line] for i in range(0, len(text), per_line)]
     image = Image.new("L", (width * min(len(text), per_line), height * len(lines)), 255)

@@ -1,7 +1,8 @@
-"""How linearly the classes can be read from the latents: logistic regression on each subset's posterior mean.
+"""A linear probe of the latents: logistic regression from each subset's posterior mean to the labels.
 
-As in the released MoPoE code: 500 training samples, held-out accuracy; for several attributes per sample the
-mean of their average precisions. Axes: A attribute, B batch, N sample, S subset, Z shared latent.
+As in the released MoPoE code it is trained on 500 samples and measured by held-out accuracy; where samples
+have attributes, by their mean average precision. Axes: A attribute, B batch, N sample, S subset, Z shared
+latent.
 """
 
 import numpy as np
@@ -9,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mopoe.data.container import Split
-from mopoe.model import Encoded, MoPoE
+from mopoe.data.container import Split, chunks
+from mopoe.evaluation.diagnostics import subset_posteriors
+from mopoe.model import MoPoE
 from mopoe.random_streams import generator
 
 ROWS = 512
@@ -23,49 +25,39 @@ def linear_probe(
     held_out: Split,
     n: int,
     seed: int,
-    device: torch.device,
     *,
     n_train: int = 500,
 ) -> Tensor:
-    """Return how well each subset's posterior mean tells the labels of n held-out samples: float64 [S].
+    """Return how well each subset's posterior mean predicts the labels of held-out samples: float64 [S].
 
-    Accuracy for labels [N], mean average precision for labels [N, A] of 0 and 1, over the attributes that
-    some held-out sample has.
+    This is the accuracy for classes [N], and for attributes [N, A] the average precision, averaged over the
+    attributes that some held-out sample has.
 
     Args:
         model: the model, in eval mode.
-        train: the training split; samples with a missing modality are left out, here and below.
-        held_out: the split to judge on.
-        n: how many of its samples, the first ones.
-        seed: fixes which training samples are drawn, without replacement.
-        device: where to encode.
-        n_train: how many of them.
+        train: the training split; in both splits samples with a missing modality are skipped.
+        held_out: the split to predict.
+        n: the number of its samples, from the first.
+        seed: determines the training samples, which are drawn without replacement.
+        n_train: the number of training samples.
     """
     train, held_out = train.complete(), held_out.complete()
     few = train.take(torch.randperm(len(train), generator=generator(seed, "linear probe"))[:n_train])
     some = held_out.take(torch.arange(min(n, len(held_out))))
     labels, truth = few.labels.numpy(), some.labels.numpy()
-    latents = zip(posterior_means(model, few, device), posterior_means(model, some, device), strict=True)
+    latents = zip(posterior_means(model, few), posterior_means(model, some), strict=True)
     scores = [_score(a_NZ.numpy(), b_NZ.numpy(), labels, truth) for a_NZ, b_NZ in latents]
     return torch.tensor(scores, dtype=torch.float64)
 
 
-def posterior_means(model: MoPoE, split: Split, device: torch.device) -> Tensor:
+def posterior_means(model: MoPoE, split: Split) -> Tensor:
     """Return the mean of every subset's posterior for all samples: [S, N, Z], on the CPU."""
     with torch.inference_mode():
         means = [
-            _means(model, model.encode(split.batch(slice(start, start + ROWS), device))).cpu()
-            for start in range(0, len(split), ROWS)
+            subset_posteriors(model, model.encode(split.batch(slice(*rows), model.device)))[0].cpu()
+            for rows in chunks(len(split), ROWS)
         ]
     return torch.cat(means, 1)
-
-
-def _means(model: MoPoE, q: Encoded) -> Tensor:
-    """Return the means [S, B, Z]; that of a mixture of experts is the mean of its members'."""
-    if model.bound.mixture_of_experts:
-        share_SM = model.members_SM / model.members_SM.sum(1, keepdim=True)
-        return torch.einsum("sm,mbz->sbz", share_SM, q.mu_MBZ)
-    return model.posteriors(q)[0]
 
 
 Array = NDArray[np.float32] | NDArray[np.int64]
@@ -79,7 +71,7 @@ def _score(train_NZ: Array, held_out_NZ: Array, labels: Array, truth: Array) -> 
         return LogisticRegression(max_iter=1000, random_state=0).fit(train_NZ, y)
 
     if labels.ndim == 1:
-        one_class = labels.min() == labels.max()  # the regression wants two
+        one_class = labels.min() == labels.max()  # the regression needs two
         predicted = labels[0] if one_class else fit(labels).predict(held_out_NZ)
         return float((predicted == truth).mean())
     precisions = []

@@ -1,7 +1,7 @@
-"""Encoders and decoders by kind of modality: the papers' networks, and yours by the same road.
+"""Encoders and decoders: the papers' networks, and your own.
 
-A `ModalitySpec` names the function that builds its parts, as "package.module:function". The function is
-marked `@mopoe.plugin`, takes the trial's config, the modality and the width of the latent, and returns a
+A `ModalitySpec` names the function that builds its networks as "package.module:function". The function is
+marked `@mopoe.plugin`; it takes the trial's config, the modality and the number of latents, and returns a
 `Modality`.
 """
 
@@ -17,15 +17,15 @@ Build = Callable[[TrialConfig, ModalitySpec, int], Modality]
 
 
 def build_modality(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
-    """Return freshly initialised parts of a modality, drawing from torch's global generator.
+    """Return the freshly initialised networks of a modality, using torch's global generator.
 
     Args:
         config: the trial's settings.
-        modality: the modality; its `network` names the function to call.
-        width: how many numbers the encoder's two outputs have, and the decoder's input.
+        modality: the modality, whose `network` names the function to call.
+        width: number of latents: the width of the encoder's two outputs and of the decoder's input.
 
     Raises:
-        ConfigError: there is no such marked function, or the modality's shape does not fit its networks.
+        ConfigError: there is no such plugin, or the modality's shape does not fit its networks.
     """
     try:
         build: Build = named_function(modality.network)

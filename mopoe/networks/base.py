@@ -1,4 +1,4 @@
-"""What all networks are made of: the parts of a modality, chains of layers, and their initialisation."""
+"""Building blocks of all networks: the parts of a modality, chains of layers, and their initialisation."""
 
 import math
 from dataclasses import dataclass
@@ -7,22 +7,36 @@ import torch
 from torch import Tensor, nn
 
 from mopoe.config import TrialConfig
+from mopoe.data.registry import ModalitySpec
+from mopoe.errors import ConfigError
 from mopoe.likelihoods import Likelihood
+
+INITIAL_INTENSITY = 0.4
+"""The initial value of every pixel under "he" initialisation: about the mean of a photograph."""
 
 
 @dataclass(frozen=True, slots=True)
 class Modality:
-    """The three parts of one modality; bring any `nn.Module`s that keep to the shapes."""
+    """The three parts of one modality; any `nn.Module`s with these shapes will do."""
 
     encoder: nn.Module
-    """Maps x [B, ...] to a pair: mean and log-variance of q(z | x), both [B, Z]."""
+    """Maps x [B, ...] to the mean and the log-variance of q(z | x), [B, Z] each."""
     decoder: nn.Module
-    """Maps z [B, Z] to what the likelihood needs, [B, ...]."""
+    """Maps z [B, Z] to the input of the likelihood, [B, ...]."""
     likelihood: Likelihood
-    """Turns the decoder's output into log p(x | z) and a mean."""
+    """Computes log p(x | z) and its mean from the decoder's output."""
 
 
 Layer = nn.Conv1d | nn.Conv2d | nn.Linear | nn.ConvTranspose1d | nn.ConvTranspose2d
+
+
+def check_shape(modality: ModalitySpec, fits: bool, networks: str, shapes: str) -> None:  # noqa: FBT001 - a predicate's result
+    """Raise ConfigError, with the shapes that the networks read, unless the modality's shape fits them."""
+    if not fits:
+        raise ConfigError(
+            f"modality {modality.name!r} has shape {list(modality.shape)}, but {networks} read {shapes}; "
+            "name other networks in its ModalitySpec"
+        )
 
 
 def initialise(
@@ -35,21 +49,22 @@ def initialise(
     output: Layer,
     start: float = 0.0,
 ) -> None:
-    """Set the start values of one modality's weights, drawing from torch's global generator.
+    """Initialise the weights of one modality, using torch's global generator.
 
-    torch's default shrinks the signal by about 0.4 in every layer, so that a fresh encoder's means hardly
-    depend on x; a Laplace likelihood then stays long on the plateau where every pixel takes its median. With
-    "he" (He et al. 2015) every layer before a ReLU keeps the signal's scale, as do the means' heads; the
-    log-variances start alike for all inputs, and what is generated near `start`.
+    torch's default shrinks the signal by a factor of about 0.4 in every layer, so that the means of a fresh
+    encoder hardly depend on x; with a Laplace likelihood, training then stays for long on a plateau where
+    every pixel is at its median. With "he" (He et al. 2015) every layer before a ReLU and the head of means
+    preserve the signal's scale; the log-variances are initially the same for all inputs, and the output is
+    near `start`.
 
     Args:
-        config: its settings `initialisation` and `initial_logvar`.
-        encoder: the encoder, heads included.
+        config: the trial's settings, of which `initialisation` and `initial_logvar` are used.
+        encoder: the encoder, including its heads.
         decoder: the decoder.
         mu: the encoder's head of means.
         logvar: the encoder's head of log-variances.
         output: the decoder's last layer.
-        start: bias of that layer with "he".
+        start: the initial bias of that layer under "he".
     """
     if config.initialisation == "he":
         gains: dict[nn.Module, float] = {mu: 1.0, logvar: 0.0, output: 0.4}
@@ -64,32 +79,32 @@ def initialise(
 
 
 def _fan_in(module: Layer) -> float:
-    """Return how many inputs an output of the layer sums over."""
+    """Return the number of inputs over which each output of the layer sums."""
     if isinstance(module, nn.Linear):
         return module.in_features
-    # Of a transposed convolution's taps only one in the product of strides meets an input.
-    met = math.prod(module.stride) if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d) else 1
-    return module.in_channels * math.prod(module.kernel_size) / met
+    # An output of a transposed convolution meets only one in prod(stride) of the kernel's elements.
+    skipped = math.prod(module.stride) if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d) else 1
+    return module.in_channels * math.prod(module.kernel_size) / skipped
 
 
 class OneHot(nn.Module):
-    """Turns numbers of characters [B, L] into floats [B, C, L], on the device: they are never stored so."""
+    """Expands symbols [B, L] to one-hot floats [B, C, L] on the device, so that these are never stored."""
 
-    places_C: Tensor
+    symbols_C: Tensor
 
     def __init__(self, n_characters: int) -> None:
         super().__init__()
-        self.register_buffer("places_C", torch.arange(n_characters, dtype=torch.int8), persistent=False)
+        self.register_buffer("symbols_C", torch.arange(n_characters, dtype=torch.int8), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return 1 where a character is the one, 0 elsewhere; probabilities [B, C, L] as they are."""
+        """Return the one-hot encoding; probabilities [B, C, L] are returned unchanged."""
         if x.is_floating_point():
             return x
-        return (x[:, None] == self.places_C[:, None]).to(torch.get_default_dtype())
+        return (x[:, None] == self.symbols_C[:, None]).to(torch.get_default_dtype())
 
 
 class Encoder(nn.Module):
-    """A chain of layers that ends in features [B, n_features], and two linear heads."""
+    """A chain of layers whose output is features [B, n_features], and two linear heads."""
 
     def __init__(self, trunk: list[nn.Module], n_features: int, width: int) -> None:
         super().__init__()
@@ -106,7 +121,7 @@ class Encoder(nn.Module):
 def chain(
     config: TrialConfig, encoder: Encoder, decoder: list[nn.Module], likelihood: Likelihood, start: float
 ) -> Modality:
-    """Return a modality's parts, initialised; `start` is the bias of the decoder's last layer with "he"."""
+    """Return the initialised parts of a modality whose decoder is a chain of layers (see `initialise`)."""
     output = [layer for layer in decoder if isinstance(layer, Layer)][-1]
     layers = nn.Sequential(*decoder)
     initialise(config, encoder, layers, mu=encoder.mu, logvar=encoder.logvar, output=output, start=start)

@@ -1,7 +1,8 @@
 """The encoders and decoders of the MoPoE paper's CelebA experiments (released code, Sutter et al. 2021).
 
-Residual networks of base width C = 128 for images of 64 x 64 pixels and texts of 256 characters, with
-70,203,210 parameters at latent_dim 32. Every block has batch norm and dropout: evaluate in eval mode.
+They are residual networks of base width C = 128 for images of 64 x 64 pixels and texts of 256 characters,
+with 70,203,210 parameters at latent_dim 32. Every block has batch norm and dropout, so evaluate them in eval
+mode.
 """
 
 from collections.abc import Sequence
@@ -13,15 +14,12 @@ from torch import Tensor, nn
 from mopoe.config import TrialConfig
 from mopoe.data.formats import ALPHABET
 from mopoe.data.registry import ModalitySpec
-from mopoe.errors import ConfigError
 from mopoe.likelihoods import Categorical, Likelihood, image_likelihood
-from mopoe.networks.base import Encoder, Layer, Modality, OneHot, chain
+from mopoe.networks.base import INITIAL_INTENSITY, Encoder, Layer, Modality, OneHot, chain, check_shape
 from mopoe.plugins import plugin
 
-INITIAL_INTENSITY = 0.4
-"""Where the "he" initialisation starts every pixel: about the mean of a photograph."""
 SKIP, BRANCH = 2.0, 0.3
-"""Shares of the two ways through a block."""
+"""Weights of a block's skip connection and of its branch."""
 
 
 @plugin
@@ -31,8 +29,8 @@ def image(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
     Raises:
         ConfigError: the modality has another shape.
     """
-    if len(modality.shape) != 3 or modality.shape[1:] != (64, 64):
-        raise _other_shape(modality, "images of shape [channels, 64, 64]")
+    fits = len(modality.shape) == 3 and modality.shape[1:] == (64, 64)
+    check_shape(modality, fits, "the CelebA networks", "images of shape [channels, 64, 64]")
     n_colours, c = modality.shape[0], config.channels[-1]
     first = nn.Conv2d(n_colours, c, 3, stride=2, padding=2, bias=False)
     last = nn.ConvTranspose2d(c, n_colours, 3, stride=2, padding=1, output_padding=1)
@@ -48,8 +46,7 @@ def text(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
     Raises:
         ConfigError: the modality has another shape.
     """
-    if modality.shape != (256,):
-        raise _other_shape(modality, "texts of shape [256]")
+    check_shape(modality, modality.shape == (256,), "the CelebA networks", "texts of shape [256]")
     n_symbols, c = len(ALPHABET), config.channels[-1]
     first = nn.Conv1d(n_symbols, c, 4, stride=2, padding=1)
     last = nn.ConvTranspose1d(c, n_symbols, 4, stride=2, padding=1)
@@ -58,7 +55,7 @@ def text(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
     return _modality(config, [OneHot(n_symbols), first, *down], [*up, last], width, 0.0, Categorical())
 
 
-# Convolution down and up, norm, dropout, and whether the branch's convolutions have a bias.
+# Convolution down and up, norm, dropout, and whether the convolutions of the branch have a bias.
 _Kind = tuple[type[Layer], type[Layer], type[nn.Module], type[nn.Module], bool]
 _IMAGE: _Kind = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.Dropout2d, False)
 _TEXT: _Kind = (nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d, nn.Dropout, True)
@@ -78,12 +75,12 @@ class Residual(nn.Module):
         self.skip = nn.Sequential(layer(a, b, 4, **place), norm(b))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the weighted sum of both ways."""
+        """Return the weighted sum of the skip connection and the branch."""
         return SKIP * self.skip(x) + BRANCH * self.branch(x)  # type: ignore[no-any-return] # a Module's call is untyped
 
 
 def _blocks(kind: _Kind, multiples: tuple[int, ...], c: int) -> tuple[list[Residual], list[Residual]]:
-    """Return the blocks of an encoder, whose last one leaves one place, and of the mirrored decoder."""
+    """Return the blocks of an encoder, the last of which has spatial size 1, and of the mirrored decoder."""
     n = len(multiples) - 1
     down = [
         Residual(kind, a * c, b * c, up=False, padding=1 if i < n else 0)
@@ -109,10 +106,3 @@ def _modality(
     encoder = Encoder([*down, nn.Flatten()], features, width)
     one_place = nn.Unflatten(1, (features, *(1,) * (output.weight.dim() - 2)))
     return chain(config, encoder, [nn.Linear(width, features), one_place, *up], likelihood, start)
-
-
-def _other_shape(modality: ModalitySpec, must: str) -> ConfigError:
-    return ConfigError(
-        f"modality {modality.name!r} has shape {list(modality.shape)}, but the CelebA networks read {must}; "
-        "name other networks in its ModalitySpec"
-    )

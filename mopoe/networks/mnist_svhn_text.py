@@ -1,6 +1,6 @@
 """The encoders and decoders of the MoPoE paper's MNIST-SVHN-Text experiments (released code).
 
-Layer for layer those of the paper, with 1,411,826 parameters at latent_dim 20; their widths are fixed.
+All layers are those of the paper, with 1,411,826 parameters at latent_dim 20; their widths are fixed.
 """
 
 from torch import nn
@@ -8,15 +8,14 @@ from torch import nn
 from mopoe.config import TrialConfig
 from mopoe.data.formats import ALPHABET
 from mopoe.data.registry import ModalitySpec
-from mopoe.errors import ConfigError
 from mopoe.likelihoods import Categorical, image_likelihood
-from mopoe.networks.base import Encoder, Modality, OneHot, chain
+from mopoe.networks.base import Encoder, Modality, OneHot, chain, check_shape
 from mopoe.plugins import plugin
 
 
 @plugin
 def mnist(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
-    """Return the parts of images [1, 28, 28]: one hidden layer of 400, and intensities in 0..1."""
+    """Return the parts for images [1, 28, 28]: one hidden layer of 400 units, and intensities in 0..1."""
     _check(modality, (1, 28, 28))
     encoder = Encoder([nn.Flatten(), nn.Linear(784, 400), nn.ReLU()], 400, width)
     decoder = [nn.Linear(width, 400), nn.ReLU(), nn.Linear(400, 784), nn.Sigmoid()]
@@ -27,7 +26,7 @@ def mnist(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
 
 @plugin
 def svhn(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
-    """Return the parts of images [3, 32, 32]: four convolutions each way, no activation at the end."""
+    """Return the parts for images [3, 32, 32]: four convolutions each way, without a final activation."""
     _check(modality, (3, 32, 32))
     trunk = [
         *(nn.Conv2d(3, 32, 4, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 4, 2, 1), nn.ReLU()),
@@ -43,7 +42,7 @@ def svhn(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
 
 @plugin
 def text(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
-    """Return the parts of texts [8]: convolutions over positions of one-hot characters, and their logits."""
+    """Return the parts for texts [8]: convolutions over the positions of one-hot characters, and logits."""
     _check(modality, (8,))
     n_characters = len(ALPHABET)
     trunk = [
@@ -60,8 +59,4 @@ def text(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
 
 
 def _check(modality: ModalitySpec, shape: tuple[int, ...]) -> None:
-    if modality.shape != shape:
-        raise ConfigError(
-            f"modality {modality.name!r} has shape {list(modality.shape)}, but its networks "
-            f"({modality.network}) read {list(shape)}; name other networks in its ModalitySpec"
-        )
+    check_shape(modality, modality.shape == shape, f"its networks ({modality.network})", str(list(shape)))

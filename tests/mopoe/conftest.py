@@ -13,7 +13,7 @@ from torch.distributions import Laplace, Normal, kl_divergence
 from mopoe.config import TrialConfig
 from mopoe.data.container import Split
 from mopoe.likelihoods import Likelihood
-from mopoe.methods import Bound
+from mopoe.methods import MethodSpec
 from mopoe.model import MoPoE
 from mopoe.networks.base import Modality
 from mopoe.random_streams import generator, stratified_components
@@ -150,7 +150,7 @@ def in_double() -> Callable[..., MoPoE]:
             name: Modality(InDouble(model.encoders[name]), model.decoders[name], model.likelihood(name))
             for name in model.names
         }
-        return MoPoE(parts, model.latent_dim, Bound(**settings)).double()
+        return MoPoE(parts, model.latent_dim, MethodSpec(**settings)).double()
 
     return convert
 

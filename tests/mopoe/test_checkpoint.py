@@ -2,7 +2,7 @@
 
 import json
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +10,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
+from training_runs import same_weights
 
 from mopoe import checkpoint
-from mopoe.checkpoint import FORMAT, Progress, check, read_progress, restore, save
+from mopoe.checkpoint import FORMAT, Progress, check, load_model, read_progress, restore, save
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData
-from mopoe.errors import CheckpointError
+from mopoe.data.registry import DATA_SETS
+from mopoe.errors import CheckpointError, ConfigError
 from mopoe.model import build_model
 
 CONFIG = TrialConfig(latent_dim=3, channels=(2, 2, 2), subset_weights=(0.25, 0.75), beta=0.1)
@@ -209,8 +211,9 @@ def test_a_checkpoint_without_adams_state_cannot_be_trained_on(
     with safe_open(path, framework="pt") as file:
         tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a mapping
     del tensors["adam/exp_avg/encoders.grey.mu.weight"]
-    written(path, progress_text(), **tensors)
-    with pytest.raises(CheckpointError, match=r"encoders\.grey\.mu\.weight"):
+    text = progress_text()
+    save_file(tensors, path, {"progress": text, "digest": checkpoint.digest(text, tensors)})
+    with pytest.raises(CheckpointError, match=r"part of Adam's state of encoders\.grey\.mu\.weight"):
         restore(path, *stepped(tiny_data, 2))
 
 
@@ -265,3 +268,18 @@ def test_impossible_progress_is_refused(tmp_path: Path, changes: dict[str, objec
     path = written(tmp_path / "c.safetensors", progress_text(**changes))
     with pytest.raises(CheckpointError, match="not a checkpoint of this program"):
         read_progress(path)
+
+
+def test_a_trained_model_is_loaded_by_its_file_alone(tmp_path: Path) -> None:
+    """Its data set is known by name, or its modalities are given; it is in eval mode."""
+    path, specs = tmp_path / "c", DATA_SETS["digits"].modalities
+    config = TrialConfig(latent_dim=3, channels=(2, 2, 2), seed=7)
+    model = build_model(config, specs)
+    optimizer = torch.optim.Adam(model.parameters())
+    for name, given in (("digits", ()), ("arrays", specs)):
+        save(path, replace(PROGRESS, config=config, data=name, data_options={}), model, optimizer)
+        loaded = load_model(path, given)
+        assert same_weights(loaded, model)
+        assert not loaded.training
+    with pytest.raises(ConfigError, match="there is no data set 'arrays'"):
+        load_model(path)

@@ -8,7 +8,14 @@ import pytest
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
-from mopoe.methods import Bound, beta_at, bound_of, check_modalities, likelihood_weights, style_weights
+from mopoe.methods import (
+    MethodSpec,
+    beta_at,
+    check_modalities,
+    likelihood_weights,
+    resolve_method,
+    style_weights,
+)
 from mopoe.subsets import mixture_weights, path_weights
 
 
@@ -17,51 +24,53 @@ from mopoe.subsets import mixture_weights, path_weights
     [
         (
             TrialConfig(),
-            Bound(subset_weights=None, prior_expert="full", unimodal_elbos=False),
+            MethodSpec(subset_weights=None, prior_expert="full", unimodal_elbos=False),
         ),
         (
             TrialConfig(subset_weights=(0.2, 0.3, 0.5), prior_expert="none"),
-            Bound(subset_weights=(0.2, 0.3, 0.5), prior_expert="none", unimodal_elbos=False),
+            MethodSpec(subset_weights=(0.2, 0.3, 0.5), prior_expert="none", unimodal_elbos=False),
         ),
         (
             TrialConfig(method="moe", prior_expert="all"),
-            Bound(subset_weights=(1.0, 0.0, 0.0), prior_expert="all", mixture_of_experts=True),
+            MethodSpec(subset_weights=(1.0, 0.0, 0.0), prior_expert="all", mixture_of_experts=True),
         ),
         (
             TrialConfig(method="moe", posterior="laplace"),
-            Bound(subset_weights=(1.0, 0.0, 0.0), mixture_of_experts=True, posterior="laplace"),
+            MethodSpec(subset_weights=(1.0, 0.0, 0.0), mixture_of_experts=True, posterior="laplace"),
         ),
         (
             TrialConfig(method="mvtcae", tc_ratio=0.5),
-            Bound(subset_weights=(0.0, 0.0, 1.0), prior_expert="none", tc_ratio=0.5),
+            MethodSpec(subset_weights=(0.0, 0.0, 1.0), prior_expert="none", tc_ratio=0.5),
         ),
         (
             TrialConfig(learned_weights=True, mixture="all"),
-            Bound(learned_weights=True),
+            MethodSpec(learned_weights=True),
         ),
         (
             TrialConfig(method="poe"),
-            Bound(subset_weights=(0.0, 0.0, 1.0), prior_expert="all", unimodal_elbos=True),
+            MethodSpec(subset_weights=(0.0, 0.0, 1.0), prior_expert="all", unimodal_elbos=True),
         ),
         (
             TrialConfig(method="poe", unimodal_elbos=False),
-            Bound(subset_weights=(0.0, 0.0, 1.0), prior_expert="all", unimodal_elbos=False),
+            MethodSpec(subset_weights=(0.0, 0.0, 1.0), prior_expert="all", unimodal_elbos=False),
         ),
         (
             TrialConfig(mixture_path=1),
-            Bound(subset_weights=(0.0,) * 6 + (1.0,), prior_expert="full", unimodal_elbos=False),
+            MethodSpec(subset_weights=(0.0,) * 6 + (1.0,), prior_expert="full", unimodal_elbos=False),
         ),
     ],
 )
-def test_a_method_is_weights_a_prior_expert_and_extra_terms(config: TrialConfig, expected: Bound) -> None:
+def test_a_method_is_weights_a_prior_expert_and_extra_terms(
+    config: TrialConfig, expected: MethodSpec
+) -> None:
     """For three modalities; only MVAE overrides the prior expert and adds terms."""
-    assert bound_of(config, 3) == expected
+    assert resolve_method(config, 3) == expected
 
 
 def test_methods_of_one_modality_have_one_weight() -> None:
     """The single modality is the full set."""
-    assert bound_of(TrialConfig(method="moe"), 1).subset_weights == (1.0,)
-    assert bound_of(TrialConfig(method="poe"), 1).subset_weights == (1.0,)
+    assert resolve_method(TrialConfig(method="moe"), 1).subset_weights == (1.0,)
+    assert resolve_method(TrialConfig(method="poe"), 1).subset_weights == (1.0,)
 
 
 @pytest.mark.parametrize(

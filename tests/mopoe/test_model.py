@@ -11,7 +11,7 @@ from mopoe.data.container import MultimodalData
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
 from mopoe.likelihoods import Bernoulli, Laplace, Normal
-from mopoe.methods import Bound
+from mopoe.methods import MethodSpec
 from mopoe.model import Encoded, MoPoE, build_model
 from mopoe.networks.base import Modality
 
@@ -36,7 +36,7 @@ def two_vectors(**settings: object) -> MoPoE:
             "b": Modality(head(1.0), nn.Tanh(), Bernoulli()),
         },
         2,
-        Bound(**settings),  # type: ignore[arg-type]
+        MethodSpec(**settings),  # type: ignore[arg-type]
     )
 
 
@@ -137,13 +137,13 @@ def test_a_built_model_follows_its_config(tiny_data: MultimodalData) -> None:
 def test_a_built_model_follows_its_method(tiny_data: MultimodalData) -> None:
     """The products used in evaluation have the prior where the method has it."""
     poe = build_model(replace(CONFIG, method="poe"), tiny_data.modalities)
-    assert (poe.prior_S.tolist(), poe.weights_S.tolist(), poe.bound.unimodal_elbos) == (
+    assert (poe.prior_S.tolist(), poe.weights_S.tolist(), poe.method.unimodal_elbos) == (
         [1] * 3,
         [0, 0, 1],
         True,
     )
     moe = build_model(replace(CONFIG, method="moe"), tiny_data.modalities)
-    assert (moe.prior_S.tolist(), moe.bound.unimodal_elbos) == ([0, 0, 1], False)
+    assert (moe.prior_S.tolist(), moe.method.unimodal_elbos) == ([0, 0, 1], False)
     assert (moe.weights_S.tolist(), moe.active_A.tolist()) == ([0.5, 0.5, 0], [0, 1])
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from training_runs import CONFIG
 
 from mopoe import rehearsal
+from mopoe.batch_loss import batch_loss
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData
 from mopoe.data.registry import ModalitySpec
@@ -18,12 +19,12 @@ from mopoe.likelihoods import Laplace
 from mopoe.model import build_model
 from mopoe.networks import build_modality
 from mopoe.networks.base import Modality
-from mopoe.rehearsal import Kept, check_memory, rehearse, training_bytes
+from mopoe.rehearsal import SavedTensors, check_memory, rehearse, training_bytes
 from mopoe.training import loss_weights, step_draws
 
 
 @pytest.fixture(scope="module")
-def judges(tiny_data: MultimodalData) -> Classifiers:
+def classifiers(tiny_data: MultimodalData) -> Classifiers:
     """Classifiers of the tiny data."""
     return load_classifiers(tiny_data, ClassifierConfig(epochs=1))
 
@@ -48,11 +49,11 @@ class NoDensity(Laplace):
         return super().log_prob(output, x).mean()
 
 
-def test_what_works_passes(tiny_data: MultimodalData, judges: Classifiers) -> None:
+def test_what_works_passes(tiny_data: MultimodalData, classifiers: Classifiers) -> None:
     """The built-in networks, with and without private latents, draw no global random number."""
     before = torch.get_rng_state()
-    rehearse(CONFIG, tiny_data, judges)
-    rehearse(replace(CONFIG, style_dim=2), tiny_data, judges)
+    rehearse(CONFIG, tiny_data, classifiers)
+    rehearse(replace(CONFIG, style_dim=2), tiny_data, classifiers)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -69,7 +70,11 @@ def test_what_works_passes(tiny_data: MultimodalData, judges: Classifiers) -> No
     ],
 )
 def test_what_cannot_work_is_one_sentence(
-    tiny_data: MultimodalData, judges: Classifiers, monkeypatch: pytest.MonkeyPatch, part: str, sentence: str
+    tiny_data: MultimodalData,
+    classifiers: Classifiers,
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+    sentence: str,
 ) -> None:
     """With the modality and the step, before anything is trained."""
 
@@ -87,17 +92,17 @@ def test_what_cannot_work_is_one_sentence(
 
     monkeypatch.setattr("mopoe.model.build_modality", build)
     with pytest.raises(DataError) as error:
-        rehearse(CONFIG, tiny_data, judges)
+        rehearse(CONFIG, tiny_data, classifiers)
     assert str(error.value).startswith(sentence)
 
 
 def test_a_judge_that_cannot_read_what_is_generated_is_said(
-    tiny_data: MultimodalData, judges: Classifiers
+    tiny_data: MultimodalData, classifiers: Classifiers
 ) -> None:
     """As one of symbols is, which gets probabilities."""
-    broken = {**judges.networks, "grey": nn.Sequential(nn.Flatten(), nn.Linear(3, 4)).eval()}
-    with pytest.raises(DataError, match=r"^modality 'grey' cannot be judged once it is generated"):
-        rehearse(CONFIG, tiny_data, replace(judges, networks=broken))
+    broken = {**classifiers.networks, "grey": nn.Sequential(nn.Flatten(), nn.Linear(3, 4)).eval()}
+    with pytest.raises(DataError, match=r"^modality 'grey' cannot be classified once it is generated"):
+        rehearse(CONFIG, tiny_data, replace(classifiers, networks=broken))
 
 
 @pytest.mark.parametrize(
@@ -114,10 +119,10 @@ def test_memory_is_counted_as_a_real_step_keeps_it(tiny_data: MultimodalData, se
     """Without numbers the count is that of the same step with numbers, to a percent."""
     config = replace(CONFIG, **settings)
     model = build_model(config, tiny_data.modalities)
-    x, kept = tiny_data.train.batch(slice(0, config.batch_size), torch.device("cpu")), Kept()
+    x, kept = tiny_data.train.batch(slice(0, config.batch_size), torch.device("cpu")), SavedTensors()
     draws, weights = step_draws(config, model, 0, config.batch_size), loss_weights(config, tiny_data)
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
-        rehearsal.objective(model, config.estimator, x, draws, weights, None)
+        batch_loss(model, config, torch.device("cpu"))(x, draws, weights, None)
     expected = 16 * sum(p.numel() for p in model.parameters()) + kept.size(model)
     assert training_bytes(config, tiny_data) == pytest.approx(expected, rel=0.01)
 
@@ -160,7 +165,7 @@ def test_a_trial_larger_than_memory_is_refused(
 
 def test_kept_memory_is_that_of_a_known_network() -> None:
     """A linear layer keeps its input, a ReLU its output: 7 x 10 and 7 x 20 numbers, each once."""
-    kept = Kept()
+    kept = SavedTensors()
     network = nn.Sequential(nn.Linear(10, 20), nn.ReLU())
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
         network(torch.ones(7, 10)).sum()

@@ -370,7 +370,7 @@ def test_other_data_are_not_trained_on_from_a_checkpoint(tiny_data: MultimodalDa
     path = tmp_path / "c.safetensors"
     train(replace(CONFIG, epochs=1), tiny_data, bool, checkpoint=path)
     with pytest.raises(
-        CheckpointError, match=rf"their fingerprint is {tiny_data.fingerprint}, and is other now"
+        CheckpointError, match=rf"their fingerprint was {tiny_data.fingerprint} and is now other"
     ):
         train(CONFIG, replace(tiny_data, fingerprint="other"), bool, checkpoint=path)
 

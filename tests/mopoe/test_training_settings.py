@@ -206,7 +206,7 @@ def test_blocks_of_the_batch_need_complete_data(tiny_data: MultimodalData) -> No
     """Data that comes with missing modalities is refused in one sentence."""
     here = torch.ones(22, 2, dtype=torch.bool)
     data = replace(tiny_data, train=replace(tiny_data.train, present=here))
-    with pytest.raises(ConfigError, match=r"^modalities are missing, but mixture batch_split knows complete"):
+    with pytest.raises(ConfigError, match=r"^modalities are missing, but mixture batch_split needs complete"):
         run(replace(CONFIG, mixture="batch_split"), data)
 
 

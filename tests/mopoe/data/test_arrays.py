@@ -131,8 +131,8 @@ MISFITS = {
         [arrays(), arrays(20) | {"b": np.ones((20, 4))}],
         "validation: 'b' has samples of shape [4], but must have [3]",
     ),
-    "empty": ([arrays(), arrays(0)], "validation: holds no samples"),
-    "too few": ([{"a": np.ones((3, 2)), "labels": [0, 1, 1]}], "test: holds no samples"),
+    "empty": ([arrays(), arrays(0)], "validation: there are no samples"),
+    "too few": ([{"a": np.ones((3, 2)), "labels": [0, 1, 1]}], "test: there are no samples"),
     "name": (
         [{"half": np.ones((20, 2)), "labels": np.zeros(20, int)}],
         "a modality is named 'half', but must have letters, digits, '_' and '-', and not be labels, a",
@@ -146,7 +146,7 @@ MISFITS = {
     ),
     "labels as a column": (
         [arrays() | {"labels": np.zeros((20, 1), int)}],
-        "train: labels are [N, 1]: flatten them, as by labels.reshape(-1)",
+        "train: the labels have shape [N, 1]; flatten them with labels.reshape(-1)",
     ),
     "types of splits": (
         [arrays(), arrays(20) | {"b": np.ones((20, 3), np.uint8)}],
@@ -163,7 +163,7 @@ MISFITS = {
         ],
         (
             "validation: 'b' has a number that is not finite in row 3; where a sample lacks a modality, "
-            "put zeros"
+            "use zeros"
         ),
     ),
     "nan in test": (
@@ -225,8 +225,14 @@ def test_other_things_than_data_are_refused(tiny_data: MultimodalData) -> None:
     [
         (torch.ones(22, 2), r"train: `present` is float32 \[22, 2\], but must be bool \[22, 2\]"),
         (torch.ones(22, 1).bool(), r"train: `present` is bool \[22, 1\], but must be bool \[22, 2\]"),
-        (torch.arange(22)[:, None].expand(22, 2) > 0, "train: a sample has no modality, says `present`"),
-        (torch.tensor([[True, False]]).expand(22, 2), "train: a modality is in no sample, says `present`"),
+        (
+            torch.arange(22)[:, None].expand(22, 2) > 0,
+            "train: according to `present`, a sample has no modality",
+        ),
+        (
+            torch.tensor([[True, False]]).expand(22, 2),
+            "train: according to `present`, a modality is in no sample",
+        ),
     ],
 )
 def test_what_is_missing_must_make_sense(tiny_data: MultimodalData, present: Tensor, sentence: str) -> None:

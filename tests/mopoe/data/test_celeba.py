@@ -175,7 +175,7 @@ DAMAGES = {
     ),
     "twice": (
         edit(ATTRIBUTES, 4, lambda row: row.replace("02", "01")),
-        "{}/list_attr_celeba.txt:4: 000001.jpg is there a second time",
+        "{}/list_attr_celeba.txt:4: 000001.jpg is listed twice",
     ),
     "blank": (
         lambda folder: (folder / LIST).write_text("000001.jpg 0\n\n000002.jpg 0"),
@@ -199,7 +199,7 @@ DAMAGES = {
     ),
     "no list": (
         lambda folder: (folder / LIST).unlink(),
-        "{}: holds neither list_eval_partition.txt nor list_eval_partition.csv",
+        "{}: contains neither list_eval_partition.txt nor list_eval_partition.csv",
     ),
     "empty list": (
         lambda folder: (folder / ATTRIBUTES).write_text(""),

@@ -202,7 +202,8 @@ def test_a_damaged_file_is_named(tiny_data: MultimodalData, tmp_path: Path) -> N
         path.unlink()
         path.write_bytes(content)
         with pytest.raises(
-            DataError, match=f"^{re.escape(str(path))}: not a readable data set .*; delete it and it is built"
+            DataError,
+            match=f"^{re.escape(str(path))}: not a readable data set .*; delete the file to",
         ):
             map_splits(path, tiny_data.modalities)
 
@@ -219,8 +220,8 @@ def test_a_file_of_other_shapes_is_refused(tiny_data: MultimodalData, tmp_path: 
     with pytest.raises(DataError) as error:
         map_splits(path, tiny_data.modalities)
     assert str(error.value) == (
-        f"{path}: validation/colour holds shape [12, 3, 14, 14], but must have samples of shape [3, 28, 28]; "
-        "delete the file and it is built anew"
+        f"{path}: validation/colour has shape [12, 3, 14, 14], but must have samples of shape [3, 28, 28]; "
+        "delete the file to build it again"
     )
 
 
@@ -235,7 +236,7 @@ def test_a_missing_tensor_is_named(tiny_data: MultimodalData, tmp_path: Path, mi
     }
     path = tmp_path / "d.safetensors"
     save_file(tensors, path)
-    with pytest.raises(DataError, match=f"^{re.escape(str(path))}: {missing} holds nothing"):
+    with pytest.raises(DataError, match=f"^{re.escape(str(path))}: {missing} is missing"):
         map_splits(path, tiny_data.modalities)
 
 

@@ -192,8 +192,8 @@ def test_celeba_unpacked_in_part_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(DataError) as error:
         fetch("celeba", tmp_path)
     assert str(error.value) == (
-        f"{tmp_path}/celeba/img_align_celeba: holds 2 of 3 images, as if unpacking was cut short; delete it "
-        "and fetch again"
+        f"{tmp_path}/celeba/img_align_celeba: contains 2 of 3 images, so unpacking was interrupted; delete "
+        "it and fetch again"
     )
 
 

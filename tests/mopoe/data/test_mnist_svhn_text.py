@@ -186,22 +186,22 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
     (
         "no y",
         lambda f: mat(f / TRAIN, y=None),
-        f"{TRAIN}: holds no array 'y' of at most 699050 values, but SVHN's",
+        f"{TRAIN}: has no array 'y' of at most 699050 values, but SVHN's",
     ),
     (
         "no X",
         lambda f: mat(f / TRAIN, X=None),
-        f"{TRAIN}: holds no array 'X' of at most 2147483647 values, but SVHN's",
+        f"{TRAIN}: has no array 'X' of at most 2147483647 values, but SVHN's",
     ),
     (
         "too many images",
         lambda f: damaged(f / TRAIN, partial(promise, X.shape, (32, 32, 3, 700_000))),
-        f"{TRAIN}: holds no array 'X' of at most 2147483647 values, but SVHN's",
+        f"{TRAIN}: has no array 'X' of at most 2147483647 values, but SVHN's",
     ),
     (
         "too many labels",
         lambda f: damaged(f / TRAIN, partial(promise, Y.shape, (700_000, 1))),
-        f"{TRAIN}: holds no array 'y' of at most 699050 values, but SVHN's",
+        f"{TRAIN}: has no array 'y' of at most 699050 values, but SVHN's",
     ),
     (
         "floats",
@@ -231,12 +231,12 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
     (
         "label 0",
         lambda f: mat(f / TRAIN, y=np.where(Y == 3, 0, Y)),
-        f"{TRAIN}: y holds 0 in row 3, but labels are 1 to 10, and 10 is digit 0",
+        f"{TRAIN}: y is 0 in row 3, but labels are 1 to 10, where 10 means digit 0",
     ),
     (
         "label 11",
         lambda f: mat(f / TRAIN, y=np.concatenate([Y[:-1], [[11]]])),
-        f"{TRAIN}: y holds 11 in row 19, but labels are 1 to 10, and 10 is digit 0",
+        f"{TRAIN}: y is 11 in row 19, but labels are 1 to 10, where 10 means digit 0",
     ),
     (
         "cut off",
@@ -253,12 +253,12 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
     (
         "idx cut off",
         lambda f: damaged(f / "t10k-images-idx3-ubyte", lambda b: b[:-1]),
-        "t10k-images-idx3-ubyte: holds 78415 bytes, but a head of 16 and 100 x 28 x 28 values are 78416",
+        "t10k-images-idx3-ubyte: has 78415 bytes, but a header of 16 and 100 x 28 x 28 values are 78416",
     ),
     (
         "magic number",
         lambda f: damaged(f / "train-labels-idx1-ubyte", lambda b: b"\1" + b[1:]),
-        "train-labels-idx1-ubyte: starts with the magic number 0x01000801, but must with 0x00000803",
+        "train-labels-idx1-ubyte: has the magic number 0x01000801, but must have 0x00000803",
     ),
     (
         "no labels",
@@ -302,9 +302,9 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     """A folder without one of the two sources, or with no digit in common, and impossible options."""
     for file in folder.glob("*.mat"):
         file.rename(file.with_suffix(".old"))
-    with pytest.raises(DataError, match=r"/mnist: holds neither train_32x32.mat nor test_32x32.mat of SVHN$"):
+    with pytest.raises(DataError, match=r"/mnist: contains neither train_32x32.mat nor test_32x32"):
         load("mnist_svhn_text", path=str(folder))
-    with pytest.raises(DataError, match=r"/nothing: holds no idx files of MNIST such as t10k-images-idx3-"):
+    with pytest.raises(DataError, match=r"/nothing: contains no idx files of MNIST such as t10k-images-"):
         load("mnist_svhn_text", path=str(tmp_path / "nothing"))
     mat(folder / "train_32x32.mat", y=np.full((20, 1), 3))
     mat(folder / "test_32x32.mat", X=X[..., :0], y=Y[:0])

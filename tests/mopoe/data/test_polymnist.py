@@ -169,16 +169,16 @@ def replace_picture(file: Path, picture: Image.Image) -> None:
 BAD_PNGS: list[tuple[Callable[[Path], object], str]] = [
     (
         lambda f: (f / "train/m3/2.4.png").unlink(),
-        "train/m3/2.4.png: there is no such file, but {f}/train/m0/2.4.png is there",
+        "train/m3/2.4.png: there is no such file, but {f}/train/m0/2.4.png exists",
     ),
     (
         lambda f: (f / "test/m0/1.7.png").rename(f / "test/m0/1.8.png.bak"),
-        "test/m0/1.7.png: there is no such file, but {f}/test/m1/1.7.png is there",
+        "test/m0/1.7.png: there is no such file, but {f}/test/m1/1.7.png exists",
     ),
     # A label that does not agree is a tuple without a partner.
     (
         lambda f: (f / "train/m2/3.5.png").rename(f / "train/m2/4.5.png"),
-        "train/m2/3.5.png: there is no such file, but {f}/train/m0/3.5.png is there",
+        "train/m2/3.5.png: there is no such file, but {f}/train/m0/3.5.png exists",
     ),
     (
         lambda f: replace_picture(f / "test/m1/0.3.png", Image.new("RGB", (32, 28))),
@@ -195,20 +195,20 @@ BAD_PNGS: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: (f / "test/m4/1.0.png").write_bytes(b""), "test/m4/1.0.png: not a readable PNG file ("),
     (
         lambda f: (f / "test/m4/1.0.png").rename(f / "test/m4/seven.png"),
-        "test/m4/seven.png: the name is not NUMBER.DIGIT.png, as in 12.4.png",
+        "test/m4/seven.png: the name must be NUMBER.DIGIT.png, as in 12.4.png",
     ),
     (lambda f: shutil.rmtree(f / "train/m4"), "train/m4: there is no such folder of PNG files"),
     (lambda f: shutil.rmtree(f / "test"), "test: there is no such folder; MMNIST has train and test"),
     (
         lambda f: shutil.rmtree(f / "train/m0"),
-        "train: holds neither a folder m0 of PNG files nor a file m0.pt",
+        "train: contains neither a folder m0 of PNG files nor a file m0.pt",
     ),
     (
         lambda f: (
             [p.unlink() for p in (f / "test").rglob("1.*.png")]
             + [p.unlink() for p in (f / "test").rglob("0.0.png")]
         ),
-        "test: holds 9 samples, but at least 10 are needed",
+        "test: has 9 samples, but at least 10 are needed",
     ),
 ]
 BAD_TENSORS: list[tuple[Callable[[Path], object], str]] = [

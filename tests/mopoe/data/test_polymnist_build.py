@@ -165,13 +165,13 @@ BAD: list[tuple[str, Callable[[Path, Path], object], str]] = [
     (
         "images cut off",
         lambda mnist, _: edit(mnist, T10K_IMAGES, lambda b: b[:-1]),
-        f"mnist/{T10K_IMAGES}: holds 15695 bytes, but a head of 16 and 20 x 28 x 28 values are 15696",
+        f"mnist/{T10K_IMAGES}: has 15695 bytes, but a header of 16 and 20 x 28 x 28 values are 15696",
     ),
     (
         "magic number",
         lambda mnist, _: edit(mnist, T10K_LABELS, lambda b: b"\1" + b[1:]),
         (
-            f"mnist/{T10K_LABELS}: starts with the magic number 0x01000801, but must with 0x00000803 "
+            f"mnist/{T10K_LABELS}: has the magic number 0x01000801, but must have 0x00000803 "
             "(images) or 0x00000801 (labels)"
         ),
     ),
@@ -198,12 +198,12 @@ BAD: list[tuple[str, Callable[[Path, Path], object], str]] = [
     (
         "no digits",
         lambda mnist, _: shutil.rmtree(mnist),
-        "mnist: holds no idx files of MNIST such as t10k-images-idx3-ubyte.gz",
+        "mnist: contains no idx files of MNIST such as t10k-images-idx3-ubyte.gz",
     ),
     (
         "four photographs",
         lambda _, plain: (plain / "p2.png").unlink(),
-        "plain: holds 4 photographs (.jpg, .jpeg, .png), but 5 are needed, one per modality",
+        "plain: contains 4 photographs (.jpg, .jpeg, .png), but 5 are needed, one per modality",
     ),
     (
         "no photographs",
@@ -213,7 +213,7 @@ BAD: list[tuple[str, Callable[[Path, Path], object], str]] = [
     (
         "a small photograph",
         lambda _, plain: Image.new("RGB", (27, 30)).save(plain / "p2.png"),
-        "plain/p2.png: is 27 x 30 pixels, but a crop takes 28 x 28",
+        "plain/p2.png: is 27 x 30 pixels, but a crop needs 28 x 28",
     ),
     (
         "a damaged photograph",
@@ -244,7 +244,7 @@ def test_what_is_there_is_not_overwritten(numbered: Numbered, plain: Path, tmp_p
     mnist = numbered("t10k", 20, 0)
     for out, there, png in (("p", "p", False), ("q", "MMNIST", True)):
         with pytest.raises(
-            DataError, match=f"^{re.escape(str(tmp_path / there))}: is there already; delete it or choose"
+            DataError, match=f"^{re.escape(str(tmp_path / there))}: exists already; delete it or choose"
         ):
             build(mnist, plain, tmp_path / out, png=png)
     assert (tmp_path / "p").read_text() == "mine"

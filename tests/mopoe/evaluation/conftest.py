@@ -12,7 +12,7 @@ from mopoe.data.container import MultimodalData, Split
 from mopoe.data.registry import ModalitySpec
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.likelihoods import Normal as NormalLikelihood
-from mopoe.methods import Bound
+from mopoe.methods import MethodSpec
 from mopoe.model import MoPoE
 from mopoe.networks.base import Modality
 
@@ -76,7 +76,7 @@ def known(modality: Callable[..., Modality]) -> Callable[..., Known]:
                     for name, error in zip(names, errors, strict=True)
                 },
                 CLASSES + 1,
-                Bound(prior_expert="none"),
+                MethodSpec(prior_expert="none"),
             ),
             classifiers=Classifiers(
                 networks={name: nn.Identity().eval() for name in names},

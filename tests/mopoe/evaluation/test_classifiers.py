@@ -133,7 +133,7 @@ def test_a_damaged_file_is_named(
         with pytest.raises(DataError) as error:
             load_classifiers(tiny_data, TINY)
         assert str(error.value).startswith(f"{path}: not readable classifiers (")
-        assert str(error.value).endswith("); delete it and they are trained anew")
+        assert str(error.value).endswith("); delete the file to train them again")
 
 
 VECTOR = ModalitySpec(name="vector", shape=(6,), network="function_networks:vector")
@@ -238,7 +238,7 @@ def test_attributes_are_learned_one_by_one(
     logits, labels = torch.tensor([[2.0, -1.0], [0.5, 3.0]]), torch.tensor([[1, 1], [0, 1]])
     terms = [torch.tensor(1.0 + math.exp(-x)).log() for x in (2.0, -1.0, -0.5, 3.0)]
     assert float(module.loss_of(logits, labels)) == pytest.approx(float(sum(terms)) / 4)
-    assert module.decide(logits, labels).tolist() == [[1, 0], [1, 1]]
+    assert module.predicted(logits, labels).tolist() == [[1, 0], [1, 1]]
     assert float(module.loss_of(logits, labels[:, 0])) == pytest.approx(
         float(nn.functional.cross_entropy(logits, labels[:, 0]))
     )

@@ -1,20 +1,33 @@
-"""Coherence of models whose coherence is known."""
+"""Coherence against models and classifiers whose answers are known."""
 
 import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from mopoe.data.container import Split
 from mopoe.errors import DataError
 from mopoe.evaluation import coherence
+from mopoe.evaluation import coherence as module
 from mopoe.evaluation.classifiers import Classifiers
-from mopoe.evaluation.coherence import conditional_coherence, joint_coherence, targets_outside
+from mopoe.evaluation.coherence import (
+    ClassScores,
+    attribute_scores,
+    average_precision,
+    balanced_share,
+    conditional_coherence,
+    joint_coherence,
+    targets_outside,
+)
 from mopoe.likelihoods import Normal as NormalLikelihood
 from mopoe.model import MoPoE
 
@@ -22,9 +35,9 @@ CPU = torch.device("cpu")
 ERRORS = (0.0, 0.1, 0.4, 1.0)
 
 
-def conditional(case: Any, n: int = 1200, seed: int = 0) -> coherence.Conditional:
+def conditional(case: Any, n: int = 1200, seed: int = 0) -> coherence.ConditionalCoherence:
     """Return the conditional coherence of a known case on its validation split."""
-    return conditional_coherence(case.model, case.data.validation, case.classifiers, n, seed, CPU)
+    return conditional_coherence(case.model, case.data.validation, case.classifiers, n, seed)
 
 
 def test_conditional_coherence_is_the_known_one(known: Callable[..., Any]) -> None:
@@ -33,7 +46,7 @@ def test_conditional_coherence_is_the_known_one(known: Callable[..., Any]) -> No
     The fifth latent is N(0, 1/k) given a subset of k; errors 0 and 1 are exact.
     """
     case = known(ERRORS)
-    found, _ = conditional(case).verdicts.pairs()
+    found, _ = conditional(case).scores.pairs()
     normal = Normal(0.0, 1.0)
     for s, mask in enumerate(case.model.masks):
         for m, error in enumerate(ERRORS):
@@ -47,7 +60,7 @@ def test_conditional_coherence_is_the_known_one(known: Callable[..., Any]) -> No
 def test_a_latent_is_a_sample_and_not_the_mean(known: Callable[..., Any]) -> None:
     """The posterior's mean would never be wrong; each subset draws its own noise, shared by all targets."""
     case = known((0.3, 0.3))
-    correct = conditional(case).verdicts.correct_NSM
+    correct = conditional(case).scores.correct_NSM
     assert torch.equal(correct[:, :, 0], correct[:, :, 1])
     for s, other in ((0, 1), (0, 2), (1, 2)):
         assert not torch.equal(correct[:, s], correct[:, other])
@@ -74,7 +87,7 @@ def test_joint_coherence_is_the_known_one(
 ) -> None:
     """All modalities agree unless the shared fifth latent makes some of them err and others not."""
     case = known(errors, n=4)
-    found, _ = joint_coherence(case.model, case.classifiers, 3000, 0, CPU).plain()
+    found, _ = joint_coherence(case.model, case.classifiers, 3000, 0).plain()
     assert found == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / 3000))
 
 
@@ -82,9 +95,9 @@ def test_one_seed_gives_one_result(known: Callable[..., Any]) -> None:
     """The noise is the seed's: equal seeds agree sample by sample, others do not."""
     case = known((0.3, 0.4))
     a, b, c = conditional(case), conditional(case), conditional(case, seed=1)
-    assert torch.equal(a.verdicts.correct_NSM, b.verdicts.correct_NSM)
-    assert not torch.equal(a.verdicts.correct_NSM, c.verdicts.correct_NSM)
-    joint = [joint_coherence(case.model, case.classifiers, 500, seed, CPU).plain() for seed in (0, 0, 1)]
+    assert torch.equal(a.scores.correct_NSM, b.scores.correct_NSM)
+    assert not torch.equal(a.scores.correct_NSM, c.scores.correct_NSM)
+    joint = [joint_coherence(case.model, case.classifiers, 500, seed).plain() for seed in (0, 0, 1)]
     assert joint[0] == joint[1] != joint[2]
 
 
@@ -94,19 +107,19 @@ def test_the_size_of_a_chunk_does_not_change_the_result(
 ) -> None:
     """How many latents are decoded at a time is a matter of speed alone."""
     case = known((0.3, 0.4))
-    before = conditional(case, n=600), joint_coherence(case.model, case.classifiers, 600, 0, CPU).plain()
+    before = conditional(case, n=600), joint_coherence(case.model, case.classifiers, 600, 0).plain()
     monkeypatch.setattr(coherence, "ROWS", rows)
-    after = conditional(case, n=600), joint_coherence(case.model, case.classifiers, 600, 0, CPU).plain()
-    assert torch.equal(before[0].verdicts.correct_NSM, after[0].verdicts.correct_NSM)
+    after = conditional(case, n=600), joint_coherence(case.model, case.classifiers, 600, 0).plain()
+    assert torch.equal(before[0].scores.correct_NSM, after[0].scores.correct_NSM)
     assert torch.equal(before[0].kl_NS, after[0].kl_NS)
-    assert before[0].health.active_S.tolist() == after[0].health.active_S.tolist()
+    assert before[0].diagnostics.active_S.tolist() == after[0].diagnostics.active_S.tolist()
     assert before[1] == after[1]
 
 
 def test_more_samples_than_there_are_use_all_there_are(known: Callable[..., Any]) -> None:
     """Asking for 99 of 20 samples measures 20."""
     case = known((0.0, 0.0), n=20)
-    assert conditional(case, n=99).verdicts.correct_NSM.shape == (20, 3, 2)
+    assert conditional(case, n=99).scores.correct_NSM.shape == (20, 3, 2)
 
 
 def test_labels_stay_with_their_samples(known: Callable[..., Any]) -> None:
@@ -115,8 +128,8 @@ def test_labels_stay_with_their_samples(known: Callable[..., Any]) -> None:
     split = case.data.validation
     labels = split.labels.clone()
     labels[[3, 200]] = (labels[[3, 200]] + 1) % 4
-    found = conditional_coherence(case.model, Split(split.x, labels), case.classifiers, 300, 0, CPU)
-    assert (~found.verdicts.correct_NSM.all(2).all(1)).nonzero().flatten().tolist() == [3, 200]
+    found = conditional_coherence(case.model, Split(split.x, labels), case.classifiers, 300, 0)
+    assert (~found.scores.correct_NSM.all(2).all(1)).nonzero().flatten().tolist() == [3, 200]
 
 
 def test_a_classifier_in_training_mode_is_an_error(known: Callable[..., Any]) -> None:
@@ -126,9 +139,9 @@ def test_a_classifier_in_training_mode_is_an_error(known: Callable[..., Any]) ->
     classifiers = replace(case.classifiers, networks=networks)
     expected = "^the classifier of 'm1' is in training mode, but coherence needs eval mode$"
     with pytest.raises(DataError, match=expected):
-        conditional_coherence(case.model, case.data.validation, classifiers, 4, 0, CPU)
+        conditional_coherence(case.model, case.data.validation, classifiers, 4, 0)
     with pytest.raises(DataError, match=expected):
-        joint_coherence(case.model, classifiers, 4, 0, CPU)
+        joint_coherence(case.model, classifiers, 4, 0)
 
 
 def test_balanced_conditional_coherence_is_the_known_one(known: Callable[..., Any]) -> None:
@@ -138,8 +151,8 @@ def test_balanced_conditional_coherence_is_the_known_one(known: Callable[..., An
     keep = (split.labels != 3) | (torch.arange(400) < 40)
     few = Split({name: x[keep] for name, x in split.x.items()}, split.labels[keep])
     shown = {name: torch.where(few.labels[:, None] == 3, x.roll(1, 1), x) for name, x in few.x.items()}
-    found = conditional_coherence(case.model, Split(shown, few.labels), case.classifiers, 400, 0, CPU)
-    plain, (balanced, _) = found.verdicts.pairs()[0], found.verdicts.balanced()
+    found = conditional_coherence(case.model, Split(shown, few.labels), case.classifiers, 400, 0)
+    plain, (balanced, _) = found.scores.pairs()[0], found.scores.balanced()
     assert plain[:, 0].tolist() == [1 - float((few.labels == 3).double().mean())] * 3
     assert balanced.tolist() == [[0.75, 0.0]] * 3
 
@@ -155,7 +168,7 @@ def test_balanced_joint_coherence_is_the_known_one(known: Callable[..., Any]) ->
 
     case = known((0.0, 0.0), n=4)
     classifiers = replace(case.classifiers, networks={"m0": nn.Identity().eval(), "m1": Confuse().eval()})
-    found = joint_coherence(case.model, classifiers, 4000, 0, CPU)
+    found = joint_coherence(case.model, classifiers, 4000, 0)
     assert found.plain()[0] == pytest.approx(0.75, abs=0.03)
     value, error = found.balanced()
     by_m1 = float(found.agreed_N[found.predicted_MN[1] == 0].double().mean())
@@ -170,9 +183,9 @@ def test_a_sample_that_is_not_a_number_agrees_with_nothing(known: Callable[..., 
     networks = dict.fromkeys(("m0", "m1"), Times(math.nan).eval())
     classifiers = replace(case.classifiers, networks=networks)
     split = case.data.validation
-    found = conditional_coherence(case.model, split, classifiers, 100, 0, CPU)
-    assert not found.verdicts.correct_NSM.any()
-    assert joint_coherence(case.model, classifiers, 100, 0, CPU).plain()[0] == 0
+    found = conditional_coherence(case.model, split, classifiers, 100, 0)
+    assert not found.scores.correct_NSM.any()
+    assert joint_coherence(case.model, classifiers, 100, 0).plain()[0] == 0
 
 
 class Times(nn.Module):
@@ -189,17 +202,15 @@ class Times(nn.Module):
 
 @pytest.mark.parametrize("sizes", [(1,), (1, 3), (2, 3)])
 def test_fewer_subsets_are_measured_as_among_all(known: Callable[..., Any], sizes: tuple[int, ...]) -> None:
-    """A subset's noise, verdicts, KL and health do not depend on which others are measured."""
+    """A subset's noise, scores, KL and health do not depend on which others are measured."""
     case = known((0.3, 0.4, 0.2), n=50)
     split = case.data.validation
-    whole, part = (
-        conditional_coherence(case.model, split, case.classifiers, 50, 0, CPU, s) for s in ((), sizes)
-    )
+    whole, part = (conditional_coherence(case.model, split, case.classifiers, 50, 0, s) for s in ((), sizes))
     index = [s for s, mask in enumerate(whole.masks) if mask.bit_count() in sizes]
     assert part.masks == tuple(whole.masks[s] for s in index)
-    assert torch.equal(part.verdicts.correct_NSM, whole.verdicts.correct_NSM[:, index])
+    assert torch.equal(part.scores.correct_NSM, whole.scores.correct_NSM[:, index])
     assert torch.equal(part.kl_NS, whole.kl_NS[:, index])
-    assert torch.equal(part.health.active_S, whole.health.active_S[index])
+    assert torch.equal(part.diagnostics.active_S, whole.diagnostics.active_S[index])
 
 
 def test_private_latents_stay_with_their_subset(
@@ -216,32 +227,34 @@ def test_private_latents_stay_with_their_subset(
 
     parts = {name: modality(encode, paint, NormalLikelihood(0.5)) for name in split.x}
     model = MoPoE(parts, 1, style_dim=1)
-    judges = Classifiers(networks=dict.fromkeys(split.x, nn.Identity().eval()), accuracy={}, hash="identity")
-    whole, part = (conditional_coherence(model, split, judges, 40, 0, CPU, s) for s in ((), (2, 3)))
-    assert torch.equal(part.verdicts.correct_NSM, whole.verdicts.correct_NSM[:, 3:])
-    assert not torch.equal(part.verdicts.correct_NSM, whole.verdicts.correct_NSM[:, :4])
-    less = conditional_coherence(model, split, judges, 40, 0, CPU, own_targets=False)
+    classifiers = Classifiers(
+        networks=dict.fromkeys(split.x, nn.Identity().eval()), accuracy={}, hash="identity"
+    )
+    whole, part = (conditional_coherence(model, split, classifiers, 40, 0, s) for s in ((), (2, 3)))
+    assert torch.equal(part.scores.correct_NSM, whole.scores.correct_NSM[:, 3:])
+    assert not torch.equal(part.scores.correct_NSM, whole.scores.correct_NSM[:, :4])
+    less = conditional_coherence(model, split, classifiers, 40, 0, own_targets=False)
     outside_SM = targets_outside(model.masks, 3)
-    assert torch.equal(less.verdicts.correct_NSM, whole.verdicts.correct_NSM & outside_SM)
+    assert torch.equal(less.scores.correct_NSM, whole.scores.correct_NSM & outside_SM)
 
 
 def test_without_own_targets_the_others_are_what_they_were(known: Callable[..., Any]) -> None:
-    """Targets outside the source get the same verdicts, of classes and of attributes; the others get none."""
+    """Targets outside the source get the same scores, of classes and of attributes; the others get none."""
     case = known((0.3, 0.4, 0.2), n=50)
     split = case.data.validation
     rows = nn.functional.one_hot(split.labels, 4)
     for labels in (split.labels, rows):
         samples = Split(split.x, labels)
         whole, less = (
-            conditional_coherence(case.model, samples, case.classifiers, 50, 0, CPU, own_targets=own)
+            conditional_coherence(case.model, samples, case.classifiers, 50, 0, own_targets=own)
             for own in (True, False)
         )
         outside_SM = targets_outside(whole.masks, 3)
         assert whole.measured_SM.all()
         assert torch.equal(less.measured_SM, outside_SM)
-        for all_pairs, fewer in zip(whole.verdicts.pairs(), less.verdicts.pairs(), strict=True):
+        for all_pairs, fewer in zip(whole.scores.pairs(), less.scores.pairs(), strict=True):
             assert torch.equal(all_pairs[outside_SM], fewer[outside_SM])
-        assert whole.verdicts.mean_over(outside_SM) == less.verdicts.mean_over(outside_SM)
+        assert whole.scores.mean_over(outside_SM) == less.scores.mean_over(outside_SM)
         assert torch.equal(whole.kl_NS, less.kl_NS)
 
 
@@ -256,15 +269,122 @@ def test_attributes_have_average_precision_and_agreement(known: Callable[..., An
     split = case.data.validation
     rows = nn.functional.one_hot(split.labels, 4)
     classifiers = replace(case.classifiers, networks=dict.fromkeys(("m0", "m1"), Times(1.0, -0.5).eval()))
-    found = conditional_coherence(case.model, Split(split.x, rows), classifiers, 400, 0, CPU).verdicts
+    found = conditional_coherence(case.model, Split(split.x, rows), classifiers, 400, 0).scores
     value, error = found.pairs()
     assert found.measure == "average_precision"
     assert value[:, 0].tolist() == [1.0] * 3
     assert error[:, 0].tolist() == [0.0] * 3
     # All positives are in the lower of two groups of scores, whose end is the whole: precision is prevalence.
     assert value[:, 1].tolist() == pytest.approx([0.25] * 3)
-    joint = joint_coherence(case.model, classifiers, 50, 0, CPU, attributes=True)
+    joint = joint_coherence(case.model, classifiers, 50, 0, attributes=True)
     assert joint.plain()[0] == 0.5
     assert joint.balanced() is None
-    agreed = joint_coherence(known((0.2, 0.2)).model, classifiers, 50, 0, CPU, attributes=True)
+    agreed = joint_coherence(known((0.2, 0.2)).model, classifiers, 50, 0, attributes=True)
     assert agreed.plain() == (1.0, 0.0)
+
+
+LABELS = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 4, 4])
+CORRECT = torch.tensor([1, 1, 1, 1, 1, 1, 1, 0, 0, 0]).bool()
+
+
+def test_shares_by_hand() -> None:
+    """Seven of ten are right: all of class 0, half of class 1, none of class 4; class 2 does not occur."""
+    found = ClassScores(CORRECT[:, None, None], LABELS)
+    value, error = found.pairs()
+    assert value.item() == pytest.approx(0.7)
+    assert error.item() == pytest.approx(math.sqrt(0.7 * 0.3 / 10))
+    value, error = found.balanced()
+    assert value.item() == pytest.approx((1 + 0.5 + 0) / 3)
+    assert error.item() == pytest.approx(math.sqrt(0.5 * 0.5 / 1) / 3)
+    assert (found.chance, found.measure) == (0.6, "accuracy")
+
+
+def test_the_error_of_a_mean_over_pairs_knows_that_they_share_samples() -> None:
+    """Two pairs that are always right together are worth one; no pair at all gives NaN."""
+    twice = ClassScores(CORRECT[:, None, None].expand(-1, 1, 2), LABELS)
+    once = ClassScores(CORRECT[:, None, None], LABELS)
+    assert twice.mean_over(torch.tensor([[True, True]])) == once.mean_over(torch.tensor([[True]]))
+    assert once.mean_over(torch.tensor([[True]])) == pytest.approx((0.7, math.sqrt(0.21 * 10 / 9 / 10)))
+    assert math.isnan(once.mean_over(torch.tensor([[False]]))[0])
+
+
+def test_the_balanced_share_of_equal_classes_is_the_plain_one() -> None:
+    """With as many samples of every class nothing is left to balance."""
+    labels = torch.arange(5).repeat(8)
+    correct = torch.rand(40, 3, generator=torch.Generator().manual_seed(0)) < 0.4
+    assert balanced_share(correct, labels)[0].tolist() == pytest.approx(correct.double().mean(0).tolist())
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    scores=st.lists(st.integers(-3, 3), min_size=1, max_size=12),
+    data=st.data(),
+)
+def test_average_precision_is_scikit_learns(scores: list[int], data: st.DataObject) -> None:
+    """With ties, with weights, and with samples that a resample leaves out."""
+    n = len(scores)
+    positive = data.draw(st.lists(st.booleans(), min_size=n, max_size=n))
+    weights = data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))
+    found = average_precision(
+        torch.tensor(scores).float(), torch.tensor(positive), torch.tensor([[1] * n, weights]).double()
+    )
+    for value, w in zip(found.tolist(), ([1] * n, weights), strict=True):
+        if not any(p and k for p, k in zip(positive, w, strict=True)):
+            assert math.isnan(value)
+            continue
+        kept = np.repeat(np.arange(n), w)
+        expected = average_precision_score(np.array(positive)[kept], np.array(scores)[kept])
+        assert value == pytest.approx(expected)
+
+
+def attributes(n: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return scores [N, 2, 2, 4] that know more of the target 0, and labels; the attribute 3 never occurs."""
+    rng = torch.Generator().manual_seed(1)
+    labels = (torch.rand(n, 4, generator=rng) < torch.tensor([0.5, 0.2, 0.05, 0.0])).long()
+    noise = torch.randn(n, 2, 2, 4, generator=rng)
+    return labels[:, None, None] * torch.tensor([2.0, 0.5])[None, None, :, None] + noise, labels
+
+
+def test_attributes_are_judged_by_their_mean_average_precision() -> None:
+    """An attribute that never occurs is left out; chance is the mean share of those that have one."""
+    scores, labels = attributes()
+    found = attribute_scores(scores, labels, 0)
+    value, _ = found.pairs()
+    for s in range(2):
+        for m in range(2):
+            each = [average_precision_score(labels[:, a], scores[:, s, m, a]) for a in range(3)]
+            assert value[s, m].item() == pytest.approx(sum(each) / 3)
+    assert found.chance == pytest.approx(labels[:, :3].double().mean().item())
+    assert (found.measure, found.balanced()) == ("average_precision", None)
+    chosen = torch.tensor([[True, False], [False, True]])
+    assert found.mean_over(chosen)[0] == pytest.approx(value[chosen].mean().item())
+
+
+def test_the_bootstrap_is_as_wide_as_new_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its standard error is near the spread of the value over fresh data sets, and fixed by the seed."""
+    monkeypatch.setattr(module, "RESAMPLES", 400)
+    scores, labels = attributes(6000)
+    scores, labels = scores[:, :1, :, :2], labels[:, :2]
+    parts = [attribute_scores(scores[i : i + 150], labels[i : i + 150], 0) for i in range(0, 6000, 150)]
+    spread = torch.stack([p.value_SM for p in parts]).std(0)
+    errors = torch.stack([p.pairs()[1] for p in parts]).mean(0)
+    assert (errors / spread).flatten().tolist() == pytest.approx([1.0, 1.0], abs=0.35)
+    again = attribute_scores(scores[:150], labels[:150], 0)
+    assert torch.equal(again.resampled_RSM, parts[0].resampled_RSM)
+
+
+def test_an_attribute_may_be_missing_from_a_resample() -> None:
+    """With one positive of twenty a third of the resamples has none; the others' mean stands in."""
+    labels = torch.zeros(20, 2, dtype=torch.int64)
+    labels[0, 0], labels[::2, 1] = 1, 1
+    found = attribute_scores(torch.randn(20, 1, 1, 2, generator=torch.Generator().manual_seed(0)), labels, 0)
+    assert found.resampled_RSM.isfinite().all()
+
+
+def test_a_score_that_is_no_number_counts_as_the_lowest() -> None:
+    """A model that diverged cannot gain by it."""
+    scores, labels = attributes()
+    scores[:, 0, 0, 0] = math.nan
+    value, _ = attribute_scores(scores, labels, 0).pairs()
+    each = [average_precision_score(labels[:, a], scores[:, 0, 0, a]) for a in (1, 2)]
+    assert value[0, 0].item() == pytest.approx((sum(each) + labels[:, 0].double().mean().item()) / 3)

@@ -10,8 +10,8 @@ import torch
 
 from mopoe.data.container import Split
 from mopoe.evaluation.coherence import conditional_coherence, joint_coherence, targets_outside
-from mopoe.evaluation.evaluate import Evaluator, most_likely
-from mopoe.evaluation.log_likelihood import Estimate, joint_log_likelihood
+from mopoe.evaluation.evaluate import Evaluator, largest_log_likelihood
+from mopoe.evaluation.log_likelihood import LogLikelihood, joint_log_likelihood
 from mopoe.evaluation_config import EvaluationConfig, RungConfig
 from mopoe.reports import METRICS, OBJECTIVES, Evaluation
 from mopoe.subsets import subset_masks, subset_members
@@ -39,9 +39,7 @@ def measured(case: Any) -> Evaluation:
 def correct(case: Any) -> torch.Tensor:
     """Who was right: float64 [N, S, M]."""
     split = case.data.validation
-    return conditional_coherence(
-        case.model, split, case.classifiers, 300, 3, CPU
-    ).verdicts.correct_NSM.double()
+    return conditional_coherence(case.model, split, case.classifiers, 300, 3).scores.correct_NSM.double()
 
 
 def test_targets_outside_a_subset() -> None:
@@ -93,10 +91,10 @@ def test_objectives_are_those_measured_alone(measured: Evaluation, correct: torc
     outside = [p.value for p in measured.pair_coherence if not p.source_mask >> int(p.target[1]) & 1]
     assert len(outside) == 75
     assert measured.objectives["conditional_coherence"] == pytest.approx(sum(outside) / 75)
-    joint, _ = joint_coherence(case.model, case.classifiers, 400, 3, CPU).plain()
+    joint, _ = joint_coherence(case.model, case.classifiers, 400, 3).plain()
     assert measured.objectives["joint_coherence"] == joint
     assert measured.stderr["joint_coherence"] == pytest.approx(math.sqrt(joint * (1 - joint) / 400))
-    log_p = joint_log_likelihood(case.model, case.data.validation, 20, 31, 3, CPU)
+    log_p = joint_log_likelihood(case.model, case.data.validation, 20, 31, 3)
     assert measured.objectives["log_likelihood"] == pytest.approx(float(log_p.mean()))
     assert measured.stderr["log_likelihood"] == pytest.approx(float(log_p.std()) / math.sqrt(20))
     # Targets of one sample share their luck, so the error is over samples and not over pairs.
@@ -110,7 +108,7 @@ def test_subset_metrics_are_means_over_samples(
 ) -> None:
     """`coherence` leaves out targets inside the subset, `coherence_all` does not; `kl` is the posterior's."""
     split = case.data.validation
-    kl = conditional_coherence(case.model, split, case.classifiers, 300, 3, CPU).kl_NS.double()
+    kl = conditional_coherence(case.model, split, case.classifiers, 300, 3).kl_NS.double()
     for metric in measured.subset_metrics:
         if metric.metric not in ("kl", "coherence", "coherence_all"):
             continue
@@ -185,9 +183,9 @@ def test_objectives_keep_their_names_and_their_draws_at_rungs(case: Any) -> None
     assert set(rung.objectives) == set(OBJECTIVES)
     assert (rung.objectives, rung.subset_metrics) == (again.objectives, again.subset_metrics)
     split, r = case.data.validation, CONFIG.at_rungs
-    first = conditional_coherence(case.model, split, case.classifiers, r.coherence_samples, 3, CPU)
-    whole = conditional_coherence(case.model, split, case.classifiers, 300, 3, CPU)
-    assert torch.equal(first.verdicts.correct_NSM, whole.verdicts.correct_NSM[: r.coherence_samples])
+    first = conditional_coherence(case.model, split, case.classifiers, r.coherence_samples, 3)
+    whole = conditional_coherence(case.model, split, case.classifiers, 300, 3)
+    assert torch.equal(first.scores.correct_NSM, whole.scores.correct_NSM[: r.coherence_samples])
     assert {p.n for p in rung.pair_coherence} == {r.coherence_samples}
     # Only what the objective reads is decoded: targets that were not observed.
     pairs = {(p.source_mask, int(p.target[1])): p.value for p in rung.pair_coherence}
@@ -196,7 +194,7 @@ def test_objectives_keep_their_names_and_their_draws_at_rungs(case: Any) -> None
     assert not any(metric.metric == "coherence_all" for metric in rung.subset_metrics)
     balanced = [m for m in rung.subset_metrics if m.metric == "coherence_balanced"]
     assert {(m.subset_mask, int(m.target[1])) for m in balanced} == set(pairs)
-    log_p = joint_log_likelihood(case.model, split, 20, 31, 3, CPU)
+    log_p = joint_log_likelihood(case.model, split, 20, 31, 3)
     assert rung.objectives["log_likelihood"] == pytest.approx(float(log_p.mean()))
 
 
@@ -212,13 +210,13 @@ def test_a_rung_of_single_modalities_is_the_mean_over_their_pairs(case: Any) -> 
 def test_balanced_values_are_stored_with_every_pair(measured: Evaluation, case: Any) -> None:
     """By subset and target in the long form, with an error; the prior's under mask 0."""
     split = case.data.validation
-    found = conditional_coherence(case.model, split, case.classifiers, 300, 3, CPU)
-    value_SM, error_SM = found.verdicts.balanced()
+    found = conditional_coherence(case.model, split, case.classifiers, 300, 3)
+    value_SM, error_SM = found.scores.balanced()
     for metric in measured.subset_metrics:
         if metric.metric == "coherence_balanced":
             s, m = found.masks.index(metric.subset_mask), int(metric.target[1])
             assert (metric.value, metric.stderr) == (float(value_SM[s, m]), float(error_SM[s, m]))
-    joint = joint_coherence(case.model, case.classifiers, 400, 3, CPU)
+    joint = joint_coherence(case.model, case.classifiers, 400, 3)
     prior = {m.metric: m for m in measured.subset_metrics if m.subset_mask == 0}
     assert (prior["joint_coherence"].value, prior["joint_coherence"].n) == (joint.plain()[0], 400)
     assert (prior["joint_coherence_balanced"].value, prior["joint_coherence_balanced"].stderr) == (
@@ -242,10 +240,10 @@ def test_samples_with_attributes_are_evaluated(case: Any) -> None:
 
 def test_a_likelihood_that_is_not_allowed_is_no_number(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An estimate above what the likelihoods allow is NaN with the reason; one at it is kept."""
-    most = most_likely(case.model, case.data)
+    most = largest_log_likelihood(case.model, case.data)
     assert math.isfinite(most)
     for value, kept in ((most, True), (most + 1, False)):
-        estimate = Estimate(torch.full((20,), value, dtype=torch.float64), torch.ones(20).double())
+        estimate = LogLikelihood(torch.full((20,), value, dtype=torch.float64), torch.ones(20).double())
         monkeypatch.setattr("mopoe.evaluation.evaluate.log_likelihood", lambda *_, found=estimate: found)
         found = Evaluator(case.data, case.classifiers, CONFIG, epochs=1).measure(case.model)
         assert (found.objectives["log_likelihood"] == pytest.approx(value)) is kept

@@ -17,7 +17,6 @@ from mopoe.evaluation import frechet as module
 from mopoe.evaluation.classifiers import Classifiers, ImageClassifier
 from mopoe.evaluation.frechet import (
     Features,
-    Moments,
     classifier_features,
     frechet,
     frechet_distance,
@@ -57,7 +56,7 @@ def test_it_is_the_closed_form_of_gaussians() -> None:
     rotation = torch.linalg.qr(features(4, 4, 3).double())[0]
     one, two = torch.tensor([1.0, 4.0, 0.0, 9.0]).double(), torch.tensor([4.0, 1.0, 16.0, 0.25]).double()
     mean = torch.tensor([1.0, -2.0, 0.5, 0.0]).double()
-    a, b = Moments(mean, rotation * one @ rotation.t()), Moments(-mean, rotation * two @ rotation.t())
+    a, b = (mean, rotation * one @ rotation.t()), (-mean, rotation * two @ rotation.t())
     expected = float((2 * mean).square().sum() + (one.sqrt() - two.sqrt()).square().sum())
     assert frechet(a, b) == pytest.approx(expected, rel=1e-9)
     assert frechet(b, a) == pytest.approx(expected, rel=1e-9)

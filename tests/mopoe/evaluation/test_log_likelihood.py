@@ -14,7 +14,7 @@ from mopoe.data.container import Split
 from mopoe.evaluation import log_likelihood
 from mopoe.evaluation.log_likelihood import component_shares, joint_log_likelihood
 from mopoe.likelihoods import Normal
-from mopoe.methods import Bound
+from mopoe.methods import MethodSpec
 from mopoe.model import MoPoE
 from mopoe.networks.base import Modality
 
@@ -58,7 +58,7 @@ def linear(modality: Callable[..., Modality], kinds: tuple[str, str], prior: str
         name: modality(encoder(kind, name), lambda z, name=name: z @ W[name].t(), Normal(SCALE))
         for name, kind in zip("ab", kinds, strict=True)
     }
-    return MoPoE(parts, 2, Bound(prior_expert=prior))  # type: ignore[arg-type]
+    return MoPoE(parts, 2, MethodSpec(prior_expert=prior))  # type: ignore[arg-type]
 
 
 def exact() -> Tensor:
@@ -84,7 +84,7 @@ def test_the_estimate_converges_to_the_exact_log_likelihood(
     modality: Callable[..., Modality], kinds: tuple[str, str]
 ) -> None:
     """With 30,000 importance samples it is right to a tenth of a nat, however poor the encoders."""
-    found = joint_log_likelihood(linear(modality, kinds), SAMPLES, 4, 30_000, 0, CPU)
+    found = joint_log_likelihood(linear(modality, kinds), SAMPLES, 4, 30_000, 0)
     assert found.dtype == torch.float64
     assert found.tolist() == pytest.approx(exact().tolist(), abs=0.1)
 
@@ -99,7 +99,7 @@ def test_the_estimate_of_p_is_unbiased_for_every_number_of_samples(
     if k < 3:
         # Only the last components, the larger subsets, are used: make them wide enough.
         model = linear(modality, ("prior", "prior"), "none")
-    ratio = (joint_log_likelihood(model, copies(6000), 6000, k, 1, CPU) - exact()[0]).exp()
+    ratio = (joint_log_likelihood(model, copies(6000), 6000, k, 1) - exact()[0]).exp()
     stderr = float(ratio.std()) / math.sqrt(6000)
     assert stderr < 0.1
     assert float(ratio.mean()) == pytest.approx(1.0, abs=4 * stderr)
@@ -111,7 +111,7 @@ def test_the_estimate_is_below_the_truth_and_rises_with_the_number_of_samples(
     """On average, for k = 3, 12 and 48, each clearly closer than the one before."""
     model = linear(modality, ("moved", "prior"))
     gaps = [
-        float((joint_log_likelihood(model, copies(2000), 2000, k, 2, CPU) - exact()[0]).mean())
+        float((joint_log_likelihood(model, copies(2000), 2000, k, 2) - exact()[0]).mean())
         for k in (3, 12, 48)
     ]
     assert gaps[0] < gaps[1] < gaps[2] < 0
@@ -124,15 +124,15 @@ def test_the_models_mixture_weights_do_not_matter(modality: Callable[..., Modali
     kinds, parts = ("near", "moved"), {}
     for name, kind in zip("ab", kinds, strict=True):
         parts[name] = modality(encoder(kind, name), lambda z, name=name: z @ W[name].t(), Normal(SCALE))
-    poe, moe = (MoPoE(parts, 2, Bound(subset_weights=w)) for w in ((0.0, 0.0, 1.0), (0.5, 0.5, 0.0)))
-    a, b = (joint_log_likelihood(m, SAMPLES, 4, 9, 0, CPU) for m in (poe, moe))
+    poe, moe = (MoPoE(parts, 2, MethodSpec(subset_weights=w)) for w in ((0.0, 0.0, 1.0), (0.5, 0.5, 0.0)))
+    a, b = (joint_log_likelihood(m, SAMPLES, 4, 9, 0) for m in (poe, moe))
     assert torch.equal(a, b)
 
 
 def test_one_seed_gives_one_result(modality: Callable[..., Modality]) -> None:
     """Equal seeds agree to the bit, others differ."""
     model = linear(modality, ("near", "moved"))
-    a, b, c = (joint_log_likelihood(model, SAMPLES, 4, 7, seed, CPU) for seed in (5, 5, 6))
+    a, b, c = (joint_log_likelihood(model, SAMPLES, 4, 7, seed) for seed in (5, 5, 6))
     assert torch.equal(a, b)
     assert not bool((a == c).any())
 
@@ -143,18 +143,18 @@ def test_the_size_of_a_chunk_does_not_change_the_result(
 ) -> None:
     """How many latents are decoded at a time is a matter of speed alone, up to rounding."""
     model = linear(modality, ("near", "moved"))
-    before = joint_log_likelihood(model, copies(200), 200, 7, 0, CPU)
+    before = joint_log_likelihood(model, copies(200), 200, 7, 0)
     monkeypatch.setattr(log_likelihood, "ROWS", rows)
-    after = joint_log_likelihood(model, copies(200), 200, 7, 0, CPU)
+    after = joint_log_likelihood(model, copies(200), 200, 7, 0)
     torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
 
 
 def test_a_sample_counts_the_same_however_many_are_measured(modality: Callable[..., Modality]) -> None:
     """The first sample's estimate does not depend on n; more than there are means all there are."""
     model = linear(modality, ("near", "moved"))
-    four = joint_log_likelihood(model, SAMPLES, 9, 7, 0, CPU)
+    four = joint_log_likelihood(model, SAMPLES, 9, 7, 0)
     assert len(four) == 4
-    two = joint_log_likelihood(model, SAMPLES, 2, 7, 0, CPU)
+    two = joint_log_likelihood(model, SAMPLES, 2, 7, 0)
     torch.testing.assert_close(two, four[:2], atol=1e-5, rtol=0)
 
 
@@ -181,6 +181,6 @@ def test_posteriors_narrower_than_float32_give_no_impossible_likelihood(
         for name in "ab"
     }
     split = Split(BYTES, torch.zeros(4, dtype=torch.int64))
-    found = joint_log_likelihood(MoPoE(parts, 2), split, 4, 300, 0, CPU)
+    found = joint_log_likelihood(MoPoE(parts, 2), split, 4, 300, 0)
     assert torch.isfinite(found).all()
     assert (found < Normal(SCALE).most(7)).all()

@@ -31,7 +31,7 @@ def trained(tiny_data: "MultimodalData") -> MoPoE:
 
 
 @pytest.fixture(scope="module")
-def judges(tiny_data: "MultimodalData") -> Classifiers:
+def classifiers(tiny_data: "MultimodalData") -> Classifiers:
     """Untrained classifiers."""
     torch.manual_seed(0)
     networks = {m.name: ImageClassifier(m.shape[0], 4).eval() for m in tiny_data.modalities}
@@ -61,37 +61,37 @@ def test_densities_of_bfloat16_outputs_are_float32(tiny_data: "MultimodalData", 
 
 def test_log_likelihoods_of_both_precisions_agree(trained: MoPoE, tiny_data: "MultimodalData") -> None:
     """They differ, as the decoders' rounding acts, by less than 1 nat in thousands; per sample, 3e-4."""
-    full = joint_log_likelihood(trained, tiny_data.test, 12, 30, 0, CPU)
+    full = joint_log_likelihood(trained, tiny_data.test, 12, 30, 0)
     with half():
-        found = joint_log_likelihood(trained, tiny_data.test, 12, 30, 0, CPU)
+        found = joint_log_likelihood(trained, tiny_data.test, 12, 30, 0)
     assert full.dtype == found.dtype == torch.float64
     assert not torch.equal(full, found)
     torch.testing.assert_close(found, full, rtol=3e-4, atol=0)
 
 
 def test_posteriors_do_not_depend_on_the_precision(
-    trained: MoPoE, judges: Classifiers, tiny_data: "MultimodalData"
+    trained: MoPoE, classifiers: Classifiers, tiny_data: "MultimodalData"
 ) -> None:
     """KLs and the health of posteriors are the same to the bit, as encoders stay in float32."""
-    full = conditional_coherence(trained, tiny_data.test, judges, 12, 0, CPU)
+    full = conditional_coherence(trained, tiny_data.test, classifiers, 12, 0)
     with half():
-        found = conditional_coherence(trained, tiny_data.test, judges, 12, 0, CPU)
+        found = conditional_coherence(trained, tiny_data.test, classifiers, 12, 0)
     assert torch.equal(found.kl_NS, full.kl_NS)
-    assert torch.equal(found.health.kl_S, full.health.kl_S)
-    assert torch.equal(found.health.active_S, full.health.active_S)
+    assert torch.equal(found.diagnostics.kl_S, full.diagnostics.kl_S)
+    assert torch.equal(found.diagnostics.active_S, full.diagnostics.active_S)
 
 
 def test_the_evaluators_precision_acts(
-    trained: MoPoE, judges: Classifiers, tiny_data: "MultimodalData"
+    trained: MoPoE, classifiers: Classifiers, tiny_data: "MultimodalData"
 ) -> None:
     """bfloat16 gives the log-likelihood under autocast, the default that without; pictures are drawn too."""
     config = EvaluationConfig(likelihood_samples=12, importance_samples=30, joint_samples=50, pictures=2)
-    plain = float(joint_log_likelihood(trained, tiny_data.validation, 12, 30, 0, CPU).mean())
+    plain = float(joint_log_likelihood(trained, tiny_data.validation, 12, 30, 0).mean())
     with half():
-        rounded = float(joint_log_likelihood(trained, tiny_data.validation, 12, 30, 0, CPU).mean())
+        rounded = float(joint_log_likelihood(trained, tiny_data.validation, 12, 30, 0).mean())
     assert plain != rounded
     for precision, expected in (("float32", plain), ("bfloat16", rounded)):
         c = replace(config, precision=precision)  # type: ignore[arg-type] # one of its words
-        found = Evaluator(tiny_data, judges, c, epochs=1).measure(trained)
+        found = Evaluator(tiny_data, classifiers, c, epochs=1).measure(trained)
         assert found.objectives["log_likelihood"] == expected
         assert len(found.pictures) == 8

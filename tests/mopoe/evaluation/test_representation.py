@@ -13,7 +13,7 @@ from mopoe.data.container import Split
 from mopoe.evaluation import representation
 from mopoe.evaluation.representation import linear_probe, posterior_means
 from mopoe.likelihoods import Normal
-from mopoe.methods import Bound
+from mopoe.methods import MethodSpec
 from mopoe.model import MoPoE
 from mopoe.networks.base import Modality
 
@@ -29,7 +29,7 @@ def encode(x: Tensor) -> tuple[Tensor, Tensor]:
 def model_of(modality: Make, **settings: object) -> MoPoE:
     """Return a model of two vectors whose posteriors' means are the data's first elements."""
     parts = {name: modality(encode, lambda z: z, Normal(1.0)) for name in "ab"}
-    return MoPoE(parts, 2, Bound(**settings))  # type: ignore[arg-type]
+    return MoPoE(parts, 2, MethodSpec(**settings))  # type: ignore[arg-type]
 
 
 def split(n: int, seed: int, *, noise: float = 0.3, labels: Tensor | None = None) -> Split:
@@ -44,13 +44,13 @@ def split(n: int, seed: int, *, noise: float = 0.3, labels: Tensor | None = None
 def test_separable_latents_give_one_and_others_chance(modality: Make) -> None:
     """Subset a sees the classes, b does not; shuffled labels are at chance for every subset."""
     model, train, held_out = model_of(modality), split(600, 0), split(2000, 1)
-    a, b, _ = linear_probe(model, train, held_out, 2000, 0, CPU).tolist()
+    a, b, _ = linear_probe(model, train, held_out, 2000, 0).tolist()
     assert a == 1.0
     assert b == pytest.approx(0.25, abs=0.05)
     rng, scores = torch.Generator().manual_seed(2), []
     for _ in range(20):  # of classes as far apart as these, each is either right or wrong as a whole
         shuffled = Split(train.x, train.labels[torch.randperm(600, generator=rng)])
-        scores.append(linear_probe(model, shuffled, held_out, 2000, 0, CPU))
+        scores.append(linear_probe(model, shuffled, held_out, 2000, 0))
     assert torch.stack(scores).mean(0).tolist() == pytest.approx([0.25] * 3, abs=0.1)
 
 
@@ -58,13 +58,13 @@ def test_the_value_is_scikit_learns(modality: Make, monkeypatch: pytest.MonkeyPa
     """On the product's means, for the drawn samples, in chunks; other seeds draw others."""
     monkeypatch.setattr(representation, "ROWS", 100)
     model, train, held_out = model_of(modality), split(500, 0, noise=2.0), split(300, 1, noise=2.0)
-    found = linear_probe(model, train, held_out, 250, 0, CPU)
-    z, z_held_out = (posterior_means(model, s, CPU).numpy() for s in (train, held_out))
+    found = linear_probe(model, train, held_out, 250, 0)
+    z, z_held_out = (posterior_means(model, s).numpy() for s in (train, held_out))
     for s in range(3):
         fit = LogisticRegression(max_iter=1000, random_state=0).fit(z[s], train.labels.numpy())
         expected = fit.score(z_held_out[s, :250], held_out.labels[:250].numpy())
         assert float(found[s]) == pytest.approx(expected, abs=0.005)  # the order of rows moves the optimiser
-    few = [linear_probe(model, train, held_out, 250, seed, CPU, n_train=40) for seed in (0, 0, 1)]
+    few = [linear_probe(model, train, held_out, 250, seed, n_train=40) for seed in (0, 0, 1)]
     assert torch.equal(few[0], few[1])
     assert not torch.equal(few[0], few[2])
 
@@ -78,8 +78,8 @@ def test_attributes_are_judged_by_mean_average_precision(modality: Make) -> None
         return Split(s.x, bits)
 
     model = model_of(modality)
-    found = linear_probe(model, attributes(train, rare=1), attributes(held_out, rare=0), 300, 0, CPU)
-    z, z_held_out = (posterior_means(model, s, CPU).numpy() for s in (train, held_out))
+    found = linear_probe(model, attributes(train, rare=1), attributes(held_out, rare=0), 300, 0)
+    z, z_held_out = (posterior_means(model, s).numpy() for s in (train, held_out))
     truth = attributes(held_out, rare=0).labels.numpy()
     for s in range(3):
         each = []
@@ -88,10 +88,10 @@ def test_attributes_are_judged_by_mean_average_precision(modality: Make) -> None
             fit.fit(z[s], attributes(train, rare=1).labels[:, a].numpy())
             each.append(average_precision_score(truth[:, a], fit.decision_function(z_held_out[s])))
         assert float(found[s]) == pytest.approx(np.mean(each), abs=0.005)
-    constant = linear_probe(model, attributes(train, rare=0), attributes(held_out, rare=1), 300, 0, CPU)
+    constant = linear_probe(model, attributes(train, rare=0), attributes(held_out, rare=1), 300, 0)
     torch.testing.assert_close(constant, (2 * found + 1) / 3)
     none = Split(held_out.x, torch.zeros(300, 3, dtype=torch.long))
-    assert bool(linear_probe(model, attributes(train, rare=0), none, 300, 0, CPU).isnan().all())
+    assert bool(linear_probe(model, attributes(train, rare=0), none, 300, 0).isnan().all())
 
 
 def test_one_class_alone_is_predicted_as_such(modality: Make) -> None:
@@ -99,19 +99,17 @@ def test_one_class_alone_is_predicted_as_such(modality: Make) -> None:
     train = split(20, 0, labels=torch.ones(20, dtype=torch.long))
     held_out = split(50, 1)
     share = float((held_out.labels == 1).double().mean())
-    assert linear_probe(model_of(modality), train, held_out, 50, 0, CPU).tolist() == pytest.approx(
-        [share] * 3
-    )
+    assert linear_probe(model_of(modality), train, held_out, 50, 0).tolist() == pytest.approx([share] * 3)
 
 
 def test_the_mean_of_a_mixture_of_experts_is_that_of_its_members(modality: Make) -> None:
     """And of a product the precision-weighted one."""
     s = split(5, 0)
     a, b = s.x["a"], s.x["b"]
-    moe = posterior_means(model_of(modality, mixture_of_experts=True), s, CPU)
+    moe = posterior_means(model_of(modality, mixture_of_experts=True), s)
     torch.testing.assert_close(moe, torch.stack([a, b, (a + b) / 2]))
     p, q = (0.1 * a).exp(), (0.1 * b).exp()
-    poe = posterior_means(model_of(modality, prior_expert="full"), s, CPU)
+    poe = posterior_means(model_of(modality, prior_expert="full"), s)
     torch.testing.assert_close(poe, torch.stack([a, b, (a * p + b * q) / (p + q + 1)]))
 
 
@@ -127,5 +125,5 @@ def test_samples_with_a_missing_modality_do_not_count(modality: Make) -> None:
         for s in (train, held_out)
     ]
     model = model_of(modality)
-    clean = linear_probe(model, train, held_out, 1000, 0, CPU)
-    assert torch.equal(linear_probe(model, *spoilt, 1000, 0, CPU), clean)
+    clean = linear_probe(model, train, held_out, 1000, 0)
+    assert torch.equal(linear_probe(model, *spoilt, 1000, 0), clean)

@@ -36,7 +36,7 @@ def test_a_block_is_its_shortcut_plus_a_tenth_of_its_convolutions() -> None:
     x = torch.randn(2, 3, 5, 5, dtype=torch.float64)
     for n_out in (3, 6):
         block = Block(3, n_out).double()
-        first, second = block.found[1], block.found[3]
+        first, second = block.residual[1], block.residual[3]
         h = torch.where(x > 0, x, 0.2 * x)
         h = first(h)
         h = second(torch.where(h > 0, h, 0.2 * h))

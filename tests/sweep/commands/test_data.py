@@ -98,13 +98,13 @@ def test_the_translated_variant_is_built_by_the_same_command(sweep):
         ),
         (
             (*BUILD[:3], "photographs", *BUILD[4:]),
-            "photographs: holds no idx files of MNIST such as t10k-images-idx3-ubyte.gz",
+            "photographs: contains no idx files of MNIST such as t10k-images-idx3-ubyte.gz",
         ),
         (
             (*BUILD[:5], "mnist", *BUILD[6:]),
-            "mnist: holds 0 photographs (.jpg, .jpeg, .png), but 5 are needed, one per modality",
+            "mnist: contains 0 photographs (.jpg, .jpeg, .png), but 5 are needed, one per modality",
         ),
-        ((*BUILD[:7], "mnist"), "mnist: is there already; delete it or choose another name"),
+        ((*BUILD[:7], "mnist"), "mnist: exists already; delete it or choose another name"),
         (
             (*BUILD[:7], "photographs/0.png/p"),
             "photographs/0.png/p: cannot be written ([Errno 17] File exists: 'photographs/0.png')",

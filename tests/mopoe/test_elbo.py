@@ -11,11 +11,11 @@ from torch import Tensor
 
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData
+from mopoe.elbo import Draws, LossTerms, LossWeights, generalized_elbo
 from mopoe.likelihoods import Normal
-from mopoe.methods import Bound
+from mopoe.methods import MethodSpec
 from mopoe.model import MoPoE, build_model
 from mopoe.networks.base import Modality
-from mopoe.objectives import Draws, Terms, Weights, generalized_elbo
 from mopoe.random_streams import draw_components, stratified_components
 
 SINGLETONS = (0.5, 0.5, 0.0)
@@ -31,10 +31,10 @@ def elbo(
     *,
     unimodal: Tensor | None = None,
     likelihood: dict[str, float] | None = None,
-) -> Terms:
+) -> LossTerms:
     """Return the objective of complete samples without private latents."""
     draws = Draws(component_B=component, noise=noise, unimodal_MBZ=unimodal)
-    return generalized_elbo(model, x, draws, Weights(beta=beta, likelihood=likelihood))
+    return generalized_elbo(model, x, draws, LossWeights(beta=beta, likelihood=likelihood))
 
 
 def double_model(data: MultimodalData, in_double: Callable[..., MoPoE], **settings: Any) -> MoPoE:
@@ -144,7 +144,7 @@ def linear_model(modality: Callable[..., Modality], shift: float) -> tuple[MoPoE
     model = MoPoE(
         {"x": modality(lambda x: (0.8 * x + shift, torch.full_like(x, 0.2).log()), lambda z: z, Normal(0.5))},
         1,
-        Bound(prior_expert="none"),
+        MethodSpec(prior_expert="none"),
     )
     x = torch.full((20_000, 1), 0.7)
     return model, {"x": x}, float(torch.distributions.Normal(0.0, 1.25**0.5).log_prob(x[0]))

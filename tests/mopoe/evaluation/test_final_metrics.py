@@ -84,7 +84,7 @@ def test_extras_are_measured_after_the_last_epoch_alone(case: Any) -> None:
 def test_representation_is_the_linear_probe(case: Any, found: Found) -> None:
     """A share of the 60 samples for every subset, with its binomial error."""
     split = case.data.validation
-    score_S = linear_probe(case.model, split, split, 60, 5, CPU)
+    score_S = linear_probe(case.model, split, split, 60, 5)
     for mask, score in zip(case.model.masks, score_S.tolist(), strict=True):
         record = found["representation", mask, None]
         assert (record.value, record.n) == (score, 60)
@@ -146,16 +146,16 @@ def test_conditional_likelihoods_are_those_of_their_own_function(case: Any, foun
     """From one pass for every subset come the same numbers as from passes for every pair."""
     split = case.data.validation
     for given in case.model.masks[:-1]:
-        expected = conditional_log_likelihood(case.model, split, 8, 7, 5, CPU, given=given)
+        expected = conditional_log_likelihood(case.model, split, 8, 7, 5, given=given)
         pairs = {None: expected.rest, **expected.modalities}
         for target, estimate in pairs.items():
             record = found["log_likelihood_conditional", given, target]
             assert record.value == pytest.approx(float(estimate.log_p_N.mean()))
             assert record.stderr == pytest.approx(float(estimate.log_p_N.std()) / math.sqrt(8))
-        own = log_likelihood(case.model, split, 8, 7, 5, CPU, observed=given).log_p_N
+        own = log_likelihood(case.model, split, 8, 7, 5, observed=given).log_p_N
         assert found["log_likelihood", given, None].value == pytest.approx(float(own.mean()))
     assert ("log_likelihood_conditional", 7, None) not in found
-    joint = log_likelihood(case.model, split, 8, 7, 5, CPU)
+    joint = log_likelihood(case.model, split, 8, 7, 5)
     assert found["log_likelihood", 7, None].value == pytest.approx(float(joint.log_p_N.mean()))
     assert found["ess", 7, None].value == pytest.approx(float(joint.ess_N.mean()))
 
@@ -163,10 +163,10 @@ def test_conditional_likelihoods_are_those_of_their_own_function(case: Any, foun
 def test_the_fitted_prior_replaces_the_prior(case: Any, found: Found) -> None:
     """Its draws are near those of posteriors, so that joint coherence is that of its function."""
     prior = fit_prior(case.model, case.data.train, module.FITTED, seed=5)
-    expected = joint_coherence(case.model, case.classifiers, 80, 5, CPU, prior=prior).plain()
+    expected = joint_coherence(case.model, case.classifiers, 80, 5, prior=prior).plain()
     record = found["joint_coherence_mixture", 0, None]
     assert (record.value, record.stderr, record.n) == (*expected, 80)
-    assert expected != joint_coherence(case.model, case.classifiers, 80, 5, CPU).plain()
+    assert expected != joint_coherence(case.model, case.classifiers, 80, 5).plain()
 
 
 def test_classifiers_without_features_are_refused_before_training(known: Callable[..., Any]) -> None:
@@ -223,10 +223,10 @@ def test_a_constant_decoder_explains_nothing_and_a_perfect_one_all(case: Any) ->
         model.log_prob = lambda z, x, style, output=output, model=model: {  # type: ignore[method-assign]
             n: model.likelihood(n).log_prob(output if n == name else x[n], x[n]) for n in x
         }
-        materials = module.Materials(data=case.data, classifiers=case.classifiers, config=CONFIG, device=CPU)
+        context = module.EvalContext(data=case.data, classifiers=case.classifiers, config=CONFIG)
         rows = {
             (m.metric, m.target): m
-            for m in module.reconstruction_metrics(model, materials, case.data.validation)
+            for m in module.reconstruction_metrics(model, context, case.data.validation)
         }
         share = rows["explained", name].value
         assert share == pytest.approx(expected, abs=1e-6) if math.isfinite(expected) else share < 0
@@ -236,12 +236,12 @@ def test_a_constant_decoder_explains_nothing_and_a_perfect_one_all(case: Any) ->
 
 def test_what_is_trained_beside_networks_is_recorded(case: Any) -> None:
     """Learned mixture weights by subset, a learned scale by modality; nothing where neither is."""
-    assert list(module.trained_numbers(case.model)) == []
+    assert list(module.parameter_metrics(case.model)) == []
     model = copy.deepcopy(case.model)
-    model.bound = replace(model.bound, learned_weights=True)
+    model.method = replace(model.method, learned_weights=True)
     model.weight_logits_S = nn.Parameter(torch.arange(7.0))
     model.likelihoods[model.names[1]] = Normal(0.5, learned=True)
-    found = {(m.metric, m.subset_mask, m.target): m.value for m in module.trained_numbers(model)}
+    found = {(m.metric, m.subset_mask, m.target): m.value for m in module.parameter_metrics(model)}
     weights = torch.softmax(torch.arange(7.0).double(), 0).tolist()
     expected = {("mixture_weight", mask, None): w for mask, w in zip(model.masks, weights, strict=True)}
     assert found == pytest.approx(expected | {("likelihood_scale", 0, model.names[1]): 0.5})

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.distributions import Laplace as LaplaceDensity
 from torch.distributions import Normal as NormalDensity
 
-from mopoe import gaussian, laplace
+from mopoe.distributions import GAUSSIAN, LAPLACE
+from mopoe.elbo import Draws, LossWeights, importance_weighted_bound
 from mopoe.likelihoods import Normal
-from mopoe.methods import Bound
+from mopoe.methods import MethodSpec
 from mopoe.model import MoPoE
 from mopoe.networks.base import Modality
-from mopoe.objectives import Draws, Weights, importance_weighted_bound
 
 MOE = {"subset_weights": (0.5, 0.5, 0.0), "mixture_of_experts": True}
 FACTORS = {"a": 2.0, "b": 1.0}
@@ -35,14 +35,14 @@ class Heads(nn.Module):
         return self.mu(x), self.logvar(x)
 
 
-def small(bound: dict[str, Any], style_dim: int = 0) -> MoPoE:
+def small(method: dict[str, Any], style_dim: int = 0) -> MoPoE:
     """Return a model in float64 of two vectors, with two shared latents."""
     torch.manual_seed(3)
     width = 2 + style_dim
     parts = {
         name: Modality(Heads(d, width), nn.Linear(width, d), Normal(0.7)) for name, d in (("a", 3), ("b", 4))
     }
-    return MoPoE(parts, 2, Bound(**bound), style_dim=style_dim).double()
+    return MoPoE(parts, 2, MethodSpec(**method), style_dim=style_dim).double()
 
 
 def batch(
@@ -62,7 +62,7 @@ def plain_log_weights(
     """Return log w_k [K] of every sample at beta 1.7; frozen densities have no gradient."""
     assert draws.component_B is not None
     density = LaplaceDensity if family == "laplace" else NormalDensity
-    shape = laplace.standard if family == "laplace" else gaussian.standard
+    shape = (LAPLACE if family == "laplace" else GAUSSIAN).standard
     k, n, _ = draws.noise.shape
     scale, zero, one = torch.tensor([0.7, 0.0, 1.0], dtype=torch.float64)
     standard = density(zero, one)
@@ -111,14 +111,14 @@ def test_the_bound_and_its_gradients_are_those_of_a_plain_loop(family: str, styl
     x, noise, style_noise = batch(3, 4, style_dim=style_dim)
     style = style_noise if style_dim else None
     draws = Draws(component_B=torch.tensor([0, 1, 1]), noise=noise, style_MBW=style)
-    weights = Weights(beta=1.7, likelihood=FACTORS, style=STYLE)
+    weights = LossWeights(beta=1.7, likelihood=FACTORS, style=STYLE)
     encoders = tuple(model.encoders.parameters())
     plain = plain_log_weights(model, x, draws, family, frozen=False)
     loss = -torch.stack([torch.logsumexp(w_K, 0) - math.log(4) for w_K in plain]).mean()
     frozen = plain_log_weights(model, x, draws, family, frozen=True)
     squared = -torch.stack([(torch.softmax(w_K.detach(), 0) ** 2 * w_K).sum() for w_K in frozen]).mean()
     for kind, surrogate in (("iwae", loss), ("dreg", squared)):
-        found = importance_weighted_bound(model, x, draws, weights, kind)
+        found = importance_weighted_bound(model, x, draws, weights, gradient=kind)
         torch.testing.assert_close(found.loss, loss, rtol=1e-12, atol=0)
         torch.testing.assert_close(found.kl, divergence(model, x, family), rtol=1e-12, atol=0)
         ours, theirs = (torch.autograd.grad(v, encoders) for v in (found.loss, surrogate))
@@ -130,14 +130,14 @@ def test_all_subsets_at_once_are_the_mean_over_every_way_to_draw() -> None:
     """Two samples and three subsets have nine pairs of components; noise alike for all subsets."""
     model = small({"subset_weights": (0.1, 0.2, 0.7)})
     x, noise, _ = batch(2, 3)
-    weights = Weights(beta=1.0)
+    weights = LossWeights(beta=1.0)
     draws = Draws(component_B=None, noise=noise[:, None].expand(3, 3, 2, 2))
-    every = importance_weighted_bound(model, x, draws, weights, "iwae")
+    every = importance_weighted_bound(model, x, draws, weights, gradient="iwae")
     mean = sum(
         model.weights_S[a]
         * model.weights_S[b]
         * importance_weighted_bound(
-            model, x, Draws(component_B=torch.tensor([a, b]), noise=noise), weights, "iwae"
+            model, x, Draws(component_B=torch.tensor([a, b]), noise=noise), weights, gradient="iwae"
         ).loss
         for a, b in product(range(3), repeat=2)
     )
@@ -151,11 +151,12 @@ def exact(shift: Tensor, k: int, gradient: str, seed: int = 0) -> tuple[Tensor, 
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
             return 0.8 * x + shift, torch.full_like(x, 0.2).log()
 
-    model = MoPoE({"x": Modality(Encoder(), nn.Identity(), Normal(0.5))}, 1, Bound(prior_expert="none"))
+    model = MoPoE({"x": Modality(Encoder(), nn.Identity(), Normal(0.5))}, 1, MethodSpec(prior_expert="none"))
     x = torch.full((500, 1), 0.7, dtype=torch.float64)
     noise = torch.randn(k, 500, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     draws = Draws(component_B=torch.zeros(500, dtype=torch.int64), noise=noise)
-    terms = importance_weighted_bound(model.double(), {"x": x}, draws, Weights(beta=1.0), gradient)
+    weights = LossWeights(beta=1.0)
+    terms = importance_weighted_bound(model.double(), {"x": x}, draws, weights, gradient=gradient)
     return terms.loss, float(NormalDensity(0.0, 1.25**0.5).log_prob(x[0]))
 
 
@@ -197,7 +198,8 @@ def test_both_gradients_of_one_subset_agree_in_the_mean_and_in_the_decoders() ->
         x = batch(2, 3)[0]
         draws = Draws(component_B=component, noise=noise, style_MBW=style_noise)
         iwae, dreg = (
-            importance_weighted_bound(model, x, draws, Weights(beta=1.0), kind) for kind in ("iwae", "dreg")
+            importance_weighted_bound(model, x, draws, LossWeights(beta=1.0), gradient=kind)
+            for kind in ("iwae", "dreg")
         )
         torch.testing.assert_close(iwae.loss, dreg.loss)
         a = torch.autograd.grad(iwae.loss, encoders + decoders)
@@ -217,14 +219,16 @@ def test_a_missing_modality_is_as_if_it_were_not_there(modality: Callable[..., M
     """Of two modalities one is missing: the bound is that of the other alone."""
     both = small({"prior_expert": "none"})
     alone = MoPoE(
-        {"a": Modality(both.encoders["a"], both.decoders["a"], Normal(0.7))}, 2, Bound(prior_expert="none")
+        {"a": Modality(both.encoders["a"], both.decoders["a"], Normal(0.7))},
+        2,
+        MethodSpec(prior_expert="none"),
     )
     alone = alone.double()
     x, noise, _ = batch(3, 4)
     draws = Draws(component_B=torch.tensor([0, 2, 2]), noise=noise)
     here = torch.tensor([[True] * 3, [False] * 3])
-    found = importance_weighted_bound(both, x, draws, Weights(beta=2.0), "iwae", here)
+    found = importance_weighted_bound(both, x, draws, LossWeights(beta=2.0), here, gradient="iwae")
     single = Draws(component_B=torch.zeros(3, dtype=torch.int64), noise=noise)
-    expected = importance_weighted_bound(alone, {"a": x["a"]}, single, Weights(beta=2.0), "iwae")
+    expected = importance_weighted_bound(alone, {"a": x["a"]}, single, LossWeights(beta=2.0), gradient="iwae")
     torch.testing.assert_close(found.loss, expected.loss)
     assert float(found.reconstruction["b"].detach()) == 0

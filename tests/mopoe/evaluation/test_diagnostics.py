@@ -13,11 +13,11 @@ from mopoe.data.container import MultimodalData, Split
 from mopoe.data.registry import ModalitySpec
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import conditional_coherence
-from mopoe.evaluation.diagnostics import HealthMeter, subset_posteriors
+from mopoe.evaluation.diagnostics import DiagnosticsMeter, subset_posteriors
 from mopoe.evaluation.evaluate import Evaluator
 from mopoe.evaluation_config import EvaluationConfig
 from mopoe.likelihoods import Normal as NormalLikelihood
-from mopoe.methods import Bound
+from mopoe.methods import MethodSpec
 from mopoe.model import MoPoE
 
 SCALES = (3.0, 0.5, 0.101, 0.099, 0.0)
@@ -46,19 +46,19 @@ def samples() -> Tensor:
 def build(modality: Callable[..., Any]) -> Callable[..., MoPoE]:
     """Give a function that makes a model: modality `a` sees x, `b` has collapsed onto the prior."""
 
-    def make(**bound: Any) -> MoPoE:
+    def make(**method: Any) -> MoPoE:
         parts = {
             name: modality(encoder(gain), lambda z: z[:, :1], NormalLikelihood(1.0))
             for name, gain in (("a", 1.0), ("b", 0.0))
         }
-        return MoPoE(parts, len(SCALES), Bound(**({"prior_expert": "none"} | bound)))
+        return MoPoE(parts, len(SCALES), MethodSpec(**({"prior_expert": "none"} | method)))
 
     return make
 
 
 def measured(model: MoPoE, x: Tensor, size: int = 300) -> Any:
     """Return the health, gathered in batches."""
-    meter = HealthMeter()
+    meter = DiagnosticsMeter()
     for part in x.split(size):
         q = model.encode({"a": part, "b": part})
         meter.add(*subset_posteriors(model, q))
@@ -88,7 +88,7 @@ def test_a_large_mean_does_not_hide_the_variance() -> None:
     """Means of 1e4 that move by 0.05 and by 0.2, in float32: the first is not active, the second is."""
     x = torch.tensor([-1.0, 1.0]).repeat(500)
     mu = 1e4 + x[None, :, None] * torch.tensor([0.05, 0.2])
-    meter = HealthMeter()
+    meter = DiagnosticsMeter()
     meter.add(mu, torch.zeros_like(mu))
     assert meter.result().active_S.tolist() == [1]
 
@@ -105,7 +105,7 @@ def test_the_kl_by_latent_sums_to_that_of_the_subset(build: Callable[..., MoPoE]
             for mu, p in zip(q.mu_MBZ, q.precision_MBZ, strict=True)
         ]
         assert torch.allclose(kl[:2], torch.stack(alone), atol=1e-5)
-        if model.bound.mixture_of_experts:
+        if model.method.mixture_of_experts:
             assert torch.allclose(kl[2], (alone[0] + alone[1]) / 2, atol=1e-5)
         else:
             mu, precision = model.posteriors(q)
@@ -124,7 +124,7 @@ def test_numbers_that_are_not_finite_are_counted() -> None:
     """One of 2 x 4 means and one other KL: a quarter of one subset's, none of the other's."""
     mu, kl = torch.zeros(2, 4, 2), torch.zeros(2, 4, 2)
     mu[0, 1, 0], kl[0, 2, 1] = math.nan, math.inf
-    meter = HealthMeter()
+    meter = DiagnosticsMeter()
     meter.add(mu, kl)
     assert meter.result().non_finite_S.tolist() == [0.25, 0.0]
 
@@ -142,8 +142,8 @@ def test_health_is_part_of_every_evaluation(build: Callable[..., MoPoE], samples
         validation=split,
         test=split,
     )
-    judges = Classifiers(networks=dict.fromkeys("ab", torch.nn.Identity().eval()), accuracy={}, hash="h")
-    evaluator = Evaluator(data, judges, EvaluationConfig(coherence_samples=1000, pictures=0), epochs=2)
+    classifiers = Classifiers(networks=dict.fromkeys("ab", torch.nn.Identity().eval()), accuracy={}, hash="h")
+    evaluator = Evaluator(data, classifiers, EvaluationConfig(coherence_samples=1000, pictures=0), epochs=2)
     for what, n in (("rung", 100), ("all", 1000)):
         found = {(m.metric, m.subset_mask): m for m in evaluator.measure(build(), what).subset_metrics}
         assert found["active_units", 2].value == 0
@@ -152,5 +152,5 @@ def test_health_is_part_of_every_evaluation(build: Callable[..., MoPoE], samples
         assert found["active_units", 1].n == n
     assert found["active_units", 1].value == 3
     assert found["idle_latents", 2].stderr is None
-    health = conditional_coherence(build(), split, judges, 1000, 0, torch.device("cpu")).health
+    health = conditional_coherence(build(), split, classifiers, 1000, 0).diagnostics
     assert found["idle_latents", 3].value == health.idle_S[2]

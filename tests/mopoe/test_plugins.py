@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import mopoe
-from mopoe import plugins as functions
+from mopoe import plugins
 from mopoe.data.registry import ModalitySpec, entry
 from mopoe.errors import ConfigError, DataError
 from mopoe.plugins import also_import_from, named_function, plugin
@@ -24,7 +24,7 @@ MARK = "import mopoe\n@mopoe.plugin\n"
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Write:
     """Return a function that writes a module, new for each test, and gives its name."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(functions, "_folders", [])
+    monkeypatch.setattr(plugins, "_folders", [])
     name = f"functions_{abs(hash(request.node.nodeid))}"
 
     def make(text: str) -> str:
@@ -116,7 +116,7 @@ def test_a_package_offers_its_functions_by_an_entry_point(
     (tmp_path / "offered_package.py").write_text(f"{MARK}def f(): return 3\ndef g(): ...\n")
     points = {"mopoe.plugins": [EntryPoint("x", "offered_package.sub:f", "mopoe.plugins")]}
     assert refusal("offered_package:f").startswith(f"lies in {tmp_path}")
-    monkeypatch.setattr(functions, "entry_points", lambda group: points.get(group, []))
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points.get(group, []))
     assert named_function("offered_package:f")() == 3
     assert refusal("offered_package:g").startswith("is not marked as a plugin")
 
@@ -135,7 +135,7 @@ def test_data_that_name_a_command_run_nothing(tmp_path: Path, monkeypatch: pytes
 def test_a_folder_is_added_once_and_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that no file of a user's can hide a library."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(functions, "_folders", [])
+    monkeypatch.setattr(plugins, "_folders", [])
     (tmp_path / "math.py").write_text("gcd = None\n")
     before = list(sys.path)
     also_import_from(str(tmp_path))

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mopoe.elbo import Draws, LossWeights, generalized_elbo
 from mopoe.likelihoods import Normal
-from mopoe.methods import Bound
+from mopoe.methods import MethodSpec
 from mopoe.model import MoPoE
 from mopoe.networks.base import Modality
-from mopoe.objectives import Draws, Weights, generalized_elbo
 
 
-def private_model(bound: Bound | None = None, style_dim: int = 2) -> tuple[MoPoE, dict[str, Tensor]]:
+def private_model(method: MethodSpec | None = None, style_dim: int = 2) -> tuple[MoPoE, dict[str, Tensor]]:
     """Return a float64 model of two vectors, with three shared and some private latents, and five samples."""
     torch.manual_seed(6)
     width = 3 + style_dim
@@ -20,7 +20,7 @@ def private_model(bound: Bound | None = None, style_dim: int = 2) -> tuple[MoPoE
         parts[name] = Modality(TwoHeads(d, width), nn.Linear(width, d), Normal(0.6))
     rng = torch.Generator().manual_seed(7)
     x = {name: torch.randn(5, d, generator=rng, dtype=torch.float64) for name, d in (("a", 4), ("b", 2))}
-    return MoPoE(parts, 3, bound, style_dim=style_dim).double(), x
+    return MoPoE(parts, 3, method, style_dim=style_dim).double(), x
 
 
 class TwoHeads(nn.Module):
@@ -57,7 +57,7 @@ def test_private_latents_are_decoded_with_the_shared_ones_and_pay_their_own_kl(a
     noise = torch.randn(shape, generator=rng, dtype=torch.float64)
     component = None if all_at_once else torch.tensor([0, 1, 2, 2, 0])
     draws = Draws(component_B=component, noise=noise, style_MBW=style)
-    found = generalized_elbo(model, x, draws, Weights(beta=3.0, style=(0.5, 7.0)))
+    found = generalized_elbo(model, x, draws, LossWeights(beta=3.0, style=(0.5, 7.0)))
     heads = {name: model.encoders[name](x[name]) for name in "ab"}
     (mu_a, v_a), (mu_b, v_b) = ((mu[:, :3], logvar[:, :3]) for mu, logvar in heads.values())
     precision = 1 + (-v_a).exp() + (-v_b).exp()
@@ -89,12 +89,12 @@ def test_private_latents_are_decoded_with_the_shared_ones_and_pay_their_own_kl(a
 
 def test_a_missing_modality_is_in_no_product_and_not_reconstructed() -> None:
     """Row by row: a sample that lacks b has the loss of a model of a alone, whatever stands in its place."""
-    model, x = private_model(Bound(prior_expert="none"))
+    model, x = private_model(MethodSpec(prior_expert="none"))
     alone = {
         name: MoPoE(
             {name: Modality(model.encoders[name], model.decoders[name], model.likelihood(name))},
             3,
-            Bound(prior_expert="none"),
+            MethodSpec(prior_expert="none"),
             style_dim=2,
         ).double()
         for name in "ab"
@@ -104,7 +104,7 @@ def test_a_missing_modality_is_in_no_product_and_not_reconstructed() -> None:
     style = torch.randn(2, 5, 2, generator=rng, dtype=torch.float64)
     here = torch.tensor([[1, 0, 1, 1, 0], [1, 1, 0, 1, 1]], dtype=torch.bool)
     component = torch.tensor([0, 1, 2, 2, 2])
-    weights = Weights(beta=2.0)
+    weights = LossWeights(beta=2.0)
     losses = []
     for b in range(5):
         one = {name: values[b : b + 1] for name, values in x.items()}
@@ -137,30 +137,30 @@ def test_a_modality_that_is_not_given_is_missing_from_all_samples(lacks: str) ->
     marked = model.encode(x, here)
     assert torch.equal(found.mu_MBZ, marked.mu_MBZ)
     assert torch.equal(found.precision_MBZ, marked.precision_MBZ)
-    generalized_elbo(model, x, draws, Weights(beta=1.0), here).loss.backward()
+    generalized_elbo(model, x, draws, LossWeights(beta=1.0), here).loss.backward()
     assert all(float(p.grad.abs().max()) == 0 for p in model.encoders[lacks].parameters())
     assert all(float(p.grad.abs().max()) == 0 for p in model.decoders[lacks].parameters())
 
 
 def test_weights_of_possible_subsets_are_scaled_up() -> None:
     """Of 0.1, 0.3 and 0.6 the second is impossible without b; with nothing left the full set takes all."""
-    model, _ = private_model(Bound(subset_weights=(0.1, 0.3, 0.6)))
+    model, _ = private_model(MethodSpec(subset_weights=(0.1, 0.3, 0.6)))
     here = torch.tensor([[True, True, False], [True, False, True]])
     found = model.weights_given(here)
     expected = torch.tensor([[0.1, 0.1 / 0.7, 0], [0.3, 0, 0.3 / 0.9], [0.6, 0.6 / 0.7, 0.6 / 0.9]])
     torch.testing.assert_close(found, expected.double())
-    only_a, _ = private_model(Bound(subset_weights=(1.0, 0.0, 0.0)))
+    only_a, _ = private_model(MethodSpec(subset_weights=(1.0, 0.0, 0.0)))
     assert only_a.weights_given(here)[:, 2].tolist() == [0, 0, 1]
 
 
 def test_mvtcae_trades_the_kl_for_the_total_correlation() -> None:
     """With share 0.4 of two modalities: 0.8 of the fit, 0.6 of the KL and 0.2 of each KL to a modality's."""
     model, x = private_model(
-        Bound(subset_weights=(0.0, 0.0, 1.0), prior_expert="none", tc_ratio=0.4), style_dim=0
+        MethodSpec(subset_weights=(0.0, 0.0, 1.0), prior_expert="none", tc_ratio=0.4), style_dim=0
     )
     noise = torch.randn(5, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     draws = Draws(component_B=torch.full((5,), 2), noise=noise)
-    found = generalized_elbo(model, x, draws, Weights(beta=2.5))
+    found = generalized_elbo(model, x, draws, LossWeights(beta=2.5))
     (mu_a, v_a), (mu_b, v_b) = (model.encoders[name](x[name]) for name in "ab")
     precision = (-v_a).exp() + (-v_b).exp()
     q = normal(((-v_a).exp() * mu_a + (-v_b).exp() * mu_b) / precision, -precision.log())
@@ -172,7 +172,7 @@ def test_mvtcae_trades_the_kl_for_the_total_correlation() -> None:
 
 def test_learned_weights_follow_their_gradient() -> None:
     """The loss is that of fixed weights softmax(logits) minus their entropy; so is the logits' gradient."""
-    model, x = private_model(Bound(learned_weights=True), style_dim=0)
+    model, x = private_model(MethodSpec(learned_weights=True), style_dim=0)
     logits = torch.tensor([0.3, -0.5, 1.0], dtype=torch.float64)
     with torch.no_grad():
         model.weight_logits_S.copy_(logits)
@@ -184,12 +184,12 @@ def test_learned_weights_follow_their_gradient() -> None:
         fixed = MoPoE(
             {n: Modality(model.encoders[n], model.decoders[n], model.likelihood(n)) for n in "ab"},
             3,
-            Bound(subset_weights=tuple(pi.tolist())),
+            MethodSpec(subset_weights=tuple(pi.tolist())),
         ).double()
         entropy = -float((pi * pi.log()).sum())
-        return float(generalized_elbo(fixed, x, draws, Weights(beta=2.0)).loss.detach()) - 3.0 * entropy
+        return float(generalized_elbo(fixed, x, draws, LossWeights(beta=2.0)).loss.detach()) - 3.0 * entropy
 
-    loss = generalized_elbo(model, x, draws, Weights(beta=2.0, entropy=3.0)).loss
+    loss = generalized_elbo(model, x, draws, LossWeights(beta=2.0, entropy=3.0)).loss
     assert float(loss.detach()) == pytest.approx(plain(logits), rel=1e-12)
     (gradient,) = torch.autograd.grad(loss, model.weight_logits_S)
     for s in range(3):
@@ -202,7 +202,7 @@ def test_learned_weights_follow_their_gradient() -> None:
 
 def test_a_mixture_of_experts_picks_one_of_the_observed_modalities() -> None:
     """Numbers below a half pick the first of two, others the second; a product has neither's mean."""
-    model, x = private_model(Bound(subset_weights=(0.5, 0.5, 0.0), mixture_of_experts=True), style_dim=0)
+    model, x = private_model(MethodSpec(subset_weights=(0.5, 0.5, 0.0), mixture_of_experts=True), style_dim=0)
     q = model.encode(x)
     pick = torch.tensor([[0.9] * 5, [0.1] * 5, [0.0, 0.49, 0.51, 0.99, 0.2]])
     mu, precision = model.conditionals(q, pick)
@@ -218,18 +218,18 @@ def test_a_mixture_of_experts_picks_one_of_the_observed_modalities() -> None:
 @pytest.mark.parametrize("all_at_once", [False, True])
 def test_a_sample_that_no_subset_of_the_mixture_has_is_trained_on_the_full_set(all_at_once: bool) -> None:  # noqa: FBT001 - a parameter
     """With all weight on a, a sample of b alone has the loss of a model of b, its KL included."""
-    bound = Bound(subset_weights=(1.0, 0.0, 0.0), prior_expert="none")
-    model, x = private_model(bound, style_dim=0)
+    method = MethodSpec(subset_weights=(1.0, 0.0, 0.0), prior_expert="none")
+    model, x = private_model(method, style_dim=0)
     part = Modality(model.encoders["b"], model.decoders["b"], model.likelihood("b"))
-    alone = MoPoE({"b": part}, 3, Bound(prior_expert="none")).double()
+    alone = MoPoE({"b": part}, 3, MethodSpec(prior_expert="none")).double()
     here = torch.tensor([[False], [True]]).expand(2, 5)
     noise_ABZ = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     draws = Draws(component_B=torch.full((5,), 2), noise=noise_ABZ[1])
     if all_at_once:
         draws = Draws(component_B=None, noise=noise_ABZ)
-    found = generalized_elbo(model, x, draws, Weights(beta=2.0), here)
+    found = generalized_elbo(model, x, draws, LossWeights(beta=2.0), here)
     own = Draws(component_B=torch.zeros(5, dtype=torch.int64), noise=noise_ABZ[1])
-    expected = generalized_elbo(alone, {"b": x["b"]}, own, Weights(beta=2.0))
+    expected = generalized_elbo(alone, {"b": x["b"]}, own, LossWeights(beta=2.0))
     torch.testing.assert_close(found.loss, expected.loss, rtol=1e-12, atol=0)
     torch.testing.assert_close(found.kl, expected.kl, rtol=1e-12, atol=0)
     assert found.kl.item() > 0
@@ -237,14 +237,14 @@ def test_a_sample_that_no_subset_of_the_mixture_has_is_trained_on_the_full_set(a
 
 def test_mvtcae_is_finite_where_a_modality_is_missing_and_the_other_certain() -> None:
     """In float32, at the smallest variance that a setting may start with."""
-    bound = Bound(subset_weights=(0.0, 0.0, 1.0), prior_expert="none", tc_ratio=0.4)
-    model, x = private_model(bound, style_dim=0)
+    method = MethodSpec(subset_weights=(0.0, 0.0, 1.0), prior_expert="none", tc_ratio=0.4)
+    model, x = private_model(method, style_dim=0)
     for encoder in model.encoders.values():
         nn.init.constant_(encoder.logvar.bias, -20.0)
     here = torch.tensor([[True], [False]]).expand(2, 5)
     draws = Draws(component_B=torch.full((5,), 2), noise=torch.zeros(5, 3))
     x32 = {name: values.float() for name, values in x.items()}
-    loss = generalized_elbo(model.float(), x32, draws, Weights(beta=1.0), here).loss
+    loss = generalized_elbo(model.float(), x32, draws, LossWeights(beta=1.0), here).loss
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)

@@ -1,0 +1,294 @@
+"""The generalized ELBO of MoPoE (Sutter et al. 2021, section 4) and its relatives, as they are trained.
+
+    L(X) = E_z [ sum_m log p(x_m | z) ] - beta * sum_A w_A KL( q(z | X_A) || p(z) )
+
+with z drawn from the mixture sum_A w_A q(z | X_A). By convexity the weighted sum of KLs is an upper bound of
+the mixture's KL, so L(X) is a lower bound of log p(X) for beta >= 1. A `MethodSpec` may add to it:
+
+- unimodal ELBOs (MVAE, Wu & Goodman 2018), after which it is no longer a bound of log p(X):
+  sum_m E_z [ log p(x_m | z) ] - beta * KL( q(z | x_m) || p(z) ), with z drawn from q(z | x_m);
+- learned mixture weights (CoDE-VAE, Mancisidor et al. 2025), whose entropy is one more term;
+- the total correlation (MVTCAE, Hwang et al. 2021): for a share a of it, (M - a) / M of the reconstruction
+  and, in place of the KL, (1 - a) KL( q(z | X) || p(z) ) + a / M sum_m KL( q(z | X) || q(z | x_m) ), where M
+  counts all modalities.
+
+Private latents w_m add - beta * style_m * KL( q(w_m | x_m) || p(w_m) ). A missing modality is in no product
+and is not reconstructed, and the mixture is over the remaining subsets. Axes: A subsets of weight above 0, B
+batch, K importance sample, M modality, R row of latents (K A B), S subset, W private latent, Z shared latent.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mopoe.distributions import GAUSSIAN, chosen_product, kl_between
+from mopoe.model import Encoded, MoPoE
+from mopoe.subset_kl import weighted_kl
+
+
+@dataclass(frozen=True, slots=True)
+class LossTerms:
+    """The loss of one batch and its parts, as means per sample in nats."""
+
+    loss: Tensor
+    """The minimised quantity, a scalar: weighted reconstruction + beta * kl + what the method adds."""
+    reconstruction: Mapping[str, Tensor]
+    """Negative log-likelihood under the mixture by modality name, unweighted scalars."""
+    kl: Tensor
+    """sum_A w_A KL_A plus the private latents' KL, an unweighted scalar."""
+
+    def summed(self, n: int) -> "LossTerms":
+        """Return the sums over the n samples of the batch, detached from the graph."""
+        parts = {name: value.detach() * n for name, value in self.reconstruction.items()}
+        return LossTerms(self.loss.detach() * n, parts, self.kl.detach() * n)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossWeights:
+    """The weights of the loss's parts."""
+
+    beta: float | Tensor
+    """Weight of every KL term."""
+    likelihood: Mapping[str, float] | None = None
+    """Weight of each modality's log-likelihood by name, in unimodal ELBOs too (unlike the released code);
+    None for 1 each."""
+    style: Sequence[float] | None = None
+    """Weight of each modality's private KL, multiplied by beta; None for 1 each."""
+    entropy: float = 0.0
+    """Weight of the entropy of learned mixture weights."""
+
+    def factors(self, names: Sequence[str]) -> dict[str, float]:
+        """Return the weight of each modality's log-likelihood by name, 1 where none is given."""
+        return dict.fromkeys(names, 1.0) | dict(self.likelihood or {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draws:
+    """The random numbers of one step."""
+
+    component_B: Tensor | None
+    """Index of the subset from whose posterior each sample's latent is drawn. None decodes one latent of
+    every subset of weight above 0 and weights the log-likelihoods by the subsets' weights."""
+    noise: Tensor
+    """Standard normal noise for that draw: [B, Z], or [A, B, Z] without components."""
+    unimodal_MBZ: Tensor | None = None
+    """Noise for the unimodal ELBOs, if the method has them."""
+    style_MBW: Tensor | None = None
+    """Noise for the private latents, if there are any: [M, B, W], or [M, A B, W] without components."""
+
+
+def generalized_elbo(
+    model: MoPoE,
+    x: Mapping[str, Tensor],
+    draws: Draws,
+    weights: LossWeights,
+    present_MB: Tensor | None = None,
+) -> LossTerms:
+    """Return the negative generalized ELBO of a batch and its parts.
+
+    Args:
+        model: the model.
+        x: samples by modality name, [B, ...]; any finite values where a modality is missing.
+        draws: the random numbers.
+        weights: the weights of the parts.
+        present_MB: whether the modality of the sample is present, as booleans; None if all are.
+    """
+    q, latents = model.encode(x, present_MB), model.distribution
+    active_A, weights_AB = active_weights(model, q)
+    kl = _mixture_kl(model, q, active_A, weights_AB)
+    if draws.component_B is None:
+        z_RZ = latents.draw(*model.posteriors(q, active_A), draws.noise).flatten(0, 1)
+        style = draw_style(model, q, draws)
+        log_p_by_subset = model.log_prob(z_RZ, repeated(x, len(active_A)), style)
+        log_p = {n: (weights_AB * t.view(len(weights_AB), -1)).sum(0) for n, t in log_p_by_subset.items()}
+    else:
+        z_BZ = latents.draw(*chosen_posterior(model, q, draws.component_B), draws.noise)
+        style = draw_style(model, q, draws)
+        log_p = model.log_prob(z_BZ, x, style)
+    present, factors = presence(model, q), weights.factors(model.names)
+    reconstruction = {name: -(log_p_B * present[name]).mean() for name, log_p_B in log_p.items()}
+    style_kl, weighted_style_kl = private_kl(model, q, weights.style)
+    fit = sum((value * factors[name] for name, value in reconstruction.items()), start=torch.zeros_like(kl))
+    penalty = kl + weighted_style_kl
+    if (share := model.method.tc_ratio) is not None:
+        fit, penalty = fit * (1 - share / len(model.names)), penalty - share * kl
+        penalty = penalty + share / len(model.names) * _kl_to_unimodal(model, q, active_A, present)
+    loss = fit + weights.beta * penalty
+    if draws.unimodal_MBZ is not None:
+        mu_MBZ, precision_MBZ = model.posteriors(q, slice(len(model.names)))
+        z_MBZ = latents.draw(mu_MBZ, precision_MBZ, draws.unimodal_MBZ)
+        kl_MB = latents.kl_to_prior(mu_MBZ, precision_MBZ)
+        loss = loss + weights.beta * weighted_style_kl
+        for name, z_BZ, kl_B in zip(model.names, z_MBZ, kl_MB, strict=True):
+            log_p_B = model.log_prob(z_BZ, {name: x[name]}, style)[name]
+            loss = loss + ((weights.beta * kl_B - factors[name] * log_p_B) * present[name]).mean()
+    if model.method.learned_weights:
+        pi_S = model.weights_S
+        loss = loss + weights.entropy * (pi_S * pi_S.log()).sum().to(loss.dtype)
+    return LossTerms(loss=loss, reconstruction=reconstruction, kl=kl + style_kl)
+
+
+def active_weights(model: MoPoE, q: Encoded) -> tuple[Tensor, Tensor]:
+    """Return the indices [A] of the subsets of weight above 0, and their mixture weights.
+
+    The weights are [A, 1], or [A, B] where modalities are missing.
+    """
+    active_A = model.components(missing=q.present_MB is not None)
+    weights = model.weights_S[:, None] if q.present_MB is None else model.weights_given(q.present_MB)
+    return active_A, weights[active_A].to(q.mu_MBZ.dtype)
+
+
+def chosen_posterior(model: MoPoE, q: Encoded, component_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and precision [B, Z] of the posterior of each sample's subset."""
+    members_BM, prior_B = model.members_SM[component_B], model.prior_S[component_B]
+    return chosen_product(q.mu_MBZ, q.precision_MBZ, members_BM, prior_B)
+
+
+def draw_style(model: MoPoE, q: Encoded, draws: Draws, *, float64: bool = False) -> Tensor | None:
+    """Return private latents [M, R, W] drawn from their posteriors, or None if there are none."""
+    if draws.style_MBW is None:
+        return None
+    n_repeats = draws.style_MBW.shape[1] // q.style_mu_MBW.shape[1]
+    mu, precision = q.style_mu_MBW.repeat(1, n_repeats, 1), q.style_precision_MBW.repeat(1, n_repeats, 1)
+    draw = model.distribution.draw_float64 if float64 else model.distribution.draw
+    return draw(mu, precision, draws.style_MBW)
+
+
+def presence(model: MoPoE, q: Encoded) -> dict[str, Tensor | float]:
+    """Return by modality name 1 where it is present and 0 where it is missing: [B], or 1.0 if all are."""
+    if q.present_MB is None:
+        return dict.fromkeys(model.names, 1.0)
+    return dict(zip(model.names, q.present_MB.to(q.mu_MBZ.dtype), strict=True))
+
+
+def repeated(x: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
+    """Return n copies of the batch, one after the other: [n B, ...]."""
+    return {name: values.repeat(n, *(1,) * (values.dim() - 1)) for name, values in x.items()}
+
+
+def private_kl(
+    model: MoPoE, q: Encoded, weights: Sequence[float] | None
+) -> tuple[Tensor | float, Tensor | float]:
+    """Return the sum of the private latents' KL terms, unweighted and weighted."""
+    if model.style_dim == 0:
+        return 0.0, 0.0
+    kl_M = model.distribution.kl_to_prior(q.style_mu_MBW, q.style_precision_MBW).mean(1)
+    if weights is None:
+        return kl_M.sum(), kl_M.sum()
+    return kl_M.sum(), (kl_M * kl_M.new_tensor(weights)).sum()
+
+
+def _mixture_kl(model: MoPoE, q: Encoded, active_A: Tensor, weights_AB: Tensor) -> Tensor:
+    """Return sum_A w_A KL( q(z | X_A) || p(z) ), the mean over the batch."""
+    # The compiler fuses the plain formula by itself.
+    one_pass = model.distribution is GAUSSIAN and not torch.compiler.is_compiling()
+    if one_pass and not model.method.learned_weights:
+        products = model.products(q, active_A)
+        return weighted_kl(q.mu_MBZ, q.precision_MBZ, *products, weights_AB).mean()
+    kl_AB = model.distribution.kl_to_prior(*model.posteriors(q, active_A))
+    return (weights_AB * kl_AB).sum(0).mean()
+
+
+def _kl_to_unimodal(
+    model: MoPoE, q: Encoded, active_A: Tensor, present: Mapping[str, Tensor | float]
+) -> Tensor:
+    """Return sum_m KL( q(z | X) || q(z | x_m) ) over the present modalities, averaged over the batch."""
+    mu_1BZ, precision_1BZ = model.posteriors(q, active_A)
+    precision_MBZ = q.precision_MBZ
+    if q.present_MB is not None:  # missing modalities do not count, but their terms must be finite
+        precision_MBZ = precision_MBZ.where(q.present_MB[:, :, None], 1)
+    kl_MB = kl_between(mu_1BZ, precision_1BZ, q.mu_MBZ, precision_MBZ)
+    terms = [kl_B * present[name] for name, kl_B in zip(model.names, kl_MB, strict=True)]
+    return sum(terms, start=torch.zeros_like(terms[0])).mean()
+
+
+def importance_weighted_bound(
+    model: MoPoE,
+    x: Mapping[str, Tensor],
+    draws: Draws,
+    weights: LossWeights,
+    present_MB: Tensor | None = None,
+    *,
+    gradient: Literal["iwae", "dreg"],
+) -> LossTerms:
+    """Return the negative importance-weighted bound of a batch; its parts are means over the K latents.
+
+    The bound is that of Burda et al. 2016, for mixtures as in MMVAE (Shi et al. 2019).
+
+    Args:
+        model: the model.
+        x: samples by modality name, [B, ...]; any finite values where a modality is missing.
+        draws: the random numbers, with K first: noise [K, B, Z], or [K, A, B, Z] without components; style
+            noise [M, K B, W] or [M, K A B, W].
+        weights: the weights of the parts.
+        present_MB: whether the modality of the sample is present, as booleans; None if all are.
+        gradient: the estimator of the encoders' gradient, plain (iwae) or doubly reparameterised (dreg,
+        Tucker
+            et al. 2019); the value is the same.
+    """
+    q, latents = model.encode(x, present_MB), model.distribution
+    present, factors = presence(model, q), weights.factors(model.names)
+    active_A, weights_AB = active_weights(model, q)
+    mu_ABZ, precision_ABZ = model.posteriors(q, active_A)
+    if draws.component_B is None:
+        noise_KABZ, share_AB, chosen = draws.noise, weights_AB, (mu_ABZ, precision_ABZ)
+    else:
+        noise_KABZ, share_AB = draws.noise[:, None], torch.ones_like(weights_AB[:1])
+        mu_BZ, precision_BZ = chosen_posterior(model, q, draws.component_B)
+        chosen = (mu_BZ[None], precision_BZ[None])
+    z_KABZ = latents.draw_float64(*chosen, noise_KABZ)
+    style_MRW = draw_style(model, q, draws, float64=True)
+    density: tuple[Tensor, ...] = (mu_ABZ, precision_ABZ, q.style_mu_MBW, q.style_precision_MBW)
+    if gradient == "dreg":
+        density = tuple(t.detach() for t in density)
+    shape = z_KABZ.shape[:3]
+    log_p = {
+        name: log_p_R.view(shape) * present[name]
+        for name, log_p_R in model.log_prob(
+            z_KABZ.flatten(0, 2).to(q.mu_MBZ.dtype),
+            repeated(x, shape[0] * shape[1]),
+            None if style_MRW is None else style_MRW.to(q.mu_MBZ.dtype),
+        ).items()
+    }
+    z_BRZ = z_KABZ.flatten(0, 1).transpose(0, 1)
+    log_q_BR = latents.log_mixture(z_BRZ, density[0], density[1], weights_AB)
+    log_ratio_KAB = latents.log_prior(z_KABZ) - log_q_BR.t().view(shape)
+    if style_MRW is not None:
+        style_ratio_R = _style_log_ratio(model, style_MRW, density[2], density[3], weights, present)
+        log_ratio_KAB = log_ratio_KAB + style_ratio_R.view(shape)
+    log_w_KAB = weights.beta * log_ratio_KAB + sum(factors[name] * value for name, value in log_p.items())
+    bound_AB = torch.logsumexp(log_w_KAB, 0) - math.log(shape[0])
+    loss = -(share_AB * bound_AB).sum(0).mean()
+    if gradient == "dreg":
+        share_KAB = torch.softmax(log_w_KAB.detach(), 0)
+        for drawn, share in ((z_KABZ, share_KAB[..., None]), (style_MRW, share_KAB.flatten()[:, None])):
+            if drawn is not None and drawn.requires_grad:
+                drawn.register_hook(lambda g, share=share: g * share.to(g.dtype))
+        surrogate = -(share_AB * (share_KAB * log_w_KAB).sum(0)).sum(0).mean()
+        loss = surrogate + (loss - surrogate).detach()
+    kl = (weights_AB * latents.kl_to_prior(mu_ABZ, precision_ABZ)).sum(0).mean()
+    style_kl, _ = private_kl(model, q, weights.style)
+    reconstruction = {name: -(share_AB * value.mean(0)).sum(0).mean() for name, value in log_p.items()}
+    return LossTerms(loss=loss.to(kl.dtype), reconstruction=reconstruction, kl=kl + style_kl)
+
+
+def _style_log_ratio(
+    model: MoPoE,
+    style_MRW: Tensor,
+    mu_MBW: Tensor,
+    precision_MBW: Tensor,
+    weights: LossWeights,
+    present: Mapping[str, Tensor | float],
+) -> Tensor:
+    """Return sum_m style_m (log p(w_m) - log q(w_m | x_m)) over the present modalities: float64 [R]."""
+    style_MBKW = style_MRW.unflatten(1, (-1, mu_MBW.shape[1])).transpose(1, 2)
+    log_ratio_MBK = model.style_log_ratio(style_MBKW, mu_MBW, precision_MBW)
+    total_R = style_MRW.new_zeros(style_MRW.shape[1], dtype=torch.float64)
+    for m, name in enumerate(model.names):
+        factor = 1.0 if weights.style is None else weights.style[m]
+        total_R = total_R + factor * (log_ratio_MBK[m].t() * present[name]).flatten()
+    return total_R
