@@ -57,9 +57,9 @@ def importances(configs: pl.DataFrame, points: Points, search_space: Mapping[str
         for k in range(_SHUFFLES)
     ]
     table = varying.with_columns(shuffled)
-    gains = points.values[sample] * np.where(points.maximize, 1.0, -1.0)
+    gains = points.gains[sample]
     targets = dict(zip(points.names, gains.T, strict=True)) if len(points.names) > 1 else {}
-    targets |= {NEAR_FRONT: -moocore.pareto_rank(-gains).astype(float)}
+    targets |= {NEAR_FRONT: -moocore.pareto_rank(gains, maximise=True).astype(float)}
     top, rows = max(0.1, _TOP / len(sample)), []
     for target, worth in targets.items():
         if np.quantile(worth, 1 - top, method="lower") == worth.min():

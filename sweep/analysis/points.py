@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sweep.config.objectives import Objective
+from sweep.config.objectives import Objective, gains, names
 from sweep.store.schema import OBJECTIVE, STDERR
 
 
@@ -19,11 +19,19 @@ class Points:
     trial_ids: tuple[str, ...]
     """The trial of each point; for a config, its replicate of the lowest seed."""
     values: NDArray[np.float64]
-    """Finite objective values, [N, O]."""
-    names: tuple[str, ...]
-    """Names of the O objectives."""
-    maximize: tuple[bool, ...]
-    """Whether larger is better, for each objective."""
+    """Finite objective values as they were measured, [N, O]."""
+    objectives: tuple[Objective, ...]
+    """The O objectives."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the O objectives."""
+        return names(self.objectives)
+
+    @property
+    def gains(self) -> NDArray[np.float64]:
+        """Return the values with the sign that makes larger better in every column, [N, O]."""
+        return gains(self.values, self.objectives)
 
 
 def row_measured(row: Mapping[str, Any]) -> dict[str, float]:
@@ -77,15 +85,16 @@ def by_config(usable: pl.DataFrame, objectives: Sequence[Objective]) -> pl.DataF
     return grouped.agg(*rest, pl.len().alias("seeds"), *means, *errors)
 
 
+def worst_first(frame: pl.DataFrame, objective: Objective) -> pl.DataFrame:
+    """Return rows of the trials table or of `by_config` from the worst to the best in an objective."""
+    return frame.sort(OBJECTIVE + objective.name, descending=not objective.maximize, maintain_order=True)
+
+
 def points(frame: pl.DataFrame, objectives: Sequence[Objective]) -> Points:
     """Return the rows of `usable_trials` or `by_config` as points."""
-    names = tuple(o.name for o in objectives)
+    values = frame.select(OBJECTIVE + o.name for o in objectives).to_numpy().astype(np.float64)
     return Points(
         trial_ids=tuple(frame["trial_id"]),
-        values=frame.select(OBJECTIVE + n for n in names)
-        .to_numpy()
-        .astype(np.float64)
-        .reshape(-1, len(names)),
-        names=names,
-        maximize=tuple(o.maximize for o in objectives),
+        values=values.reshape(-1, len(objectives)),
+        objectives=tuple(objectives),
     )

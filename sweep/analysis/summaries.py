@@ -9,7 +9,7 @@ import polars as pl
 from sweep.analysis.fronts import front_mask, hypervolume
 from sweep.analysis.points import by_config, points
 from sweep.analysis.tradeoff import Tradeoff
-from sweep.config.objectives import Objective
+from sweep.config.objectives import Objective, gains
 from sweep.store.schema import OBJECTIVE, STDERR
 
 _Z_95 = 1.959964
@@ -176,7 +176,6 @@ def rank_agreement(
     last = full["epochs_max"].max()
     if not set(names) <= set(epochs.columns) or last is None:
         return pl.DataFrame({"epoch": []})
-    signs = np.array([-1.0 if o.maximize else 1.0 for o in objectives])
     late_of = full.select("trial_id", pl.concat_list(names).alias("late"))
     rows = []
     found = epochs.filter(pl.col("epoch") < last, *(pl.col(n).is_finite() for n in names))
@@ -184,8 +183,9 @@ def rank_agreement(
     for (epoch,), group in found.group_by("epoch", maintain_order=True):
         if group.height < FEWEST:
             continue
-        early, late = group.select(names).to_numpy() * signs, np.array(group["late"].to_list()) * signs
-        rank, final = moocore.pareto_rank(early), moocore.pareto_rank(late)
+        early = gains(group.select(names).to_numpy(), objectives)
+        late = gains(group["late"].to_list(), objectives)
+        rank, final = (moocore.pareto_rank(gain, maximise=True) for gain in (early, late))
         ahead = np.searchsorted(np.sort(rank), rank[final == 0])
         pairs = [*zip(early.T, late.T, strict=True), (rank, final)]
         taus = [float(kendalltau(a, b).statistic) if np.ptp(a) and np.ptp(b) else None for a, b in pairs]

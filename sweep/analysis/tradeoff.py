@@ -37,11 +37,11 @@ def picks(points: Points) -> tuple[Pick, ...]:
     chosen = choices(points, rows)
     found = [
         Pick(
-            label=f"best {name}",
-            trial_id=points.trial_ids[chosen[f"best {name}"]],
-            why=f"has the {'highest' if up else 'lowest'} {name}",
+            label=f"best {o.name}",
+            trial_id=points.trial_ids[chosen[f"best {o.name}"]],
+            why=f"has the {'highest' if o.maximize else 'lowest'} {o.name}",
         )
-        for name, up in zip(points.names, points.maximize, strict=True)
+        for o in points.objectives
         if rows.size
     ]
     if "knee" in chosen:
@@ -68,7 +68,7 @@ def choices(points: Points, rows: NDArray[np.intp]) -> dict[str, int]:
     """
     if not rows.size:
         return {}
-    best = _gains(points, rows).argmax(axis=0)
+    best = points.gains[rows].argmax(axis=0)
     found = {f"best {name}": int(rows[i]) for name, i in zip(points.names, best, strict=True)}
     above = _above(points, rows)
     # Rounding may put an extreme a hair above its own line.
@@ -104,8 +104,7 @@ def levels(low: float, high: float) -> list[float]:
 def best_at_levels(points: Points, rows: NDArray[np.intp], bounds: list[float]) -> NDArray[np.intp]:
     """Return, for each bound on one objective, the row with the best other one; -1 where no row keeps it.
 
-    The objectives are those of `level_axes`; a bound is the least value of an objective that is maximised,
-    and the largest of one that is minimised.
+    The objectives are those of `level_axes`. A bound is the worst value accepted.
 
     Args:
         points: the points, in two objectives or more.
@@ -113,20 +112,15 @@ def best_at_levels(points: Points, rows: NDArray[np.intp], bounds: list[float]) 
         bounds: the levels.
     """
     bounded, best = level_axes(points.names)
-    sign = 1.0 if points.maximize[bounded] else -1.0
-    gains = _gains(points, rows)
-    kept = gains[:, [bounded]] >= sign * np.array(bounds)
+    gains = points.gains[rows]
+    kept = gains[:, [bounded]] >= points.objectives[bounded].sign * np.array(bounds)
     worth = np.where(kept, gains[:, [best]], -np.inf)
     return np.where(kept.any(axis=0), rows[worth.argmax(axis=0)], -1)
 
 
-def _gains(points: Points, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-    return points.values[rows] * np.where(points.maximize, 1.0, -1.0)
-
-
 def _above(points: Points, rows: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return how far the front's points lie above the line between its extremes; 0 where there is none."""
-    gains = _gains(points, rows)
+    gains = points.gains[rows]
     spread = np.ptp(gains, axis=0)
     if len(points.names) != 2 or not spread.all():
         return np.zeros(len(rows))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sweep.analysis.points import Points, points, replicates
 from sweep.analysis.tradeoff import best_at_levels, choices, front_order, level_axes, levels
-from sweep.config.objectives import Objective
+from sweep.config.objectives import Objective, gains
 from sweep.store.schema import OBJECTIVE, STDERR
 
 DRAWS = 1000
@@ -32,7 +32,8 @@ class Stability:
     agree: Mapping[str, float]
     """Share of bootstraps in which the same config is picked, by the pick's label."""
     levels: pl.DataFrame
-    """Columns c (a round bound between the ends of the front, on the first objective of `level_axes`), row
+    """Columns c (round bounds between the ends of the front, from easy to hard, on the first objective of
+    `level_axes`), row
     (of the config with the best second one that keeps it), agree and keeps (shares of bootstraps in which the
     same config is chosen, and in which this config keeps the bound). No rows with a single objective."""
 
@@ -65,7 +66,7 @@ def stability(
     level_agree, level_keeps = np.zeros(len(bounds)), np.zeros(len(bounds))
     draws = 0 if unknown or not rows.size else draws
     bounded = level_axes(now.names)[0]
-    sign = 1.0 if now.maximize[bounded] else -1.0
+    sign = now.objectives[bounded].sign
     for values_NO in resamples(usable, configs, objectives, draws=draws, seed=seed):
         drawn = replace(now, values=values_NO)
         front = front_order(drawn)
@@ -107,14 +108,16 @@ def resamples(
     for _ in range(draws):
         drawn = first_N[config] + (random.random(len(config)) * seeds_N[config]).astype(np.intp)
         mean_NO = np.add.reduceat(values[drawn], first_N) / seeds_N[:, None]
-        yield mean_NO + error_NO * random.standard_normal(error_NO.shape)
+        # Drawn as gains, so that the direction of an objective decides nothing.
+        yield mean_NO + gains(error_NO * random.standard_normal(error_NO.shape), objectives)
 
 
 def _bounds(now: Points, rows: NDArray[np.intp]) -> list[float]:
     if len(now.names) < 2 or not rows.size:
         return []
-    values = now.values[rows, level_axes(now.names)[0]]
-    return levels(float(values.min()), float(values.max()))
+    bounded = level_axes(now.names)[0]
+    gain, sign = now.gains[rows, bounded], now.objectives[bounded].sign
+    return [sign * level for level in levels(float(gain.min()), float(gain.max()))]
 
 
 Array = NDArray[np.float64]
@@ -125,16 +128,16 @@ class Difference:
     """Where one group of runs attains more than another, in two objectives."""
 
     x: Array
-    """Goals in the first objective, from easy to hard, [X]."""
+    """Goals in the first objective as gains, from easy to hard, [X]."""
     y: Array
-    """Goals in the second objective, from easy to hard, [Y]."""
+    """Goals in the second objective as gains, from easy to hard, [Y]."""
     share: Array
     """Share of the left runs that attain a goal less that of the right, -1..1, [X, Y]; it holds for all goals
     that are harder than the grid's next easier one."""
 
 
 def seed_sets(usable: pl.DataFrame, objectives: Sequence[Objective]) -> list[Array]:
-    """Return the values [P, O] of the replicated configs once per seed, by seed; the same configs for each.
+    """Return the gains [P, O] of the replicated configs once per seed, by seed; the same configs for each.
 
     Counted are seeds that at least half of the configs with several have, and configs that have all of those.
     """
@@ -142,54 +145,49 @@ def seed_sets(usable: pl.DataFrame, objectives: Sequence[Objective]) -> list[Arr
     rows = rows.filter(pl.len().over("seed") * 2 >= pl.col("config_id").n_unique())
     rows = rows.filter(pl.len().over("config_id") == pl.col("seed").n_unique()).sort("seed", "config_id")
     wanted = [OBJECTIVE + o.name for o in objectives]
-    return [group.select(wanted).to_numpy() for group in rows.partition_by("seed", maintain_order=True)]
+    groups = rows.partition_by("seed", maintain_order=True)
+    return [gains(group.select(wanted).to_numpy(), objectives) for group in groups]
 
 
-def attainment_surface(sets: Sequence[Array], maximize: Sequence[bool], share: float) -> Array:
+def attainment_surface(sets: Sequence[Array], share: float) -> Array:
     """Return the hardest goals [P, O] that at least this share of the runs attains, by moocore; sorted.
 
     Args:
-        sets: the points [P, O] of each run, in two or three objectives.
-        maximize: whether larger is better, for each objective.
+        sets: the gains [P, O] of each run, in two or three objectives.
         share: above 0 up to 1: 1 is what every run attains, 1 / len(sets) what at least one does.
 
     >>> one, other = np.array([[1.0, 2.0]]), np.array([[2.0, 1.0]])
-    >>> attainment_surface([one, other], (True, True), 1.0)
+    >>> attainment_surface([one, other], 1.0)
     array([[1., 1.]])
     """
-    sign = np.where(maximize, -1.0, 1.0)
     numbers = np.repeat(np.arange(len(sets)), [len(s) for s in sets])
-    found = moocore.eaf(np.concatenate(sets) * sign, numbers, percentiles=[100 * share])[:, :-1] * sign
-    return np.asarray(found[np.lexsort(found.T[::-1])], dtype=np.float64)
+    # moocore minimises.
+    surface = -moocore.eaf(-np.concatenate(sets), numbers, percentiles=[100 * share])[:, :-1]
+    return np.asarray(surface[np.lexsort(surface.T[::-1])], dtype=np.float64)
 
 
-def attainment_difference(
-    left: Sequence[Array], right: Sequence[Array], maximize: Sequence[bool]
-) -> Difference:
+def attainment_difference(left: Sequence[Array], right: Sequence[Array]) -> Difference:
     """Return where the runs on the left attain more than those on the right, in two objectives.
 
     The groups may differ in size, which moocore's `eafdiff` does not allow for.
 
     Args:
-        left: the points [P, 2] of each run: of a sweep, those of `seed_sets`, or its configs as one run.
+        left: the gains [P, 2] of each run: of a sweep, those of `seed_sets`, or its configs as one run.
         right: those of the other group.
-        maximize: whether larger is better, for each objective.
 
-    >>> found = attainment_difference([np.array([[2.0, 1.0]])], [np.array([[1.0, 2.0]])], (True, True))
-    >>> found.share
+    >>> attainment_difference([np.array([[2.0, 1.0]])], [np.array([[1.0, 2.0]])]).share
     array([[ 0., -1.],
            [ 1.,  0.]])
     """
-    sign = np.where(maximize, 1.0, -1.0)
     # What a run attains is what its front does, and a grid of fronts is small.
-    gains = [[moocore.filter_dominated(p * sign, maximise=True) for p in group] for group in (left, right)]
-    pooled = np.concatenate([points for group in gains for points in group])
+    fronts = [[moocore.filter_dominated(run, maximise=True) for run in group] for group in (left, right)]
+    pooled = np.concatenate([front for group in fronts for front in group])
     x, y = np.unique(pooled[:, 0]), np.unique(pooled[:, 1])
-    shares = [np.mean([_attained(points, x, y) for points in group], axis=0) for group in gains]
-    return Difference(x=x * sign[0], y=y * sign[1], share=shares[0] - shares[1])
+    shares = [np.mean([_attained(front, x, y) for front in group], axis=0) for group in fronts]
+    return Difference(x=x, y=y, share=shares[0] - shares[1])
 
 
 def _attained(gains_PO: Array, x: Array, y: Array) -> NDArray[np.bool_]:
-    """Return whether goals [X, Y] are attained by points that are to be maximised."""
+    """Return which goals [X, Y] a run attains."""
     reach_X = np.where(gains_PO[:, 0] >= x[:, None], gains_PO[:, 1], -np.inf).max(axis=1)
     return np.asarray(reach_X[:, None] >= y)

@@ -14,7 +14,7 @@ from sweep.analysis.summaries import coherence_by_size, pair_interval
 from sweep.report import figures, trust
 from sweep.report.details import details_html, sample_table
 from sweep.report.formatting import count, failure_reasons, number, plain, status_line
-from sweep.report.tables import front_rows, front_text, measured, nothing_yet, setting_figures
+from sweep.report.tables import front_rows, front_text, measured, nothing_yet, setting_figures, with_arrows
 from sweep.report.view import Card, View
 from sweep.store.schema import OBJECTIVE, PARAMETER
 
@@ -43,7 +43,7 @@ def front_card(view: View) -> Card:
         chance = view.pairs.select(pl.mean("chance")).item()
         finding += f" Chance reaches a coherence of {chance:.2f}."
     corner = ", ".join(f"{plain(n)} {number(found.manifest.reference_point[n])}" for n in found.points.names)
-    finding += f" Hypervolume above ({corner}): {number(found.hypervolume)}."
+    finding += f" Hypervolume from ({corner}): {number(found.hypervolume)}."
     if len(found.points.names) < 2:
         return Card(title=title, finding=finding)
     meanings = (f"{plain(n)}: {OBJECTIVES[n]}. " for n in found.points.names if n in OBJECTIVES)
@@ -66,7 +66,8 @@ def table_card(view: View) -> Card:
     reasons = [f"{p.trial_id} {plain(p.why)}." for p in found.picks]
     if single:
         reasons.append(f"{single} of {count(len(seeds), 'config')} rest on a single seed.")
-    return Card(title=title, finding=" ".join(reasons), table=front_text(front_rows(found)))
+    texts = with_arrows(front_text(front_rows(found)), found.points.objectives)
+    return Card(title=title, finding=" ".join(reasons), table=texts)
 
 
 def size_card(view: View) -> Card:
@@ -146,7 +147,7 @@ def setting_card(view: View) -> Card:
         if (value := _rank_correlation(configs, column, OBJECTIVE + objective)) is not None
     ]
     if links:
-        _, value, column, objective = max(links)
+        _, value, column, objective = max(links, key=lambda link: link[0])
         setting = plain(column.removeprefix(PARAMETER))
         finding = (
             f"The strongest monotone link is {setting} with {plain(objective)}: "
@@ -256,8 +257,7 @@ def _price_of_knee(view: View) -> str:
     found = view.tradeoff
     if (knee := next((p.trial_id for p in found.picks if p.label == "knee"), None)) is None:
         return ""
-    signs = [1.0 if up else -1.0 for up in found.points.maximize]
-    gains = found.points.values * signs
+    gains = found.points.gains
     lost = gains.max(axis=0) - gains[found.points.trial_ids.index(knee)]
     parts = [f"{number(x)} of {plain(name)}" for x, name in zip(lost, found.points.names, strict=True)]
     return f" The knee, {knee}, gives up {' and '.join(parts)} against the best."

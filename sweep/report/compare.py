@@ -10,15 +10,16 @@ import polars as pl
 
 from mopoe.errors import masked
 from sweep.analysis.fronts import common_corner, dominated, hypervolume
-from sweep.analysis.points import usable_trials
+from sweep.analysis.points import usable_trials, worst_first
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.analysis.uncertainty import Array, Difference, attainment_difference, attainment_surface, seed_sets
+from sweep.config.objectives import Objective, gains
 from sweep.errors import StoreError
 from sweep.report.cards import Card
 from sweep.report.formatting import count, number, plain
 from sweep.report.page import page_html
 from sweep.report.tables import front_rows, front_text
-from sweep.report.theme import COLOURS, axis, drawn, layout, series, steps
+from sweep.report.theme import COLOURS, STEPS, axis, drawn, layout, series, steps
 from sweep.store.files import write_atomically
 from sweep.store.maintenance import check_same_data
 from sweep.store.read import Store
@@ -73,17 +74,16 @@ def write_comparison(found: Comparison, out: Path) -> Path:
 
 
 def _front_card(a: Tradeoff, b: Tradeoff) -> Card:
-    ups = {o.name: o.maximize for o in a.manifest.objectives}
-    corner = common_corner(a.manifest.reference_point, b.manifest.reference_point, ups)
+    corner = common_corner(a.manifest.reference_point, b.manifest.reference_point, a.points.objectives)
     volumes = [hypervolume(found.points, corner) for found in (a, b)]
     whose = "the reference point of both"
     if a.manifest.reference_point != b.manifest.reference_point:
         whose = "the worse of both reference points in each objective"
     finding = (
-        f"Hypervolume above ({', '.join(f'{plain(n)} {number(v)}' for n, v in corner.items())}), {whose}: "
+        f"Hypervolume from ({', '.join(f'{plain(n)} {number(v)}' for n, v in corner.items())}), {whose}: "
         f"A {number(volumes[0])}, B {number(volumes[1])}."
     )
-    pairs = combinations(a.points.names, 2)
+    pairs = combinations(a.points.objectives, 2)
     return Card(title="Both fronts", finding=finding, figure_html="".join(_figure(a, b, *p) for p in pairs))
 
 
@@ -122,12 +122,11 @@ def _flat(found: object, name: str = "") -> Iterator[tuple[str, object]]:
         yield from _flat(value, f"{name}.{key}" if name else str(key))
 
 
-def _figure(a: Tradeoff, b: Tradeoff, x: str, y: str) -> str:
-    flat, up = len(a.points.names) == 2, dict(zip(a.points.names, a.points.maximize, strict=True))[x]
-    parts = []
+def _figure(a: Tradeoff, b: Tradeoff, first: Objective, second: Objective) -> str:
+    flat, x, y, parts = len(a.points.names) == 2, first.name, second.name, []
     for found, own, colour, mark in zip((a, b), "AB", COLOURS, _MARKS, strict=False):
         for on_front, opacity in ((False, 0.35), (True, 1.0)):
-            rows = found.configs.filter(pl.Series(found.on_front == on_front)).sort(OBJECTIVE + x)
+            rows = worst_first(found.configs.filter(pl.Series(found.on_front == on_front)), first)
             parts.append(
                 series(
                     rows.select(OBJECTIVE + x, OBJECTIVE + y).to_numpy(),
@@ -135,7 +134,7 @@ def _figure(a: Tradeoff, b: Tradeoff, x: str, y: str) -> str:
                     name=f"{own}: {'front' if on_front else 'other configs'}",
                     opacity=opacity,
                     marker={"color": colour, "symbol": mark, "size": 9 if on_front else 7},
-                    line={"color": colour, "width": 1.5, "shape": "vh" if up else "hv"},
+                    line={"color": colour, "width": 1.5, "shape": STEPS},
                     hovertext=[f"{own}: {trial}" for trial in rows["trial_id"]],
                     hoverinfo="text+x+y",
                 )
@@ -147,20 +146,20 @@ def _figure(a: Tradeoff, b: Tradeoff, x: str, y: str) -> str:
 
 def _attainment_card(a: Tradeoff, b: Tradeoff) -> Card:
     """Return which goals the seeds of one sweep reach more often than those of the other."""
-    title, names = "What the seeds of each attain", a.points.names
-    objectives = a.manifest.objectives
+    title, names, objectives = "What the seeds of each attain", a.points.names, a.points.objectives
     sets = left, right = [seed_sets(usable_trials(t.trials, objectives), objectives) for t in (a, b)]
     if min(map(len, sets)) < 2 or len(names) != 2:
         why = "It takes two objectives and, in A and in B, configs that share several seeds."
         return Card(title=title, finding=why)
-    found = attainment_difference(left, right, a.points.maximize)
-    told, sign = [], np.where(a.points.maximize, 1.0, -1.0)
+    found, told = attainment_difference(left, right), []
     for own, other, lead in zip("AB", "BA", (found.share, -found.share), strict=True):
         i, j = np.unravel_index(lead.argmax(), lead.shape)
         goal = np.array([found.x[i], found.y[j]])
-        reach = [sum(((points - goal) * sign >= 0).all(axis=1).any() for points in some) for some in sets]
+        reach = [sum((run >= goal).all(axis=1).any() for run in some) for some in sets]
         shares = {o: f"{n} of {len(s)}" for o, n, s in zip("AB", reach, sets, strict=True)}
-        at = " and ".join(f"{plain(n)} {number(v)}" for n, v in zip(names, goal, strict=True))
+        at = " and ".join(
+            f"{plain(n)} {number(v)}" for n, v in zip(names, gains(goal, objectives), strict=True)
+        )
         sentence = f"{own} leads most at {at}, "
         sentence += f"which {shares[own]} of its seeds reach and {shares[other]} of {other}'s."
         told.append(sentence if lead[i, j] > 0 else f"{own} leads nowhere.")
@@ -174,7 +173,10 @@ def _attainment_card(a: Tradeoff, b: Tradeoff) -> Card:
 
 def _difference_figure(a: Tradeoff, sets: list[list[Array]], found: Difference) -> str:
     """Return the plane of goals in the colour of who leads, and what half of each sweep's seeds attain."""
-    x, y = (_edges(values) for values in (found.x, found.y))
+    x, y = (
+        [o.sign * edge for edge in _edges(goals)]
+        for o, goals in zip(a.points.objectives, (found.x, found.y), strict=True)
+    )
     bar = {"thickness": 10, "outlinewidth": 0, "orientation": "h", "y": -0.16, "yanchor": "top", "len": 0.9}
     bar |= {"tickvals": [-1, 0, 1], "ticktext": ["B alone", "both or none", "A alone"]}
     # Each colour fades by itself: through a grey, small shares would look alike.
@@ -182,11 +184,11 @@ def _difference_figure(a: Tradeoff, sets: list[list[Array]], found: Difference) 
     scale = [[0, COLOURS[1]], *clear, [1, COLOURS[0]]]
     heat = {"type": "heatmap", "x": x, "y": y, "z": found.share.T.round(3).tolist(), "zmin": -1, "zmax": 1}
     heat |= {"colorscale": scale, "colorbar": bar, "hovertemplate": "A less B: %{z:.0%}<extra></extra>"}
-    up, names = a.points.maximize, a.points.names
+    names = a.points.names
     margin = {"l": 56, "r": 16, "t": 16, "b": 100}
     form = layout(480, xaxis=axis(plain(names[0])), yaxis=axis(plain(names[1])), margin=margin)
     lines = [
-        steps(attainment_surface(some, up, 0.5), i, maximize=up[0], name=f"{own}: half of the seeds")
+        steps(gains(attainment_surface(some, 0.5), a.points.objectives), i, name=f"{own}: half of the seeds")
         for i, (some, own) in enumerate(zip(sets, "AB", strict=True))
     ]
     return drawn(

@@ -6,8 +6,10 @@ from typing import Any
 
 import polars as pl
 
+from sweep.analysis.points import worst_first
+from sweep.config.objectives import Objective
 from sweep.report.formatting import pick_labels, plain, row_terms
-from sweep.report.theme import FAINT, FRONT, MUTED, RING, axis, drawn, layout, series, thinned
+from sweep.report.theme import FAINT, FRONT, MUTED, RING, STEPS, axis, drawn, layout, series, thinned
 from sweep.report.view import View
 from sweep.store.schema import OBJECTIVE, STDERR
 
@@ -19,14 +21,13 @@ _MOST_CURVES = 300
 
 def front_figures(view: View) -> str:
     """Return a scatter of all configs for every two objectives: front, picks and error bars."""
-    names = view.tradeoff.points.names
-    return "".join(_front_figure(view, x, y) for x, y in combinations(names, 2))
+    return "".join(_front_figure(view, *pair) for pair in combinations(view.tradeoff.points.objectives, 2))
 
 
-def _front_figure(view: View, x: str, y: str) -> str:
-    found = view.tradeoff
+def _front_figure(view: View, first: Objective, second: Objective) -> str:
+    found, x, y = view.tradeoff, first.name, second.name
     hover, on_front = pl.Series("_hover", _hover(view)), pl.Series("_front", found.on_front)
-    configs = found.configs.with_columns(hover, on_front).sort(OBJECTIVE + x)
+    configs = worst_first(found.configs.with_columns(hover, on_front), first)
 
     def dots(rows: pl.DataFrame, colour: str, *, bars: bool, **more: object) -> dict[str, Any]:
         bar = {"thickness": 1, "width": 0, "color": colour}
@@ -39,8 +40,7 @@ def _front_figure(view: View, x: str, y: str) -> str:
     few = thinned(others)
     # With more than two objectives the front is no line in the plane of two of them.
     mode = "lines+markers" if len(found.points.names) == 2 else "markers"
-    shape = "vh" if dict(zip(found.points.names, found.points.maximize, strict=True))[x] else "hv"
-    line = {"color": FRONT, "width": 1.5, "shape": shape}
+    line = {"color": FRONT, "width": 1.5, "shape": STEPS}
     name, small, large = (
         f"{_share(few, others)}other configs",
         {"color": MUTED, "size": 7},
@@ -57,16 +57,17 @@ def _front_figure(view: View, x: str, y: str) -> str:
         ),
         dots(front, FRONT, bars=True, mode=mode, name="front", marker=large | {"color": FRONT}, line=line),
     ]
-    values = configs[OBJECTIVE + x].to_numpy()
-    # A label stands above and to the right, where a front to be maximised leaves room, unless it would leave
-    # the figure.
-    turn = 0.3 * values.min() + 0.7 * values.max()
+    # A label stands on the better side of its point, where a front leaves room, unless it would leave the
+    # figure.
+    worst, best = (float(configs[OBJECTIVE + x][i]) for i in (0, -1))
+    better = ["top" if second.maximize else "bottom", "right" if first.maximize else "left"]
+    worse = ["bottom" if second.maximize else "top", "left" if first.maximize else "right"]
     silent = {"type": "scatter", "hoverinfo": "skip", "showlegend": False}
     for picked in view.picked:
         at = configs.filter(trial_id=picked.trial_id).select(OBJECTIVE + x, OBJECTIVE + y).row(0)
         circle = {"symbol": "circle-open", "size": 16, "color": picked.colour, "line": {"width": 2.5}}
-        place = "bottom left" if at[0] > turn else "top right"
-        label = {"text": [escape(picked.labels)], "textposition": place, "cliponaxis": False}
+        place = worse if abs(at[0] - worst) > 0.7 * abs(best - worst) else better
+        label = {"text": [escape(picked.labels)], "textposition": " ".join(place), "cliponaxis": False}
         parts.append(silent | label | {"x": at[:1], "y": at[1:], "mode": "markers+text", "marker": circle})
     # Moved by details.js to the chosen config.
     ring = {"color": RING, "size": 24, "symbol": "circle-open", "line": {"width": 2, "color": RING}}
@@ -74,7 +75,7 @@ def _front_figure(view: View, x: str, y: str) -> str:
     description = (
         f"Scatter plot of {plain(x)} against {plain(y)} for {configs.height} configs, with the front"
     )
-    form = layout(440, xaxis=axis(_title(view, x)), yaxis=axis(_title(view, y)))
+    form = layout(440, xaxis=axis(_title(first)), yaxis=axis(_title(second)))
     return drawn(f"front-{x}-{y}", description, parts, form)
 
 
@@ -94,10 +95,8 @@ def _hover(view: View) -> list[str]:
     return texts
 
 
-def _title(view: View, objective: str) -> str:
-    points = view.tradeoff.points
-    up = points.maximize[points.names.index(objective)]
-    return f"{plain(objective)}, {'higher' if up else 'lower'} is better"
+def _title(objective: Objective) -> str:
+    return f"{plain(objective.name)}, {'higher' if objective.maximize else 'lower'} is better"
 
 
 def size_figure(view: View, sizes: pl.DataFrame) -> str:

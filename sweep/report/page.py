@@ -17,7 +17,7 @@ from sweep.analysis.summaries import coherence_by_size
 from sweep.report.cards import CARDS, Card
 from sweep.report.formatting import NUMBER, number, status_line
 from sweep.report.paper import paper_figures, save_figure
-from sweep.report.tables import front_rows, front_text, latex_table
+from sweep.report.tables import front_rows, front_text, latex_table, with_arrows
 from sweep.report.view import View, view
 from sweep.store.files import write_atomically
 from sweep.store.read import Store
@@ -54,6 +54,7 @@ def report_tables(found: View, front: pl.DataFrame) -> dict[str, tuple[pl.DataFr
     picks = labels.join(front.drop("picks"), on="trial_id", how="left", maintain_order="left")
     named = front_text(picks.with_columns(picks="pick").drop("pick"))
     named = named.select(_words("picks").alias("pick"), pl.exclude("picks"))
+    objectives = found.tradeoff.points.objectives
     sizes = coherence_by_size(found.pairs.filter(pl.col("trial_id").is_in(labels["trial_id"].implode())))
     wide = sizes.with_columns(pl.col("value").map_elements(lambda v: f"{v:.3f}", pl.String)).pivot(
         "source_size", index="trial_id", values="value"
@@ -61,8 +62,8 @@ def report_tables(found: View, front: pl.DataFrame) -> dict[str, tuple[pl.DataFr
     wide = labels.unique("trial_id", maintain_order=True).join(wide, on="trial_id", maintain_order="left")
     wide = wide.with_columns(_words("pick")).fill_null("")
     return {
-        "front": (front, front_text(front)),
-        "picks": (picks, named),
+        "front": (front, with_arrows(front_text(front), objectives)),
+        "picks": (picks, with_arrows(named, objectives)),
         "coherence_by_size": (sizes, wide.rename({"trial_id": "trial"})),
     }
 

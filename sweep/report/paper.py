@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import polars as pl
 
+from sweep.analysis.points import worst_first
 from sweep.analysis.summaries import coherence_by_size
 from sweep.analysis.tradeoff import Tradeoff
+from sweep.config.objectives import Objective
 from sweep.report.formatting import plain
 from sweep.report.tables import logarithmic
 from sweep.report.theme import FRONT, MOST
@@ -56,8 +58,7 @@ def paper_figures(view: View) -> Mapping[str, "Figure"]:
 def front_figure(found: Tradeoff) -> "Figure":
     """Return the configs in the plane of the first two objectives, the front as steps, the picks named.
 
-    The steps bound what the front dominates when both objectives are maximised; a front of three or more
-    objectives has none in a plane.
+    The steps bound what the front dominates; a front of three or more objectives has none in a plane.
 
     Raises:
         ValueError: the sweep has a single objective, hence no plane.
@@ -67,9 +68,10 @@ def front_figure(found: Tradeoff) -> "Figure":
 
     figure = Figure(figsize=(COLUMN_INCHES, COLUMN_INCHES * 0.68), layout="constrained")
     axes = figure.add_subplot()
-    x, y = (objective.name for objective in found.manifest.objectives[:2])
+    first, second = found.points.objectives[:2]
+    x, y = first.name, second.name
     for on_front, colour, label in ((False, "0.6", "dominated"), (True, FRONT, "front")):
-        rows = found.configs.filter(found.on_front == on_front).sort(OBJECTIVE + x)
+        rows = worst_first(found.configs.filter(found.on_front == on_front), first)
         crowded = rows.height > MOST
         if rows.height:
             axes.errorbar(
@@ -85,27 +87,30 @@ def front_figure(found: Tradeoff) -> "Figure":
                 label=label,
                 zorder=3 if on_front else 2,
             )
-            if on_front and len(found.manifest.objectives) == 2:
+            if on_front and len(found.points.objectives) == 2:
                 axes.step(rows[OBJECTIVE + x], rows[OBJECTIVE + y], where="pre", color=colour, linewidth=1.2)
     labels: dict[int, list[str]] = {}
     for pick in found.picks:
         row = found.points.trial_ids.index(pick.trial_id)
         labels.setdefault(row, []).append(plain(pick.label).replace(" ", "\n", 1))
     for row, words in labels.items():
-        # Above and to the right of a front there is nothing to cover.
+        # On the better side of a front there is nothing to cover.
         axes.annotate(
             "\n".join(words),
             found.points.values[row, :2].tolist(),
-            xytext=(5, 4),
+            xytext=(5 * first.sign, 4 * second.sign),
             textcoords="offset points",
+            ha="left" if first.maximize else "right",
+            va="baseline" if second.maximize else "top",
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
             zorder=4,
         )
-    axes.set_xlabel(plain(x))
-    axes.set_ylabel(_label(y))
+    axes.set_xlabel(_label(first))
+    axes.set_ylabel(_label(second))
     axes.margins(0.12)
-    left, right = axes.get_xlim()
-    axes.set_xlim(left, right + 0.12 * (right - left))  # room for the last label
+    ends = list(axes.get_xlim())
+    ends[first.maximize] += first.sign * 0.12 * (ends[1] - ends[0])  # room for the last label
+    axes.set_xlim(*ends)
     if found.configs.height:
         axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
@@ -142,22 +147,22 @@ def _setting_figure(found: Tradeoff, columns: list[str]) -> "Figure":
     """Return every searched setting against every objective, four settings in a row, the front in colour."""
     from matplotlib.figure import Figure
 
-    names = found.points.names
+    objectives = found.points.objectives
     blocks = -(-len(columns) // _ACROSS)
     across = min(_ACROSS, len(columns))
-    height = blocks * (1.15 * len(names) + 0.3)
+    height = blocks * (1.15 * len(objectives) + 0.3)
     figure = Figure(figsize=(PAGE_INCHES * across / _ACROSS, height), layout="constrained")
-    grid = figure.subplots(blocks * len(names), across, squeeze=False)
+    grid = figure.subplots(blocks * len(objectives), across, squeeze=False)
     for place in range(blocks * across):
         block, across_at = divmod(place, across)
-        panels = grid[block * len(names) : (block + 1) * len(names), across_at]
+        panels = grid[block * len(objectives) : (block + 1) * len(objectives), across_at]
         if place >= len(columns):
             for axes in panels:
                 axes.set_axis_off()
             continue
-        for panel, (axes, objective) in enumerate(zip(panels, names, strict=True)):
-            _scatter(axes, found, columns[place], OBJECTIVE + objective)
-            axes.tick_params(labelbottom=panel == len(names) - 1, labelleft=across_at == 0)
+        for panel, (axes, objective) in enumerate(zip(panels, objectives, strict=True)):
+            _scatter(axes, found, columns[place], OBJECTIVE + objective.name)
+            axes.tick_params(labelbottom=panel == len(objectives) - 1, labelleft=across_at == 0)
             if across_at == 0:
                 axes.set_ylabel(_label(objective).replace(" ", "\n", 1))
         panels[-1].set_xlabel(plain(columns[place].removeprefix(PARAMETER)))
@@ -175,8 +180,8 @@ def _scatter(axes: "Axes", found: Tradeoff, column: str, objective: str) -> None
         axes.set_xscale("log")
 
 
-def _label(objective: str) -> str:
-    return plain(objective) + (" (nats)" if objective == "log_likelihood" else "")
+def _label(objective: Objective) -> str:
+    return plain(objective.name) + (f" ({objective.unit})" if objective.unit else "")
 
 
 def save_figure(figure: "Figure", kind: str, file: BinaryIO) -> None:

@@ -12,6 +12,7 @@ from sweep.analysis.points import row_measured
 from sweep.analysis.summaries import metrics_by_size
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.config.constraints import limit
+from sweep.config.objectives import Objective
 from sweep.report.formatting import (
     NUMBER,
     count,
@@ -82,6 +83,14 @@ def front_text(rows: pl.DataFrame) -> pl.DataFrame:
         columns[plain(name)] = [setting_text(row) for row in rows.select(parts).iter_rows()]
     columns["seeds"] = [str(n) for n in rows["seeds"]]
     return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+
+
+def with_arrows(texts: pl.DataFrame, objectives: Sequence[Objective]) -> pl.DataFrame:
+    """Return a table of texts whose headers say whether larger (↑) or smaller (↓) values are better."""
+    arrows = {
+        plain(o.name): f"{plain(o.name)}\N{NO-BREAK SPACE}{'↑' if o.maximize else '↓'}" for o in objectives
+    }
+    return texts.rename(arrows)
 
 
 def print_front(store: Store, console: "Console") -> None:
@@ -208,6 +217,9 @@ _SIGNS = {c: f"\\{c}" for c in "&%$#_{}"} | {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "±": r"$\pm$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "\N{NO-BREAK SPACE}": "~",
     "\n": " ",
     # After the end of a line, LaTeX takes these for an option.
     "[": "{[}",
@@ -234,7 +246,7 @@ def latex_table(texts: pl.DataFrame) -> str:
     kinds = ["r" if all(map(NUMBER.fullmatch, column)) else "l" for column in texts.iter_columns()]
     rows = [[_cell(text) for text in row] for row in texts.iter_rows()]
     body = "".join(f"{' & '.join(row)} \\\\\n" for row in rows)
-    heads = [_lines(name.split(), kind, "b") for name, kind in zip(texts.columns, kinds, strict=True)]
+    heads = [_lines(name.split(" "), kind, "b") for name, kind in zip(texts.columns, kinds, strict=True)]
     return (
         "% \\usepackage{booktabs}\n{\\footnotesize\\setlength{\\tabcolsep}{3pt}%\n"
         f"\\begin{{tabular}}{{@{{}}{''.join(kinds)}@{{}}}}\n\\toprule\n"

@@ -94,16 +94,23 @@ def series(points: NDArray[np.float64], **more: object) -> dict[str, Any]:
     return {"type": "scatter", "x": points[:, 0].tolist(), "y": points[:, 1].tolist(), **text, **more}
 
 
-def steps(front: NDArray[np.float64], i: int, *, maximize: bool, **more: object) -> dict[str, Any]:
-    """Return a sorted front as steps that bound what it attains, in the i-th colour.
+STEPS = "vh"
+"""Shape of a front's line through points from the worst to the best in the first objective.
+
+From a point it first goes vertically to the next one's second value, then horizontally to that point: so it
+bounds what the front attains, whichever way the objectives point.
+"""
+
+
+def steps(front: NDArray[np.float64], i: int, **more: object) -> dict[str, Any]:
+    """Return a front as steps that bound what it attains, in the i-th colour.
 
     Args:
-        front: its points [P, 2], sorted by the first objective.
+        front: its points [P, 2], from the worst to the best in the first objective.
         i: the colour.
-        maximize: whether larger is better in the first objective.
         more: further settings of the line.
     """
-    line = {"color": COLOURS[i % 6], "dash": DASHES[i % 6], "width": 2, "shape": "vh" if maximize else "hv"}
+    line = {"color": COLOURS[i % 6], "dash": DASHES[i % 6], "width": 2, "shape": STEPS}
     return series(front, mode="lines", line=line, hoverinfo="skip", **more)
 
 

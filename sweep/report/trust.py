@@ -11,9 +11,11 @@ import polars as pl
 from sweep.analysis.checks import run_checks
 from sweep.analysis.fronts import hypervolume
 from sweep.analysis.importances import FEWEST, NEAR_FRONT, importances
+from sweep.analysis.points import worst_first
 from sweep.analysis.summaries import by_method, hypervolume_history, rank_agreement
 from sweep.analysis.tradeoff import level_axes
 from sweep.analysis.uncertainty import Array, attainment_surface, seed_sets
+from sweep.config.objectives import gains
 from sweep.report.formatting import count, number, plain, value_text, with_error
 from sweep.report.tables import nothing_yet
 from sweep.report.theme import COLOURS, DASHES, FRONT, MUTED, axis, drawn, layout, series, steps
@@ -37,23 +39,30 @@ def stability_figure(view: View) -> str:
 
 
 def attainment_figure(view: View, sets: Sequence[Array], surfaces: Mapping[str, Array]) -> str:
-    """Return the points of all seeds and the surfaces by name, as steps, in two objectives."""
-    dots = series(np.concatenate(sets), mode="markers", name="a config with a seed", marker={"color": MUTED})
-    up = view.tradeoff.points.maximize[0]
-    lines = [steps(s, i, maximize=up, name=name) for i, (name, s) in enumerate(surfaces.items())]
+    """Return the points of all seeds and the surfaces by name, as steps, in two objectives.
+
+    Args:
+        view: whose objectives they are.
+        sets: the gains of each seed, from `seed_sets`.
+        surfaces: the gains of each surface.
+    """
+    objectives = view.tradeoff.points.objectives
+    values = gains(np.concatenate(sets), objectives)
+    dots = series(values, mode="markers", name="a config with a seed", marker={"color": MUTED})
+    lines = [steps(gains(s, objectives), i, name=name) for i, (name, s) in enumerate(surfaces.items())]
     return _plane(view, "attainment", "Attainment surfaces over seeds", [dots, *lines])
 
 
 def method_figure(view: View, methods: pl.DataFrame) -> str:
     """Return the configs of each method in its colour and symbol; of two objectives, with their fronts."""
-    names = [OBJECTIVE + n for n in view.tradeoff.points.names[:2]]
-    flat, up, parts = len(view.tradeoff.points.names) == 2, view.tradeoff.points.maximize[0], []
+    objectives, parts = view.tradeoff.points.objectives, []
+    names, flat = [OBJECTIVE + o.name for o in objectives[:2]], len(objectives) == 2
     for i, ((method,), rows) in enumerate(methods.group_by("method", maintain_order=True)):
         marker = {"color": COLOURS[i % 6], "symbol": _SYMBOLS[i % 6], "size": 8, "opacity": 0.75}
         more = {"name": escape(str(method)), "text": rows["trial_id"].to_list(), "marker": marker}
         parts.append(series(rows.select(names).to_numpy(), mode="markers", **more))
-        front = rows.filter("on_own_front").select(names).sort(names[0]).to_numpy()
-        parts += [steps(front, i, maximize=up, showlegend=False)] if flat else []
+        front = worst_first(rows.filter("on_own_front"), objectives[0]).select(names).to_numpy()
+        parts += [steps(front, i, showlegend=False)] if flat else []
     return _plane(view, "methods", "Configs of each method, with its front", parts)
 
 
@@ -168,7 +177,7 @@ def level_card(view: View) -> Card:
         return Card(title="Best value for a bound", finding="It takes two objectives.")
     bounded, best = level_axes(found.points.names)
     x, y = found.points.names[bounded], found.points.names[best]
-    limit = "at least" if found.points.maximize[bounded] else "at most"
+    limit = "at least" if found.points.objectives[bounded].maximize else "at most"
     title = f"Best {plain(y)} with {plain(x)} {limit} c"
     if not chosen.height:
         return Card(title=title, finding=f"The front spans no range of {plain(x)}.")
@@ -217,11 +226,12 @@ def attainment_card(view: View) -> Card:
         why = "It takes two objectives and configs that share seeds; replicates.seeds trains several of each."
         return Card(title=title, finding=why)
 
-    def volume(values: Array) -> float:
-        front = replace(found.points, trial_ids=("",) * len(values), values=values)
-        return hypervolume(front, found.manifest.reference_point)
+    def volume(run: Array) -> float:
+        values = gains(run, found.points.objectives)
+        seeds = replace(found.points, trial_ids=("",) * len(values), values=values)
+        return hypervolume(seeds, found.manifest.reference_point)
 
-    alone, mean = [volume(values) for values in sets], volume(sum(sets[1:], sets[0]) / len(sets))
+    alone, mean = [volume(run) for run in sets], volume(sum(sets[1:], sets[0]) / len(sets))
     excess = sum(alone) / len(alone) - mean
     finding = (
         f"Of {count(len(sets[0]), 'config')} with {len(sets)} seeds each, the front of a single seed has a "
@@ -230,7 +240,7 @@ def attainment_card(view: View) -> Card:
         "on average."
     )
     shares = {"at least one seed": 1 / len(sets), "half of the seeds": 0.5, "every seed": 1.0}
-    surfaces = {n: attainment_surface(sets, found.points.maximize, s) for n, s in shares.items()}
+    surfaces = {n: attainment_surface(sets, s) for n, s in shares.items()}
     return Card(title=title, finding=finding, figure_html=attainment_figure(view, sets, surfaces))
 
 
@@ -290,11 +300,11 @@ def method_card(view: View) -> Card:
     if methods["method"].n_unique() < 2:
         return Card(title=title, finding="No two methods are there to compare; search over `method`.")
     best = {
-        f"best {plain(n)}": pl.struct(OBJECTIVE + n, STDERR + n)
-        .sort_by(OBJECTIVE + n, descending=up)
+        f"best {plain(o.name)}": pl.struct(OBJECTIVE + o.name, STDERR + o.name)
+        .sort_by(OBJECTIVE + o.name, descending=o.maximize, maintain_order=True)
         .first()
         .map_elements(lambda cell: with_error(*cell.values()), return_dtype=pl.String)
-        for n, up in zip(found.points.names, found.points.maximize, strict=True)
+        for o in found.points.objectives
     }
     table = (
         methods.group_by("method", maintain_order=True)

@@ -43,8 +43,7 @@ def export_deepcave(store: Store, out: Path) -> int:
     measured = {}
     for objective in store.manifest.objectives:
         if (name := OBJECTIVE + objective.name) in whole.columns:
-            goal = "maximize" if objective.maximize else "minimize"
-            measured[name] = f"metric:{objective.name} {bounds(whole[name])} ({goal})"
+            measured[name] = f"metric:{objective.name} {bounds(whole[name])} ({objective.direction})"
     trials = whole.select(
         "config_id",
         pl.col(varied).name.map(_bare),

@@ -37,7 +37,7 @@ def test_front_card(seen):
         "5 configs of 7 are on the front; on it conditional coherence runs from 0.42 to 0.8 and "
         "log likelihood runs from -1640 to -1480. The knee, t02, gives up 0.08 of conditional coherence and "
         "32 of log likelihood against the best. Chance reaches a coherence of 0.12. "
-        "Hypervolume above (conditional coherence 0, log likelihood -1700): 161."
+        "Hypervolume from (conditional coherence 0, log likelihood -1700): 161."
     )
     assert card.figure_html.count('<figure role="img"') == 1
     assert r"conditional coherence 0.720 \u00b1 0.020" in card.figure_html
@@ -51,7 +51,8 @@ def test_table_card(seen):
         "t02 is the knee: it lies farthest above the line between the extremes of the front "
         "(0.42 with the front scaled to 0..1). 4 of 5 configs rest on a single seed."
     )
-    assert card.table.columns[:4] == ["trial", "picks", "conditional coherence", "log likelihood"]
+    objectives = ["conditional coherence\N{NO-BREAK SPACE}↑", "log likelihood\N{NO-BREAK SPACE}↑"]
+    assert card.table.columns[:4] == ["trial", "picks", *objectives]
     assert card.table.height == 5
 
 

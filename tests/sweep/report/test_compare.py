@@ -37,7 +37,7 @@ def test_both_fronts_have_one_reference_point(found):
     volume_a = 0.8 * 160 + 0.78 * 70 + 0.72 * 58 + 0.55 * 22 + 0.42 * 10
     card = found.cards[0]
     assert card.finding == (
-        "Hypervolume above (conditional coherence 0, log likelihood -1800), the worse of both reference "
+        "Hypervolume from (conditional coherence 0, log likelihood -1800), the worse of both reference "
         f"points in each objective: A {volume_a:.0f}, B {volume_b:.0f}."
     )
     assert card.figure_html.count("<figure") == 1

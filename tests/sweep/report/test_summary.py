@@ -82,7 +82,7 @@ def test_nothing_completed_is_said_in_a_sentence(tmp_path, make_manifest, make_r
 def test_a_minimised_first_objective_is_sorted_upwards(tmp_path, make_manifest, make_record):
     """The best of a minimised objective comes first; a lone front point is picked for all."""
     writer = StoreWriter(tmp_path)
-    objectives = (Objective(name="cost", maximize=False), Objective(name="gain"))
+    objectives = (Objective(name="cost", direction="minimize"), Objective(name="gain"))
     writer.write_manifest(
         replace(make_manifest(), objectives=objectives, reference_point={"cost": 10.0, "gain": 0.0})
     )

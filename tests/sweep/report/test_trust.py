@@ -206,7 +206,8 @@ def test_cards_say_why_they_do_not_apply(seen, tmp_path, make_manifest):
 def test_other_numbers_of_objectives(tmp_path, make_manifest, make_record, objectives):
     """All cards stand with one objective, which is to be minimised, and with three."""
     names = ("loss", "conditional_coherence", "log_likelihood")[:objectives]
-    several = tuple(Objective(name=n, maximize=n != "loss") for n in names)
+    ways = ("minimize" if n == "loss" else "maximize" for n in names)
+    several = tuple(Objective(name=n, direction=way) for n, way in zip(names, ways, strict=True))
     writer = StoreWriter(tmp_path)
     corner = dict.fromkeys(names, 0.0) | {"loss": 9.0}
     writer.write_manifest(replace(make_manifest(), objectives=several, reference_point=corner))
