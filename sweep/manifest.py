@@ -12,7 +12,8 @@ from uuid import uuid4
 from sweep.config.sweep_spec import FREE, SweepSpec, spec_of
 from sweep.errors import StoreError
 from sweep.store.files import Files, files_at
-from sweep.store.read import MANIFEST, open_store
+from sweep.store.layout import MANIFEST
+from sweep.store.read import open_store
 from sweep.store.records import Manifest, SharedInputs
 from sweep.store.write import StoreWriter
 

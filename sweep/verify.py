@@ -21,11 +21,9 @@ from sweep.analysis.fronts import front_mask
 from sweep.analysis.points import by_config, points, usable_trials
 from sweep.errors import StoreError
 from sweep.store.files import LocalFiles
-from sweep.store.lease import holder
-from sweep.store.maintenance import CHECKPOINTS, CLASSIFIERS, WRITTEN
-from sweep.store.read import Store, distinct, insisting, reading
-from sweep.store.records import Manifest, Status
-from sweep.store.schema import (
+from sweep.store.layout import (
+    CHECKPOINTS,
+    CLASSIFIERS,
     KEYS,
     NULLABLE,
     OBJECTIVE,
@@ -33,9 +31,12 @@ from sweep.store.schema import (
     RECONSTRUCTION,
     SCHEMA_VERSION,
     STDERR,
-    TABLES,
-    schema_version,
+    WRITTEN,
 )
+from sweep.store.lease import holder
+from sweep.store.read import Store, distinct, insisting, reading
+from sweep.store.records import Manifest, Status
+from sweep.store.schema import TABLES, schema_version
 
 _Rule = tuple[str, pl.Expr]
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from sweep.analysis.summaries import last_evaluation
 from sweep.analysis.tradeoff import Tradeoff
-from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
+from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 
 EXPLAINED = 0.05
 """A model that explains a smaller share of a modality has hardly left the plateau of a constant."""

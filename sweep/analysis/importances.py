@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from sweep.analysis.points import Points
-from sweep.store.schema import PARAMETER
+from sweep.store.layout import PARAMETER
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweep.config.objectives import Objective, gains, names
-from sweep.store.schema import OBJECTIVE, STDERR
+from sweep.store.layout import OBJECTIVE, STDERR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

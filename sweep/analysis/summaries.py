@@ -10,7 +10,7 @@ from sweep.analysis.fronts import front_mask, hypervolume
 from sweep.analysis.points import by_config, points
 from sweep.analysis.tradeoff import Tradeoff
 from sweep.config.objectives import Objective, gains
-from sweep.store.schema import OBJECTIVE, STDERR
+from sweep.store.layout import OBJECTIVE, STDERR
 
 _Z_95 = 1.959964
 """Quantile of the standard normal distribution that leaves 2.5 % above it."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sweep.analysis.points import Points, points, replicates
 from sweep.analysis.tradeoff import best_at_levels, choices, front_order, level_axes, levels
 from sweep.config.objectives import Objective, gains
-from sweep.store.schema import OBJECTIVE, STDERR
+from sweep.store.layout import OBJECTIVE, STDERR
 
 DRAWS = 1000
 """Bootstraps by default: a share of them is then known to within 0.03."""

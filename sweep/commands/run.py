@@ -196,7 +196,7 @@ def interrupted(again: str, folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         from sweep.running.signals import exit_status
         from sweep.store.files import files_at
-        from sweep.store.read import MANIFEST
+        from sweep.store.layout import MANIFEST
 
         begun = f"; what was finished is kept. To go on: {again}"
         text = begun if MANIFEST in files_at(folder).list() else f" before {folder} was begun"

@@ -16,7 +16,7 @@ from sweep.report.details import details_html, sample_table
 from sweep.report.formatting import count, failure_reasons, number, plain, status_line
 from sweep.report.tables import front_rows, front_text, measured, nothing_yet, setting_figures, with_arrows
 from sweep.report.view import Card, View
-from sweep.store.schema import OBJECTIVE, PARAMETER
+from sweep.store.layout import OBJECTIVE, PARAMETER
 
 __all__ = ["CARDS", "Card"]
 

@@ -21,9 +21,9 @@ from sweep.report.page import page_html
 from sweep.report.tables import front_rows, front_text
 from sweep.report.theme import COLOURS, STEPS, axis, drawn, layout, series, steps
 from sweep.store.files import write_atomically
+from sweep.store.layout import OBJECTIVE
 from sweep.store.maintenance import check_same_data
 from sweep.store.read import Store
-from sweep.store.schema import OBJECTIVE
 
 _MARKS = ("circle", "diamond")
 

@@ -11,7 +11,7 @@ from sweep.config.objectives import Objective
 from sweep.report.formatting import pick_labels, plain, row_terms
 from sweep.report.theme import FAINT, FRONT, MUTED, RING, STEPS, axis, drawn, layout, series, thinned
 from sweep.report.view import View
-from sweep.store.schema import OBJECTIVE, STDERR
+from sweep.store.layout import OBJECTIVE, STDERR
 
 _MOST_POINTS = 200
 """A learning curve is thinned to so many points: more cannot be told apart on a screen."""

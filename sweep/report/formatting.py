@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from sweep.analysis.tradeoff import Pick
-from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
+from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 
 NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?( ± [\d.]+)?|")
 """A cell of a column of numbers: one, perhaps with its error, or nothing."""

@@ -13,7 +13,7 @@ from sweep.report.formatting import plain
 from sweep.report.tables import logarithmic
 from sweep.report.theme import FRONT, MOST
 from sweep.report.view import View
-from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
+from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

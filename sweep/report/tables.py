@@ -27,8 +27,8 @@ from sweep.report.formatting import (
 )
 from sweep.report.theme import FRONT, MUTED, axis, figure_html, layout, thinned
 from sweep.report.view import View
+from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 from sweep.store.read import Store
-from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
 
 if TYPE_CHECKING:
     from rich.console import Console, Group

@@ -20,7 +20,7 @@ from sweep.report.formatting import count, number, plain, value_text, with_error
 from sweep.report.tables import nothing_yet
 from sweep.report.theme import COLOURS, DASHES, FRONT, MUTED, axis, drawn, layout, series, steps
 from sweep.report.view import Card, View
-from sweep.store.schema import OBJECTIVE, STDERR
+from sweep.store.layout import OBJECTIVE, STDERR
 
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x", "star")
 _RARE = [[0, "rgba(128,128,128,0.3)"], [0.2, "#E69F00"], [1, FRONT]]

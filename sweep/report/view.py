@@ -11,8 +11,8 @@ from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.analysis.uncertainty import Stability, stability
 from sweep.report.formatting import pick_labels
 from sweep.report.theme import PICKS
+from sweep.store.layout import OBJECTIVE
 from sweep.store.read import Store
-from sweep.store.schema import OBJECTIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

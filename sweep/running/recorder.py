@@ -17,7 +17,7 @@ from sweep.running.watchdog import hung_at
 from sweep.search.agenda import Agenda
 from sweep.search.outcome import Ended, Standing, end_record, measured_values, split_name, start_record
 from sweep.search.searcher import Past
-from sweep.store.maintenance import CHECKPOINTS
+from sweep.store.layout import CHECKPOINTS
 from sweep.store.records import EventRecord, TrialRecord
 from sweep.store.write import StoreWriter
 

@@ -33,8 +33,8 @@ from sweep.search.searcher import Past, SweepSearcher
 from sweep.search.study import KnownConfig
 from sweep.search.warm_start import warm_trials
 from sweep.store.files import Files, LocalFiles, settled
+from sweep.store.layout import CHECKPOINTS, WRITTEN
 from sweep.store.lease import driving
-from sweep.store.maintenance import CHECKPOINTS, WRITTEN
 from sweep.store.read import Store
 from sweep.store.records import Status
 from sweep.store.write import StoreWriter

@@ -32,7 +32,7 @@ from sweep.running.trainable import (
 )
 from sweep.search.outcome import begun_record, end_record
 from sweep.store.files import settled
-from sweep.store.maintenance import CHECKPOINTS
+from sweep.store.layout import CHECKPOINTS
 from sweep.store.read import Store
 from sweep.store.records import TrialRecord
 from sweep.store.write import StoreWriter

@@ -26,8 +26,7 @@ from sweep.running.dashboards import write_epoch
 from sweep.running.materials import materials
 from sweep.running.watchdog import watched
 from sweep.search.outcome import suggested_config
-from sweep.store.maintenance import CHECKPOINTS
-from sweep.store.read import MANIFEST
+from sweep.store.layout import CHECKPOINTS, MANIFEST
 from sweep.store.write import StoreWriter
 
 if TYPE_CHECKING:

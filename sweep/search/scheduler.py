@@ -12,9 +12,9 @@ from sweep.config.objectives import Objective, names
 from sweep.config.parts import SchedulerSpec
 from sweep.search.halving import Decision, Vector, decide
 from sweep.search.outcome import measured_values
+from sweep.store.layout import OBJECTIVE
 from sweep.store.read import Store
 from sweep.store.records import EventRecord
-from sweep.store.schema import OBJECTIVE
 
 
 class HalvingScheduler(FIFOScheduler):

@@ -12,8 +12,9 @@ import polars as pl
 import polars.selectors as cs
 
 from sweep.store.files import write_atomically
+from sweep.store.layout import OBJECTIVE, PARAMETER
 from sweep.store.read import Store
-from sweep.store.schema import OBJECTIVE, PARAMETER, TABLES
+from sweep.store.schema import TABLES
 
 _STATUS = {"completed": "success", "stopped": "aborted", "failed": "crashed", "infeasible": "not_evaluated"}
 # DeepCAVE reads with pandas, which takes these words for something else than text.

@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from sweep.errors import StoreError
 from sweep.store.files import Files
-from sweep.store.read import COMPACT, Store, distinct, reading
-from sweep.store.schema import KEYS, TABLES
+from sweep.store.layout import CHECKPOINTS, CLASSIFIERS, COMPACT, KEYS
+from sweep.store.read import Store, distinct, reading
+from sweep.store.schema import TABLES
 from sweep.store.write import StoreWriter
 
 MERGE_BYTES = 256 * 2**20
@@ -90,14 +91,6 @@ def merged_rows(
 def put_merged(files: Files, table: str, rows: pa.Table) -> None:
     """Store merged rows as one file, whose name sorts behind those of earlier ones."""
     files.put_table(f"{table}{COMPACT}{time.time_ns():020}", rows)
-
-
-CHECKPOINTS = "checkpoints"
-"""Where a results folder has the weights of trials."""
-CLASSIFIERS = "classifiers"
-"""Where it has the classifiers that judge them, by their hash."""
-WRITTEN = (CLASSIFIERS, *TABLES, "report", "report/figures", "report/tables")
-"""The other folders in which files are written."""
 
 
 def merge_runs(runs: Sequence[Store], out: Files) -> dict[str, str]:

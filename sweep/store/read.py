@@ -17,22 +17,17 @@ from polars.io.plugins import register_io_source
 from search_spaces import Document
 from sweep.errors import SpecError, StoreError
 from sweep.store.files import Files, files_at, gone, reason
+from sweep.store.layout import COMPACT, KEYS, MANIFEST, SCHEMA_VERSION
 from sweep.store.records import Manifest, newer_schema
-from sweep.store.schema import KEYS, SCHEMA_VERSION, TABLES, schema_version, table_name
+from sweep.store.schema import TABLES, schema_version, table_name
 
 if TYPE_CHECKING:
     from sweep.config.sweep_spec import SweepSpec
-
-MANIFEST = "sweep.json"
 
 MIGRATIONS: dict[int, Callable[[str, pl.LazyFrame], pl.LazyFrame]] = {}
 """By version n: from a table's name and rows of files of version n, the rows as version n + 1 has them."""
 
 _T = TypeVar("_T")
-
-COMPACT = "/compact-"
-"""What the names of compacted files have after the table; readers take rows of theirs first. None holds a key
-twice."""
 
 _REPORTS = re.compile(r"[^/]+/(.+)-([0-9]{4,})-([0-9]{4,})-x?[0-9a-f]{8}\.parquet")
 """A file of a trial's attempt with its first and last epoch, as the writer names it."""

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 
 from sweep.config.objectives import Objective
 from sweep.errors import StoreError
-from sweep.store.schema import SCHEMA_VERSION
+from sweep.store.layout import SCHEMA_VERSION
 
 
 def _as_time(text: str) -> str:
@@ -34,29 +34,29 @@ class TrialRecord:
     """One row of the trials table: one attempt at a trial."""
 
     trial_id: str
-    """The trial: one config with one seed. Letters, digits, dot, dash and underscore."""
+    """The trial: one config with one seed."""
     attempt: int = 0
     """Counts the starts of the trial, from 0."""
     config_id: str
-    """Hash of the settings without the seed."""
+    """Hash of the settings without the seed: replicates share it."""
     seed: int
     """Fixes initialisation, data order and noise."""
     status: Status
-    """Where the trial stands."""
+    """One of running, completed, stopped, failed, infeasible."""
     stop_reason: str | None = None
-    """Why it was stopped before its full budget."""
+    """Why the trial was stopped before its full budget."""
     error: str | None = None
-    """What went wrong, if it failed or is infeasible."""
+    """What went wrong, if the trial failed or is infeasible."""
     traceback: str | None = None
-    """Where it went wrong, if it raised: the end of Python's traceback."""
+    """Where it went wrong, if the trial raised: the end of Python's traceback."""
     epochs: int
-    """Budget reached, in epochs."""
+    """Budget reached."""
     epochs_max: int
-    """Full budget, in epochs."""
+    """Full budget."""
     started_at: datetime
-    """When the attempt began, with a time zone."""
+    """When the attempt began."""
     ended_at: datetime | None = None
-    """When it ended, with a time zone; None while it runs."""
+    """When the attempt ended; null while it runs."""
     seconds: float | None = None
     """Time of its epochs and evaluations, in whichever process."""
     n_parameters: int | None = None
@@ -89,23 +89,23 @@ class EventRecord:
     """One row of the events table: something that happened to a trial at a time."""
 
     trial_id: str
-    """The trial."""
+    """The trial: one config with one seed."""
     attempt: int = 0
     """Counts the starts of the trial, from 0."""
     epoch: int
-    """Epochs finished when it happened."""
+    """Epochs finished when it happened, counted from 1."""
     kind: str
-    """What happened; `rung` is a decision of the scheduler."""
+    """What happened, for instance rung: a decision of the scheduler."""
     at: datetime
-    """When it happened, with a time zone."""
+    """When it happened."""
     bracket: int | None = None
-    """The bracket of the trial, from 0."""
+    """The bracket of the trial, from 0; later brackets have later first rungs."""
     rung: int | None = None
     """Counts the rungs of the bracket, from 0."""
     decision: Literal["continue", "stop"] | None = None
-    """What was decided."""
+    """One of continue, stop."""
     reason: str | None = None
-    """The decision for people."""
+    """Why, as a sentence."""
     front_rank: int | None = None
     """Rank of the trial's front at the rung; 0 is not dominated."""
     ahead: int | None = None
@@ -113,7 +113,7 @@ class EventRecord:
     compared_to: int | None = None
     """Trials at the rung, itself not counted."""
     objectives: Mapping[str, float] = field(default_factory=dict)
-    """What the decision rests on, by objective."""
+    """Value by objective that the decision rests on."""
 
     def __post_init__(self) -> None:
         """Reject a time without a zone: it could not be stored as UTC."""

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from sweep.store.schema import KEYS, TABLES
+from sweep.store.layout import KEYS
+from sweep.store.schema import TABLES
 
 PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
 

@@ -13,20 +13,10 @@ from mopoe.reports import OBJECTIVES, EpochReport
 from mopoe.subsets import subset_label
 from sweep.errors import StoreError
 from sweep.store.files import Files, files_at
-from sweep.store.read import MANIFEST, Store
+from sweep.store.layout import MANIFEST, OBJECTIVE, PARAMETER, RECONSTRUCTION, STDERR
+from sweep.store.read import Store
 from sweep.store.records import EventRecord, Manifest, TrialRecord
-from sweep.store.schema import (
-    EPOCHS,
-    EVENTS,
-    OBJECTIVE,
-    PARAMETER,
-    RECONSTRUCTION,
-    STDERR,
-    TABLES,
-    TRIALS,
-    field,
-    table_name,
-)
+from sweep.store.schema import TABLES, field, table_name
 
 _Row = dict[str, Any]
 Kind = type[float] | type[int] | type[str]
@@ -43,7 +33,7 @@ def trial_table(record: TrialRecord, kinds: Mapping[str, Kind] | None = None) ->
     """
     kinds = {name: type(value) for name, value in record.parameters.items()} | dict(kinds or {})
     measured = dict.fromkeys((*OBJECTIVES, *record.objectives))
-    row: _Row = {name: getattr(record, name) for name in TRIALS.names}
+    row: _Row = {name: getattr(record, name) for name in TABLES["trials"].names}
     row |= {PARAMETER + name: kinds[name](value) for name, value in record.parameters.items()}
     row |= {OBJECTIVE + name: float(value) for name, value in record.objectives.items()}
     row |= {STDERR + name: float(value) for name, value in record.stderr.items()}
@@ -52,14 +42,14 @@ def trial_table(record: TrialRecord, kinds: Mapping[str, Kind] | None = None) ->
         *(field(OBJECTIVE + n, pa.float64(), f"Objective {n}.") for n in measured),
         *(field(STDERR + n, pa.float64(), f"Standard error of {n} over samples.") for n in measured),
     ]
-    return _table([row], TRIALS, columns)
+    return _table("trials", [row], columns)
 
 
 def epoch_table(
     trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
 ) -> pa.Table:
     """Return one row per epoch, with a column per modality and per evaluated objective."""
-    fixed = set(EPOCHS.names) - {"trial_id", "attempt", "evaluation_seconds", "classifiers"}
+    fixed = set(TABLES["epochs"].names) - {"trial_id", "attempt", "evaluation_seconds", "classifiers"}
     rows: list[_Row] = []
     objectives = dict.fromkeys(OBJECTIVES)
     for report in reports:
@@ -78,7 +68,7 @@ def epoch_table(
         ),
         *(field(OBJECTIVE + n, pa.float64(), f"Objective {n}; null if not due.") for n in objectives),
     ]
-    return _table(rows, EPOCHS, columns)
+    return _table("epochs", rows, columns)
 
 
 _MEASURED = {
@@ -105,24 +95,22 @@ def measured_table(
             if row["target"] in modalities:
                 row["in_source"] = bool(mask >> modalities.index(row["target"]) & 1)
             rows.append(row)
-    return _table(rows, TABLES[table])
+    return _table(table, rows)
 
 
 def event_table(event: EventRecord) -> pa.Table:
     """Return one row of the events table."""
-    row: _Row = {name: getattr(event, name) for name in EVENTS.names if name != "objectives_json"}
-    return _table([row | {"objectives_json": json.dumps(dict(event.objectives))}], EVENTS)
+    row: _Row = {f.name: getattr(event, f.name) for f in fields(event)}
+    return _table("events", [row | {"objectives_json": json.dumps(dict(event.objectives))}])
 
 
-def _table(
-    rows: Sequence[Mapping[str, object]], fixed: pa.Schema, dynamic: Sequence[pa.Field] = ()
-) -> pa.Table:
-    """Return the rows as a table of the fixed columns, then the dynamic ones.
+def _table(table: str, rows: Sequence[_Row], dynamic: Sequence[pa.Field] = ()) -> pa.Table:
+    """Return the rows as a table of its fixed columns, then the dynamic ones.
 
-    A missing value is null, and what has no column is left out.
+    A missing value is null, and a value without a column is left out.
     """
-    schema = pa.schema([*fixed, *dynamic], metadata=fixed.metadata)
-    return pa.Table.from_pylist(list(rows), schema=schema)
+    fixed = TABLES[table]
+    return pa.Table.from_pylist(list(rows), schema=pa.schema([*fixed, *dynamic], metadata=fixed.metadata))
 
 
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")

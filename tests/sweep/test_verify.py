@@ -18,8 +18,9 @@ from mopoe.config import TrialConfig
 from mopoe.evaluation.classifiers import weights_hash
 from sweep.errors import StoreError
 from sweep.store.files import files_at
+from sweep.store.layout import CHECKPOINTS, WRITTEN
 from sweep.store.lease import driving
-from sweep.store.maintenance import CHECKPOINTS, WRITTEN, compact
+from sweep.store.maintenance import compact
 from sweep.store.read import Store
 from sweep.store.records import TrialRecord
 from sweep.store.schema import TABLES
