@@ -1,4 +1,4 @@
-"""Points in objective space: trials of full budget from the trials table, and configs as means over seeds."""
+"""Points in objective space: completed trials, and configs as means over their seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Points:
     trial_ids: tuple[str, ...]
     """The trial of each point; for a config, its replicate of the lowest seed."""
     values: NDArray[np.float64]
-    """Finite objective values as they were measured, [N, O]."""
+    """Finite objective values as measured, [N, O]."""
     objectives: tuple[Objective, ...]
     """The O objectives."""
 
@@ -35,10 +35,10 @@ class Points:
 
 
 def row_measured(row: Mapping[str, Any]) -> dict[str, float]:
-    """Return what a row of the trials table measured, by the names that objectives and constraints have."""
-    found = {k.removeprefix(OBJECTIVE): v for k, v in row.items() if k.startswith(OBJECTIVE)}
-    found |= {"parameters": row["n_parameters"], "seconds": row["seconds"]}
-    return {name: float(value) for name, value in found.items() if value is not None}
+    """Return the measured values of a row of the trials table, as objectives and constraints name them."""
+    values = {k.removeprefix(OBJECTIVE): v for k, v in row.items() if k.startswith(OBJECTIVE)}
+    values |= {"parameters": row["n_parameters"], "seconds": row["seconds"]}
+    return {name: float(value) for name, value in values.items() if value is not None}
 
 
 def usable_trials(trials: pl.DataFrame, objectives: Sequence[Objective]) -> pl.DataFrame:
@@ -53,9 +53,9 @@ def usable_trials(trials: pl.DataFrame, objectives: Sequence[Objective]) -> pl.D
 
 
 def replicates(usable: pl.DataFrame) -> pl.DataFrame:
-    """Return the trials of `usable_trials` with every config and seed once, by seed.
+    """Return the trials of `usable_trials`, sorted by seed, with each config and seed once.
 
-    A config that was suggested twice has the same numbers with the same seed.
+    A config that was suggested twice has the same values with the same seed.
     """
     return usable.sort("seed", "trial_id").unique(["config_id", "seed"], keep="first", maintain_order=True)
 
@@ -63,8 +63,8 @@ def replicates(usable: pl.DataFrame) -> pl.DataFrame:
 def by_config(usable: pl.DataFrame, objectives: Sequence[Objective]) -> pl.DataFrame:
     """Return one row per config: its replicate of the lowest seed, with objectives averaged over seeds.
 
-    The column `seeds` counts the replicates. The standard error is over seeds where there are several, else
-    the single trial's own over held-out samples.
+    The column `seeds` counts the replicates. The standard error is over seeds if there are several, else the
+    single trial's own over held-out samples.
 
     Args:
         usable: the trials to group, from `usable_trials`.

@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sweep.cluster.doctor import FOLDER, NodeFacts, Search, described, findings, look
 from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import ClusterError
-from sweep.store.files import LocalFiles, files_at, settled
+from sweep.store.files import LocalFiles, canonical_uri, files_at
 
 ANSWER = 180.0
 """Seconds in which a machine must answer; loading the data set is among them."""
@@ -110,7 +110,7 @@ def _marked(spec: SweepSpec | None, root: str | None) -> Iterator[Search]:
     files = files_at(root)
     files.put(marker, lambda file: file.write(b"here"))
     try:
-        yield Search(root=settled(root), marker=marker, data=data)
+        yield Search(root=canonical_uri(root), marker=marker, data=data)
     finally:
         for name in files.list(FOLDER):
             files.delete(name)

@@ -128,11 +128,11 @@ def go_on_there(cluster: Path, verb: str, folder: Path, words: Sequence[str]) ->
         ConfigError: the cluster's file is not filled in.
     """
     from sweep.cluster.file import shared_place
-    from sweep.store.files import settled
+    from sweep.store.files import canonical_uri
 
     known = _ready(cluster)
     typed = str(folder)
-    place = shared_place(known, "", settled(folder) if ":/" in typed else typed)
+    place = shared_place(known, "", canonical_uri(folder) if ":/" in typed else typed)
     command = ["sweep", verb, place, "--address", "auto", "--workers", str(known.workers), *words]
     _sweep_there(cluster, place, folder.name, command, {})
 

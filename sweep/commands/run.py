@@ -155,11 +155,11 @@ def _run(
     from sweep.running.progress import SweepProgress
     from sweep.running.runner import run_sweep
     from sweep.running.signals import stoppable
-    from sweep.store.files import LocalFiles, files_at, settled
+    from sweep.store.files import LocalFiles, canonical_uri, files_at
 
     screen = console()
     options = [] if address == "local" else ["--address", address]
-    where = str(root) if isinstance(files_at(root), LocalFiles) else settled(root)
+    where = str(root) if isinstance(files_at(root), LocalFiles) else canonical_uri(root)
     again = command("sweep", "resume", where, *options, *_copies(optuna_storage, tensorboard))
     with stoppable(), SweepProgress(screen) as progress, interrupted(again, root):
         store = run_sweep(

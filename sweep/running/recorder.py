@@ -116,7 +116,7 @@ class Recorder(Callback):
         """
         running, name = self._running.pop(trial.trial_id, None), trial.config["trial_id"]
         if running is not None:
-            self._close(running, {"failure": lost_reason(self._writer.files.here, name)})
+            self._close(running, {"failure": lost_reason(self._writer.files.local_dir, name)})
         elif self._never_began[name] < self._spec.faults.max_failures:
             self._never_began[name] += 1
             self.agenda.give_back(name)

@@ -20,7 +20,7 @@ from sweep.cluster.probe import SEE_GPUS, prepare
 from sweep.config.objectives import names
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.errors import ClusterError, StoreError, TrialsFailedError
-from sweep.manifest import enter, open_folder
+from sweep.manifest import open_folder, open_or_create_manifest
 from sweep.running.dashboards import StudyMirror
 from sweep.running.materials import keep_classifiers, materials, shared_inputs
 from sweep.running.recorder import Recorder
@@ -32,7 +32,7 @@ from sweep.search.scheduler import HalvingScheduler, recorded_vectors
 from sweep.search.searcher import Past, SweepSearcher
 from sweep.search.study import KnownConfig
 from sweep.search.warm_start import warm_trials
-from sweep.store.files import Files, LocalFiles, settled
+from sweep.store.files import Files, LocalFiles, canonical_uri
 from sweep.store.layout import CHECKPOINTS, WRITTEN
 from sweep.store.lease import driving
 from sweep.store.read import Store
@@ -84,7 +84,7 @@ def run_sweep(
         ConfigError: this machine has no room for a trial, or tensorboardX is not installed, or would have to
             write to an object store.
     """
-    root = settled(root)
+    root = canonical_uri(root)
     store = Store(root)
     if tensorboard:
         _check_tensorboard(store.files)
@@ -93,7 +93,9 @@ def run_sweep(
         _sweep_up(store.files)
         say(f"data set {spec.data.name!r} and its classifiers")
         data, classifiers = materials(spec, root, before.classifier_hash if before else None)
-        manifest = enter(root, spec, spec.spec_hash, shared_inputs(data, classifiers), allowed=allowed)
+        manifest = open_or_create_manifest(
+            root, spec, spec.spec_hash, shared_inputs(data, classifiers), allowed=allowed
+        )
         keep_classifiers(store.files, classifiers)
         past = past_trials(store, names(spec.objectives), retry_failed=retry_failed)
         agenda = Agenda(spec, past.ended, cut_off=past.cut_off)

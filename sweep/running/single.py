@@ -19,7 +19,7 @@ from mopoe.runtime import keep_freed_memory
 from sweep.config.objectives import names
 from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError
-from sweep.manifest import MEASURED_BY, enter, open_folder
+from sweep.manifest import MEASURED_BY, open_folder, open_or_create_manifest
 from sweep.running.materials import keep_classifiers, materials, shared_inputs
 from sweep.running.signals import stoppable
 from sweep.running.trainable import (
@@ -31,7 +31,7 @@ from sweep.running.trainable import (
     run_trial,
 )
 from sweep.search.outcome import begun_record, end_record
-from sweep.store.files import settled
+from sweep.store.files import canonical_uri
 from sweep.store.layout import CHECKPOINTS
 from sweep.store.read import Store
 from sweep.store.records import TrialRecord
@@ -69,7 +69,7 @@ def run_single(
         KeyboardInterrupt: Ctrl-C; or SIGUSR2, once the epoch that runs has ended and is checkpointed.
     """
     keep_freed_memory()
-    writer = StoreWriter(settled(root), spec.space.kinds())
+    writer = StoreWriter(canonical_uri(root), spec.space.kinds())
     record, using = _begin(spec, config, writer, resume=resume, device=device)
     weights = checkpoint_name(f"{record.trial_id}-{record.attempt}")
     reports = ReportWriter(writer, record.trial_id, record.attempt, spec.modalities)
@@ -143,7 +143,7 @@ def _begin(
     )
     check_memory(config, data, device)
     rehearse(config, data, classifiers)
-    enter(writer.files, spec, spec_hash, shared_inputs(data, classifiers))
+    open_or_create_manifest(writer.files, spec, spec_hash, shared_inputs(data, classifiers))
     keep_classifiers(writer.files, classifiers)
     began = earlier[attempt] if resume else datetime.now(UTC)
     record = _start(spec, config, trial_id, attempt, began, data.fingerprint)

@@ -125,7 +125,7 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
     if plan.tensorboard:
         from tensorboardX import SummaryWriter
 
-        log = SummaryWriter(str(writer.files.here / "tensorboard" / name))
+        log = SummaryWriter(str(writer.files.local_dir / "tensorboard" / name))
     minutes = spec.faults.trial_minutes
 
     def attempt() -> None:
@@ -158,7 +158,7 @@ def run_suggestion(suggested: dict[str, Any], plan: WorkerPlan) -> None:
             tune.report({**where, **again})
 
     with (
-        watched(watch_path(writer.files.here, name), minutes and 60 * minutes) as reset_clock,
+        watched(watch_path(writer.files.local_dir, name), minutes and 60 * minutes) as reset_clock,
         writer.files.on_disk(checkpoint_name(name)) as (checkpoint, send),
     ):
         failure = failure_of(attempt, spec.faults.max_failures, clean_up=reports.flush)
