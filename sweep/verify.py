@@ -1,7 +1,7 @@
-"""Checks a results folder against what is promised about it. Repairs nothing.
+"""Checks that a results folder is complete and consistent. Repairs nothing.
 
-A rule is what is wrong with the rows that break it, and the expression that is true for them. Null is not
-measured and NaN measured and not a number: neither breaks a range.
+A rule is a description of a fault and the expression that is true for the rows that have it. Null (not
+measured) and NaN (measured, but not a number) are inside every range.
 """
 
 import json
@@ -21,11 +21,9 @@ from sweep.analysis.fronts import front_mask
 from sweep.analysis.points import by_config, points, usable_trials
 from sweep.errors import StoreError
 from sweep.store.files import LocalFiles
-from sweep.store.lease import holder
-from sweep.store.maintenance import CHECKPOINTS, CLASSIFIERS, WRITTEN
-from sweep.store.read import Store, distinct, insisting, reading
-from sweep.store.records import Manifest, Status
-from sweep.store.schema import (
+from sweep.store.layout import (
+    CHECKPOINTS,
+    CLASSIFIERS,
     KEYS,
     NULLABLE,
     OBJECTIVE,
@@ -33,27 +31,30 @@ from sweep.store.schema import (
     RECONSTRUCTION,
     SCHEMA_VERSION,
     STDERR,
-    TABLES,
-    schema_version,
+    WRITTEN,
 )
+from sweep.store.lease import holder
+from sweep.store.read import Store, distinct, reading, retry_if_missing
+from sweep.store.records import Manifest, Status
+from sweep.store.schema import TABLES, schema_version
 
 _Rule = tuple[str, pl.Expr]
 
 
 def problems(store: Store) -> Iterator[str]:
-    """Give one sentence per thing that is wrong with a results folder; nothing if it is sound.
+    """Yield one sentence per fault of a results folder; none if it is sound.
 
     Raises:
         StoreError: the manifest is damaged or of a newer schema, or the file system refuses.
     """
     modalities = len(store.manifest.modalities)
-    # A running sweep goes on: only what had ended before its rows are read must have them all.
-    _, before = insisting(partial(_read, store, "trials"))
+    # The sweep may be running: only trials that had ended before the other tables are read must be complete.
+    _, before = retry_if_missing(partial(_read, store, "trials"))
     frames: dict[str, pl.DataFrame] = {}
     damaged = set()
-    # The trials last: one of a running sweep is recorded before its rows.
+    # The trials come last, because a running sweep records a trial before its rows.
     for table in list(TABLES)[::-1]:
-        wrong, frames[table] = insisting(partial(_read, store, table))
+        wrong, frames[table] = retry_if_missing(partial(_read, store, table))
         yield from wrong
         damaged |= {table} if wrong else set()
     frames = {table: frames[table] for table in TABLES}
@@ -69,7 +70,7 @@ def problems(store: Store) -> Iterator[str]:
         masks = len(subset_masks(modalities))
         frames["subset_metrics"] = frames["subset_metrics"].filter(pl.col("subset_mask") > 0)
         yield from _gaps("subset_metrics", frames, ["subset_mask"], masks)
-        outside = masks // 2 * modalities  # all there is of an evaluation without `own_targets`
+        outside = masks // 2 * modalities  # the number in an evaluation without `own_targets`
         yield from _gaps("pair_coherence", frames, ["source_mask", "target"], masks * modalities, outside)
     yield from _checkpoint_problems(store, trials)
     yield from _weight_problems(store, trials)
@@ -79,7 +80,7 @@ def problems(store: Store) -> Iterator[str]:
 
 
 def trial_rules(trials: pl.DataFrame, manifest: Manifest) -> list[_Rule]:
-    """Return what no trial may be."""
+    """Return the rules of the trials table."""
     status, done, known = pl.col("status"), pl.col("status") == "completed", get_args(Status)
     objectives = [OBJECTIVE + o.name for o in manifest.objectives]
     finite = [pl.col(n).is_finite().fill_null(False) for n in objectives if n in trials.columns]
@@ -97,10 +98,10 @@ def trial_rules(trials: pl.DataFrame, manifest: Manifest) -> list[_Rule]:
 
 
 def row_rules(rows: pl.DataFrame, full: int) -> list[_Rule]:
-    """Return what no row of any table may be.
+    """Return the rules of a table's rows that follow from its columns.
 
     Args:
-        rows: the table, with `_known` where its trial is in the trials table, and that trial's `_budget`.
+        rows: the table, with `_known` if its trial is in the trials table, and that trial's `_budget`.
         full: the mask of all modalities.
     """
     share = pl.col("metric").str.starts_with("coherence") if "metric" in rows.columns else pl.lit(True)
@@ -120,22 +121,22 @@ def row_rules(rows: pl.DataFrame, full: int) -> list[_Rule]:
 
 
 def _read(store: Store, table: str) -> tuple[list[str], pl.DataFrame]:
-    """Return what is wrong with a table's files, and the rows of the others."""
-    wrong = {name: list(_file_problems(store, name, table)) for name in store.names(table)}
-    sound = store.schemas([name for name, found in wrong.items() if not found])
+    """Return the faults of a table's files, and the rows of the sound ones."""
+    faults = {name: list(_file_problems(store, name, table)) for name in store.names(table)}
+    sound = store.schemas([name for name, some in faults.items() if not some])
     with reading(f"cannot read {store.files}"):
         rows = distinct(table, store.rows(table, sound)).collect()
-    return [f"{store.files}/{name} {what}" for name, found in wrong.items() for what in found], rows
+    return [f"{store.files}/{name} {fault}" for name, some in faults.items() for fault in some], rows
 
 
 def _file_problems(store: Store, name: str, table: str) -> Iterator[str]:
-    """Give what is wrong with one file, after reading all of it."""
+    """Yield the faults of one file, which is read completely."""
     try:
         store.schemas([name])
         content = pa.BufferReader(store.files.content(name))
         schema = pq.ParquetFile(content, page_checksum_verification=True).read().schema
     except FileNotFoundError:
-        raise  # compacted away meanwhile
+        raise  # it was compacted away meanwhile
     except (StoreError, pa.ArrowException, OSError, ValueError) as error:
         yield f"cannot be read: {error}"
         return
@@ -157,7 +158,7 @@ def _outside(name: str, low: int, high: int | pl.Expr) -> pl.Expr:
 
 
 def _broken(table: str, rows: pl.DataFrame, rules: Sequence[_Rule]) -> Iterator[str]:
-    """Give a sentence for each rule that some rows break, with the key of the first."""
+    """Yield a sentence for each rule that some rows break, with the key of the first."""
     key = list(KEYS[table])
     needed = [name for name in key if name not in NULLABLE.get(table, ())]
     lacking = ("lack part of their key", pl.any_horizontal(pl.col(needed).is_null()))
@@ -184,35 +185,35 @@ def _config_problems(trials: pl.DataFrame) -> Iterator[str]:
 
 
 def _all_subsets(manifest: Manifest) -> bool:
-    """Return whether every evaluation of the sweep, at rungs too, is of all subsets."""
+    """Return whether every evaluation of the sweep, including those at rungs, is of all subsets."""
     evaluation = manifest.spec.get("evaluation", {})
     return not evaluation.get("subset_sizes") and not evaluation.get("at_rungs", {}).get("subset_sizes")
 
 
 def _gaps(table: str, frames: Mapping[str, pl.DataFrame], of: Sequence[str], *right: int) -> Iterator[str]:
-    """Give the evaluations that lack a subset, or a pair of subset and target."""
+    """Yield the evaluations that lack a subset, or a pair of subset and target."""
     evaluation = ["trial_id", "attempt", "epoch", "split"]
-    counts = frames[table].group_by(evaluation).agg(pl.struct(of).n_unique().alias("found"))
-    for row in counts.filter(~pl.col("found").is_in(right)).sort(evaluation).iter_rows(named=True):
-        yield f"{table}: {_named(row, evaluation)} has {row['found']} of {right[0]} {' and '.join(of)}"
+    counts = frames[table].group_by(evaluation).agg(pl.struct(of).n_unique().alias("number"))
+    for row in counts.filter(~pl.col("number").is_in(right)).sort(evaluation).iter_rows(named=True):
+        yield f"{table}: {_named(row, evaluation)} has {row['number']} of {right[0]} {' and '.join(of)}"
 
 
 def _missing_rows(
     store: Store, frames: Mapping[str, pl.DataFrame], damaged: Collection[str]
 ) -> Iterator[str]:
-    """Give the trials that ended well and lack epochs, or what they should have of their last evaluation.
+    """Yield the trials that ended well but lack epochs or rows of their last evaluation.
 
-    Of damaged tables nothing is said: their files are.
+    Damaged tables are skipped, because their files are reported.
     """
     trials = frames["trials"].sort("attempt").unique("trial_id", keep="last")
     in_full = pl.col("status").is_in(["completed", "infeasible"]) & (pl.col("epochs") == pl.col("epochs_max"))
     done = trials.filter(in_full | (pl.col("status") == "stopped"), pl.col("epochs") > 0)
-    # A trial that is tried again goes on from its checkpoint, so that earlier attempts have earlier epochs.
-    counts = frames["epochs"].group_by("trial_id").agg(pl.col("epoch").n_unique().alias("_found"))
-    rows = done.join(counts, on="trial_id", how="left").with_columns(pl.col("_found").fill_null(0))
-    rows = rows.filter(pl.col("_found") != pl.col("epochs"), "epochs" not in damaged)
-    for trial, found, epochs in rows.select("trial_id", "_found", "epochs").sort("trial_id").iter_rows():
-        yield f"epochs: trial_id {trial} has rows of {found} of its {epochs} epochs"
+    # A retried trial resumes from its checkpoint, so that earlier epochs belong to earlier attempts.
+    counts = frames["epochs"].group_by("trial_id").agg(pl.col("epoch").n_unique().alias("_number"))
+    rows = done.join(counts, on="trial_id", how="left").with_columns(pl.col("_number").fill_null(0))
+    rows = rows.filter(pl.col("_number") != pl.col("epochs"), "epochs" not in damaged)
+    for trial, number, epochs in rows.select("trial_id", "_number", "epochs").sort("trial_id").iter_rows():
+        yield f"epochs: trial_id {trial} has rows of {number} of its {epochs} epochs"
     spec, blind = store.spec, frames["subset_metrics"].filter(metric="pictures")["trial_id"]
     tables = ["subset_metrics", "pair_coherence"] if spec.n_modalities > 1 else ["subset_metrics"]
     whole = done.filter(pl.col("status") != "stopped")
@@ -227,19 +228,19 @@ def _missing_rows(
 
 
 def _weight_problems(store: Store, trials: pl.DataFrame) -> Iterator[str]:
-    """Give the files of weights that are damaged, or are not those of what they are named after."""
+    """Yield the files of weights that are damaged or do not match their names."""
     from mopoe.checkpoint import check
     from mopoe.evaluation.classifiers import weights_hash
 
     for name in store.files.list(CLASSIFIERS):
         with store.files.on_disk(name) as (path, _):
             try:
-                found = weights_hash(path)
+                actual = weights_hash(path)
             except DataError as error:
                 yield str(error)
                 continue
-            if found != PurePosixPath(name).stem:
-                yield f"{store.files}/{name} holds weights with the hash {found}"
+            if actual != PurePosixPath(name).stem:
+                yield f"{store.files}/{name} holds weights with the hash {actual}"
     rows = {row["trial_id"]: row for row in trials.sort("attempt").iter_rows(named=True)}
     rows |= {f"{r['trial_id']}-{r['attempt']}": r for r in trials.iter_rows(named=True)}
     for name in store.files.list(CHECKPOINTS):
@@ -248,7 +249,7 @@ def _weight_problems(store: Store, trials: pl.DataFrame) -> Iterator[str]:
                 try:
                     progress = check(path)
                 except CheckpointError as error:
-                    if path.exists():  # else its trial has just ended
+                    if path.exists():  # else it was deleted because its trial has ended
                         yield str(error)
                     continue
             row, where = rows.get(PurePosixPath(name).stem), f"{store.files}/{name}"
@@ -259,9 +260,9 @@ def _weight_problems(store: Store, trials: pl.DataFrame) -> Iterator[str]:
 
 
 def _checkpoint_problems(store: Store, trials: pl.DataFrame) -> Iterator[str]:
-    """Give the trials of the front without weights, in a folder that keeps any."""
+    """Yield the trials of the front without weights, in a folder that keeps any."""
     kept = {PurePosixPath(name).stem for name in store.files.list(CHECKPOINTS)}
-    kept |= {name.rpartition("-")[0] for name in kept}  # a single trial's carry the attempt at the end
+    kept |= {name.rpartition("-")[0] for name in kept}  # a single trial's end in its attempt
     last = trials.sort("attempt").unique("trial_id", keep="last", maintain_order=True)
     configs = by_config(usable_trials(last, store.manifest.objectives), store.manifest.objectives)
     on_front = configs.filter(front_mask(points(configs, store.manifest.objectives)))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
+from sweep.store.layout import OBJECTIVE, STDERR
 from sweep.store.read import open_store
-from sweep.store.schema import OBJECTIVE, STDERR
 
 NAMES = ("conditional_coherence", "log_likelihood")
 

@@ -80,10 +80,9 @@ def theirs(spec: SweepSpec, python: str, folder: Path) -> tuple[float, Points]:
         model = mopoe.build_model(config, data.modalities)
         model.load_state_dict(weights)
         found = evaluator.measure(model, "objectives").objectives
-        values.append([found[name] for name in spec.objectives])
+        values.append([found[o.name] for o in spec.objectives])
     names = tuple(t["trial_id"] for t in trials)
-    high = (True,) * len(spec.objectives)
-    return seconds, Points(trial_ids=names, values=np.array(values), names=spec.objectives, maximize=high)
+    return seconds, Points(trial_ids=names, values=np.array(values), objectives=spec.objectives)
 
 
 def timed(command: list[str], log: Path) -> float:

@@ -1,4 +1,4 @@
-"""What might make a sweep's conclusions wrong: small checks, each a sentence and whether to worry."""
+"""Checks of what might make a sweep's conclusions wrong."""
 
 import math
 from collections.abc import Mapping
@@ -10,57 +10,57 @@ import polars as pl
 
 from sweep.analysis.summaries import last_evaluation
 from sweep.analysis.tradeoff import Tradeoff
-from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
+from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 
 EXPLAINED = 0.05
-"""A model that explains a smaller share of a modality has hardly left the plateau of a constant."""
+"""A model that explains a smaller share of a modality hardly beats a constant output."""
 BEHIND = 1 / 3
-"""So has one that explains a smaller part of what the best model explains after as many epochs or fewer."""
+"""Nor does one that explains less than this part of what the best model does after as many epochs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found."""
+class Check:
+    """The result of one check."""
 
     check: str
-    """What was looked at, in a word or two."""
+    """What was checked, in a word or two."""
     result: Literal["warn", "unknown", "pass"]
-    """Whether there is something to worry about."""
+    """Whether there is a reason to worry."""
     sentence: str
-    """What was found, and what helps against it."""
+    """What was found and, if it is a problem, what helps."""
 
 
-def run_checks(found: Tradeoff, metrics: pl.DataFrame, explained: pl.DataFrame) -> tuple[Finding, ...]:
-    """Return what the checks find; nothing before a trial has completed with finite objectives.
+def run_checks(tradeoff: Tradeoff, metrics: pl.DataFrame, explained: pl.DataFrame) -> tuple[Check, ...]:
+    """Return the results of all checks; none before a trial has completed with finite objectives.
 
     Args:
-        found: the trade-off.
+        tradeoff: the trade-off.
         metrics: rows of the subset_metrics table of the picks' last evaluations.
         explained: those of the metric `explained` of all trials and evaluations.
     """
-    if not found.configs.height:
+    if not tradeoff.configs.height:
         return ()
     return (
-        bounds_check(found),
-        seeds_check(found),
-        resolution_check(found),
-        constant_check(found),
-        failure_check(found.trials),
+        bounds_check(tradeoff),
+        seeds_check(tradeoff),
+        resolution_check(tradeoff),
+        constant_check(tradeoff),
+        failure_check(tradeoff.trials),
         posterior_check(metrics),
         constant_baseline_check(explained),
         estimator_check(metrics),
-        split_check(found.manifest.spec),
+        split_check(tradeoff.manifest.spec),
     )
 
 
-def bounds_check(found: Tradeoff) -> Finding:
-    """Return whether half of the front, and two configs, lie within 2 % of a bound of the search space."""
-    front, parts = found.configs.filter(found.on_front), []
-    for name, written in found.manifest.spec.get("search_space", {}).items():
+def bounds_check(tradeoff: Tradeoff) -> Check:
+    """Check that no bound of the search space has half of the front, and two configs, within 2 % of it."""
+    front, parts = tradeoff.configs.filter(tradeoff.on_front), []
+    for name, written in tradeoff.manifest.spec.get("search_space", {}).items():
         if {"low", "high"} <= written.keys() and PARAMETER + name in front.columns:
             log = written.get("type") == "log_uniform" or written.get("log")
             if not front[PARAMETER + name].dtype.is_numeric():
-                continue  # trials of two files, one of which has words there
+                continue  # another file of the same sweep has strings there
             values = front[PARAMETER + name].drop_nulls().to_numpy()
             values = values[values > 0] if log else values
             low, high, at = (np.log(v) if log else v for v in (written["low"], written["high"], values))
@@ -69,21 +69,21 @@ def bounds_check(found: Tradeoff) -> Finding:
                 if near >= max(2, len(values) / 2):
                     parts.append(f"{name} at its {bound} bound {written[bound]:g} ({near} of {len(values)})")
     worry = f"Configs of the front press against {'; '.join(parts)}: widen the search space there."
-    return _finding("search space", parts, worry, "No bound of the search space holds half of the front.")
+    return _check("search space", parts, worry, "No bound of the search space holds half of the front.")
 
 
-def seeds_check(found: Tradeoff) -> Finding:
-    """Return whether every config of the front has three seeds or more."""
-    seeds = found.configs.filter(found.on_front)["seeds"]
+def seeds_check(tradeoff: Tradeoff) -> Check:
+    """Check that every config of the front has three seeds or more."""
+    seeds = tradeoff.configs.filter(tradeoff.on_front)["seeds"]
     few = int((seeds < 3).sum())
     worry = f"{few} of {len(seeds)} configs of the front have fewer than 3 seeds: raise replicates.seeds."
-    return _finding("seeds", few, worry, "Every config of the front has 3 seeds or more.")
+    return _check("seeds", few, worry, "Every config of the front has 3 seeds or more.")
 
 
-def resolution_check(found: Tradeoff) -> Finding:
-    """Return whether neighbours on the front mostly differ by more than their difference's standard error."""
-    front, blurred, unknown = found.configs.filter(found.on_front), [], []
-    for name in found.points.names:
+def resolution_check(tradeoff: Tradeoff) -> Check:
+    """Check that neighbours on the front mostly differ by more than their difference's standard error."""
+    front, blurred, unknown = tradeoff.configs.filter(tradeoff.on_front), [], []
+    for name in tradeoff.points.names:
         if front.height > 1 and front[STDERR + name].fill_nan(None).null_count():
             unknown.append(name.replace("_", " "))
             continue
@@ -95,40 +95,40 @@ def resolution_check(found: Tradeoff) -> Finding:
     clear = "Neighbours on the front differ by more than their standard error."
     if unknown and not blurred:
         why = f"Standard errors of {' and '.join(unknown)} are not known for all configs of the front."
-        return Finding("resolution", "unknown", why)
-    return _finding("resolution", blurred, worry, clear)
+        return Check("resolution", "unknown", why)
+    return _check("resolution", blurred, worry, clear)
 
 
-def constant_check(found: Tradeoff) -> Finding:
-    """Return whether every objective varies, where there are two configs or more."""
-    spans = zip(found.points.names, np.ptp(found.points.values, axis=0), strict=True)
+def constant_check(tradeoff: Tradeoff) -> Check:
+    """Check that every objective varies, given two configs or more."""
+    spans = zip(tradeoff.points.names, np.ptp(tradeoff.points.values, axis=0), strict=True)
     same = [n.replace("_", " ") for n, span in spans if not span]
-    if found.configs.height < 2:
-        return Finding("objectives", "unknown", "It takes two configs to see whether an objective varies.")
+    if tradeoff.configs.height < 2:
+        return Check("objectives", "unknown", "It takes two configs to see whether an objective varies.")
     worry = f"All configs have the same {' and '.join(same)}: it decides nothing."
-    return _finding("objectives", same, worry, "Every objective varies.")
+    return _check("objectives", same, worry, "Every objective varies.")
 
 
-def failure_check(trials: pl.DataFrame) -> Finding:
-    """Return whether at most a tenth of the trials that ended has failed, and the most frequent reason."""
+def failure_check(trials: pl.DataFrame) -> Check:
+    """Check that at most a tenth of the trials that ended have failed."""
     ended, failed = trials.filter(pl.col("status") != "running").height, trials.filter(status="failed")
-    told = f"{failed.height} of {ended} trials that ended have failed"
+    sentence = f"{failed.height} of {ended} trials that ended have failed"
     reasons = failed["error"].drop_nulls().str.split("\n").list.first().value_counts(sort=True)
-    told += f", most often because: {reasons[0, 0]}." if reasons.height else "."
-    return _finding("failures", failed.height * 10 > ended, told, told)
+    sentence += f", most often because: {reasons[0, 0]}." if reasons.height else "."
+    return _check("failures", failed.height * 10 > ended, sentence, sentence)
 
 
-def posterior_check(metrics: pl.DataFrame) -> Finding:
-    """Return whether no pick has a modality whose posterior is the prior."""
+def posterior_check(metrics: pl.DataFrame) -> Check:
+    """Check that no modality of a pick has a posterior collapsed onto the prior."""
     dead = metrics.filter(metric="collapsed", value=1.0).select("subset_label", "trial_id")
     parts = [f"{label} of {trial}" for label, trial in dead.unique().sort("trial_id", "subset_label").rows()]
     worry = f"The posterior has collapsed onto the prior for {', '.join(parts)}: lower beta or warm it up."
     clear = "No modality of a pick has collapsed onto the prior."
-    return _finding("posteriors", parts, worry, clear, known="collapsed" in metrics["metric"])
+    return _check("posteriors", parts, worry, clear, known="collapsed" in metrics["metric"])
 
 
 def plateaus(explained: pl.DataFrame) -> list[str]:
-    """Return a sentence for each modality that some trials hardly explain better than a constant would.
+    """Return a clause for each modality that some trials hardly explain better than a constant.
 
     Args:
         explained: rows of the metric `explained`, all evaluations.
@@ -139,45 +139,45 @@ def plateaus(explained: pl.DataFrame) -> list[str]:
     last = last_evaluation(explained).join(best, on=["target", "epoch"])
     behind = pl.max_horizontal(pl.lit(EXPLAINED), BEHIND * pl.col("best"))
     low = last.filter(pl.col("value") < behind).sort("target", "trial_id")
-    found = []
+    clauses = []
     for (target,), rows in low.group_by("target", maintain_order=True):
         of, some = last.filter(target=target).height, rows["trial_id"].to_list()
         named = ", ".join(some[:5]) + (" and others" if len(some) > 5 else "")
-        found.append(f"{target} is hardly better than a constant in {len(some)} of {of} trials ({named})")
-    return found
+        clauses.append(f"{target} is hardly better than a constant in {len(some)} of {of} trials ({named})")
+    return clauses
 
 
-def constant_baseline_check(explained: pl.DataFrame) -> Finding:
-    """Return whether every trial explains each modality better than its best constant does."""
+def constant_baseline_check(explained: pl.DataFrame) -> Check:
+    """Check that every trial explains each modality better than a constant does."""
     parts = plateaus(explained)
     worry = f"{'; '.join(parts)}: compare their likelihoods with care; more epochs or a lower beta may help."
     clear = "Every trial explains a third or more of what the best one explains of each modality."
-    return _finding("plateaus", parts, worry, clear, known=explained.height > 0)
+    return _check("plateaus", parts, worry, clear, known=explained.height > 0)
 
 
-def estimator_check(metrics: pl.DataFrame) -> Finding:
-    """Return whether the picks' log-likelihoods rest on two effective importance samples or more."""
+def estimator_check(metrics: pl.DataFrame) -> Check:
+    """Check that the picks' log-likelihoods rest on two effective importance samples or more."""
     size = min(metrics.filter(metric="ess")["value"], default=math.inf)
     worry = (
         f"Log-likelihoods of picks rest on {size:.1f} effective importance samples, which makes them loose "
         "lower bounds: raise evaluation.importance_samples."
     )
     clear = f"Log-likelihoods of picks rest on {size:.1f} effective importance samples or more."
-    return _finding("likelihood", size < 2, worry, clear, known=size < math.inf)
+    return _check("likelihood", size < 2, worry, clear, known=size < math.inf)
 
 
-def split_check(spec: Mapping[str, Any]) -> Finding:
-    """Return whether the objectives were measured on another split than test."""
+def split_check(spec: Mapping[str, Any]) -> Check:
+    """Check that the objectives were not measured on the test split."""
     split = spec.get("evaluation", {}).get("split", "validation")
     worry = "Picks were chosen by values on the test split, which makes these too good to report."
     clear = (
         f"Picks were chosen on the {split} split; to test one: sweep best DIR > best.yaml; "
         "sweep trial best.yaml -o evaluation.split=test"
     )
-    return _finding("split", split == "test", worry, clear)
+    return _check("split", split == "test", worry, clear)
 
 
-def _finding(check: str, bad: object, worry: str, clear: str, *, known: bool = True) -> Finding:
+def _check(check: str, bad: object, worry: str, clear: str, *, known: bool = True) -> Check:
     if not known:
-        return Finding(check, "unknown", "This was not measured for the picks.")
-    return Finding(check, "warn", worry) if bad else Finding(check, "pass", clear)
+        return Check(check, "unknown", "This was not measured for the picks.")
+    return Check(check, "warn", worry) if bad else Check(check, "pass", clear)

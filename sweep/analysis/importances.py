@@ -1,7 +1,7 @@
-"""Which settings mattered, for each objective and for being near the front: PED-ANOVA, by Optuna.
+"""Importance of the searched settings, for each objective and for being near the front.
 
-PED-ANOVA (Watanabe, Bansal and Hutter 2023) compares the values that a setting has in the best configs with
-those in all: a setting is important if the best are found at few of its values.
+Computed by Optuna's PED-ANOVA (Watanabe, Bansal and Hutter 2023), which compares the distribution of a
+setting's values in the best configs with that in all configs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,16 @@ import numpy as np
 import polars as pl
 
 from sweep.analysis.points import Points
-from sweep.store.schema import PARAMETER
+from sweep.store.layout import PARAMETER
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 FEWEST = 10
-"""With fewer configs there are no importances."""
+"""Fewest configs for importances."""
 
 NEAR_FRONT = "near the front"
-"""The target that is no objective: the number of fronts to take away until the config is on one."""
+"""The target besides the objectives: the rank of the config's front."""
 
 _TOP, _MOST_CONFIGS, _SHUFFLES = 5, 1000, 10
 _COPY = "#"
@@ -31,18 +31,18 @@ _SCHEMA = {"target": pl.String, "setting": pl.String, "importance": pl.Float64, 
 def importances(configs: pl.DataFrame, points: Points, search_space: Mapping[str, Any]) -> pl.DataFrame:
     """Return how important each searched setting is for being among the best 10 % (at least 5) of configs.
 
-    What chance alone would say stands beside it: the largest of ten importances of the setting's own values,
-    shuffled among the configs.
+    The column `chance` is for a permutation test: the largest importance of ten random permutations of the
+    setting's values among the configs.
 
     Args:
-        configs: one row per config, with its settings; of more than 1,000 a random sample counts.
+        configs: one row per config, with its settings; of more than 1,000 a random sample is used.
         points: the same configs as points.
         search_space: the section of the sweep's file, for the scale of a setting.
 
     Returns:
         Columns target (an objective, or NEAR_FRONT), setting, importance (0..1, summing to 1 over the
-        settings) and chance. No rows with fewer than ten configs, or of a target that cannot tell a best
-        tenth from the rest.
+        settings) and chance. There are no rows with fewer than ten configs, nor of a target in which the
+        best tenth does not differ from the rest.
     """
     random = np.random.default_rng(0)
     sample = np.sort(random.permutation(configs.height)[:_MOST_CONFIGS])
@@ -57,17 +57,17 @@ def importances(configs: pl.DataFrame, points: Points, search_space: Mapping[str
         for k in range(_SHUFFLES)
     ]
     table = varying.with_columns(shuffled)
-    gains = points.values[sample] * np.where(points.maximize, 1.0, -1.0)
+    gains = points.gains[sample]
     targets = dict(zip(points.names, gains.T, strict=True)) if len(points.names) > 1 else {}
-    targets |= {NEAR_FRONT: -moocore.pareto_rank(-gains).astype(float)}
+    targets |= {NEAR_FRONT: -moocore.pareto_rank(gains, maximise=True).astype(float)}
     top, rows = max(0.1, _TOP / len(sample)), []
     for target, worth in targets.items():
         if np.quantile(worth, 1 - top, method="lower") == worth.min():
             continue
-        found = _evaluate(table, worth, scales, top)
-        whole = sum(found[n] for n in varying.columns) or 1.0
+        shares = _evaluate(table, worth, scales, top)
+        total = sum(shares[n] for n in varying.columns) or 1.0
         rows += [
-            (target, n, found[n] / whole, max(found[f"{n}{_COPY}{k}"] for k in range(_SHUFFLES)) / whole)
+            (target, n, shares[n] / total, max(shares[f"{n}{_COPY}{k}"] for k in range(_SHUFFLES)) / total)
             for n in varying.columns
         ]
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
@@ -76,7 +76,7 @@ def importances(configs: pl.DataFrame, points: Points, search_space: Mapping[str
 def _evaluate(
     table: pl.DataFrame, worth: Sequence[float], scales: Mapping[str, "BaseDistribution"], top: float
 ) -> dict[str, float]:
-    """Return how important each column is for a high worth, 0..1 and summing to 1."""
+    """Return the importance of each column for a high worth, 0..1 and summing to 1."""
     import optuna
 
     before = optuna.logging.get_verbosity()
@@ -92,14 +92,14 @@ def _evaluate(
 
 
 def _distribution(values: pl.Series, written: Mapping[str, Any]) -> "BaseDistribution":
-    """Return the range that a setting's values span, on the scale that it was searched on."""
+    """Return the range of a setting's values, on the scale on which it was searched."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     present = values.drop_nulls()
     if present.dtype == pl.String or not len(present):
         return CategoricalDistribution(present.unique().sort().to_list() or [""])
     low, high = min(present), max(present)
-    # A single trial may lie outside of the range that was searched.
+    # A single trial may lie outside the range that was searched.
     log = low > 0 and (written.get("type") == "log_uniform" or bool(written.get("log")))
     kind = IntDistribution if present.dtype.is_integer() else FloatDistribution
     return kind(low, high, log=log)

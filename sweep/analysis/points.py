@@ -1,4 +1,4 @@
-"""Points in objective space: trials of full budget from the trials table, and configs as means over seeds."""
+"""Points in objective space: completed trials, and configs as means over their seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sweep.config.objectives import Objective
-from sweep.store.schema import OBJECTIVE, STDERR
+from sweep.config.objectives import Objective, gains, names
+from sweep.store.layout import OBJECTIVE, STDERR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,18 +19,26 @@ class Points:
     trial_ids: tuple[str, ...]
     """The trial of each point; for a config, its replicate of the lowest seed."""
     values: NDArray[np.float64]
-    """Finite objective values, [N, O]."""
-    names: tuple[str, ...]
-    """Names of the O objectives."""
-    maximize: tuple[bool, ...]
-    """Whether larger is better, for each objective."""
+    """Finite objective values as measured, [N, O]."""
+    objectives: tuple[Objective, ...]
+    """The O objectives."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the O objectives."""
+        return names(self.objectives)
+
+    @property
+    def gains(self) -> NDArray[np.float64]:
+        """Return the values with the sign that makes larger better in every column, [N, O]."""
+        return gains(self.values, self.objectives)
 
 
 def row_measured(row: Mapping[str, Any]) -> dict[str, float]:
-    """Return what a row of the trials table measured, by the names that objectives and constraints have."""
-    found = {k.removeprefix(OBJECTIVE): v for k, v in row.items() if k.startswith(OBJECTIVE)}
-    found |= {"parameters": row["n_parameters"], "seconds": row["seconds"]}
-    return {name: float(value) for name, value in found.items() if value is not None}
+    """Return the measured values of a row of the trials table, as objectives and constraints name them."""
+    values = {k.removeprefix(OBJECTIVE): v for k, v in row.items() if k.startswith(OBJECTIVE)}
+    values |= {"parameters": row["n_parameters"], "seconds": row["seconds"]}
+    return {name: float(value) for name, value in values.items() if value is not None}
 
 
 def usable_trials(trials: pl.DataFrame, objectives: Sequence[Objective]) -> pl.DataFrame:
@@ -45,9 +53,9 @@ def usable_trials(trials: pl.DataFrame, objectives: Sequence[Objective]) -> pl.D
 
 
 def replicates(usable: pl.DataFrame) -> pl.DataFrame:
-    """Return the trials of `usable_trials` with every config and seed once, by seed.
+    """Return the trials of `usable_trials`, sorted by seed, with each config and seed once.
 
-    A config that was suggested twice has the same numbers with the same seed.
+    A config that was suggested twice has the same values with the same seed.
     """
     return usable.sort("seed", "trial_id").unique(["config_id", "seed"], keep="first", maintain_order=True)
 
@@ -55,8 +63,8 @@ def replicates(usable: pl.DataFrame) -> pl.DataFrame:
 def by_config(usable: pl.DataFrame, objectives: Sequence[Objective]) -> pl.DataFrame:
     """Return one row per config: its replicate of the lowest seed, with objectives averaged over seeds.
 
-    The column `seeds` counts the replicates. The standard error is over seeds where there are several, else
-    the single trial's own over held-out samples.
+    The column `seeds` counts the replicates. The standard error is over seeds if there are several, else the
+    single trial's own over held-out samples.
 
     Args:
         usable: the trials to group, from `usable_trials`.
@@ -77,15 +85,16 @@ def by_config(usable: pl.DataFrame, objectives: Sequence[Objective]) -> pl.DataF
     return grouped.agg(*rest, pl.len().alias("seeds"), *means, *errors)
 
 
+def worst_first(frame: pl.DataFrame, objective: Objective) -> pl.DataFrame:
+    """Return rows of the trials table or of `by_config` from the worst to the best in an objective."""
+    return frame.sort(OBJECTIVE + objective.name, descending=not objective.maximize, maintain_order=True)
+
+
 def points(frame: pl.DataFrame, objectives: Sequence[Objective]) -> Points:
     """Return the rows of `usable_trials` or `by_config` as points."""
-    names = tuple(o.name for o in objectives)
+    values = frame.select(OBJECTIVE + o.name for o in objectives).to_numpy().astype(np.float64)
     return Points(
         trial_ids=tuple(frame["trial_id"]),
-        values=frame.select(OBJECTIVE + n for n in names)
-        .to_numpy()
-        .astype(np.float64)
-        .reshape(-1, len(names)),
-        names=names,
-        maximize=tuple(o.maximize for o in objectives),
+        values=values.reshape(-1, len(objectives)),
+        objectives=tuple(objectives),
     )

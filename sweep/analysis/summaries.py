@@ -1,4 +1,4 @@
-"""A sweep's tables summarised: by subset, over time, by method and by rung."""
+"""Summaries of a sweep's tables: by subset, over time, by method and by rung."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,8 +9,8 @@ import polars as pl
 from sweep.analysis.fronts import front_mask, hypervolume
 from sweep.analysis.points import by_config, points
 from sweep.analysis.tradeoff import Tradeoff
-from sweep.config.objectives import Objective
-from sweep.store.schema import OBJECTIVE, STDERR
+from sweep.config.objectives import Objective, gains
+from sweep.store.layout import OBJECTIVE, STDERR
 
 _Z_95 = 1.959964
 """Quantile of the standard normal distribution that leaves 2.5 % above it."""
@@ -42,7 +42,7 @@ def coherence_by_size(pairs: pl.DataFrame) -> pl.DataFrame:
 def metrics_by_size(metrics: pl.DataFrame, modalities: Sequence[str]) -> pl.DataFrame:
     """Return the mean of each metric by trial and size of the subset, over targets that were not observed.
 
-    A metric that has a number without a target for some subset is the mean of those alone.
+    A metric with values that concern no target is the mean of these only.
 
     Args:
         metrics: rows of the subset_metrics table, one evaluation per trial.
@@ -53,11 +53,11 @@ def metrics_by_size(metrics: pl.DataFrame, modalities: Sequence[str]) -> pl.Data
     """
     bits = {name: 1 << m for m, name in enumerate(modalities)}
     bit = pl.col("target").replace_strict(bits, default=None, return_dtype=pl.Int32)
-    alone = pl.col("target").is_null()
+    no_target = pl.col("target").is_null()
     observed = pl.col("subset_mask") & bit > 0
-    whole = alone.any().over("trial_id", "metric")
+    general = no_target.any().over("trial_id", "metric")
     return (
-        metrics.filter(pl.when(whole).then(alone).otherwise(~observed))
+        metrics.filter(pl.when(general).then(no_target).otherwise(~observed))
         .group_by("trial_id", "metric", "subset_size")
         .agg(pl.col("value").mean())
         .sort("trial_id", "metric", "subset_size")
@@ -67,8 +67,7 @@ def metrics_by_size(metrics: pl.DataFrame, modalities: Sequence[str]) -> pl.Data
 def pair_interval(value: float, stderr: float, n: int, measure: str | None) -> tuple[float, float]:
     """Return the 95 % interval of a pair's coherence: Wilson's of an accuracy, else from the standard error.
 
-    Unlike the second, Wilson's (1927) has a width also where all are right. A measure of None, in tables of
-    earlier releases, is an accuracy.
+    Wilson's (1927) has a width even if all samples are right. A measure of None is an accuracy.
 
     >>> [round(end, 3) for end in pair_interval(1.0, 0.0, 10, "accuracy")]
     [0.722, 1.0]
@@ -76,13 +75,13 @@ def pair_interval(value: float, stderr: float, n: int, measure: str | None) -> t
     from scipy.stats import binomtest
 
     if measure in (None, "accuracy"):
-        found = binomtest(round(value * n), n).proportion_ci(method="wilson")
-        return float(found.low), float(found.high)
+        interval = binomtest(round(value * n), n).proportion_ci(method="wilson")
+        return float(interval.low), float(interval.high)
     return max(0.0, value - _Z_95 * stderr), min(1.0, value + _Z_95 * stderr)
 
 
 _MOST_STEPS = 200
-"""The hypervolume is found at so many trials at most, evenly spaced with the last among them."""
+"""Most steps of a history of the hypervolume; they are evenly spaced and include the last."""
 
 
 def hypervolume_history(
@@ -92,20 +91,20 @@ def hypervolume_history(
     objectives: Sequence[Objective],
     reference: Mapping[str, float],
 ) -> pl.DataFrame:
-    """Return the hypervolume of the configs' means over the seeds that had ended by then.
+    """Return the hypervolume over time, each time of the configs' means over the seeds that had ended.
 
-    It may fall when a further seed lowers the mean of a config on the front.
+    It may decrease when another seed lowers the mean of a config on the front.
 
     Args:
         trials: one row per trial.
         usable: those of them with finite objectives, from `usable_trials`.
         epochs: a row per trial and epoch trained.
-        objectives: what the hypervolume is of.
-        reference: the corner that it is measured from.
+        objectives: the axes of the hypervolume.
+        reference: its reference point.
 
     Returns:
-        Columns trials (that have ended, however), hours (since the first began), epochs (that those trials
-        spent) and hypervolume, in the order of time. Trials of which the end is not known are left out.
+        Columns trials (number that ended, with any status), hours (since the first began), epochs (trained by
+        those trials) and hypervolume, in order of time. Trials without a known end are omitted.
     """
     ended = (
         trials.with_columns(hours=(pl.col("ended_at") - pl.col("started_at").min()).dt.total_seconds() / 3600)
@@ -128,27 +127,29 @@ def hypervolume_history(
     return ended[steps - 1].drop("trial_id").with_columns(pl.Series("hypervolume", volumes, dtype=pl.Float64))
 
 
-def by_method(found: Tradeoff) -> pl.DataFrame:
-    """Return the configs of a known method, by method, with four columns more.
+def by_method(tradeoff: Tradeoff) -> pl.DataFrame:
+    """Return the configs of a known method, sorted by method, with four more columns.
 
-    These are method, on_front (that of all configs), on_own_front (that of its method) and own_hypervolume,
-    the same for all of a method.
+    These are method, on_front (of all configs), on_own_front (of the configs of the method) and
+    own_hypervolume (of the method).
     """
     method = pl.col("config_json").str.json_path_match("$.method").alias("method")
-    configs = found.configs.with_columns(method, on_front=pl.Series(found.on_front)).drop_nulls("method")
+    configs = tradeoff.configs.with_columns(method, on_front=pl.Series(tradeoff.on_front)).drop_nulls(
+        "method"
+    )
     parts = [
         part.with_columns(
             on_own_front=pl.Series(front_mask(mine)),
-            own_hypervolume=pl.lit(hypervolume(mine, found.manifest.reference_point)),
+            own_hypervolume=pl.lit(hypervolume(mine, tradeoff.manifest.reference_point)),
         )
         for part in configs.sort("method", maintain_order=True).partition_by("method", maintain_order=True)
-        for mine in [points(part, found.manifest.objectives)]
+        for mine in [points(part, tradeoff.manifest.objectives)]
     ]
     return pl.concat([configs.clear(), *parts], how="diagonal")
 
 
 FEWEST = 5
-"""With fewer trials an epoch has no agreement."""
+"""Fewest trials at an epoch for an agreement."""
 
 
 def rank_agreement(
@@ -156,18 +157,18 @@ def rank_agreement(
 ) -> pl.DataFrame:
     """Return Kendall's tau-b between each evaluated epoch and the last, over trials of the full budget.
 
-    Trials that a scheduler stopped are not among them, so that with one the agreement is of survivors alone.
+    Trials that a scheduler stopped are not included: with one, the agreement is that of survivors.
 
     Args:
         epochs: columns trial_id, epoch, and the objectives, null where an epoch was not evaluated.
         usable: the completed trials, with their epochs_max.
         objectives: the objectives.
-        eta: a rung lets about 1 of eta trials go on.
+        eta: a rung continues about 1 of eta trials.
 
     Returns:
         Columns epoch, trials, one per objective, front (tau of the front's rank) and kept: the share of
-        trials on the final front that fewer than N / eta trials precede by rank of their front. An order of
-        ties alone has no tau, which is then null; no row where fewer than five trials were evaluated.
+        trials on the final front that fewer than N / eta trials precede by rank of their front. Tau is null
+        where all values are tied. An epoch with fewer than five evaluated trials has no row.
     """
     from scipy.stats import kendalltau
 
@@ -176,16 +177,16 @@ def rank_agreement(
     last = full["epochs_max"].max()
     if not set(names) <= set(epochs.columns) or last is None:
         return pl.DataFrame({"epoch": []})
-    signs = np.array([-1.0 if o.maximize else 1.0 for o in objectives])
     late_of = full.select("trial_id", pl.concat_list(names).alias("late"))
     rows = []
-    found = epochs.filter(pl.col("epoch") < last, *(pl.col(n).is_finite() for n in names))
-    found = found.join(late_of, on="trial_id").sort("epoch")
-    for (epoch,), group in found.group_by("epoch", maintain_order=True):
+    evaluated = epochs.filter(pl.col("epoch") < last, *(pl.col(n).is_finite() for n in names))
+    evaluated = evaluated.join(late_of, on="trial_id").sort("epoch")
+    for (epoch,), group in evaluated.group_by("epoch", maintain_order=True):
         if group.height < FEWEST:
             continue
-        early, late = group.select(names).to_numpy() * signs, np.array(group["late"].to_list()) * signs
-        rank, final = moocore.pareto_rank(early), moocore.pareto_rank(late)
+        early = gains(group.select(names).to_numpy(), objectives)
+        late = gains(group["late"].to_list(), objectives)
+        rank, final = (moocore.pareto_rank(gain, maximise=True) for gain in (early, late))
         ahead = np.searchsorted(np.sort(rank), rank[final == 0])
         pairs = [*zip(early.T, late.T, strict=True), (rank, final)]
         taus = [float(kendalltau(a, b).statistic) if np.ptp(a) and np.ptp(b) else None for a, b in pairs]

@@ -15,14 +15,60 @@ from sweep.store.records import Manifest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pick:
-    """One point of the front, and what it is picked for."""
+    """A config of the front to look at first."""
 
     label: str
     """`best <objective>` or `knee`."""
     trial_id: str
-    """The trial of the point."""
+    """The config's replicate of the lowest seed."""
     why: str
-    """The reason, as a sentence about the trial that lacks its subject."""
+    """The reason, as the predicate of a sentence about the trial."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tradeoff:
+    """What the trials of a sweep say about its objectives so far."""
+
+    manifest: Manifest
+    """The sweep's manifest."""
+    trials: pl.DataFrame
+    """One row per trial: its last attempt."""
+    configs: pl.DataFrame
+    """One row per config with completed trials of finite objectives, from `by_config`."""
+    points: Points
+    """The same configs as points, in the same order."""
+    on_front: NDArray[np.bool_]
+    """Whether a config is on the front."""
+    hypervolume: float
+    """Volume between the front and the manifest's reference point."""
+    picks: tuple[Pick, ...]
+    """The configs to look at first."""
+
+    @property
+    def knee(self) -> str | None:
+        """Return the trial of the knee, if there is one."""
+        return next((pick.trial_id for pick in self.picks if pick.label == "knee"), None)
+
+
+def tradeoff(store: Store) -> Tradeoff:
+    """Return the trade-off of a sweep's trials so far.
+
+    Raises:
+        StoreError: a file of the store is damaged or of a newer schema.
+    """
+    manifest = store.manifest
+    trials = store.latest_trials().collect()
+    configs = by_config(usable_trials(trials, manifest.objectives), manifest.objectives)
+    means = points(configs, manifest.objectives)
+    return Tradeoff(
+        manifest=manifest,
+        trials=trials,
+        configs=configs,
+        points=means,
+        on_front=front_mask(means),
+        hypervolume=hypervolume(means, manifest.reference_point),
+        picks=picks(means),
+    )
 
 
 def picks(points: Points) -> tuple[Pick, ...]:
@@ -30,27 +76,20 @@ def picks(points: Points) -> tuple[Pick, ...]:
 
     The knee is the point farthest above the line between the two extremes, after scaling the front to 0..1 in
     each objective. A front of fewer than three points, or one with no point above that line, has none. Of
-    equal points the first trial by name is taken. One point may be picked more than once; no points give no
-    picks.
+    equal points the first trial by name is picked. A point may be picked more than once.
     """
     rows = front_order(points)
-    chosen = choices(points, rows)
-    found = [
-        Pick(
-            label=f"best {name}",
-            trial_id=points.trial_ids[chosen[f"best {name}"]],
-            why=f"has the {'highest' if up else 'lowest'} {name}",
-        )
-        for name, up in zip(points.names, points.maximize, strict=True)
-        if rows.size
-    ]
-    if "knee" in chosen:
-        why = (
-            "is the knee: it lies farthest above the line between the extremes of the front "
-            f"({_above(points, rows).max():.2f} with the front scaled to 0..1)"
-        )
-        found.append(Pick(label="knee", trial_id=points.trial_ids[chosen["knee"]], why=why))
-    return tuple(found)
+    reasons = {
+        f"best {o.name}": f"has the {'high' if o.maximize else 'low'}est {o.name}" for o in points.objectives
+    }
+    reasons["knee"] = (
+        "is the knee: it lies farthest above the line between the extremes of the front "
+        f"({_height_above_line(points, rows).max(initial=0.0):.2f} with the front scaled to 0..1)"
+    )
+    return tuple(
+        Pick(label=label, trial_id=points.trial_ids[row], why=reasons[label])
+        for label, row in choices(points, rows).items()
+    )
 
 
 def front_order(points: Points) -> NDArray[np.intp]:
@@ -68,17 +107,27 @@ def choices(points: Points, rows: NDArray[np.intp]) -> dict[str, int]:
     """
     if not rows.size:
         return {}
-    best = _gains(points, rows).argmax(axis=0)
-    found = {f"best {name}": int(rows[i]) for name, i in zip(points.names, best, strict=True)}
-    above = _above(points, rows)
-    # Rounding may put an extreme a hair above its own line.
-    if above.max() > 1e-9:
-        found["knee"] = int(rows[above.argmax()])
-    return found
+    best = points.gains[rows].argmax(axis=0)
+    chosen = {f"best {name}": int(rows[i]) for name, i in zip(points.names, best, strict=True)}
+    heights = _height_above_line(points, rows)
+    # Rounding may put an extreme slightly above its own line.
+    if heights.max() > 1e-9:
+        chosen["knee"] = int(rows[heights.argmax()])
+    return chosen
+
+
+def _height_above_line(points: Points, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return how far the front's points lie above the line between its extremes; 0 where there is none."""
+    gains = points.gains[rows]
+    if len(points.names) != 2 or not rows.size or not (spread := np.ptp(gains, axis=0)).all():
+        return np.zeros(len(rows))
+    # The extremes are at (0, 1) and (1, 0) of the scaled front, so the line between them is x + y = 1.
+    scaled = (gains - gains.min(axis=0)) / spread
+    return np.asarray((scaled.sum(axis=1) - 1) / math.sqrt(2))
 
 
 def level_axes(names: tuple[str, ...]) -> tuple[int, int]:
-    """Return which objective is bounded and which is made best: the likelihood if it is one, else the last.
+    """Return the objective that gets a bound and the one to optimise: the likelihood, else the last.
 
     >>> level_axes(("conditional_coherence", "log_likelihood")), level_axes(("log_likelihood", "x"))
     ((0, 1), (1, 0))
@@ -104,8 +153,7 @@ def levels(low: float, high: float) -> list[float]:
 def best_at_levels(points: Points, rows: NDArray[np.intp], bounds: list[float]) -> NDArray[np.intp]:
     """Return, for each bound on one objective, the row with the best other one; -1 where no row keeps it.
 
-    The objectives are those of `level_axes`; a bound is the least value of an objective that is maximised,
-    and the largest of one that is minimised.
+    The objectives are those of `level_axes`. A bound is the worst value accepted.
 
     Args:
         points: the points, in two objectives or more.
@@ -113,64 +161,7 @@ def best_at_levels(points: Points, rows: NDArray[np.intp], bounds: list[float]) 
         bounds: the levels.
     """
     bounded, best = level_axes(points.names)
-    sign = 1.0 if points.maximize[bounded] else -1.0
-    gains = _gains(points, rows)
-    kept = gains[:, [bounded]] >= sign * np.array(bounds)
+    gains = points.gains[rows]
+    kept = gains[:, [bounded]] >= points.objectives[bounded].sign * np.array(bounds)
     worth = np.where(kept, gains[:, [best]], -np.inf)
     return np.where(kept.any(axis=0), rows[worth.argmax(axis=0)], -1)
-
-
-def _gains(points: Points, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-    return points.values[rows] * np.where(points.maximize, 1.0, -1.0)
-
-
-def _above(points: Points, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return how far the front's points lie above the line between its extremes; 0 where there is none."""
-    gains = _gains(points, rows)
-    spread = np.ptp(gains, axis=0)
-    if len(points.names) != 2 or not spread.all():
-        return np.zeros(len(rows))
-    # The extremes are at (0, 1) and (1, 0) of the scaled front, so the line between them is x + y = 1.
-    scaled = (gains - gains.min(axis=0)) / spread
-    return np.asarray((scaled.sum(axis=1) - 1) / math.sqrt(2))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tradeoff:
-    """What the trials of a sweep say about its objectives so far."""
-
-    manifest: Manifest
-    """What holds for the whole sweep."""
-    trials: pl.DataFrame
-    """One row per trial: its last attempt."""
-    configs: pl.DataFrame
-    """One row per config with completed trials of finite objectives, as `by_config` gives it."""
-    points: Points
-    """The same configs as points, in the same order."""
-    on_front: NDArray[np.bool_]
-    """Whether a config is on the front."""
-    hypervolume: float
-    """Volume between the front and the manifest's reference point."""
-    picks: tuple[Pick, ...]
-    """The configs to look at first, named by their first replicate."""
-
-
-def tradeoff(store: Store) -> Tradeoff:
-    """Return where a sweep stands now.
-
-    Raises:
-        StoreError: a file of the store is damaged or of a newer schema.
-    """
-    manifest = store.manifest
-    trials = store.latest_trials().collect()
-    configs = by_config(usable_trials(trials, manifest.objectives), manifest.objectives)
-    found = points(configs, manifest.objectives)
-    return Tradeoff(
-        manifest=manifest,
-        trials=trials,
-        configs=configs,
-        points=found,
-        on_front=front_mask(found),
-        hypervolume=hypervolume(found, manifest.reference_point),
-        picks=picks(found),
-    )

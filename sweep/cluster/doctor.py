@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sweep.cluster.node_info import FOLDER, NodeInfo, NodeQuery, probe
 from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import ClusterError
-from sweep.store.files import LocalFiles, files_at, settled
+from sweep.store.files import LocalFiles, canonical_uri, files_at
 
 ANSWER_SECONDS = 180.0
 """Within this time a machine must answer; it includes loading the data set."""
@@ -209,7 +209,7 @@ def _marked(spec: SweepSpec | None, root: str | None) -> Iterator[NodeQuery]:
     files = files_at(root)
     files.put(marker, lambda file: file.write(b"marker"))
     try:
-        yield NodeQuery(root=settled(root), marker=marker, data=data)
+        yield NodeQuery(root=canonical_uri(root), marker=marker, data=data)
     finally:
         for name in files.list(FOLDER):
             files.delete(name)

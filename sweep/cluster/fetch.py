@@ -8,7 +8,8 @@ from pyarrow import fs
 from sweep.cluster.jobs import ray_command
 from sweep.errors import ClusterError, StoreError
 from sweep.store.files import Files, LocalFiles, files_at, reason
-from sweep.store.read import COMPACT, PATIENCE, reading
+from sweep.store.layout import COMPACT
+from sweep.store.read import PATIENCE, reading
 
 
 def fetch(folder: str, here: Path, cluster: Path | None) -> int:

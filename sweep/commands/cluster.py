@@ -106,11 +106,11 @@ def run_on_cluster(
         ConfigError: the cluster's file is not filled in.
     """
     from sweep.cluster.file import growth_overrides, shared_place
-    from sweep.store.files import settled
+    from sweep.store.files import canonical_uri
 
     assert options.cluster is not None
     cluster = _ready(options.cluster)
-    place = shared_place(cluster, name, settled(out) if out and ":/" in out else out)
+    place = shared_place(cluster, name, canonical_uri(out) if out and ":/" in out else out)
     files = {path.name: path for path in Path().glob("*.py")}  # data sets and networks of the user's own
     overrides = list(options.override or ())
     if new is not None:

@@ -49,7 +49,7 @@ def resume_hint(again: str, folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         from sweep.running.signals import exit_status
         from sweep.store.files import files_at
-        from sweep.store.read import MANIFEST
+        from sweep.store.layout import MANIFEST
 
         text = f" before {folder} was created"
         if MANIFEST in files_at(folder).list():

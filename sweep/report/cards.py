@@ -1,6 +1,6 @@
-"""The cards of the report: each a title, one computed finding, and a figure or a table that shows it.
+"""The cards of the report: each has a title, a computed finding, and a figure or a table.
 
-A card that has nothing to show says why in its finding. `CARDS` lists them in the order of the page.
+A card without data says why in its finding. `CARDS` lists them in the order of the page.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,43 +10,43 @@ import polars as pl
 
 from mopoe.errors import masked
 from mopoe.reports import OBJECTIVES
-from sweep.analysis.summaries import coherence_by_size, pair_interval
+from sweep.analysis.summaries import metrics_by_size, pair_interval
 from sweep.report import figures, trust
-from sweep.report.details import details_html, sample_table
+from sweep.report.details import details_html, strips_html
 from sweep.report.formatting import count, failure_reasons, number, plain, status_line
-from sweep.report.tables import front_rows, front_text, measured, nothing_yet, setting_figures
+from sweep.report.tables import front_rows, front_text, nothing_yet, with_arrows
 from sweep.report.view import Card, View
-from sweep.store.schema import OBJECTIVE, PARAMETER
+from sweep.store.layout import OBJECTIVE, PARAMETER
 
 __all__ = ["CARDS", "Card"]
 
 _MOST_SETTINGS = 12
-"""At most so many searched settings are drawn: those most linked to an objective."""
+"""Most searched settings that are drawn: those with the strongest link to an objective."""
 
 
 def front_card(view: View) -> Card:
-    """Return the trade-off: all configs, the front among them, and what the front costs."""
-    title, found = "Trade-off", view.tradeoff
-    if not found.configs.height:
-        return Card(title=title, finding=nothing_yet(found))
-    front = found.points.values[found.on_front]
+    """Return all configs with their front, and what the knee gives up."""
+    title, trade = "Trade-off", view.tradeoff
+    if not trade.configs.height:
+        return Card(title=title, finding=nothing_yet(trade))
+    front = trade.points.values[trade.on_front]
     spans = [
         f"{plain(name)} runs from {number(low)} to {number(high)}"
-        for name, low, high in zip(found.points.names, front.min(axis=0), front.max(axis=0), strict=True)
+        for name, low, high in zip(trade.points.names, front.min(axis=0), front.max(axis=0), strict=True)
     ]
     finding = (
-        f"{count(len(front), 'config')} of {found.configs.height} "
+        f"{count(len(front), 'config')} of {trade.configs.height} "
         f"{'is' if len(front) == 1 else 'are'} on the front; on it {' and '.join(spans)}."
     )
     finding += _price_of_knee(view)
     if view.pairs.height:
         chance = view.pairs.select(pl.mean("chance")).item()
-        finding += f" Chance reaches a coherence of {chance:.2f}."
-    corner = ", ".join(f"{plain(n)} {number(found.manifest.reference_point[n])}" for n in found.points.names)
-    finding += f" Hypervolume above ({corner}): {number(found.hypervolume)}."
-    if len(found.points.names) < 2:
+        finding += f" The chance level of coherence is {chance:.2f}."
+    corner = ", ".join(f"{plain(n)} {number(trade.manifest.reference_point[n])}" for n in trade.points.names)
+    finding += f" Hypervolume from ({corner}): {number(trade.hypervolume)}."
+    if len(trade.points.names) < 2:
         return Card(title=title, finding=finding)
-    meanings = (f"{plain(n)}: {OBJECTIVES[n]}. " for n in found.points.names if n in OBJECTIVES)
+    meanings = (f"{plain(n)}: {OBJECTIVES[n]}. " for n in trade.points.names if n in OBJECTIVES)
     note = "".join(m[0].upper() + m[1:] for m in meanings)
     note += "Bars are standard errors: over seeds where a config has several, else over held-out samples."
     return Card(
@@ -58,27 +58,26 @@ def front_card(view: View) -> Card:
 
 def table_card(view: View) -> Card:
     """Return the configs of the front with their settings."""
-    title, found = "Configs on the front", view.tradeoff
-    if not found.configs.height:
-        return Card(title=title, finding=nothing_yet(found))
-    seeds = found.configs.filter(pl.Series(found.on_front))["seeds"]
+    title, trade = "Configs on the front", view.tradeoff
+    if not trade.configs.height:
+        return Card(title=title, finding=nothing_yet(trade))
+    seeds = trade.configs.filter(pl.Series(trade.on_front))["seeds"]
     single = int((seeds == 1).sum())
-    reasons = [f"{p.trial_id} {plain(p.why)}." for p in found.picks]
+    reasons = [f"{p.trial_id} {plain(p.why)}." for p in trade.picks]
     if single:
         reasons.append(f"{single} of {count(len(seeds), 'config')} rest on a single seed.")
-    return Card(title=title, finding=" ".join(reasons), table=front_text(front_rows(found)))
+    texts = with_arrows(front_text(front_rows(trade)), trade.points.objectives)
+    return Card(title=title, finding=" ".join(reasons), table=texts)
 
 
 def size_card(view: View) -> Card:
-    """Return what each further observed modality adds to coherence."""
+    """Return coherence by number of observed modalities, and the weakest pair."""
     title = "Coherence by number of observed modalities"
-    trials = [p.trial_id for p in view.picked]
-    sizes = coherence_by_size(view.pairs.filter(pl.col("trial_id").is_in(trials)))
-    if not sizes.height:
+    if not view.sizes.height:
         return Card(title=title, finding="No picked trial has coherence of unobserved modalities.")
     parts = []
     for picked in view.picked:
-        rows = sizes.filter(trial_id=picked.trial_id)
+        rows = view.sizes.filter(trial_id=picked.trial_id)
         if rows.height:
             first, last = rows.row(0, named=True), rows.row(-1, named=True)
             parts.append(
@@ -96,17 +95,34 @@ def size_card(view: View) -> Card:
             f" The weakest pair of {view.focus} is {worst['target']} from {worst['source_label']} "
             f"({worst['value']:.2f}, 95 % interval {low:.2f} to {high:.2f})."
         )
-    return Card(title=title, finding=finding, figure_html=figures.size_figure(view, sizes))
+    return Card(title=title, finding=finding, figure_html=figures.size_figure(view))
+
+
+_MEASURED = ("kl", "active_units", "idle_latents", "representation", "log_likelihood_conditional", "frechet")
+"""The metrics that have a column if they were measured."""
 
 
 def measured_card(view: View) -> Card:
-    """Return the posterior's health, and the further measurements that there are, of the trial in focus."""
-    finding, table = measured(view)
-    return Card(title="Latents and further measurements", finding=finding, table=table)
+    """Return the diagnostics of the posterior and the final metrics of the trial in focus."""
+    title, names = "Latents and further measurements", view.tradeoff.manifest.modalities
+    metrics = view.metrics.filter(trial_id=view.focus or "")
+    means = metrics_by_size(metrics, names).filter(pl.col("metric").is_in(_MEASURED))
+    if not means.height:
+        return Card(title=title, finding="No picked trial has further measurements.")
+    sizes = sorted(set(means["subset_size"]))
+    cells = {(m, s): number(v) for m, s, v in means.select("metric", "subset_size", "value").iter_rows()}
+    columns = {"observed modalities": ["none (prior)" if s == 0 else str(s) for s in sizes]}
+    shown = [m for m in _MEASURED if any(metric == m for metric, _ in cells)]
+    columns |= {plain(m): [cells.get((m, s), "") for s in sizes] for m in shown}
+    finding = f"Means of {view.focus} over the subsets of a size."
+    if "collapsed" in metrics["metric"]:
+        dead = metrics.filter(metric="collapsed", value=1.0)["subset_label"].sort().to_list()
+        finding += f" Modalities that have collapsed onto the prior: {', '.join(dead) or 'none'}."
+    return Card(title=title, finding=finding, table=pl.DataFrame(columns))
 
 
 def curve_card(view: View) -> Card:
-    """Return the learning curves, and how many trials were still improving at their end."""
+    """Return the learning curves, and the number of trials that still improved at the end."""
     title = "Learning curves"
     finished = view.tradeoff.trials.filter(status="completed")["trial_id"].implode()
     curves = view.curves.filter(pl.col("loss").is_finite())
@@ -122,7 +138,7 @@ def curve_card(view: View) -> Card:
         )
     )
     falling = int((ends["before"] - ends["end"] > 0.01 * ends["end"].abs()).sum())
-    finding = "The loss contains beta, so compare its course within a trial, not its height between trials."
+    finding = "The loss includes beta: compare it within a trial, not between trials."
     if ends.height:
         still = f"{falling or 'None'} of {count(ends.height, 'completed trial')}"
         finding = (
@@ -146,7 +162,7 @@ def setting_card(view: View) -> Card:
         if (value := _rank_correlation(configs, column, OBJECTIVE + objective)) is not None
     ]
     if links:
-        _, value, column, objective = max(links)
+        _, value, column, objective = max(links, key=lambda link: link[0])
         setting = plain(column.removeprefix(PARAMETER))
         finding = (
             f"The strongest monotone link is {setting} with {plain(objective)}: "
@@ -159,9 +175,9 @@ def setting_card(view: View) -> Card:
     strength = {c: max((a for a, _, name, _ in links if name == c), default=0.0) for c in columns}
     shown = sorted(columns, key=lambda c: -strength[c])[:_MOST_SETTINGS]
     if len(shown) < len(columns):
-        finding += f" Shown are the {len(shown)} of {len(columns)} most linked to an objective."
+        finding += f" The figure shows the {len(shown)} of {len(columns)} settings with the strongest links."
     shown = [c for c in columns if c in shown]
-    return Card(title=title, finding=finding, figure_html=setting_figures(view, shown))
+    return Card(title=title, finding=finding, figure_html=figures.setting_figures(view, shown))
 
 
 def sample_card(view: View) -> Card:
@@ -179,17 +195,17 @@ def sample_card(view: View) -> Card:
                 f"<details{opened}><summary>{summary}</summary>"
                 f'<div class="scroll wide" tabindex="0" role="region" aria-label="{summary}" '
                 f'data-samples="{escape(picked.trial_id)}">'
-                f"{sample_table(rows, names)}</div></details>"
+                f"{strips_html(rows, names)}</div></details>"
             )
     finding = (
         "Every strip shows the same held-out samples, left to right, generated from the observed subset. "
-        "Beneath each picture stands the class that the classifier sees in it, underlined where it is wrong."
+        "Below each picture is the class that the classifier predicts, underlined if it is wrong."
     )
     return Card(title=title, finding=finding, figure_html="".join(parts))
 
 
 def failure_card(view: View) -> Card:
-    """Return the trials that did not reach their full budget, and why."""
+    """Return the trials that did not complete, and why."""
     title, trials = "Failures and stops", view.tradeoff.trials
     bad = trials.filter(pl.col("status").is_in(["failed", "infeasible", "stopped"]))
     if not bad.height:
@@ -205,7 +221,7 @@ def failure_card(view: View) -> Card:
 
 
 def provenance_card(view: View) -> Card:
-    """Return what is needed to run the sweep again."""
+    """Return what is needed to repeat the sweep."""
     import yaml
 
     manifest, trials = view.tradeoff.manifest, view.tradeoff.trials
@@ -252,14 +268,12 @@ CARDS: Sequence[Callable[[View], Card]] = (
 
 
 def _price_of_knee(view: View) -> str:
-    """Return what the knee gives up against the best of each objective, or nothing if there is no knee."""
-    found = view.tradeoff
-    if (knee := next((p.trial_id for p in found.picks if p.label == "knee"), None)) is None:
+    """Return what the knee gives up of the best value of each objective; empty if there is no knee."""
+    points, knee = view.tradeoff.points, view.tradeoff.knee
+    if knee is None:
         return ""
-    signs = [1.0 if up else -1.0 for up in found.points.maximize]
-    gains = found.points.values * signs
-    lost = gains.max(axis=0) - gains[found.points.trial_ids.index(knee)]
-    parts = [f"{number(x)} of {plain(name)}" for x, name in zip(lost, found.points.names, strict=True)]
+    lost = points.gains.max(axis=0) - points.gains[points.trial_ids.index(knee)]
+    parts = [f"{number(x)} of {plain(name)}" for x, name in zip(lost, points.names, strict=True)]
     return f" The knee, {knee}, gives up {' and '.join(parts)} against the best."
 
 

@@ -1,4 +1,4 @@
-"""Two sweeps beside each other: both fronts, what each dominates of the other, and how their files differ."""
+"""Compares two sweeps: both fronts, dominance, attainment, and the differences between their files."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,44 +10,45 @@ import polars as pl
 
 from mopoe.errors import masked
 from sweep.analysis.fronts import common_corner, dominated, hypervolume
-from sweep.analysis.points import usable_trials
+from sweep.analysis.points import usable_trials, worst_first
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.analysis.uncertainty import Array, Difference, attainment_difference, attainment_surface, seed_sets
+from sweep.config.objectives import Objective, gains
 from sweep.errors import StoreError
 from sweep.report.cards import Card
 from sweep.report.formatting import count, number, plain
 from sweep.report.page import page_html
 from sweep.report.tables import front_rows, front_text
-from sweep.report.theme import COLOURS, axis, drawn, layout, series, steps
+from sweep.report.theme import COLOURS, STEPS, axis, drawn, layout, series, steps
 from sweep.store.files import write_atomically
+from sweep.store.layout import OBJECTIVE
 from sweep.store.maintenance import check_same_data
 from sweep.store.read import Store
-from sweep.store.schema import OBJECTIVE
 
 _MARKS = ("circle", "diamond")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What two sweeps say about each other."""
+    """The report of a comparison."""
 
     title: str
     """Both names."""
     note: str
-    """Where the results lie."""
+    """Both results folders."""
     cards: tuple[Card, ...]
-    """Fronts, domination, attainment, and what was changed."""
+    """Fronts, dominance, attainment and changes."""
 
 
 def compare(one: Store, other: Store) -> Comparison:
-    """Return how the fronts of two sweeps of the same objectives compare; they are called A and B.
+    """Return a comparison of two sweeps with the same objectives; the cards call them A and B.
 
     Raises:
         StoreError: the objectives differ, or a file of a store is damaged or of a newer schema.
     """
     a, b = tradeoff(one), tradeoff(other)
     if a.manifest.objectives != b.manifest.objectives:
-        mine, theirs = (", ".join(found.points.names) for found in (a, b))
+        mine, theirs = (", ".join(trade.points.names) for trade in (a, b))
         raise StoreError(
             f"{one.files} has the objectives {mine} and {other.files} has {theirs}: fronts of different "
             "objectives cannot be compared"
@@ -55,9 +56,9 @@ def compare(one: Store, other: Store) -> Comparison:
     check_same_data(one, other)
     names = a.manifest.name, b.manifest.name
     note = f"A is {names[0]} in {one.files}, B is {names[1]} in {other.files}."
-    judges = a.manifest.classifier_hash, b.manifest.classifier_hash
-    if all(judges) and judges[0] != judges[1]:
-        note += f" Coherence is not comparable: other classifiers judged it ({judges[0]} and {judges[1]})."
+    hashes = a.manifest.classifier_hash, b.manifest.classifier_hash
+    if all(hashes) and hashes[0] != hashes[1]:
+        note += f" Coherence is not comparable: its classifiers differ ({hashes[0]} and {hashes[1]})."
     return Comparison(
         title=" and ".join(dict.fromkeys(names)) + ", compared",
         note=note,
@@ -73,34 +74,32 @@ def write_comparison(found: Comparison, out: Path) -> Path:
 
 
 def _front_card(a: Tradeoff, b: Tradeoff) -> Card:
-    ups = {o.name: o.maximize for o in a.manifest.objectives}
-    corner = common_corner(a.manifest.reference_point, b.manifest.reference_point, ups)
-    volumes = [hypervolume(found.points, corner) for found in (a, b)]
+    corner = common_corner(a.manifest.reference_point, b.manifest.reference_point, a.points.objectives)
+    volumes = [hypervolume(trade.points, corner) for trade in (a, b)]
     whose = "the reference point of both"
     if a.manifest.reference_point != b.manifest.reference_point:
         whose = "the worse of both reference points in each objective"
     finding = (
-        f"Hypervolume above ({', '.join(f'{plain(n)} {number(v)}' for n, v in corner.items())}), {whose}: "
+        f"Hypervolume from ({', '.join(f'{plain(n)} {number(v)}' for n, v in corner.items())}), {whose}: "
         f"A {number(volumes[0])}, B {number(volumes[1])}."
     )
-    pairs = combinations(a.points.names, 2)
+    pairs = combinations(a.points.objectives, 2)
     return Card(title="Both fronts", finding=finding, figure_html="".join(_figure(a, b, *p) for p in pairs))
 
 
 def _domination_card(a: Tradeoff, b: Tradeoff) -> Card:
     beaten = (dominated(a.points, b.points), dominated(b.points, a.points))
     sentences, rows = [], []
-    for found, lost, own, other in zip((a, b), beaten, "AB", "BA", strict=True):
-        n, of = int((lost & found.on_front).sum()), count(int(found.on_front.sum()), "config")
+    for trade, lost, own, other in zip((a, b), beaten, "AB", "BA", strict=True):
+        n, of = int((lost & trade.on_front).sum()), count(int(trade.on_front.sum()), "config")
         sentences.append(f"Of {of} on {own}'s front {other} dominates {n or 'none'}.")
-        loser = np.array(found.points.trial_ids)[lost]
-        texts = front_text(front_rows(found)).drop("picks").cast(pl.String)
-        word = pl.when(pl.col("trial").is_in(loser.tolist())).then(pl.lit(f"dominated by {other}"))
+        losers = np.array(trade.points.trial_ids)[lost].tolist()
+        status = pl.when(pl.col("trial").is_in(losers)).then(pl.lit(f"dominated by {other}")).alias("status")
         rows.append(
-            texts.select(pl.lit(own).alias("sweep"), word.otherwise(pl.lit("")).alias("standing"), pl.all())
+            front_text(front_rows(trade)).select(pl.lit(own).alias("sweep"), status, pl.exclude("picks"))
         )
     table = pl.concat(rows, how="diagonal").fill_null("")
-    return Card(title="Which dominates which", finding=" ".join(sentences), table=table)
+    return Card(title="Dominance", finding=" ".join(sentences), table=table)
 
 
 def _change_card(a: Tradeoff, b: Tradeoff) -> Card:
@@ -110,24 +109,23 @@ def _change_card(a: Tradeoff, b: Tradeoff) -> Card:
     verb = "differs" if len(rows) == 1 else "differ"
     finding = f"Between the files and versions of A and B {count(len(rows), 'key')} {verb}."
     table = pl.DataFrame(rows, schema=["key", "A", "B"], orient="row") if rows else None
-    return Card(title="What was changed", finding=finding, table=table)
+    return Card(title="Changes", finding=finding, table=table)
 
 
-def _flat(found: object, name: str = "") -> Iterator[tuple[str, object]]:
-    """Give every value of nested mappings with its key, as in search_space.beta.low."""
-    if not isinstance(found, Mapping):
-        yield name, found
+def _flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Yield every value of nested mappings with its key, as in search_space.beta.low."""
+    if not isinstance(value, Mapping):
+        yield name, value
         return
-    for key, value in found.items():
-        yield from _flat(value, f"{name}.{key}" if name else str(key))
+    for key, inner in value.items():
+        yield from _flat(inner, f"{name}.{key}" if name else str(key))
 
 
-def _figure(a: Tradeoff, b: Tradeoff, x: str, y: str) -> str:
-    flat, up = len(a.points.names) == 2, dict(zip(a.points.names, a.points.maximize, strict=True))[x]
-    parts = []
-    for found, own, colour, mark in zip((a, b), "AB", COLOURS, _MARKS, strict=False):
+def _figure(a: Tradeoff, b: Tradeoff, first: Objective, second: Objective) -> str:
+    flat, x, y, parts = len(a.points.names) == 2, first.name, second.name, []
+    for trade, own, colour, mark in zip((a, b), "AB", COLOURS, _MARKS, strict=False):
         for on_front, opacity in ((False, 0.35), (True, 1.0)):
-            rows = found.configs.filter(pl.Series(found.on_front == on_front)).sort(OBJECTIVE + x)
+            rows = worst_first(trade.configs.filter(pl.Series(trade.on_front == on_front)), first)
             parts.append(
                 series(
                     rows.select(OBJECTIVE + x, OBJECTIVE + y).to_numpy(),
@@ -135,7 +133,7 @@ def _figure(a: Tradeoff, b: Tradeoff, x: str, y: str) -> str:
                     name=f"{own}: {'front' if on_front else 'other configs'}",
                     opacity=opacity,
                     marker={"color": colour, "symbol": mark, "size": 9 if on_front else 7},
-                    line={"color": colour, "width": 1.5, "shape": "vh" if up else "hv"},
+                    line={"color": colour, "width": 1.5, "shape": STEPS},
                     hovertext=[f"{own}: {trial}" for trial in rows["trial_id"]],
                     hoverinfo="text+x+y",
                 )
@@ -146,47 +144,50 @@ def _figure(a: Tradeoff, b: Tradeoff, x: str, y: str) -> str:
 
 
 def _attainment_card(a: Tradeoff, b: Tradeoff) -> Card:
-    """Return which goals the seeds of one sweep reach more often than those of the other."""
-    title, names = "What the seeds of each attain", a.points.names
-    objectives = a.manifest.objectives
+    """Return which goals more seeds of one sweep attain than of the other."""
+    title, names, objectives = "Attainment over seeds", a.points.names, a.points.objectives
     sets = left, right = [seed_sets(usable_trials(t.trials, objectives), objectives) for t in (a, b)]
     if min(map(len, sets)) < 2 or len(names) != 2:
-        why = "It takes two objectives and, in A and in B, configs that share several seeds."
+        why = "This needs two objectives and, in both A and B, configs that share several seeds."
         return Card(title=title, finding=why)
-    found = attainment_difference(left, right, a.points.maximize)
-    told, sign = [], np.where(a.points.maximize, 1.0, -1.0)
+    found, sentences = attainment_difference(left, right), []
     for own, other, lead in zip("AB", "BA", (found.share, -found.share), strict=True):
         i, j = np.unravel_index(lead.argmax(), lead.shape)
         goal = np.array([found.x[i], found.y[j]])
-        reach = [sum(((points - goal) * sign >= 0).all(axis=1).any() for points in some) for some in sets]
+        reach = [sum((run >= goal).all(axis=1).any() for run in some) for some in sets]
         shares = {o: f"{n} of {len(s)}" for o, n, s in zip("AB", reach, sets, strict=True)}
-        at = " and ".join(f"{plain(n)} {number(v)}" for n, v in zip(names, goal, strict=True))
+        at = " and ".join(
+            f"{plain(n)} {number(v)}" for n, v in zip(names, gains(goal, objectives), strict=True)
+        )
         sentence = f"{own} leads most at {at}, "
         sentence += f"which {shares[own]} of its seeds reach and {shares[other]} of {other}'s."
-        told.append(sentence if lead[i, j] > 0 else f"{own} leads nowhere.")
+        sentences.append(sentence if lead[i, j] > 0 else f"{own} leads nowhere.")
     of = [
         f"{count(len(s[0]), 'config')} of {own} with {len(s)} seeds each"
         for own, s in zip("AB", sets, strict=True)
     ]
-    finding = f"{' '.join(told)} Counted are {' and '.join(of)}."
+    finding = f"{' '.join(sentences)} This compares {' and '.join(of)}."
     return Card(title=title, finding=finding, figure_html=_difference_figure(a, sets, found))
 
 
 def _difference_figure(a: Tradeoff, sets: list[list[Array]], found: Difference) -> str:
-    """Return the plane of goals in the colour of who leads, and what half of each sweep's seeds attain."""
-    x, y = (_edges(values) for values in (found.x, found.y))
+    """Return the plane of goals, coloured by the leading sweep, and what half of the seeds of each attain."""
+    x, y = (
+        [o.sign * edge for edge in _edges(goals)]
+        for o, goals in zip(a.points.objectives, (found.x, found.y), strict=True)
+    )
     bar = {"thickness": 10, "outlinewidth": 0, "orientation": "h", "y": -0.16, "yanchor": "top", "len": 0.9}
     bar |= {"tickvals": [-1, 0, 1], "ticktext": ["B alone", "both or none", "A alone"]}
-    # Each colour fades by itself: through a grey, small shares would look alike.
+    # Each colour fades to transparent: through grey, small shares of both would look alike.
     clear = [[0.5, "rgba(0,114,178,0)"], [0.5, "rgba(213,94,0,0)"]]
     scale = [[0, COLOURS[1]], *clear, [1, COLOURS[0]]]
     heat = {"type": "heatmap", "x": x, "y": y, "z": found.share.T.round(3).tolist(), "zmin": -1, "zmax": 1}
     heat |= {"colorscale": scale, "colorbar": bar, "hovertemplate": "A less B: %{z:.0%}<extra></extra>"}
-    up, names = a.points.maximize, a.points.names
+    names = a.points.names
     margin = {"l": 56, "r": 16, "t": 16, "b": 100}
     form = layout(480, xaxis=axis(plain(names[0])), yaxis=axis(plain(names[1])), margin=margin)
     lines = [
-        steps(attainment_surface(some, up, 0.5), i, maximize=up[0], name=f"{own}: half of the seeds")
+        steps(gains(attainment_surface(some, 0.5), a.points.objectives), i, name=f"{own}: half of the seeds")
         for i, (some, own) in enumerate(zip(sets, "AB", strict=True))
     ]
     return drawn(
@@ -195,5 +196,5 @@ def _difference_figure(a: Tradeoff, sets: list[list[Array]], found: Difference) 
 
 
 def _edges(goals: Array) -> list[float]:
-    """Return the ends of the cells that goals, from easy to hard, stand at the hard end of."""
+    """Return the edges of the cells of goals, from easy to hard; each goal is the hard end of its cell."""
     return [float(goals[0] - 0.03 * (goals[-1] - goals[0])), *goals.tolist()]

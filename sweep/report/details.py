@@ -1,4 +1,4 @@
-"""What the page shows of one config at a time: settings, coherence by subset and target, learning curve."""
+"""Details of one config at a time: settings, coherence by subset and target, learning curve, pictures."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -8,13 +8,14 @@ import polars as pl
 
 from mopoe.subsets import subset_label, subset_masks
 from sweep.report.formatting import number, pick_labels, row_terms
+from sweep.report.theme import every_nth
 from sweep.report.view import View
 
 
-def sample_table(samples: pl.DataFrame, modalities: Sequence[str]) -> str:
-    """Return the strips of one trial: held-out inputs, then one row per source subset, then prior draws.
+def strips_html(samples: pl.DataFrame, modalities: Sequence[str]) -> str:
+    """Return a table of one trial's strips: held-out inputs, one row per source subset, draws from the prior.
 
-    A predicted label that differs from the true one is marked.
+    Predicted labels that differ from the true ones are marked.
 
     Args:
         samples: the trial's rows of the samples table.
@@ -27,12 +28,9 @@ def sample_table(samples: pl.DataFrame, modalities: Sequence[str]) -> str:
         ).iter_rows()
     }
     truth = {target: labels for (kind, _, target), (_, labels) in strips.items() if kind == "input"}
-    rows = [("input", 0, "held-out data")]
-    rows += [
-        ("conditional", mask, "from " + subset_label(mask, modalities))
-        for mask in subset_masks(len(modalities))
-    ]
-    rows += [("joint", 0, "from the prior")]
+    masks = subset_masks(len(modalities))
+    rows = [("conditional", mask, "from " + subset_label(mask, modalities)) for mask in masks]
+    rows = [("input", 0, "held-out data"), *rows, ("joint", 0, "from the prior")]
     body = []
     for kind, mask, title in rows:
         cells = []
@@ -43,18 +41,15 @@ def sample_table(samples: pl.DataFrame, modalities: Sequence[str]) -> str:
                 f"<td>{_strip(png, labels, expected, f'{target}, {title}')}</td>" if png else "<td></td>"
             )
         if any(cell != "<td></td>" for cell in cells):
-            # A long subset may break after each plus sign.
-            label = escape(title).replace("+", "+<wbr>")
-            body.append(f'<tr><th scope="row"><div>{label}</div></th>{"".join(cells)}</tr>')
+            body.append(f'<tr><th scope="row"><div>{_breakable(title)}</div></th>{"".join(cells)}</tr>')
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in modalities)
     head = f"<thead><tr><td></td>{head}</tr></thead>"
     return f'<table class="samples">{head}<tbody>{"".join(body)}</tbody></table>'
 
 
 def _strip(png: bytes, labels: Sequence[int], expected: Sequence[int], title: str) -> str:
-    """Return one strip with its labels beneath, aligned to the pictures."""
-    said = " ".join(map(str, labels))
-    text = escape(f"{title}: {'predicted' if expected else 'labels'} {said}")
+    """Return one strip with its labels below, aligned with the pictures."""
+    text = escape(f"{title}: {'predicted' if expected else 'labels'} {' '.join(map(str, labels))}")
     image = f'<img src="data:image/png;base64,{b64encode(png).decode()}" alt="{text}">'
     spans = []
     for place, label in enumerate(labels):
@@ -63,18 +58,22 @@ def _strip(png: bytes, labels: Sequence[int], expected: Sequence[int], title: st
     return f'{image}<div class="labels" aria-hidden="true">{"".join(spans)}</div>'
 
 
+def _breakable(label: str) -> str:
+    """Return a subset's label that may break after each plus sign."""
+    return escape(label).replace("+", "+<wbr>")
+
+
 _MOST_CELLS = 40_000
-"""Of all heat maps together: a page of very many configs has details of the front's and of some others."""
-_CURVE_POINTS = 80
+"""Most cells of all heat maps together; beyond, only the front and some other configs have details."""
+_MOST_EPOCHS = 80
 
 
 def details_html(view: View) -> str:
-    """Return a chooser of configs, and what is shown of each once it is chosen or its point clicked."""
-    found = view.tradeoff
-    masks, names = subset_masks(len(found.manifest.modalities)), found.manifest.modalities
-    ordered = found.configs.with_columns(front=pl.Series(found.on_front, dtype=pl.Boolean)).sort(
-        "front", "trial_id", descending=[True, False]
-    )
+    """Return a list of configs, and the details that are shown of one when it is chosen or clicked."""
+    trade, names = view.tradeoff, view.tradeoff.manifest.modalities
+    masks = subset_masks(len(names))
+    ordered = trade.configs.with_columns(front=pl.Series(trade.on_front, dtype=pl.Boolean))
+    ordered = ordered.sort("front", "trial_id", descending=[True, False])
     picked = pl.col("trial_id").is_in([p.trial_id for p in view.picked])
     most = max(len(view.picked), _MOST_CELLS // (len(masks) * len(names)))
     shown = pl.concat([ordered.filter(picked), ordered.filter(~picked)]).head(most).sort("trial_id")
@@ -84,7 +83,7 @@ def details_html(view: View) -> str:
     articles, options = [], {True: "", False: ""}
     for row in shown.iter_rows(named=True):
         trial = row["trial_id"]
-        title = escape(trial + (f", {labels}" if (labels := pick_labels(found.picks, trial)) else ""))
+        title = escape(trial + (f", {labels}" if (labels := pick_labels(trade.picks, trial)) else ""))
         options[row["front"]] += f'<option value="{escape(trial)}">{title}</option>'
         parts = [_settings(view, row)]
         if (trial,) in pairs:
@@ -107,18 +106,18 @@ def details_html(view: View) -> str:
 
 
 def _settings(view: View, row: dict[str, object]) -> str:
-    """Return a config's objectives, searched settings and seeds as a list of terms."""
+    """Return a config's objectives, searched settings and seeds as a description list."""
     terms = row_terms(view.tradeoff.points.names, row)
     terms |= {"seeds": str(row["seeds"]), "config": str(row["config_id"])}
     return f"<dl>{''.join(f'<dt>{escape(k)}</dt><dd>{escape(v)}</dd>' for k, v in terms.items() if v)}</dl>"
 
 
 def _heat(pairs: pl.DataFrame, names: tuple[str, ...], masks: Sequence[int]) -> str:
-    """Return coherence by observed subset and target as a table whose cells are coloured."""
+    """Return coherence by observed subset and target as a table with coloured cells."""
     rows = pairs.select("source_mask", "target", "value", "in_source").iter_rows()
     cells = {(s, t): _cell(value, seen) for s, t, value, seen in rows}
     body = "".join(
-        f'<tr><th scope="row">{escape(subset_label(mask, names)).replace("+", "+<wbr>")}</th>'
+        f'<tr><th scope="row">{_breakable(subset_label(mask, names))}</th>'
         + "".join(cells.get((mask, name), "<td></td>") for name in names)
         + "</tr>"
         for mask in masks
@@ -137,11 +136,11 @@ def _cell(value: float, observed: bool) -> str:  # noqa: FBT001 - a column of th
 
 
 def _curve(curve: pl.DataFrame) -> str:
-    """Return the loss by epoch as a small drawing, its ends as text."""
+    """Return the loss by epoch as a small drawing, with its first and last value as text."""
     finite = curve.filter(pl.col("loss").is_finite())
     if finite.height < 2:
         return ""
-    thin = finite.gather_every(max(1, finite.height // _CURVE_POINTS))
+    thin = every_nth(finite, _MOST_EPOCHS)
     xs, ys = thin["epoch"].to_numpy(), thin["loss"].to_numpy()
     low, high = float(ys.min()), float(ys.max())
     across = 300 * (xs - xs[0]) / (xs[-1] - xs[0])

@@ -1,115 +1,220 @@
-"""The report's Plotly figures as HTML: functions of what the store holds, without judgement."""
+"""The report's Plotly figures as HTML."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from sweep.report.formatting import pick_labels, plain, row_terms
-from sweep.report.theme import FAINT, FRONT, MUTED, RING, axis, drawn, layout, series, thinned
+from sweep.analysis.points import worst_first
+from sweep.analysis.uncertainty import Array
+from sweep.config.objectives import Objective, gains
+from sweep.report.formatting import number, pick_labels, plain, row_terms, searched_settings
+from sweep.report.theme import (
+    COLOURS,
+    DASHES,
+    FAINT,
+    FRONT,
+    MUTED,
+    RING,
+    STEPS,
+    axis,
+    drawn,
+    every_nth,
+    figure_html,
+    layout,
+    series,
+    steps,
+)
 from sweep.report.view import View
-from sweep.store.schema import OBJECTIVE, STDERR
+from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 
-_MOST_POINTS = 200
-"""A learning curve is thinned to so many points: more cannot be told apart on a screen."""
-_MOST_CURVES = 300
-"""So many trials have their learning curve drawn, the picks apart."""
+_MOST_EPOCHS, _MOST_CURVES = 200, 300
+"""Most points of a learning curve, and most trials with a curve besides the picks."""
+_SYMBOLS = ("circle", "square", "diamond", "cross", "x", "star")
+_RARE = [[0, "rgba(128,128,128,0.3)"], [0.2, "#E69F00"], [1, FRONT]]
 
 
 def front_figures(view: View) -> str:
-    """Return a scatter of all configs for every two objectives: front, picks and error bars."""
-    names = view.tradeoff.points.names
-    return "".join(_front_figure(view, x, y) for x, y in combinations(names, 2))
+    """Return a scatter plot of all configs for every two objectives: front, picks and error bars."""
+    return "".join(_front_figure(view, *pair) for pair in combinations(view.tradeoff.points.objectives, 2))
 
 
-def _front_figure(view: View, x: str, y: str) -> str:
-    found = view.tradeoff
-    hover, on_front = pl.Series("_hover", _hover(view)), pl.Series("_front", found.on_front)
-    configs = found.configs.with_columns(hover, on_front).sort(OBJECTIVE + x)
+def _front_figure(view: View, first: Objective, second: Objective) -> str:
+    tradeoff, x, y = view.tradeoff, first.name, second.name
+    hover, on_front = pl.Series("_hover", _hover(view)), pl.Series("_front", tradeoff.on_front)
+    configs = worst_first(tradeoff.configs.with_columns(hover, on_front), first)
 
-    def dots(rows: pl.DataFrame, colour: str, *, bars: bool, **more: object) -> dict[str, Any]:
+    def dots(rows: pl.DataFrame, colour: str, size: int, *, bars: bool, **more: object) -> dict[str, Any]:
         bar = {"thickness": 1, "width": 0, "color": colour}
         bars_of = {f"error_{a}": bar | {"array": rows[STDERR + n].to_list()} for a, n in (("x", x), ("y", y))}
-        texts: dict[str, Any] = {"hovertext": rows["_hover"].to_list(), "hoverinfo": "text"}
-        texts |= {"customdata": rows["trial_id"].to_list()} | (bars_of if bars else {})
-        return series(rows.select(OBJECTIVE + x, OBJECTIVE + y).to_numpy(), **texts, **more)
+        more |= {"hovertext": rows["_hover"].to_list(), "hoverinfo": "text"}
+        more |= {"customdata": rows["trial_id"].to_list(), "marker": {"color": colour, "size": size}}
+        return series(
+            rows.select(OBJECTIVE + x, OBJECTIVE + y).to_numpy(), **more, **(bars_of if bars else {})
+        )
 
     others, front = configs.filter(~pl.col("_front")), configs.filter("_front")
-    few = thinned(others)
+    some = every_nth(others)
     # With more than two objectives the front is no line in the plane of two of them.
-    mode = "lines+markers" if len(found.points.names) == 2 else "markers"
-    shape = "vh" if dict(zip(found.points.names, found.points.maximize, strict=True))[x] else "hv"
-    line = {"color": FRONT, "width": 1.5, "shape": shape}
-    name, small, large = (
-        f"{_share(few, others)}other configs",
-        {"color": MUTED, "size": 7},
-        {"color": FRONT, "size": 9},
-    )
-    parts = [
-        dots(
-            few,
-            MUTED,
-            bars=few.height == others.height,
-            mode="markers",
-            name=name,
-            marker=small | {"color": MUTED},
-        ),
-        dots(front, FRONT, bars=True, mode=mode, name="front", marker=large | {"color": FRONT}, line=line),
+    mode = "lines+markers" if len(tradeoff.points.names) == 2 else "markers"
+    line = {"color": FRONT, "width": 1.5, "shape": STEPS}
+    whole = some.height == others.height
+    name = f"{_share(some, others)}other configs"
+    traces = [
+        dots(some, MUTED, 7, bars=whole, mode="markers", name=name),
+        dots(front, FRONT, 9, bars=True, mode=mode, name="front", line=line),
     ]
-    values = configs[OBJECTIVE + x].to_numpy()
-    # A label stands above and to the right, where a front to be maximised leaves room, unless it would leave
-    # the figure.
-    turn = 0.3 * values.min() + 0.7 * values.max()
+    # A label is on the better side of its point, where the front leaves room, unless it would not fit there.
+    worst, best = (float(configs[OBJECTIVE + x][i]) for i in (0, -1))
+    better = ["top" if second.maximize else "bottom", "right" if first.maximize else "left"]
+    worse = ["bottom" if second.maximize else "top", "left" if first.maximize else "right"]
     silent = {"type": "scatter", "hoverinfo": "skip", "showlegend": False}
     for picked in view.picked:
         at = configs.filter(trial_id=picked.trial_id).select(OBJECTIVE + x, OBJECTIVE + y).row(0)
         circle = {"symbol": "circle-open", "size": 16, "color": picked.colour, "line": {"width": 2.5}}
-        place = "bottom left" if at[0] > turn else "top right"
-        label = {"text": [escape(picked.labels)], "textposition": place, "cliponaxis": False}
-        parts.append(silent | label | {"x": at[:1], "y": at[1:], "mode": "markers+text", "marker": circle})
-    # Moved by details.js to the chosen config.
+        place = worse if abs(at[0] - worst) > 0.7 * abs(best - worst) else better
+        label = {"text": [escape(picked.labels)], "textposition": " ".join(place), "cliponaxis": False}
+        traces.append(silent | label | {"x": at[:1], "y": at[1:], "mode": "markers+text", "marker": circle})
+    # details.js moves this ring to the chosen config.
     ring = {"color": RING, "size": 24, "symbol": "circle-open", "line": {"width": 2, "color": RING}}
-    parts.append(silent | {"x": [None], "y": [None], "mode": "markers", "marker": ring})
+    traces.append(silent | {"x": [None], "y": [None], "mode": "markers", "marker": ring})
     description = (
         f"Scatter plot of {plain(x)} against {plain(y)} for {configs.height} configs, with the front"
     )
-    form = layout(440, xaxis=axis(_title(view, x)), yaxis=axis(_title(view, y)))
-    return drawn(f"front-{x}-{y}", description, parts, form)
+    titles = [f"{plain(o.name)}, {'higher' if o.maximize else 'lower'} is better" for o in (first, second)]
+    form = layout(440, xaxis=axis(titles[0]), yaxis=axis(titles[1]))
+    return drawn(f"front-{x}-{y}", description, traces, form)
 
 
 def _share(some: pl.DataFrame, whole: pl.DataFrame) -> str:
-    """Return how many of a whole are drawn, or nothing if all are."""
+    """Return how many rows of a whole are drawn, or nothing if all are."""
     return f"{some.height} of {whole.height} " if some.height < whole.height else ""
 
 
 def _hover(view: View) -> list[str]:
-    """Return what pointing at a config shows: its trial, objectives and searched settings."""
-    found, texts = view.tradeoff, []
-    for row in found.configs.iter_rows(named=True):
-        label = pick_labels(found.picks, row["trial_id"])
+    """Return the text shown when pointing at a config: its trial, objectives and searched settings."""
+    tradeoff, texts = view.tradeoff, []
+    for row in tradeoff.configs.iter_rows(named=True):
+        label = pick_labels(tradeoff.picks, row["trial_id"])
         first = f"<b>{escape(row['trial_id'])}</b>{f' ({escape(label)})' if label else ''}"
-        terms = row_terms(found.points.names, row).items()
+        terms = row_terms(tradeoff.points.names, row).items()
         texts.append("<br>".join([first, *(f"{escape(k)} {escape(v)}" for k, v in terms)]))
     return texts
 
 
-def _title(view: View, objective: str) -> str:
-    points = view.tradeoff.points
-    up = points.maximize[points.names.index(objective)]
-    return f"{plain(objective)}, {'higher' if up else 'lower'} is better"
+def stability_figure(view: View) -> str:
+    """Return the first two objectives of all configs, coloured by the share of bootstraps on the front."""
+    order = np.argsort(view.stability.on_front)
+    share = view.stability.on_front[order].tolist()
+    bar = {"thickness": 10, "outlinewidth": 0, "tickvals": [0, 0.2, 0.5, 1], "tickformat": ".0%"}
+    marker = {"color": share, "colorscale": _RARE, "cmin": 0, "cmax": 1, "colorbar": bar, "size": 11}
+    ids = view.tradeoff.points.trial_ids
+    text = [f"{escape(ids[i])}: on the front in {s:.0%}" for i, s in zip(order, share, strict=True)]
+    dots = series(view.tradeoff.points.values[order], mode="markers", marker=marker, text=text)
+    return _plane(view, "stability", "Configs coloured by their share of bootstraps on the front", [dots])
 
 
-def size_figure(view: View, sizes: pl.DataFrame) -> str:
-    """Return coherence by number of observed modalities, a line per pick, and the chance level.
+def attainment_figure(view: View, sets: Sequence[Array], surfaces: Mapping[str, Array]) -> str:
+    """Return the points of all seeds and the surfaces by name, as steps, in two objectives.
 
     Args:
-        view: whose picks to draw.
-        sizes: the rows of `coherence_by_size` of the picks.
+        view: the report.
+        sets: the gains of each seed, from `seed_sets`.
+        surfaces: the gains of each surface, from `attainment_surface`.
     """
+    objectives = view.tradeoff.points.objectives
+    values = gains(np.concatenate(sets), objectives)
+    dots = series(values, mode="markers", name="a config with a seed", marker={"color": MUTED})
+    lines = [steps(gains(s, objectives), i, name=name) for i, (name, s) in enumerate(surfaces.items())]
+    return _plane(view, "attainment", "Attainment surfaces over seeds", [dots, *lines])
+
+
+def method_figure(view: View, methods: pl.DataFrame) -> str:
+    """Return the configs of each method in its colour and symbol; with two objectives, also their fronts.
+
+    Args:
+        view: the report.
+        methods: the configs, from `by_method`.
+    """
+    objectives, traces = view.tradeoff.points.objectives, []
+    names, flat = [OBJECTIVE + o.name for o in objectives[:2]], len(objectives) == 2
+    for i, ((method,), rows) in enumerate(methods.group_by("method", maintain_order=True)):
+        marker = {"color": COLOURS[i % 6], "symbol": _SYMBOLS[i % 6], "size": 8, "opacity": 0.75}
+        more = {"name": escape(str(method)), "text": rows["trial_id"].to_list(), "marker": marker}
+        traces.append(series(rows.select(names).to_numpy(), mode="markers", **more))
+        front = worst_first(rows.filter("on_own_front"), objectives[0]).select(names).to_numpy()
+        traces += [steps(front, i, showlegend=False)] if flat else []
+    return _plane(view, "methods", "Configs of each method, with its front", traces)
+
+
+def _plane(view: View, name: str, description: str, traces: Iterable[dict[str, Any]]) -> str:
+    x, y = view.tradeoff.points.names[:2]
+    return drawn(name, description, traces, layout(400, xaxis=axis(plain(x)), yaxis=axis(plain(y))))
+
+
+def history_figures(history: pl.DataFrame) -> str:
+    """Return the hypervolume against trials, hours and epochs, as three small figures."""
+    axes = {"trials": "trials that ended", "hours": "hours", "epochs": "epochs trained"}
+    volume = axis("hypervolume", rangemode="tozero")
+    line = {"mode": "lines", "line": {"color": FRONT, "width": 2, "shape": "hv"}}
+    figures = [
+        drawn(
+            f"hypervolume-{column}",
+            f"Line plot of hypervolume by {title}",
+            [series(history.select(column, "hypervolume").to_numpy(), **line)],
+            layout(240, xaxis=axis(title), yaxis=volume),
+        )
+        for column, title in axes.items()
+    ]
+    return f'<div class="multiples">{"".join(figures)}</div>'
+
+
+def rung_figure(agreement: pl.DataFrame) -> str:
+    """Return Kendall's tau by epoch, a line per objective, and the share of the final front kept."""
+    names = {n: f"order by {plain(n)}" for n in agreement.columns[2:-1]} | {"kept": "share of the front kept"}
     lines = [
         series(
-            sizes.filter(trial_id=picked.trial_id).select("source_size", "value").to_numpy(),
+            agreement.select("epoch", column).to_numpy(),
+            mode="lines+markers",
+            name=escape(name),
+            line={"color": COLOURS[i % 6], "dash": DASHES[i % 6], "width": 2},
+        )
+        for i, (column, name) in enumerate(names.items())
+    ]
+    form = layout(320, xaxis=axis("epoch"), yaxis=axis("agreement with full budget", rangemode="tozero"))
+    return drawn("rungs", "Line plot of the agreement of early values with full budget", lines, form)
+
+
+def importance_figure(shares: pl.DataFrame, settings: Sequence[str]) -> str:
+    """Return a bar for each of these settings and each target, pale if it is not above chance."""
+    names = [escape(plain(s)) for s in settings]
+    bars: list[dict[str, Any]] = []
+    for (target,), rows in shares.group_by("target", maintain_order=True):
+        ordered = pl.DataFrame({"setting": settings}).join(rows, on="setting", maintain_order="left")
+        share, chance = ordered["importance"].to_list(), ordered["chance"].to_list()
+        opacity = [1 if s > c else 0.3 for s, c in zip(share, chance, strict=True)]
+        texts = [f"{s:.2f}, by chance up to {number(c)}" for s, c in zip(share, chance, strict=True)]
+        look = {"color": COLOURS[len(bars) % 6], "opacity": opacity}
+        bar = {"type": "bar", "orientation": "h", "x": share, "y": names, "marker": look}
+        bars.append(
+            bar | {"name": escape(plain(str(target))), "hovertext": texts, "hoverinfo": "y+text+name"}
+        )
+    form = layout(
+        110 + (24 + 14 * len(bars)) * len(settings),
+        xaxis=axis("share of the importance", tickformat=".0%"),
+        yaxis=axis("", autorange="reversed", showgrid=False, ticks=""),
+    )
+    return drawn("importances", "Bars of the importance of each setting for each target", bars, form)
+
+
+def size_figure(view: View) -> str:
+    """Return coherence by number of observed modalities, a line per pick, and the chance level."""
+    lines = [
+        series(
+            view.sizes.filter(trial_id=picked.trial_id).select("source_size", "value").to_numpy(),
             mode="lines+markers",
             name=escape(picked.labels),
             line={"color": picked.colour, "width": 2.5},
@@ -117,48 +222,79 @@ def size_figure(view: View, sizes: pl.DataFrame) -> str:
         )
         for picked in view.picked
     ]
-    chance = sizes.group_by("source_size").agg(pl.col("chance").mean()).sort("source_size").to_numpy()
+    chance = view.sizes.group_by("source_size").agg(pl.col("chance").mean()).sort("source_size").to_numpy()
     dots = {"color": MUTED, "dash": "dot", "width": 2}
-    form = layout(
-        340,
-        xaxis=axis("observed modalities", dtick=1),
-        yaxis=axis("coherence of unobserved targets", range=[0, 1.02]),
-    )
     lines.append(series(chance, mode="lines", name="chance", line=dots))
+    coherence = axis("coherence of unobserved targets", range=[0, 1.02])
+    form = layout(340, xaxis=axis("observed modalities", dtick=1), yaxis=coherence)
     return drawn("by-size", "Line plot of coherence by number of observed modalities", lines, form)
 
 
 def curve_figure(view: View, top: float) -> str:
-    """Return loss by epoch: all trials thin, the picks bold, cut above `top`."""
+    """Return loss by epoch: all trials in thin lines, the picks in bold, cut above `top`."""
     trials = view.curves.select("trial_id").unique(maintain_order=True)
-    some = thinned(trials, _MOST_CURVES)
+    some = every_nth(trials, _MOST_CURVES)
     curves = view.curves.join(some, on="trial_id", maintain_order="left").select("trial_id", "epoch", "loss")
+    # A row of nulls ends the line of each trial.
     gap = pl.DataFrame({"trial_id": [None], "epoch": [None], "loss": [None]}, schema=curves.schema)
-    # The gap keeps the next trial's line apart.
-    parts = [
-        p
-        for c in curves.partition_by("trial_id", maintain_order=True)
-        for p in (thinned(c, _MOST_POINTS), gap)
-    ]
-    whole = pl.concat(parts)
-    faint = {"color": FAINT, "width": 1}
-    lines: list[dict[str, Any]] = [
-        {
-            "type": "scatter",
-            "x": whole["epoch"].to_list(),
-            "y": whole["loss"].to_list(),
-            "mode": "lines",
-            "name": f"{_share(some, trials) or 'all '}trials",
-            "line": faint,
-            "hoverinfo": "skip",
-        }
-    ]
+    parts = curves.partition_by("trial_id", maintain_order=True)
+    whole = pl.concat([part for curve in parts for part in (every_nth(curve, _MOST_EPOCHS), gap)])
+    faint = {"mode": "lines", "line": {"color": FAINT, "width": 1}, "hoverinfo": "skip"}
+    points = {"x": whole["epoch"].to_list(), "y": whole["loss"].to_list()}
+    lines = [{"type": "scatter", "name": f"{_share(some, trials) or 'all '}trials"} | points | faint]
     for picked in view.picked:
-        thin = thinned(view.curves.filter(trial_id=picked.trial_id), _MOST_POINTS)
+        thin = every_nth(view.curves.filter(trial_id=picked.trial_id), _MOST_EPOCHS)
         line = {"color": picked.colour, "width": 2.5}
-        points = thin.select("epoch", "loss").to_numpy()
-        lines.append(series(points, mode="lines", name=escape(picked.labels), line=line))
+        bold = thin.select("epoch", "loss").to_numpy()
+        lines.append(series(bold, mode="lines", name=escape(picked.labels), line=line))
     low = float(view.curves.filter(pl.col("loss").is_finite())["loss"].min())  # type: ignore[arg-type] # numbers
     loss = axis("training loss, nats per sample", range=[low - 0.05 * (top - low), top])
     form = layout(380, xaxis=axis("epoch"), yaxis=loss)
     return drawn("curves", "Line plot of training loss by epoch for all trials", lines, form)
+
+
+def setting_figures(view: View, columns: Sequence[str]) -> str:
+    """Return a small figure per searched setting: its values against each objective, a panel for each."""
+    return f'<div class="multiples">{"".join(_setting_figure(view, c) for c in columns)}</div>'
+
+
+def _setting_figure(view: View, column: str) -> str:
+    from plotly.subplots import make_subplots
+
+    tradeoff, name = view.tradeoff, column.removeprefix(PARAMETER)
+    objectives = tradeoff.points.names
+    rows = tradeoff.configs.with_columns(_front=tradeoff.on_front).filter(pl.col(column).is_not_null())
+    rows = pl.concat([every_nth(rows.filter(~pl.col("_front"))), rows.filter("_front")])
+    figure = make_subplots(rows=len(objectives), cols=1, shared_xaxes=True, vertical_spacing=0.06)
+    marker = {"size": 7, "color": np.where(rows["_front"], FRONT, MUTED).tolist()}
+    for panel, objective in enumerate(objectives, start=1):
+        points = {"x": rows[column].to_list(), "y": rows[OBJECTIVE + objective].to_list()}
+        hover = {"hovertext": rows["trial_id"].to_list(), "hoverinfo": "text+x+y"}
+        look = {"mode": "markers", "marker": marker, "showlegend": False}
+        figure.add_scatter(**points, **hover, **look, row=panel, col=1)
+        figure.update_yaxes(axis(plain(objective).replace(" ", "\n")), row=panel, col=1)
+    figure.update_xaxes(axis(""))
+    figure.update_xaxes(_scale(rows[column], log=logarithmic(rows, column)))
+    figure.update_xaxes(axis(plain(name)), row=len(objectives), col=1)
+    figure.update_layout(layout(60 + 150 * len(objectives)))
+    description = f"Scatter plots of {plain(name)} against {' and '.join(map(plain, objectives))}"
+    return figure_html(figure, f"setting-{name}", description)
+
+
+def logarithmic(configs: pl.DataFrame, column: str) -> bool:
+    """Return whether a setting gets a logarithmic axis: positive, over a decade, and not a weight."""
+    values = configs[column].drop_nulls()
+    single = len(searched_settings(configs.columns).get(column.removeprefix(PARAMETER), ())) == 1
+    if not (single and values.len() and values.dtype.is_numeric()):
+        return False
+    low, high = (float(end) for end in (values.min(), values.max()))  # type: ignore[arg-type] # numeric
+    return low > 0 and high / low > 10
+
+
+def _scale(values: pl.Series, *, log: bool) -> dict[str, object]:
+    """Return the axis of a setting's values: categories, logarithmic or linear."""
+    if values.dtype == pl.String:
+        return {"type": "category"}
+    few = values.unique().sort().to_list()
+    ticks = {"tickvals": few, "ticktext": [number(v) for v in few]} if len(few) <= 6 else {}
+    return {"type": "log", "dtick": 1, "exponentformat": "e", **ticks} if log else dict(ticks)

@@ -1,4 +1,4 @@
-"""Numbers, counts and names as text for people."""
+"""Formats numbers, counts and names for people."""
 
 import math
 import re
@@ -8,14 +8,14 @@ from typing import Any
 import polars as pl
 
 from sweep.analysis.tradeoff import Pick
-from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
+from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 
 NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?( ± [\d.]+)?|")
-"""A cell of a column of numbers: one, perhaps with its error, or nothing."""
+"""A cell of a numeric column: a number, perhaps with its error, or empty."""
 
 
 def number(value: float) -> str:
-    """Return a number with three significant digits, and at least its whole part below a million.
+    """Return a number with three significant digits, or with all digits of its integer part below a million.
 
     >>> number(0.123456), number(-1514.26), number(64), number(3e-05), number(2.0)
     ('0.123', '-1514', '64', '3e-05', '2')
@@ -26,7 +26,7 @@ def number(value: float) -> str:
 
 
 def with_error(value: float, error: float | None) -> str:
-    """Return a value with its standard error, both to the error's second significant digit.
+    """Return a value with its standard error, both rounded to two significant digits of the error.
 
     >>> with_error(0.72, 0.0213), with_error(-1512.34, 2.5), with_error(0.5, None), with_error(-1512.34, 38.2)
     ('0.720 ± 0.021', '-1512.3 ± 2.5', '0.5', '-1512 ± 38')
@@ -43,7 +43,7 @@ def value_text(row: Mapping[str, Any], name: str) -> str:
 
 
 def plain(name: str) -> str:
-    """Return a name of the tables as words.
+    """Return a column's name with spaces.
 
     >>> plain("log_likelihood")
     'log likelihood'
@@ -52,7 +52,7 @@ def plain(name: str) -> str:
 
 
 def count(n: int, noun: str) -> str:
-    """Return a count with its noun in the right number.
+    """Return a count with its noun in singular or plural.
 
     >>> count(1, "config"), count(3, "config")
     ('1 config', '3 configs')
@@ -61,19 +61,19 @@ def count(n: int, noun: str) -> str:
 
 
 def status_line(trials: pl.DataFrame) -> str:
-    """Return how many trials stand where, in the order of a trial's life.
+    """Return the number of trials by status.
 
     >>> status_line(pl.DataFrame({"status": ["failed", "completed", "completed"]}))
     '3 trials: 2 completed, 1 failed'
     """
-    found = dict(trials["status"].value_counts().iter_rows())
+    numbers = dict(trials["status"].value_counts().iter_rows())
     order = ("completed", "stopped", "failed", "infeasible", "running")
-    parts = [f"{found[status]} {status}" for status in order if status in found]
+    parts = [f"{numbers[status]} {status}" for status in order if status in numbers]
     return f"{count(trials.height, 'trial')}: {', '.join(parts)}" if parts else "no trials"
 
 
 def failure_reasons(trials: pl.DataFrame) -> list[tuple[str, int]]:
-    """Return the first line of each error and how many trials failed with it, most frequent first."""
+    """Return the first line of each error with the number of trials that it failed, most frequent first."""
     reasons = (
         trials.filter(pl.col("status") == "failed")
         .select(pl.col("error").fill_null("no reason recorded").str.split("\n").list.first().alias("reason"))
@@ -85,7 +85,7 @@ def failure_reasons(trials: pl.DataFrame) -> list[tuple[str, int]]:
 
 
 def pick_labels(picks: Sequence[Pick], trial_id: str) -> str:
-    """Return what a trial was picked for, or an empty text."""
+    """Return what a trial was picked for, or an empty string."""
     return ", ".join(plain(p.label) for p in picks if p.trial_id == trial_id)
 
 
@@ -106,7 +106,7 @@ def searched_settings(columns: Sequence[str]) -> dict[str, list[str]]:
 
 
 def setting_text(parts: Sequence[object]) -> str:
-    """Return a searched setting's value, or the components of a simplex, as one text.
+    """Return a searched setting's value, or the components of a simplex, as one string.
 
     >>> setting_text([2.5]), setting_text(["all"]), setting_text([0.25, 0.75]), setting_text([None])
     ('2.5', 'all', '0.25 0.75', '')
@@ -123,7 +123,7 @@ def setting_text(parts: Sequence[object]) -> str:
 
 
 def row_terms(objectives: Sequence[str], row: Mapping[str, Any]) -> dict[str, str]:
-    """Return a config's objectives and searched settings as texts, by their names in words."""
+    """Return a config's objectives and searched settings as strings, by name."""
     settings = searched_settings(list(row)).items()
     return {plain(n): value_text(row, n) for n in objectives} | {
         plain(name): setting_text([row[part] for part in parts]) for name, parts in settings

@@ -1,4 +1,4 @@
-"""The report's page: one self-contained HTML file, rewritten while a sweep is watched."""
+"""Writes a report: one self-contained HTML page, with figures and tables as files beside it."""
 
 import json
 from collections.abc import Sequence
@@ -13,11 +13,10 @@ from pathlib import Path
 import polars as pl
 
 from mopoe.errors import masked
-from sweep.analysis.summaries import coherence_by_size
 from sweep.report.cards import CARDS, Card
 from sweep.report.formatting import NUMBER, number, status_line
 from sweep.report.paper import paper_figures, save_figure
-from sweep.report.tables import front_rows, front_text, latex_table
+from sweep.report.tables import front_rows, front_text, latex_table, with_arrows
 from sweep.report.view import View, view
 from sweep.store.files import write_atomically
 from sweep.store.read import Store
@@ -47,23 +46,22 @@ def write_files(found: View, out: Path) -> tuple[str, ...]:
 
 
 def report_tables(found: View, front: pl.DataFrame) -> dict[str, tuple[pl.DataFrame, pl.DataFrame]]:
-    """Return the tables by name, each as data and as texts: the front, the picks, coherence by size."""
-    labels = pl.DataFrame(
-        [(p.label, p.trial_id) for p in found.tradeoff.picks], schema=["pick", "trial_id"], orient="row"
-    ).cast(pl.String)
+    """Return the tables by name, as data and as strings: the front, the picks, coherence by size."""
+    pairs = [(p.label, p.trial_id) for p in found.tradeoff.picks]
+    labels = pl.DataFrame(pairs, schema={"pick": pl.String, "trial_id": pl.String}, orient="row")
     picks = labels.join(front.drop("picks"), on="trial_id", how="left", maintain_order="left")
     named = front_text(picks.with_columns(picks="pick").drop("pick"))
     named = named.select(_words("picks").alias("pick"), pl.exclude("picks"))
-    sizes = coherence_by_size(found.pairs.filter(pl.col("trial_id").is_in(labels["trial_id"].implode())))
-    wide = sizes.with_columns(pl.col("value").map_elements(lambda v: f"{v:.3f}", pl.String)).pivot(
+    objectives = found.tradeoff.points.objectives
+    wide = found.sizes.with_columns(pl.col("value").map_elements(lambda v: f"{v:.3f}", pl.String)).pivot(
         "source_size", index="trial_id", values="value"
     )
     wide = labels.unique("trial_id", maintain_order=True).join(wide, on="trial_id", maintain_order="left")
     wide = wide.with_columns(_words("pick")).fill_null("")
     return {
-        "front": (front, front_text(front)),
-        "picks": (picks, named),
-        "coherence_by_size": (sizes, wide.rename({"trial_id": "trial"})),
+        "front": (front, with_arrows(front_text(front), objectives)),
+        "picks": (picks, with_arrows(named, objectives)),
+        "coherence_by_size": (found.sizes, wide.rename({"trial_id": "trial"})),
     }
 
 
@@ -72,7 +70,7 @@ def _words(column: str) -> pl.Expr:
 
 
 def _write_provenance(found: View, out: Path) -> None:
-    """Write what made the numbers, and the sweep's file, with which the commands make them again."""
+    """Write the provenance of the results, and the sweep's file, from which they can be reproduced."""
     import yaml
 
     manifest = found.tradeoff.manifest
@@ -89,12 +87,12 @@ def _write_provenance(found: View, out: Path) -> None:
     write_atomically(out / "provenance.json", lambda file: file.write(text))
 
 
-# Nothing leaves the page: scripts, styles and images are inside it, and the browser is told so.
+# The page holds all scripts, styles and images and loads nothing else, which the browser enforces.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
 def write_report(store: Store, out: Path) -> Path:
-    """Write report.html, figures, tables, the front as data and its provenance; return the page's path.
+    """Write report.html and the files of `write_files`; return the page's path.
 
     Raises:
         StoreError: a file of the store is damaged or of a newer schema, or `out` cannot be written.
@@ -106,7 +104,7 @@ def write_report(store: Store, out: Path) -> Path:
 
 
 def write_page(store: Store, out: Path, refresh: int) -> Path:
-    """Write report.html alone, which loads itself anew every `refresh` seconds; return its path.
+    """Write only report.html, which reloads itself every `refresh` seconds; return its path.
 
     Raises:
         StoreError: as for `write_report`.
@@ -128,9 +126,9 @@ def _write(found: View, out: Path, refresh: int | None, instead: str) -> Path:
 def page_html(
     title: str, note: str, cards: Sequence[Card], refresh: int | None = None, instead: str = ""
 ) -> str:
-    """Return a page of cards; one that is watched loads itself anew every `refresh` seconds.
+    """Return a page of cards; with `refresh` it reloads itself every so many seconds.
 
-    A browser without JavaScript shows the figures' descriptions, and `instead` says what to see besides.
+    Without JavaScript it shows the figures' descriptions and `instead`, which says where else to look.
     """
     from plotly.offline import get_plotlyjs
 
@@ -182,7 +180,7 @@ def card_html(card: Card) -> str:
 
 
 def table_html(table: pl.DataFrame, title: str) -> str:
-    """Return a table whose numbers stand to the right; it scrolls sideways where the screen is narrow."""
+    """Return a table with right-aligned numbers, which scrolls horizontally on a narrow screen."""
     columns = [[_text(value) for value in column] for column in table.iter_columns()]
     kinds = [' class="number"' if all(map(NUMBER.fullmatch, texts)) else "" for texts in columns]
     head = [f'<th scope="col"{k}>{escape(n)}</th>' for n, k in zip(table.columns, kinds, strict=True)]

@@ -1,17 +1,18 @@
-"""Figures for papers, by matplotlib: a column or a page wide, legible in print."""
+"""Figures for papers, by matplotlib: as wide as a column or a page, legible in print."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import polars as pl
 
-from sweep.analysis.summaries import coherence_by_size
+from sweep.analysis.points import worst_first
 from sweep.analysis.tradeoff import Tradeoff
+from sweep.config.objectives import Objective
+from sweep.report.figures import logarithmic
 from sweep.report.formatting import plain
-from sweep.report.tables import logarithmic
-from sweep.report.theme import FRONT, MOST
+from sweep.report.theme import FRONT, MOST_POINTS
 from sweep.report.view import View
-from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
+from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,42 +36,39 @@ _MOST_SETTINGS, _ACROSS = 12, 4
 
 
 def paper_figures(view: View) -> Mapping[str, "Figure"]:
-    """Return the figures that there is data for, by the name of their file."""
+    """Return the figures for which there is data, by file name."""
     from matplotlib import rc_context
 
-    found = {}
+    figures, trade = {}, view.tradeoff
     with rc_context(_PRINT):
-        if len(view.tradeoff.manifest.objectives) > 1:
-            found["front"] = front_figure(view.tradeoff)
-        sizes = coherence_by_size(
-            view.pairs.filter(pl.col("trial_id").is_in([p.trial_id for p in view.picked]))
-        )
-        if sizes.height:
-            found["coherence_by_size"] = _size_figure(view, sizes)
-        columns = [c for c in view.tradeoff.configs.columns if c.startswith(PARAMETER)][:_MOST_SETTINGS]
-        if columns and view.tradeoff.configs.height:
-            found["hyperparameters"] = _setting_figure(view.tradeoff, columns)
-    return found
+        if len(trade.points.objectives) > 1:
+            figures["front"] = front_figure(trade)
+        if view.sizes.height:
+            figures["coherence_by_size"] = _size_figure(view)
+        columns = [c for c in trade.configs.columns if c.startswith(PARAMETER)][:_MOST_SETTINGS]
+        if columns and trade.configs.height:
+            figures["hyperparameters"] = _setting_figure(trade, columns)
+    return figures
 
 
-def front_figure(found: Tradeoff) -> "Figure":
-    """Return the configs in the plane of the first two objectives, the front as steps, the picks named.
+def front_figure(trade: Tradeoff) -> "Figure":
+    """Return the configs in the plane of the first two objectives, with the front as steps and named picks.
 
-    The steps bound what the front dominates when both objectives are maximised; a front of three or more
-    objectives has none in a plane.
+    The steps bound what the front dominates; a front of three or more objectives has none in a plane.
 
     Raises:
-        ValueError: the sweep has a single objective, hence no plane.
+        ValueError: the sweep has a single objective.
     """
     from matplotlib.figure import Figure
     from matplotlib.patheffects import withStroke
 
     figure = Figure(figsize=(COLUMN_INCHES, COLUMN_INCHES * 0.68), layout="constrained")
     axes = figure.add_subplot()
-    x, y = (objective.name for objective in found.manifest.objectives[:2])
+    first, second = trade.points.objectives[:2]
+    x, y = first.name, second.name
     for on_front, colour, label in ((False, "0.6", "dominated"), (True, FRONT, "front")):
-        rows = found.configs.filter(found.on_front == on_front).sort(OBJECTIVE + x)
-        crowded = rows.height > MOST
+        rows = worst_first(trade.configs.filter(trade.on_front == on_front), first)
+        crowded = rows.height > MOST_POINTS
         if rows.height:
             axes.errorbar(
                 rows[OBJECTIVE + x],
@@ -85,41 +83,44 @@ def front_figure(found: Tradeoff) -> "Figure":
                 label=label,
                 zorder=3 if on_front else 2,
             )
-            if on_front and len(found.manifest.objectives) == 2:
+            if on_front and len(trade.points.objectives) == 2:
                 axes.step(rows[OBJECTIVE + x], rows[OBJECTIVE + y], where="pre", color=colour, linewidth=1.2)
     labels: dict[int, list[str]] = {}
-    for pick in found.picks:
-        row = found.points.trial_ids.index(pick.trial_id)
+    for pick in trade.picks:
+        row = trade.points.trial_ids.index(pick.trial_id)
         labels.setdefault(row, []).append(plain(pick.label).replace(" ", "\n", 1))
     for row, words in labels.items():
-        # Above and to the right of a front there is nothing to cover.
+        # The better side of a front is empty.
         axes.annotate(
             "\n".join(words),
-            found.points.values[row, :2].tolist(),
-            xytext=(5, 4),
+            trade.points.values[row, :2].tolist(),
+            xytext=(5 * first.sign, 4 * second.sign),
             textcoords="offset points",
+            ha="left" if first.maximize else "right",
+            va="baseline" if second.maximize else "top",
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
             zorder=4,
         )
-    axes.set_xlabel(plain(x))
-    axes.set_ylabel(_label(y))
+    axes.set_xlabel(_label(first))
+    axes.set_ylabel(_label(second))
     axes.margins(0.12)
-    left, right = axes.get_xlim()
-    axes.set_xlim(left, right + 0.12 * (right - left))  # room for the last label
-    if found.configs.height:
+    ends = list(axes.get_xlim())
+    ends[first.maximize] += first.sign * 0.12 * (ends[1] - ends[0])  # room for the last label
+    axes.set_xlim(*ends)
+    if trade.configs.height:
         axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
 
-def _size_figure(view: View, sizes: pl.DataFrame) -> "Figure":
+def _size_figure(view: View) -> "Figure":
     """Return coherence by number of observed modalities, a line per pick, and the chance level."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(COLUMN_INCHES, COLUMN_INCHES * 0.62), layout="constrained")
     axes = figure.add_subplot()
-    # Marks tell the lines apart where there is no colour.
+    # Marks tell the lines apart without colour.
     for picked, mark in zip(view.picked, "osD^v<>*" * len(view.picked), strict=False):
-        rows = sizes.filter(trial_id=picked.trial_id)
+        rows = view.sizes.filter(trial_id=picked.trial_id)
         axes.plot(
             rows["source_size"],
             rows["value"],
@@ -128,7 +129,7 @@ def _size_figure(view: View, sizes: pl.DataFrame) -> "Figure":
             markersize=4,
             label=picked.labels,
         )
-    chance = sizes.group_by("source_size").agg(pl.col("chance").mean()).sort("source_size")
+    chance = view.sizes.group_by("source_size").agg(pl.col("chance").mean()).sort("source_size")
     axes.plot(chance["source_size"], chance["chance"], ":", color="0.4", label="chance")
     axes.set_xticks(chance["source_size"].to_list())
     axes.set_ylim(0, 1)
@@ -138,45 +139,45 @@ def _size_figure(view: View, sizes: pl.DataFrame) -> "Figure":
     return figure
 
 
-def _setting_figure(found: Tradeoff, columns: list[str]) -> "Figure":
+def _setting_figure(trade: Tradeoff, columns: list[str]) -> "Figure":
     """Return every searched setting against every objective, four settings in a row, the front in colour."""
     from matplotlib.figure import Figure
 
-    names = found.points.names
+    objectives = trade.points.objectives
     blocks = -(-len(columns) // _ACROSS)
     across = min(_ACROSS, len(columns))
-    height = blocks * (1.15 * len(names) + 0.3)
+    height = blocks * (1.15 * len(objectives) + 0.3)
     figure = Figure(figsize=(PAGE_INCHES * across / _ACROSS, height), layout="constrained")
-    grid = figure.subplots(blocks * len(names), across, squeeze=False)
+    grid = figure.subplots(blocks * len(objectives), across, squeeze=False)
     for place in range(blocks * across):
         block, across_at = divmod(place, across)
-        panels = grid[block * len(names) : (block + 1) * len(names), across_at]
+        panels = grid[block * len(objectives) : (block + 1) * len(objectives), across_at]
         if place >= len(columns):
             for axes in panels:
                 axes.set_axis_off()
             continue
-        for panel, (axes, objective) in enumerate(zip(panels, names, strict=True)):
-            _scatter(axes, found, columns[place], OBJECTIVE + objective)
-            axes.tick_params(labelbottom=panel == len(names) - 1, labelleft=across_at == 0)
+        for panel, (axes, objective) in enumerate(zip(panels, objectives, strict=True)):
+            _scatter(axes, trade, columns[place], OBJECTIVE + objective.name)
+            axes.tick_params(labelbottom=panel == len(objectives) - 1, labelleft=across_at == 0)
             if across_at == 0:
                 axes.set_ylabel(_label(objective).replace(" ", "\n", 1))
         panels[-1].set_xlabel(plain(columns[place].removeprefix(PARAMETER)))
     return figure
 
 
-def _scatter(axes: "Axes", found: Tradeoff, column: str, objective: str) -> None:
-    values = found.configs[column]
+def _scatter(axes: "Axes", trade: Tradeoff, column: str, objective: str) -> None:
+    values = trade.configs[column]
     for on_front, colour in ((False, "0.6"), (True, FRONT)):
-        mask = pl.Series(found.on_front == on_front) & values.is_not_null()
-        some = found.configs[objective].filter(mask)
-        crowded = some.len() > MOST
+        mask = pl.Series(trade.on_front == on_front) & values.is_not_null()
+        some = trade.configs[objective].filter(mask)
+        crowded = some.len() > MOST_POINTS
         axes.plot(values.filter(mask), some, "o", color=colour, markersize=3, rasterized=crowded)
-    if logarithmic(found.configs, column):
+    if logarithmic(trade.configs, column):
         axes.set_xscale("log")
 
 
-def _label(objective: str) -> str:
-    return plain(objective) + (" (nats)" if objective == "log_likelihood" else "")
+def _label(objective: Objective) -> str:
+    return plain(objective.name) + (f" ({objective.unit})" if objective.unit else "")
 
 
 def save_figure(figure: "Figure", kind: str, file: BinaryIO) -> None:

@@ -1,6 +1,6 @@
-"""How the report's figures look: colours, layout, and the HTML around one figure.
+"""The look of the report's figures: colours, layout, and the HTML around a figure.
 
-Text colours are set by style.css for light and dark; the greys here are half transparent to suit both.
+style.css sets the colours of text for light and dark; the greys here are half transparent to suit both.
 """
 
 import re
@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-# Okabe and Ito's palette, without those that vanish on white or on black.
+# Okabe and Ito's palette, without the colours that vanish on white or on black.
 FRONT = "#D55E00"
 PICKS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 COLOURS = (FRONT, *PICKS)
@@ -22,15 +22,21 @@ FAINT = "rgba(128,128,128,0.45)"
 RING = "#808080"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 
+STEPS = "vh"
+"""Shape of the line through a front's points, ordered from the worst to the best first objective.
 
-MOST = 1000
-"""So many points can be told apart; beyond, those off the front are thinned and have no error bars."""
+From each point it goes vertically to the second value of the next one, then horizontally to that point. So it
+bounds what the front attains, whichever way the objectives point.
+"""
+
+MOST_POINTS = 1000
+"""Most points in a scatter plot; beyond, those off the front are thinned and have no error bars."""
 
 
-def thinned(rows: pl.DataFrame, most: int = MOST) -> pl.DataFrame:
+def every_nth(rows: pl.DataFrame, most: int = MOST_POINTS) -> pl.DataFrame:
     """Return every nth row, `most` at most.
 
-    >>> thinned(pl.DataFrame({"a": range(5)}), 2)["a"].to_list()
+    >>> every_nth(pl.DataFrame({"a": range(5)}), 2)["a"].to_list()
     [0, 3]
     """
     return rows.gather_every(max(1, -(-rows.height // most)))
@@ -64,19 +70,44 @@ def layout(height: int, **more: object) -> dict[str, Any]:
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemsizing": "constant"},
         "hoverlabel": {"bgcolor": "#222222", "bordercolor": "#222222", "font": {"color": "#ffffff"}},
         "hovermode": "closest",
-        # Dragging scrolls the page on a phone instead of zooming the figure.
+        # On a phone, dragging scrolls the page instead of zooming the figure.
         "dragmode": False,
         **more,
     }
 
 
+def series(points: NDArray[np.float64], **more: object) -> dict[str, Any]:
+    """Return a scatter trace of points [P, 2 or more]; pointing at one shows its text if there is any."""
+    text = {"hoverinfo": "text"} if "text" in more else {}
+    return {"type": "scatter", "x": points[:, 0].tolist(), "y": points[:, 1].tolist(), **text, **more}
+
+
+def steps(front: NDArray[np.float64], i: int, **more: object) -> dict[str, Any]:
+    """Return a front as steps that bound what it attains, in the i-th colour.
+
+    Args:
+        front: its points [P, 2], from the worst to the best in the first objective.
+        i: the colour.
+        more: further settings of the line.
+    """
+    line = {"color": COLOURS[i % 6], "dash": DASHES[i % 6], "width": 2, "shape": STEPS}
+    return series(front, mode="lines", line=line, hoverinfo="skip", **more)
+
+
+def drawn(name: str, description: str, traces: Iterable[dict[str, Any]], form: dict[str, Any]) -> str:
+    """Return a figure of these traces in this layout as HTML; name and description as for `figure_html`."""
+    import plotly.graph_objects as go
+
+    return figure_html(go.Figure(list(traces), layout=form), name, description)
+
+
 def figure_html(figure: Any, name: str, description: str) -> str:
-    """Return a Plotly figure as HTML that needs plotly.js on the page.
+    """Return a Plotly figure as HTML for a page that holds plotly.js.
 
     Args:
         figure: the plotly Figure.
-        name: names the figure in the page; may hold any signs.
-        description: what a reader who cannot see it should know.
+        name: the figure's id on the page; may hold any characters.
+        description: the figure in words, for readers who cannot see it.
     """
     body = figure.to_html(
         full_html=False,
@@ -86,29 +117,3 @@ def figure_html(figure: Any, name: str, description: str) -> str:
         config={"displayModeBar": False, "responsive": True},
     )
     return f'<figure role="img" aria-label="{escape(description)}">{body}</figure>'
-
-
-def series(points: NDArray[np.float64], **more: object) -> dict[str, Any]:
-    """Return a scatter of points [P, 2 or more] that tells its text where there is one."""
-    text = {"hoverinfo": "text"} if "text" in more else {}
-    return {"type": "scatter", "x": points[:, 0].tolist(), "y": points[:, 1].tolist(), **text, **more}
-
-
-def steps(front: NDArray[np.float64], i: int, *, maximize: bool, **more: object) -> dict[str, Any]:
-    """Return a sorted front as steps that bound what it attains, in the i-th colour.
-
-    Args:
-        front: its points [P, 2], sorted by the first objective.
-        i: the colour.
-        maximize: whether larger is better in the first objective.
-        more: further settings of the line.
-    """
-    line = {"color": COLOURS[i % 6], "dash": DASHES[i % 6], "width": 2, "shape": "vh" if maximize else "hv"}
-    return series(front, mode="lines", line=line, hoverinfo="skip", **more)
-
-
-def drawn(name: str, description: str, parts: Iterable[dict[str, Any]], form: dict[str, Any]) -> str:
-    """Return a figure of these parts in this layout as HTML; the rest is as for `figure_html`."""
-    import plotly.graph_objects as go
-
-    return figure_html(go.Figure(list(parts), layout=form), name, description)

@@ -1,4 +1,4 @@
-"""Everything that the cards of a report look at, read from the store once."""
+"""Everything that the cards of a report show, read from the store once."""
 
 from dataclasses import dataclass
 
@@ -6,32 +6,32 @@ import polars as pl
 import polars.selectors as cs
 
 from sweep.analysis.points import usable_trials
-from sweep.analysis.summaries import last_evaluation
+from sweep.analysis.summaries import coherence_by_size, last_evaluation
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.analysis.uncertainty import Stability, stability
 from sweep.report.formatting import pick_labels
 from sweep.report.theme import PICKS
+from sweep.store.layout import OBJECTIVE
 from sweep.store.read import Store
-from sweep.store.schema import OBJECTIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One part of the report."""
+    """One section of the report."""
 
     title: str
     """Its heading."""
     finding: str
-    """What it shows, in plain sentences computed from the data; or why it shows nothing."""
+    """Its result in sentences computed from the data, or why there is none."""
     figure_html: str | None = None
-    """HTML to show beneath."""
+    """HTML below the finding."""
     table: pl.DataFrame | None = None
-    """A table to show beneath; texts and numbers."""
+    """A table of strings and numbers below that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picked:
-    """One picked config, with how the report names and draws it."""
+    """A picked config with its label and colour in the report."""
 
     trial_id: str
     """The config's replicate of the lowest seed."""
@@ -43,61 +43,61 @@ class Picked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What a report shows."""
+    """The content of a report."""
 
     tradeoff: Tradeoff
     """Configs, front and picks."""
     picked: tuple[Picked, ...]
     """The picked configs, each once."""
     focus: str | None
-    """The trial looked at in detail: the knee, else the first pick."""
+    """The trial shown in detail: the knee, else the first pick."""
     pairs: pl.DataFrame
     """Coherence of (source, target) pairs: the last evaluation of each trial."""
+    sizes: pl.DataFrame
+    """Coherence of the picked trials by number of observed modalities, from `coherence_by_size`."""
     metrics: pl.DataFrame
     """Metrics of subsets: the last evaluation of each picked trial."""
     explained: pl.DataFrame
     """Share of each modality that a model explains: every evaluation of each trial."""
     curves: pl.DataFrame
-    """Columns trial_id, epoch, loss and the objectives, sorted; every epoch of a trial once."""
+    """Columns trial_id, epoch, loss and the objectives, sorted; each epoch of a trial once."""
     samples: pl.DataFrame
     """Strips of images of the picked trials' last evaluations."""
     usable: pl.DataFrame
     """The completed trials with finite objectives."""
     stability: Stability
-    """How sure the front and the picks are."""
+    """Bootstraps of the front and the picks."""
 
 
 def view(store: Store) -> View:
-    """Return what there is to show now.
+    """Return the content of a report on the trials so far.
 
     Raises:
         StoreError: a file of the store is damaged or of a newer schema.
     """
-    found = tradeoff(store)
-    trials = list(dict.fromkeys(p.trial_id for p in found.picks))
-    knee = next((p.trial_id for p in found.picks if p.label == "knee"), None)
-    objectives = cs.starts_with(OBJECTIVE)
-    curves = (
-        store.epochs()
-        .select("trial_id", "attempt", "epoch", "loss", objectives)
-        .sort("trial_id", "epoch", "attempt")
-    )
-    usable = usable_trials(found.trials, found.manifest.objectives)
+    trade = tradeoff(store)
+    trials = list(dict.fromkeys(p.trial_id for p in trade.picks))
+    of_picks = pl.col("trial_id").is_in(trials)
+    pairs = last_evaluation(store.pair_coherence().collect())
+    curves = store.epochs().select("trial_id", "attempt", "epoch", "loss", cs.starts_with(OBJECTIVE))
+    usable = usable_trials(trade.trials, trade.manifest.objectives)
     return View(
-        tradeoff=found,
+        tradeoff=trade,
         picked=tuple(
-            Picked(trial_id=trial, labels=pick_labels(found.picks, trial), colour=PICKS[i % len(PICKS)])
+            Picked(trial_id=trial, labels=pick_labels(trade.picks, trial), colour=PICKS[i % len(PICKS)])
             for i, trial in enumerate(trials)
         ),
-        focus=knee or (trials[0] if trials else None),
-        pairs=last_evaluation(store.pair_coherence().collect()),
-        metrics=last_evaluation(store.subset_metrics().filter(pl.col("trial_id").is_in(trials)).collect()),
+        focus=trade.knee or next(iter(trials), None),
+        pairs=pairs,
+        sizes=coherence_by_size(pairs.filter(of_picks)),
+        metrics=last_evaluation(store.subset_metrics().filter(of_picks).collect()),
         explained=store.subset_metrics().filter(metric="explained").collect(),
-        # An epoch that a later attempt trained again is shown as that attempt had it.
-        curves=curves.unique(["trial_id", "epoch"], keep="last", maintain_order=True)
+        # An epoch that a later attempt trained again is shown as in that attempt.
+        curves=curves.sort("trial_id", "epoch", "attempt")
+        .unique(["trial_id", "epoch"], keep="last", maintain_order=True)
         .drop("attempt")
         .collect(),
-        samples=last_evaluation(store.samples().filter(pl.col("trial_id").is_in(trials)).collect()),
+        samples=last_evaluation(store.samples().filter(of_picks).collect()),
         usable=usable,
-        stability=stability(usable, found.configs, found.manifest.objectives),
+        stability=stability(usable, trade.configs, trade.manifest.objectives),
     )

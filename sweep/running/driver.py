@@ -18,7 +18,7 @@ from mopoe.rehearsal import rehearse
 from sweep.cluster.doctor import SEE_GPUS, prepare
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.errors import ClusterError, StoreError, TrialsFailedError
-from sweep.manifest import enter, open_folder
+from sweep.manifest import open_folder, open_or_create_manifest
 from sweep.running.dashboards import StudyMirror
 from sweep.running.recorder import Recorder
 from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs
@@ -29,9 +29,9 @@ from sweep.search.scheduler import HalvingScheduler
 from sweep.search.searcher import SweepSearcher
 from sweep.search.state import Action, ConfigResult, SweepStatus
 from sweep.search.trial import split_name
-from sweep.store.files import Files, LocalFiles, settled
+from sweep.store.files import Files, LocalFiles, canonical_uri
+from sweep.store.layout import CHECKPOINTS, WRITTEN
 from sweep.store.lease import driving
-from sweep.store.maintenance import CHECKPOINTS, WRITTEN
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
 
@@ -80,7 +80,7 @@ def run_sweep(
         ConfigError: this machine has no room for a trial, or tensorboardX is not installed, or would have to
             write to an object store.
     """
-    store = Store(settled(root))
+    store = Store(canonical_uri(root))
     if tensorboard:
         _check_tensorboard(store.files)
     before = open_folder(store.files, spec, spec.spec_hash, allowed=allowed)
@@ -90,7 +90,7 @@ def run_sweep(
         classifier_hash = before.classifier_hash if before else None
         data, classifiers = load_inputs(spec, store.files.address, classifier_hash)
         shared = inputs_record(data, classifiers)
-        manifest = enter(store.files, spec, spec.spec_hash, shared, allowed=allowed)
+        manifest = open_or_create_manifest(store.files, spec, spec.spec_hash, shared, allowed=allowed)
         keep_classifiers(store.files, classifiers)
         state = resumed_state(store, spec, retry_failed=retry_failed)
         if state.next_action() is Action.END:

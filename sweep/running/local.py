@@ -17,13 +17,13 @@ from mopoe.rehearsal import check_memory, rehearse
 from mopoe.reports import EpochReport
 from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError
-from sweep.manifest import MEASURED_BY, enter, open_folder
+from sweep.manifest import MEASURED_BY, open_folder, open_or_create_manifest
 from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs
 from sweep.running.signals import stoppable
 from sweep.running.worker import ReportWriter, checkpoint_name, device_name, failure_report, run_trial
 from sweep.search.trial import SuggestedTrial, TrialReport, begin_record, end_record
-from sweep.store.files import settled
-from sweep.store.maintenance import CHECKPOINTS
+from sweep.store.files import canonical_uri
+from sweep.store.layout import CHECKPOINTS
 from sweep.store.read import Store
 from sweep.store.records import TrialRecord
 from sweep.store.write import StoreWriter
@@ -59,7 +59,7 @@ def run_single(
         DivergedError: the loss stopped being a finite number; the trial is recorded as failed.
         KeyboardInterrupt: Ctrl-C; or SIGUSR2, once the epoch that runs has ended and is checkpointed.
     """
-    writer = StoreWriter(settled(root), spec.space.kinds())
+    writer = StoreWriter(canonical_uri(root), spec.space.kinds())
     record, inputs = _begin(spec, config, writer, resume=resume, device=device)
     weights = checkpoint_name(f"{record.trial_id}-{record.attempt}")
     reports = ReportWriter(writer, record.trial_id, record.attempt, spec.modalities)
@@ -120,7 +120,7 @@ def _begin(
     inputs = data, classifiers = load_inputs(spec, writer.files.address, classifier_hash)
     check_memory(config, data, device)
     rehearse(config, data, classifiers)
-    enter(writer.files, spec, spec_hash, inputs_record(data, classifiers))
+    open_or_create_manifest(writer.files, spec, spec_hash, inputs_record(data, classifiers))
     keep_classifiers(writer.files, classifiers)
     began = earlier[attempt] if resume else datetime.now(UTC)
     record = _start(spec, config, trial_id, attempt, began, data.fingerprint)

@@ -15,7 +15,7 @@ from sweep.running.watchdog import hung_at
 from sweep.running.worker import checkpoint_name, watch_path
 from sweep.search.state import ConfigResult, SweepState, SweepStatus
 from sweep.search.trial import SuggestedTrial, TrialReport, begin_record, end_record
-from sweep.store.maintenance import CHECKPOINTS
+from sweep.store.layout import CHECKPOINTS
 from sweep.store.records import EventRecord, Status, TrialRecord
 from sweep.store.write import StoreWriter
 
@@ -110,7 +110,7 @@ class Recorder(Callback):
         running, suggested = self._running.pop(trial.trial_id, None), SuggestedTrial.from_ray(trial.config)
         name = suggested.trial_id
         if running is not None:
-            self._close(running, lost_reason(self._writer.files.here, name))
+            self._close(running, lost_reason(self._writer.files.local_dir, name))
         elif self._never_began[name] < self._spec.faults.max_failures:
             self._never_began[name] += 1
             self._state.give_back(suggested)

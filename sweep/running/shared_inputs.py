@@ -12,7 +12,7 @@ from mopoe.data.registry import Option
 from mopoe.errors import DataError
 from sweep.config.sweep_spec import SweepSpec
 from sweep.store.files import Files, files_at
-from sweep.store.maintenance import CLASSIFIERS
+from sweep.store.layout import CLASSIFIERS
 from sweep.store.records import SharedInputs
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from sweep.running.worker import (
     watch_path,
 )
 from sweep.search.trial import SuggestedTrial, TrialReport
-from sweep.store.read import MANIFEST
+from sweep.store.layout import MANIFEST
 from sweep.store.write import StoreWriter
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def make_trainable(plan: WorkerPlan) -> Callable[[dict[str, Any]], None]:
             return
         reports = ReportWriter(writer, trial.trial_id, trial.attempt, spec.modalities)
         minutes = spec.faults.trial_minutes
-        note = watch_path(writer.files.here, trial.trial_id)
+        note = watch_path(writer.files.local_dir, trial.trial_id)
         with (
             _tensorboard(writer, trial.trial_id, wanted=plan.tensorboard) as log,
             watched(note, minutes and 60 * minutes) as reset_clock,
@@ -144,7 +144,7 @@ def _tensorboard(
         return
     from tensorboardX import SummaryWriter
 
-    with SummaryWriter(str(writer.files.here / "tensorboard" / trial_id)) as log:
+    with SummaryWriter(str(writer.files.local_dir / "tensorboard" / trial_id)) as log:
         yield lambda report: write_epoch(log, report)
 
 

@@ -15,7 +15,7 @@ from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError
 from sweep.search.trial import TrialReport
 from sweep.store.files import Files
-from sweep.store.maintenance import CHECKPOINTS
+from sweep.store.layout import CHECKPOINTS
 from sweep.store.write import StoreWriter
 
 if TYPE_CHECKING:

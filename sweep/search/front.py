@@ -6,7 +6,7 @@ from statistics import fmean
 
 import numpy as np
 
-from sweep.analysis.fronts import front_mask, hypervolume
+from sweep.analysis.fronts import dominates, front_mask, hypervolume
 from sweep.analysis.points import Points
 from sweep.config.objectives import Objective, gains
 from sweep.store.records import TrialRecord
@@ -53,12 +53,11 @@ class Front:
         return tuple(map(fmean, zip(*self._seeds[config], strict=True)))
 
     def _dominates(self, a: Vector, b: Vector) -> bool:
-        return a != b and bool((gains(a, self._objectives) >= gains(b, self._objectives)).all())
+        return bool(dominates(gains(a, self._objectives), gains(b, self._objectives)))
 
     def _points(self, vectors: Mapping[str, Vector]) -> Points:
         return Points(
             trial_ids=tuple(vectors),
             values=np.array(list(vectors.values()), dtype=np.float64).reshape(-1, len(self._objectives)),
-            names=tuple(o.name for o in self._objectives),
-            maximize=tuple(o.maximize for o in self._objectives),
+            objectives=self._objectives,
         )

@@ -13,9 +13,9 @@ from sweep.config.sweep_spec import SweepSpec
 from sweep.search.halving import Vector
 from sweep.search.state import ConfigResult, SweepState
 from sweep.search.trial import is_whole, measured, record_of
+from sweep.store.layout import OBJECTIVE
 from sweep.store.read import Store, open_store
 from sweep.store.records import TrialRecord
-from sweep.store.schema import OBJECTIVE
 
 
 def resumed_state(store: Store, spec: SweepSpec, *, retry_failed: bool = False) -> SweepState:

@@ -13,8 +13,8 @@ from sweep.config.constraints import Limit
 from sweep.config.objectives import Objective
 from sweep.config.space import Suggestion
 from sweep.config.sweep_spec import SweepSpec
+from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 from sweep.store.records import Status, TrialRecord
-from sweep.store.schema import OBJECTIVE, PARAMETER, STDERR
 
 
 def config_name(number: int) -> str:

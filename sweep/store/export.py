@@ -12,16 +12,17 @@ import polars as pl
 import polars.selectors as cs
 
 from sweep.store.files import write_atomically
+from sweep.store.layout import OBJECTIVE, PARAMETER
 from sweep.store.read import Store
-from sweep.store.schema import OBJECTIVE, PARAMETER, TABLES
+from sweep.store.schema import TABLES
 
 _STATUS = {"completed": "success", "stopped": "aborted", "failed": "crashed", "infeasible": "not_evaluated"}
-# DeepCAVE reads with pandas, which takes these words for something else than text.
+# DeepCAVE reads with pandas, which does not read these words as text.
 _WORDS = {"true": "yes", "false": "no", "null": "none"}
 
 
 def export_csv(store: Store, out: Path) -> list[Path]:
-    """Write one CSV file per table and return them; lists are joined by spaces, images left out."""
+    """Write one CSV file per table and return their paths; lists are joined by spaces, images omitted."""
     paths = [out / f"{table}.csv" for table in TABLES]
     for path in paths:
         lists = cs.list().cast(pl.List(pl.String)).list.join(" ")
@@ -31,10 +32,10 @@ def export_csv(store: Store, out: Path) -> list[Path]:
 
 
 def export_deepcave(store: Store, out: Path) -> int:
-    """Write `trials.csv` and `configspace.csv` and return how many ended trials have no place in them.
+    """Write `trials.csv` and `configspace.csv` and return the number of ended trials that they omit.
 
-    DeepCAVE needs a value of every parameter: a trial that lacks one is left out, as are trials that run. A
-    parameter with one value was not searched. Each weight of a simplex is a parameter of its own.
+    DeepCAVE needs a value of every parameter: a trial that lacks one is omitted, as are running trials. A
+    parameter with a single value was not searched. Each weight of a simplex is a parameter of its own.
     """
     ended = store.latest_trials().filter(pl.col("status") != "running").sort("started_at").collect()
     varied = [n for n in ended.columns if n.startswith(PARAMETER) and ended[n].drop_nulls().n_unique() > 1]
@@ -43,8 +44,7 @@ def export_deepcave(store: Store, out: Path) -> int:
     measured = {}
     for objective in store.manifest.objectives:
         if (name := OBJECTIVE + objective.name) in whole.columns:
-            goal = "maximize" if objective.maximize else "minimize"
-            measured[name] = f"metric:{objective.name} {bounds(whole[name])} ({goal})"
+            measured[name] = f"metric:{objective.name} {bounds(whole[name])} ({objective.direction})"
     trials = whole.select(
         "config_id",
         pl.col(varied).name.map(_bare),
@@ -64,7 +64,7 @@ def export_deepcave(store: Store, out: Path) -> int:
 
 
 def bounds(values: pl.Series) -> str:
-    """Return the whole numbers around the finite ones of some values, as DeepCAVE wants them.
+    """Return the integers that bracket the finite ones of some values, in DeepCAVE's notation.
 
     >>> bounds(pl.Series([0.2, 0.7, math.nan, None]))
     '[0; 1]'
@@ -92,7 +92,7 @@ def parameter(values: pl.Series, space: Mapping[str, Any]) -> dict[str, Any]:
     row |= {"lower": low, "upper": high, "default": values[0], "log": log, "distribution": "uniform"}
     if values.dtype.is_integer():
         return row | {"type": "integer"}
-    # DeepCAVE rounds bounds to 13 places, and then misses a value that is one of them.
+    # DeepCAVE rounds bounds to 13 places and then rejects a value equal to a bound.
     return row | {
         "type": "float",
         "lower": math.floor(low * 1e12) / 1e12,
@@ -105,5 +105,4 @@ def _bare(column: str) -> str:
 
 
 def _of(space: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = space.get(name) or space.get(name.rpartition("_")[0]) or {}
-    return found
+    return dict(space.get(name) or space.get(name.rpartition("_")[0]) or {})

@@ -1,6 +1,6 @@
-"""Where files live: a folder of a file system or of an object store, behind put, open, list and delete.
+"""Files in a folder of a file system or of an object store, behind put, open, list and delete.
 
-A file is either there in full or not at all. Names are relative to the folder, with slashes between parts.
+A file exists completely or not at all. Names are relative to the folder and separated by slashes.
 """
 
 import hashlib
@@ -41,25 +41,26 @@ class Files:
         self.address = address
 
     def __str__(self) -> str:
-        """Return the folder as messages name it: an address without its secrets."""
+        """Return the folder for messages: its path, or its address without secrets."""
         return masked(self.address)
 
     def put(self, name: str, write: Callable[[BinaryIO], object]) -> None:
-        """Store what `write` writes; readers see the old file or the whole new one.
+        """Store what `write` writes; readers see the old file or the complete new one.
 
-        Arrow asks again every 0.2 s for 6 s if the store fails or cuts the connection.
+        Arrow retries every 0.2 s for 6 s if the store fails or drops the connection.
         """
         buffer = io.BytesIO()
         write(buffer)
-        # Closing a stream uploads what it has got, also after an error: so the content is whole before.
+        # Closing a stream uploads what was written so far, even after an error: so write nothing before the
+        # content is complete.
         with _refusal(f"write {self}/{name}"), self._system.open_output_stream(self._at(name)) as stream:
             stream.write(buffer.getbuffer())
 
     def put_checked(self, name: str, content: bytes) -> None:
-        """Store a content and see that the store gives it back.
+        """Store a content and check that the store returns it.
 
         Raises:
-            StoreError: it gives back other bytes; the file is deleted then.
+            StoreError: the store returns other bytes; the file is deleted then.
         """
         self.put(name, lambda file: file.write(content))
         with self.open(name) as file:
@@ -73,9 +74,9 @@ class Files:
         )
 
     def put_table(self, name: str, table: pa.Table) -> None:
-        """Store a table as one zstd-compressed Parquet file, whose name gets the checksum of its content.
+        """Store a table as one zstd-compressed Parquet file, with the checksum of its content in the name.
 
-        Pages have checksums too, for other programs.
+        Its pages have checksums as well, which other programs verify.
         """
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
@@ -86,11 +87,11 @@ class Files:
         """Return the content of a table's file; FileNotFoundError if there is none.
 
         Raises:
-            StoreError: it is not what was written, by the checksum in its name.
+            StoreError: the content does not match the checksum in the name.
         """
         content = self._whole(name)
-        told = _CHECKSUM.search(name)
-        if told and zlib.crc32(content) != int(told[1], 16):
+        checksum = _CHECKSUM.search(name)
+        if checksum and zlib.crc32(content) != int(checksum[1], 16):
             raise StoreError(f"{self}/{name} cannot be read: its content has changed since it was written")
         return content
 
@@ -99,18 +100,18 @@ class Files:
             return file.read_buffer()
 
     def open(self, name: str) -> pa.NativeFile:
-        """Return a file to read at any place; FileNotFoundError if there is none."""
+        """Return a file open for random reads; FileNotFoundError if there is none."""
         with _refusal(f"read {self}/{name}", absent=True):
             return self._system.open_input_file(self._at(name))
 
     def list(self, folder: str = "") -> dict[str, int]:
-        """Return size in bytes by name of a folder's files; unfinished ones, of dot-names, are left out."""
-        found: list[fs.FileInfo] = []
-        # Arrow still raises if another process makes the folder in the moment between its two looks.
+        """Return size in bytes by name of a folder's files; unfinished ones (dot-names) are omitted."""
+        infos: list[fs.FileInfo] = []
+        # Arrow raises all the same if another process makes the folder between its two queries.
         with suppress(FileNotFoundError), _refusal(f"list {self}/{folder}", absent=True):
-            found = self._system.get_file_info(fs.FileSelector(self._at(folder), allow_not_found=True))
-        names = {i.base_name: i.size for i in found if i.is_file and not i.base_name.startswith(".")}
-        return {f"{folder}/{name}" if folder else name: names[name] for name in sorted(names)}
+            infos = self._system.get_file_info(fs.FileSelector(self._at(folder), allow_not_found=True))
+        sizes = {i.base_name: i.size for i in infos if i.is_file and not i.base_name.startswith(".")}
+        return {f"{folder}/{name}" if folder else name: sizes[name] for name in sorted(sizes)}
 
     def delete(self, name: str) -> None:
         """Delete a file if it is there."""
@@ -118,20 +119,20 @@ class Files:
             self._system.delete_file(self._at(name))
 
     def drop(self, folder: str) -> None:
-        """Delete a folder with all that is in it, if it is there."""
+        """Delete a folder and everything in it, if it is there."""
         with suppress(FileNotFoundError), _refusal(f"delete {self}/{folder}", absent=True):
             self._system.delete_dir(self._at(folder))
 
     def exists(self) -> bool:
-        """Return whether the folder is there; one of an object store is, once it holds a file."""
+        """Return whether the folder exists; in an object store it does once it holds a file."""
         with _refusal(f"look for {self}"):
             return bool(self._system.get_file_info(self._path).type == fs.FileType.Directory)
 
     def empty(self) -> bool:
-        """Return whether the folder holds nothing but its lease, or is not there."""
+        """Return whether the folder does not exist or holds nothing but its lease."""
         with _refusal(f"list {self}"):
-            found = self._system.get_file_info(fs.FileSelector(self._path, allow_not_found=True))
-        return all(i.base_name.startswith(".lease") for i in found)
+            infos = self._system.get_file_info(fs.FileSelector(self._path, allow_not_found=True))
+        return all(i.base_name.startswith(".lease") for i in infos)
 
     @property
     def place(self) -> tuple[fs.FileSystem, str]:
@@ -139,8 +140,8 @@ class Files:
         return self._system, self._path
 
     @property
-    def here(self) -> Path:
-        """Return the folder of this machine with the copies of files that libraries want as paths."""
+    def local_dir(self) -> Path:
+        """Return a folder on this machine for copies of files that libraries need as paths."""
         name = hashlib.sha256(f"{os.getuid()} {self}".encode()).hexdigest()[:12]
         folder = Path(tempfile.gettempdir()) / f"mopoe-sweep-{name}"
         with _refusal(f"use {folder}"):
@@ -151,14 +152,14 @@ class Files:
 
     @contextmanager
     def on_disk(self, name: str) -> Iterator[tuple[Path, Callable[[], None]]]:
-        """Give a file's path on this machine, and what stores it anew if it has changed there since.
+        """Yield the path of a local copy of a file, and a function that uploads it if it has changed.
 
-        There is no file at the path if the store has none. The copy is deleted in the end.
+        There is no file at the path if the store has none. The copy is deleted on exit.
         """
         self._at(name)
-        path, sent = self.here / name, 0
+        path, sent = self.local_dir / name, 0
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # of a process that was killed, perhaps of another sweep
+        path.unlink(missing_ok=True)  # left by a process that was killed, perhaps of another sweep
         with suppress(FileNotFoundError), self.open(name) as file:
             path.write_bytes(file.read())
             sent = path.stat().st_mtime_ns
@@ -179,26 +180,27 @@ class Files:
         import pyarrow.dataset as ds  # brings pandas; of a folder on disk polars reads the files itself
 
         paths = [self._at(name) for name in names]
-        found = ds.dataset(paths, filesystem=self._system, format="parquet", schema=schema)
-        return pl.scan_pyarrow_dataset(found)
+        return pl.scan_pyarrow_dataset(
+            ds.dataset(paths, filesystem=self._system, format="parquet", schema=schema)
+        )
 
     def _at(self, name: str) -> str:
-        # Names stand in tables and manifests, which others may have written.
+        # Names come from tables and manifests, which others may have written.
         if name.startswith("/") or ".." in name.split("/"):
             raise StoreError(f"{name!r} leads out of {self}, so it is not touched")
         return f"{self._path}/{name}" if name else self._path
 
 
 class LocalFiles(Files):
-    """The files below a folder of this machine's file systems, shared ones included."""
+    """The files below a folder of this machine's file systems, which may be shared with others."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the folder, which is made with the first file."""
+        """Take the folder, which the first file creates."""
         super().__init__(fs.LocalFileSystem(), str(folder), str(folder))
         self.folder = folder
 
     def put(self, name: str, write: Callable[[BinaryIO], object]) -> None:
-        """Write to a temporary dot-name, sync it to disk and rename it, so that a power cut does no harm."""
+        """Write a temporary file, sync it to disk and rename it, so that a power cut does no harm."""
         path = Path(self._at(name))
         temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
         with _refusal(f"write {path}"):
@@ -213,18 +215,18 @@ class LocalFiles(Files):
                 temporary.unlink(missing_ok=True)
             handle = os.open(path.parent, os.O_RDONLY)
             try:
-                os.fsync(handle)  # the rename itself is durable then
+                os.fsync(handle)  # makes the rename durable
             finally:
                 os.close(handle)
 
     @property
-    def here(self) -> Path:
+    def local_dir(self) -> Path:
         """Return the folder itself."""
         return self.folder
 
     @contextmanager
     def on_disk(self, name: str) -> Iterator[tuple[Path, Callable[[], None]]]:
-        """Give the file's own path, and a function that has nothing to do."""
+        """Yield the file's own path, and a function that does nothing."""
         yield Path(self._at(name)), lambda: None
 
     def _whole(self, name: str) -> pa.Buffer:
@@ -232,10 +234,15 @@ class LocalFiles(Files):
             return pa.memory_map(self._at(name)).read_buffer()  # copies nothing
 
     def leftovers(self, folders: Sequence[str], seconds: float = 0.0) -> list[Path]:
-        """Return files of writes that were cut off, untouched for so long, here and in some folders below."""
+        """Return the files of interrupted writes in this folder and some below it.
+
+        Args:
+            folders: the folders below.
+            seconds: how long a file must not have been modified.
+        """
         now = time.time()
-        found = [p for name in ("", *folders) for p in Path(self._at(name)).glob(".*") if p.is_file()]
-        return [p for p in found if _UNFINISHED.fullmatch(p.name) and now - p.stat().st_mtime >= seconds]
+        hidden = [p for name in ("", *folders) for p in Path(self._at(name)).glob(".*") if p.is_file()]
+        return [p for p in hidden if _UNFINISHED.fullmatch(p.name) and now - p.stat().st_mtime >= seconds]
 
     def scan(self, names: Sequence[str], schema: pa.Schema) -> pl.LazyFrame:  # noqa: ARG002 - Polars reads it
         """Return the rows of Parquet files of one schema; FileNotFoundError, later, if one is gone."""
@@ -252,8 +259,8 @@ def files_at(root: str | Path | Files) -> Files:
         return root
     match = _ADDRESS.fullmatch(str(root))
     if match is None or match[1] == "file":
-        return LocalFiles(Path(settled(root) if match else root))
-    address = settled(root)
+        return LocalFiles(Path(canonical_uri(root) if match else root))
+    address = canonical_uri(root)
     base, _, options = address.partition("?")
     if match[1] == "s3":  # small files in one request; else they take three
         options = "&".join(filter(None, (options, "allow_delayed_open=true")))
@@ -266,10 +273,10 @@ def files_at(root: str | Path | Files) -> Files:
     return Files(system, path.rstrip("/"), address)
 
 
-def settled(root: str | Path) -> str:
-    """Return a folder's absolute path or an address in full: it means the same in every process.
+def canonical_uri(root: str | Path) -> str:
+    """Return a folder's absolute path, or an address with both slashes: it means the same in every process.
 
-    >>> settled(Path("s3://bucket/x")), settled("file:///data/x")
+    >>> canonical_uri(Path("s3://bucket/x")), canonical_uri("file:///data/x")
     ('s3://bucket/x', '/data/x')
     """
     match = _ADDRESS.fullmatch(str(root))
@@ -279,13 +286,13 @@ def settled(root: str | Path) -> str:
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Put what `write` writes at `path`, in full or not at all; StoreError if the file system refuses."""
+    """Write a file completely or not at all; StoreError if the file system refuses."""
     files_at(path.parent).put(path.name, write)
 
 
 @contextmanager
 def _refusal(what: str, *, absent: bool = False) -> Iterator[None]:
-    """Turn an error of the file system into a sentence; with `absent`, FileNotFoundError stays itself."""
+    """Turn an error of the file system into a StoreError; with `absent`, FileNotFoundError is kept."""
     try:
         yield
     except OSError as error:
@@ -295,17 +302,14 @@ def _refusal(what: str, *, absent: bool = False) -> Iterator[None]:
 
 
 def gone(error: BaseException) -> bool:
-    """Return whether an error says that a file is not there, in S3's words as well.
-
-    S3 has them if a file goes away between opening and reading.
-    """
+    """Return whether an error says that a file does not exist; S3 says so if it is deleted after opening."""
     return isinstance(error, FileNotFoundError) or bool(
         re.search("NO_SUCH_KEY|RESOURCE_NOT_FOUND", str(error))
     )
 
 
 def reason(error: Exception) -> str:
-    """Return what an error says, without what Arrow repeats of the request.
+    """Return an error's message without the request, which Arrow repeats.
 
     >>> reason(OSError("When listing objects: AWS Error ACCESS_DENIED during ListObjectsV2 operation: "))
     'AWS Error ACCESS_DENIED during ListObjectsV2 operation'

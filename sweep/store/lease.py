@@ -1,8 +1,7 @@
-"""Who drives a sweep: one driver a results folder, by whatever path, user or machine it comes.
+"""The lease of a results folder: one driver per folder, whatever its path, user or machine.
 
-The folder holds a lease that its driver renews. Another driver that finds it is refused until it expires;
-that of a process that is known to be gone, or of an earlier run of the same scheduler's job, is taken over at
-once.
+The driver renews its lease. Another driver is refused until the lease expires; the lease of a process that is
+known to have ended, or of an earlier run of the same scheduler's job, is taken over at once.
 """
 
 import contextlib
@@ -27,7 +26,7 @@ from sweep.store.files import Files, LocalFiles
 LEASE = ".lease.json"
 _JUST_TAKEN = "another driver has just taken hold of this sweep; `sweep watch` shows how it goes"
 RENEWED, EXPIRES = 20.0, 90.0
-"""Seconds between two renewals, and after the last of them until the lease is void."""
+"""Seconds between two renewals, and from the last renewal until the lease expires."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +34,7 @@ class Lease:
     """The content of the lease's file."""
 
     token: str
-    """Tells this driver from all others."""
+    """Identifies the driver."""
     host: str
     """The machine it runs on."""
     pid: int
@@ -47,7 +46,7 @@ class Lease:
     began: str
     """When it began, ISO 8601 in UTC."""
     renewed: str
-    """When it last gave a sign, ISO 8601 in UTC."""
+    """When it was last renewed, ISO 8601 in UTC."""
 
     @classmethod
     def of_this_process(cls) -> Self:
@@ -59,7 +58,7 @@ class Lease:
         return cls(token=uuid4().hex, began=now, renewed=now, **own)  # type: ignore[arg-type] # by name
 
     def holds(self, now: datetime, other: "Lease") -> bool:
-        """Return whether it keeps another driver away: that of `other`, now."""
+        """Return whether the lease is valid now against another driver, that of `other`."""
         if self.host == other.host and not _alive(self.pid):
             return False
         if self.job and self.job == other.job and self.restarts < other.restarts:
@@ -78,23 +77,23 @@ def _alive(pid: int) -> bool:
 
 
 def holder(files: Files) -> Lease | None:
-    """Return the lease of the driver that holds a results folder now, or None if there is none.
+    """Return the valid lease of a results folder, or None.
 
     Raises:
         StoreError: the lease cannot be read.
     """
-    found = _parsed(files, _Place(files).read()[0])
-    return found if found and found.holds(datetime.now(UTC), Lease.of_this_process()) else None
+    lease = _parsed(files, _Place(files).read()[0])
+    return lease if lease and lease.holds(datetime.now(UTC), Lease.of_this_process()) else None
 
 
 @contextlib.contextmanager
 def driving(files: Files) -> Iterator[None]:
-    """Hold a results folder against every other driver.
+    """Hold the lease of a results folder.
 
-    A driver that finds that another has taken over stops as after Ctrl-C.
+    A driver whose lease another has taken over stops as after Ctrl-C.
 
     Raises:
-        StoreError: another driver holds it; or the store gives back other bytes than it was sent.
+        StoreError: another driver holds the lease; or the store returns other bytes than were sent.
     """
     place, mine = _Place(files), Lease.of_this_process()
     with _guard(files):
@@ -104,11 +103,11 @@ def driving(files: Files) -> Iterator[None]:
     def renew() -> None:
         lease = mine
         while not over.wait(RENEWED):
-            # A store that does not answer for a while is no reason to stop.
+            # A store that does not respond for a while is no reason to stop.
             with contextlib.suppress(StoreError):
                 content, version = place.read()
-                found = _parsed(files, content)
-                if found and found.token != mine.token:
+                current = _parsed(files, content)
+                if current and current.token != mine.token:
                     _interrupt()
                     return
                 lease = replace(lease, renewed=datetime.now(UTC).isoformat(timespec="seconds"))
@@ -122,13 +121,13 @@ def driving(files: Files) -> Iterator[None]:
         over.set()
         thread.join()
         with contextlib.suppress(StoreError):
-            found = _parsed(files, place.read()[0])
-            if found and found.token == mine.token:
+            current = _parsed(files, place.read()[0])
+            if current and current.token == mine.token:
                 files.delete(LEASE)
 
 
 def _interrupt() -> None:
-    """Interrupt the main thread, in whatever it waits; a shell's background process ignores SIGINT."""
+    """Interrupt the main thread even while it waits; a shell's background process ignores SIGINT."""
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     main = threading.main_thread().ident
     assert main is not None
@@ -137,7 +136,7 @@ def _interrupt() -> None:
 
 @contextlib.contextmanager
 def _guard(files: Files) -> Iterator[None]:
-    """Let one process of this machine at a time look and take; other machines are kept off by the lease."""
+    """Let one process of this machine at a time read and take the lease."""
     if not isinstance(files, LocalFiles):
         yield
         return
@@ -161,15 +160,15 @@ def _parsed(files: Files, content: bytes | None) -> Lease | None:
     if content is None:
         return None
     try:
-        found = TypeAdapter(Lease).validate_json(content)
-        datetime.fromisoformat(found.renewed)
+        lease = TypeAdapter(Lease).validate_json(content)
+        datetime.fromisoformat(lease.renewed)
     except ValueError as error:
         raise StoreError(f"{files}/{LEASE} is damaged; delete it if no driver runs this sweep") from error
-    return found
+    return lease
 
 
 class _Place:
-    """The lease's file. On S3, with boto3, it is written only if nobody has written it since it was read."""
+    """The lease's file. On S3, with boto3, it is written only if it has not changed since it was read."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
@@ -180,8 +179,8 @@ class _Place:
         try:
             if self._s3 is not None:
                 client, at = self._s3
-                found = client.get_object(**at)
-                return found["Body"].read(), found["ETag"]
+                response = client.get_object(**at)
+                return response["Body"].read(), response["ETag"]
             with self._files.open(LEASE) as file:
                 return file.read(), None
         except FileNotFoundError:
@@ -194,7 +193,7 @@ class _Place:
             raise StoreError(f"cannot read {self._files}/{LEASE}: {error}") from error
 
     def write(self, lease: Lease, version: str | None) -> None:
-        """Write it in place of a version; StoreError if another driver has written meanwhile."""
+        """Replace a version of the lease; StoreError if another driver has written it meanwhile."""
         content = json.dumps(asdict(lease)).encode()
         if self._s3 is None:
             self._files.put_checked(LEASE, content)
@@ -210,12 +209,12 @@ class _Place:
             raise StoreError(f"cannot write {self._files}/{LEASE}: {error}") from error
 
     def take(self, mine: Lease) -> None:
-        """Write a new lease unless another holds, and see that it is there."""
+        """Write a new lease unless another is valid, and check that it was written."""
         content, version = self.read()
-        found = _parsed(self._files, content)
-        if found and found.holds(datetime.now(UTC), mine):
+        other = _parsed(self._files, content)
+        if other and other.holds(datetime.now(UTC), mine):
             raise StoreError(
-                f"{self._files}: process {found.pid} on {found.host} runs this sweep since {found.began}; "
+                f"{self._files}: process {other.pid} on {other.host} runs this sweep since {other.began}; "
                 f"`sweep watch` shows how it goes. If it is gone, delete {self._files}/{LEASE}, or wait "
                 f"{EXPIRES:.0f} s"
             )
@@ -225,7 +224,7 @@ class _Place:
 
 
 def _s3(files: Files) -> tuple[Any, dict[str, str]] | None:
-    """Return boto3's client and where the lease is, if the folder is on S3 and boto3 is installed."""
+    """Return boto3's client and the lease's bucket and key, if the folder is on S3 and boto3 is installed."""
     match = re.fullmatch(r"s3://(?:([^:/@]+):([^@]+)@)?([^/?]+)/?([^?]*)\??(.*)", files.address)
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""What is done to a results folder later: compacting its tables, merging folders."""
+"""Maintenance of results folders: compacting the tables of one, merging several."""
 
 import contextlib
 import re
@@ -16,36 +16,37 @@ import pyarrow as pa
 
 from sweep.errors import StoreError
 from sweep.store.files import Files
-from sweep.store.read import COMPACT, Store, distinct, reading
-from sweep.store.schema import KEYS, TABLES
+from sweep.store.layout import CHECKPOINTS, CLASSIFIERS, COMPACT, KEYS
+from sweep.store.read import Store, distinct, reading
+from sweep.store.schema import TABLES
 from sweep.store.write import StoreWriter
 
 MERGE_BYTES = 256 * 2**20
-"""Size in bytes of the files that are merged into one, so that no table need fit into memory."""
+"""Bytes of files that are merged into one, so that no table need fit into memory."""
 
 
 def compact(store: Store) -> dict[str, tuple[int, int]]:
-    """Merge the files of each table and return their number before and after, by table.
+    """Merge the files of each table and return the number of files before and after, by table.
 
     Raises:
         StoreError: a file is damaged or of a newer schema, or the file system refuses.
     """
-    found = {}
+    numbers = {}
     for table in TABLES:
         before = store.names(table)
         for names in parts(store.files.list(table), before):
-            # Another compaction may be at work on the same files: it will delete them.
+            # Another compaction may work on the same files and delete them.
             with contextlib.suppress(FileNotFoundError):
                 if len(names) > 1:
                     put_merged(store.files, table, merged_rows(store, table, names))
                     for name in names:
                         store.files.delete(name)
-        found[table] = (len(before), len(store.names(table)))
-    return found
+        numbers[table] = (len(before), len(store.names(table)))
+    return numbers
 
 
 def parts(sizes: Mapping[str, int], names: Sequence[str], limit: int = MERGE_BYTES) -> Iterator[list[str]]:
-    """Give the names in order, in parts of at most `limit` bytes; a larger file is a part of its own.
+    """Yield the names in order, in parts of at most `limit` bytes; a larger file is a part of its own.
 
     >>> list(parts({"a": 3, "b": 2, "c": 4, "d": 9}, ["a", "b", "c", "d"], limit=5))
     [['a', 'b'], ['c'], ['d']]
@@ -65,7 +66,7 @@ def parts(sizes: Mapping[str, int], names: Sequence[str], limit: int = MERGE_BYT
 def merged_rows(
     store: Store, table: str, names: Sequence[str], trials: Mapping[str, str] | None = None
 ) -> pa.Table:
-    """Return the rows of some files once each, sorted by key, with the columns' descriptions.
+    """Return the distinct rows of some files, sorted by key, with the columns' descriptions.
 
     Args:
         store: the store.
@@ -76,35 +77,27 @@ def merged_rows(
     schemas = store.schemas(names)
     rows = distinct(table, store.rows(table, schemas)).with_columns(pl.col("trial_id").replace(trials or {}))
     with reading(f"cannot read {store.files}"):
-        found = rows.sort(KEYS[table]).collect().to_arrow(compat_level=pl.CompatLevel.oldest())
+        merged = rows.sort(KEYS[table]).collect().to_arrow(compat_level=pl.CompatLevel.oldest())
     known = {field.name: field for schema in (*schemas.values(), TABLES[table]) for field in schema}
-    # Polars' texts are large_string; a searched parameter may have become wider than in any one file.
-    kinds = [pa.string() if f.type == pa.large_string() else f.type for f in found.schema]
+    # Polars' strings are large_string; a searched setting may have become wider than in any one file.
+    kinds = [pa.string() if f.type == pa.large_string() else f.type for f in merged.schema]
     fields = [
         known[name] if name in TABLES[table].names else known[name].with_type(kind)
-        for name, kind in zip(found.column_names, kinds, strict=True)
+        for name, kind in zip(merged.column_names, kinds, strict=True)
     ]
-    return found.cast(pa.schema(fields, metadata=TABLES[table].metadata))
+    return merged.cast(pa.schema(fields, metadata=TABLES[table].metadata))
 
 
 def put_merged(files: Files, table: str, rows: pa.Table) -> None:
-    """Store merged rows as one file, whose name sorts behind those of earlier ones."""
+    """Store merged rows as one file, whose name sorts after those of earlier ones."""
     files.put_table(f"{table}{COMPACT}{time.time_ns():020}", rows)
-
-
-CHECKPOINTS = "checkpoints"
-"""Where a results folder has the weights of trials."""
-CLASSIFIERS = "classifiers"
-"""Where it has the classifiers that judge them, by their hash."""
-WRITTEN = (CLASSIFIERS, *TABLES, "report", "report/figures", "report/tables")
-"""The other folders in which files are written."""
 
 
 def merge_runs(runs: Sequence[Store], out: Files) -> dict[str, str]:
     """Write all trials of some runs, with their rows, checkpoints and classifiers, into an empty folder.
 
-    The manifest is the first run's with an id of its own. It is written last, so that a folder in which the
-    work was cut off is no results folder.
+    The manifest is the first run's with a new id. It is written last, so that an interrupted merge leaves no
+    results folder.
 
     Returns:
         New name by "FOLDER: TRIAL" of the trials that were renamed because an earlier run has their name.
@@ -141,7 +134,7 @@ def merge_runs(runs: Sequence[Store], out: Files) -> dict[str, str]:
 
 
 def check_same_data(one: Store, other: Store) -> None:
-    """Refuse two runs whose data are known to differ: their numbers do not compare.
+    """Refuse two runs whose data are known to differ: their numbers cannot be compared.
 
     Raises:
         StoreError: names both fingerprints.
@@ -155,9 +148,9 @@ def check_same_data(one: Store, other: Store) -> None:
 
 
 def new_names(trials: Sequence[str], taken: set[str]) -> dict[str, str]:
-    """Return a free name for each trial whose config's name is taken; all its seeds move with it.
+    """Return a free name for each trial whose config's name is taken; its other seeds are renamed with it.
 
-    A sweep's configs are counted on, others get a number.
+    A sweep's configs get the next numbers, others a suffix.
 
     >>> new_names(["t0000", "t0001", "t0001-s1", "t0002"], {"t0001"})
     {'t0001': 't0003', 't0001-s1': 't0003-s1'}

@@ -1,4 +1,4 @@
-"""The reading side of a store: lazy Polars frames over whatever files are there now."""
+"""Reads a store: lazy Polars frames over the files that exist at the call."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,31 +17,29 @@ from polars.io.plugins import register_io_source
 from search_spaces import Document
 from sweep.errors import SpecError, StoreError
 from sweep.store.files import Files, files_at, gone, reason
+from sweep.store.layout import COMPACT, KEYS, MANIFEST, SCHEMA_VERSION
 from sweep.store.records import Manifest, newer_schema
-from sweep.store.schema import KEYS, SCHEMA_VERSION, TABLES, schema_version, table_name
+from sweep.store.schema import TABLES, schema_version, table_name
 
 if TYPE_CHECKING:
     from sweep.config.sweep_spec import SweepSpec
 
-MANIFEST = "sweep.json"
-
 MIGRATIONS: dict[int, Callable[[str, pl.LazyFrame], pl.LazyFrame]] = {}
-"""By version n: from a table's name and rows of files of version n, the rows as version n + 1 has them."""
+"""By version n: the function that turns the rows of a table of version n into those of version n + 1."""
 
 _T = TypeVar("_T")
 
-COMPACT = "/compact-"
-"""What the names of compacted files have after the table; readers take rows of theirs first. None holds a key
-twice."""
-
 _REPORTS = re.compile(r"[^/]+/(.+)-([0-9]{4,})-([0-9]{4,})-x?[0-9a-f]{8}\.parquet")
-"""A file of a trial's attempt with its first and last epoch, as the writer names it."""
+"""Name of a file of reports: table, trial and attempt, first and last epoch, checksum."""
 
 _AT_ONCE = 16
-"""So many footers are read at a time: one of an object store is mostly waited for."""
+"""Footers read at a time: with an object store most of the time is spent waiting."""
+
+_PANIC: tuple[type[BaseException], ...] = (pl.exceptions.PanicException,)
+"""What Polars raises for a file that it cannot parse; it is not an Exception."""
 
 PATIENCE = 20
-"""How often reading begins anew because a file was compacted away meanwhile."""
+"""How often reading starts again because a file was compacted away meanwhile."""
 
 
 def open_store(root: str | Path | Files) -> "Store":
@@ -70,14 +68,14 @@ def _manifest(files: Files, name: str) -> Manifest:
 
 
 class Store:
-    """The tables of one results folder; each call looks at the files anew, so a sweep may still be running.
+    """The tables of one results folder. Each call lists the files again, so a sweep may still be running.
 
-    Row order has no meaning. Every method that gives a table raises StoreError, naming the file, if one is
-    damaged or of a newer schema. A frame has the rows that were there at the call, and perhaps newer ones if
+    Row order has no meaning. Every method that returns a table raises StoreError, naming the file, if one is
+    damaged or of a newer schema. A frame has the rows that existed at the call, and perhaps newer ones if
     the files were compacted before it is collected.
 
-    Rows with one key count once. Such rows arise if a trial resumed from a checkpoint reports an epoch again,
-    and then differ in wall times alone, or while files are being compacted; a compacted file's is taken.
+    Rows are deduplicated by key. Duplicates arise if a trial resumed from a checkpoint reports an epoch
+    again (they differ only in wall times) and while files are being compacted (the compacted row is kept).
     """
 
     def __init__(self, root: str | Path | Files) -> None:
@@ -95,7 +93,7 @@ class Store:
 
     @cached_property
     def spec(self) -> "SweepSpec":
-        """The sweep's file as the last run had it; nothing that it names is imported.
+        """The sweep's file as the last run had it; no module that it names is imported.
 
         Raises:
             StoreError: the manifest is damaged, or its parts contradict each other.
@@ -104,22 +102,22 @@ class Store:
 
         manifest = self.manifest
         try:
-            found = spec_of(self.document, modalities=manifest.modalities)
+            spec = spec_of(self.document, modalities=manifest.modalities)
         except SpecError as error:
             raise StoreError(str(error)) from error
-        told = (manifest.objectives, dict(manifest.reference_point), manifest.data)
-        if told != (found.objectives, dict(found.reference_point), found.data.name):
+        stated = (manifest.objectives, dict(manifest.reference_point), manifest.data)
+        if stated != (spec.objectives, dict(spec.reference_point), spec.data.name):
             raise StoreError(f"{self.files}/{MANIFEST} is damaged: its spec is of other objectives or data")
-        return found
+        return spec
 
     @property
     def document(self) -> Document:
-        """The sweep's file as plain values, for sentences about them."""
+        """The sweep's file as plain values and where they come from, for error messages."""
         path = Path(f"{self.files}/{MANIFEST}")
         return Document(path=path, data=dict(self.manifest.spec), root=None)
 
     def trials(self) -> pl.LazyFrame:
-        """Return one row per trial and attempt: its final record, or `running` before there is one."""
+        """Return one row per trial and attempt: its final record, or the running one until it ends."""
         return self.table("trials")
 
     def latest_trials(self) -> pl.LazyFrame:
@@ -144,14 +142,14 @@ class Store:
         return self.table("samples")
 
     def events(self) -> pl.LazyFrame:
-        """Return one row per decision of the scheduler, or whatever else happened to a trial."""
+        """Return one row per event of a trial, such as a decision of the scheduler."""
         return self.table("events")
 
     def table(self, name: str) -> pl.LazyFrame:
         """Return a table by name."""
         if name not in TABLES:
             raise StoreError(f"there is no table {name!r}; there are: {', '.join(TABLES)}")
-        schemas = insisting(lambda: self.schemas(self.names(name)))
+        schemas = retry_if_missing(lambda: self.schemas(self.names(name)))
         columns = _all_columns(name, schemas.values())
 
         def collect(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> pl.DataFrame:
@@ -171,17 +169,17 @@ class Store:
         def read(
             wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
         ) -> Iterator[pl.DataFrame]:
-            yield insisting(lambda: collect(wanted, predicate, n_rows))
+            yield retry_if_missing(lambda: collect(wanted, predicate, n_rows))
 
         return register_io_source(read, schema=columns)
 
     def names(self, table: str) -> list[str]:
         """Return the names of a table's files: compacted ones by age, then the others."""
-        found = self._list(table)
-        # A listing during a compaction may miss the merged files and the new one: look until none is new.
-        while not _compacted(later := self._list(table)) <= _compacted(found):
-            found = later
-        return sorted(found, key=lambda name: (COMPACT not in name, name))
+        listing = self._list(table)
+        # A listing during a compaction may miss both the old files and the new one: list until it is stable.
+        while not _compacted(later := self._list(table)) <= _compacted(listing):
+            listing = later
+        return sorted(listing, key=lambda name: (COMPACT not in name, name))
 
     def schemas(self, names: Sequence[str]) -> dict[str, pa.Schema]:
         """Return the schema in each file's footer; FileNotFoundError if one is gone."""
@@ -191,9 +189,9 @@ class Store:
     def rows(
         self, table: str, schemas: Mapping[str, pa.Schema], columns: Mapping[str, pl.DataType] | None = None
     ) -> pl.LazyFrame:
-        """Return all rows of some files, in order, each with the columns of all; absent ones are null."""
+        """Return all rows of some files, in order, with the columns of all of them; absent ones are null."""
         columns = columns or _all_columns(table, schemas.values())
-        # One scan per distinct set of columns, not per file: a sweep's files have few sets.
+        # One scan per schema, not per file: a sweep's files have few different ones.
         groups: dict[tuple[int, pa.Schema], list[str]] = {}
         for name, schema in schemas.items():
             groups.setdefault((schema_version(schema), schema.remove_metadata()), []).append(name)
@@ -208,9 +206,9 @@ class Store:
 
 
 def distinct(table: str, rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Return the rows of a table without those that share the key of an earlier one.
+    """Return the rows of a table with one row per key: the first one.
 
-    Of a trial's records the final one is kept, of several the last.
+    In the trials table the final record comes first, and of several the latest.
     """
     if table == "trials":
         final = (pl.col("status") != "running").alias("_final")
@@ -220,42 +218,38 @@ def distinct(table: str, rows: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def may_repeat(names: Sequence[str]) -> bool:
-    """Return whether two rows of a table's files may share a key, by what the files' names say.
+    """Return whether two rows of a table's files may share a key, judged by the files' names.
 
-    They do not in one compacted file, nor in reports of which no two are of one epoch of an attempt.
+    A single compacted file holds each key once, and so do reports that do not overlap in an attempt's epochs.
 
     >>> may_repeat(["epochs/t1-0-0001-0002-0a1b2c3d.parquet", "epochs/t1-0-0003-0003-0a1b2c3d.parquet"])
     False
     """
     if len(names) == 1 and COMPACT in names[0]:
         return False
-    found = [match.groups() for name in names if (match := _REPORTS.fullmatch(name))]
-    spans = sorted((attempt, int(first), int(last)) for attempt, first, last in found)
+    reports = [match.groups() for name in names if (match := _REPORTS.fullmatch(name))]
+    spans = sorted((attempt, int(first), int(last)) for attempt, first, last in reports)
     overlap = any(a[0] == b[0] and b[1] <= a[2] for a, b in pairwise(spans))
-    return overlap or len(found) < len(names)
+    return overlap or len(reports) < len(names)
 
 
-def insisting(read: Callable[[], _T]) -> _T:
-    """Return what `read` returns, called again if a file was compacted away between listing and reading."""
+def retry_if_missing(read: Callable[[], _T]) -> _T:
+    """Return what `read` returns; it is called again if a file was compacted away after it was listed."""
     for _ in range(PATIENCE):
         try:
             return read()
         except FileNotFoundError as error:
-            gone = error
-    raise StoreError(f"a file vanishes again and again while it is read: {gone}")
+            missing = error
+    raise StoreError(f"a file vanishes again and again while it is read: {missing}")
 
 
 def _compacted(names: Sequence[str]) -> set[str]:
     return {name for name in names if COMPACT in name}
 
 
-# What Polars raises for a file that it cannot make sense of; not an Exception, and of a name since Polars 1.
-_PANIC: tuple[type[BaseException], ...] = (pl.exceptions.PanicException,)
-
-
 @contextmanager
 def reading(failure: str) -> Iterator[None]:
-    """Say what failed if files cannot be read; that one is gone stays FileNotFoundError."""
+    """Turn an error of reading into a StoreError that says what failed; FileNotFoundError is kept."""
     try:
         yield
     except (pa.ArrowException, pl.exceptions.PolarsError, OSError, ValueError, *_PANIC) as error:
@@ -278,7 +272,7 @@ def _read_schema(files: Files, name: str) -> pa.Schema:
 
 
 def migrated(table: str, version: int, rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Return the rows of files of a version as today's version has them; version 0 says nothing of itself."""
+    """Return rows of an older version as rows of the current one, as which version 0 counts."""
     for n in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
         rows = MIGRATIONS[n](table, rows)
     return rows

@@ -1,4 +1,4 @@
-"""What is stored about a trial and about the sweep as a whole, as frozen dataclasses."""
+"""The records of a store: a trial, an event and the manifest of a sweep, as frozen dataclasses."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 
 from sweep.config.objectives import Objective
 from sweep.errors import StoreError
-from sweep.store.schema import SCHEMA_VERSION
+from sweep.store.layout import SCHEMA_VERSION
 
 
 def _as_time(text: str) -> str:
@@ -31,32 +31,32 @@ Status = Literal["running", "completed", "stopped", "failed", "infeasible"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRecord:
-    """One row of the trials table: one attempt at a trial."""
+    """One row of the trials table: the state of one attempt at a trial."""
 
     trial_id: str
-    """The trial: one config with one seed. Letters, digits, dot, dash and underscore."""
+    """The trial: one config with one seed."""
     attempt: int = 0
     """Counts the starts of the trial, from 0."""
     config_id: str
-    """Hash of the settings without the seed."""
+    """Hash of the settings without the seed: replicates share it."""
     seed: int
     """Fixes initialisation, data order and noise."""
     status: Status
-    """Where the trial stands."""
+    """One of running, completed, stopped, failed, infeasible."""
     stop_reason: str | None = None
-    """Why it was stopped before its full budget."""
+    """Why the trial was stopped before its full budget."""
     error: str | None = None
-    """What went wrong, if it failed or is infeasible."""
+    """What went wrong, if the trial failed or is infeasible."""
     traceback: str | None = None
-    """Where it went wrong, if it raised: the end of Python's traceback."""
+    """Where it went wrong, if the trial raised: the end of Python's traceback."""
     epochs: int
-    """Budget reached, in epochs."""
+    """Budget reached."""
     epochs_max: int
-    """Full budget, in epochs."""
+    """Full budget."""
     started_at: datetime
-    """When the attempt began, with a time zone."""
+    """When the attempt began."""
     ended_at: datetime | None = None
-    """When it ended, with a time zone; None while it runs."""
+    """When the attempt ended; null while it runs."""
     seconds: float | None = None
     """Time of its epochs and evaluations, in whichever process."""
     n_parameters: int | None = None
@@ -72,40 +72,40 @@ class TrialRecord:
     data_fingerprint: str | None = None
     """Hash of the data it was trained on."""
     parameters: Mapping[str, float | int | str] = field(default_factory=dict)
-    """Searched settings by name; a simplex by its components, as subset_weights_1."""
+    """Searched settings by name; each component of a simplex is one, as subset_weights_1."""
     objectives: Mapping[str, float] = field(default_factory=dict)
     """Measured value by objective; an objective that is absent was not measured."""
     stderr: Mapping[str, float] = field(default_factory=dict)
     """Standard error over held-out samples, by objective."""
 
     def __post_init__(self) -> None:
-        """Reject a time without a zone: it could not be stored as UTC."""
+        """Reject a time without a time zone, which could not be stored as UTC."""
         _check_zone("started_at", self.started_at)
         _check_zone("ended_at", self.ended_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRecord:
-    """One row of the events table: something that happened to a trial at a time."""
+    """One row of the events table: something that happened to a trial."""
 
     trial_id: str
-    """The trial."""
+    """The trial: one config with one seed."""
     attempt: int = 0
     """Counts the starts of the trial, from 0."""
     epoch: int
-    """Epochs finished when it happened."""
+    """Epochs finished when it happened, counted from 1."""
     kind: str
-    """What happened; `rung` is a decision of the scheduler."""
+    """What happened, for instance rung: a decision of the scheduler."""
     at: datetime
-    """When it happened, with a time zone."""
+    """When it happened."""
     bracket: int | None = None
-    """The bracket of the trial, from 0."""
+    """The bracket of the trial, from 0; later brackets have later first rungs."""
     rung: int | None = None
     """Counts the rungs of the bracket, from 0."""
     decision: Literal["continue", "stop"] | None = None
-    """What was decided."""
+    """One of continue, stop."""
     reason: str | None = None
-    """The decision for people."""
+    """Why, as a sentence."""
     front_rank: int | None = None
     """Rank of the trial's front at the rung; 0 is not dominated."""
     ahead: int | None = None
@@ -113,10 +113,10 @@ class EventRecord:
     compared_to: int | None = None
     """Trials at the rung, itself not counted."""
     objectives: Mapping[str, float] = field(default_factory=dict)
-    """What the decision rests on, by objective."""
+    """Value by objective that the decision rests on."""
 
     def __post_init__(self) -> None:
-        """Reject a time without a zone: it could not be stored as UTC."""
+        """Reject a time without a time zone, which could not be stored as UTC."""
         _check_zone("at", self.at)
 
 
@@ -136,7 +136,7 @@ class SharedInputs:
     __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
 
     data_fingerprint: Key | None = None
-    """Hash of the data; null in files of earlier releases, as are the others."""
+    """Hash of the data."""
     shapes: Mapping[str, Annotated[tuple[_Count, ...], Field(min_length=1)]] = field(default_factory=dict)
     """Shape of a sample by modality."""
     n_classes: _Count | None = None
@@ -144,7 +144,7 @@ class SharedInputs:
     classifier_accuracy: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = field(default_factory=dict)
     """Held-out accuracy of the classifier that judges coherence, by modality."""
     classifier_hash: Key | None = None
-    """Of the weights of all of them."""
+    """Hash of the weights of these classifiers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +154,7 @@ class Manifest(SharedInputs):
     __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
 
     sweep_id: Key
-    """Tells this sweep from all others."""
+    """Identifies the sweep."""
     name: Word
     """The sweep's name for people."""
     created_at: Annotated[str, AfterValidator(_as_time)]
@@ -172,13 +172,13 @@ class Manifest(SharedInputs):
     spec: Mapping[str, Any]
     """The YAML file as plain data."""
     spec_hash: Key
-    """Hash of the YAML file, to recognise the same sweep."""
+    """Hash of the YAML file, by which the same sweep is recognised."""
     versions: Mapping[str, str]
     """Version by package."""
     git_revision: str | None = None
-    """Revision of the source tree, where there was one; with `+` behind it if it had uncommitted changes."""
+    """Revision of the source tree, if there was one, followed by `+` if it had uncommitted changes."""
     allowed_changes: tuple[str, ...] = ()
-    """What was changed between two runs of the sweep although trials depend on it, as sentences."""
+    """Changes between two runs of the sweep that its trials depend on, as sentences."""
 
     def to_json(self) -> str:
         """Return the text of `sweep.json`."""
@@ -186,7 +186,7 @@ class Manifest(SharedInputs):
 
     @classmethod
     def from_json(cls, text: str, path: Path | str) -> Self:
-        """Build a manifest from the text of `sweep.json`; `path` is where it came from, for messages.
+        """Return the manifest of the text of `sweep.json`; `path` says in messages where it came from.
 
         Raises:
             StoreError: the text is damaged or of a newer schema.
@@ -212,7 +212,7 @@ def _check_zone(name: str, time: datetime | None) -> None:
 
 
 def newer_schema(path: Path | str, found: int) -> str:
-    """Return the sentence about a file that a newer release wrote."""
+    """Return the error message for a file that a newer release wrote."""
     return (
         f"{path} has schema version {found}, but this release reads versions up to {SCHEMA_VERSION}: "
         "install the release that wrote it, or a newer one"

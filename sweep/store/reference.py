@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from sweep.store.schema import KEYS, TABLES
+from sweep.store.layout import KEYS
+from sweep.store.schema import TABLES
 
 PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
 
@@ -10,10 +11,10 @@ _HEAD = """# Tables
 
 Written by `python -m sweep.store.reference` from the schemas; change those, not this page.
 
-A results folder has a folder of Parquet files per table. Null is not measured; NaN was measured and is not a
-number. Times are UTC. Rows have no order. No two rows share a key as `sweep.open` reads them; the files
-themselves may hold a row twice. Behind the columns below stand those that depend on the sweep: `p_NAME`, a
-searched setting (trials); `o_NAME`, an objective (trials, epochs); `se_NAME`, its standard error (trials);
+A results folder has a folder of Parquet files per table. Null means not measured; NaN means measured and not a
+number. Times are UTC. Rows have no order. `sweep.open` returns one row per key; the files themselves may hold a
+row twice. The columns below are followed by those that depend on the sweep: `p_NAME`, a searched setting
+(trials); `o_NAME`, an objective (trials, epochs); `se_NAME`, its standard error (trials);
 `reconstruction_NAME`, the negative log-likelihood of a modality (epochs).
 """
 

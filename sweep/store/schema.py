@@ -1,20 +1,96 @@
-"""The tables of a store: one Arrow schema each, with a sentence and a unit per column, and their keys.
+"""The tables of a store as Arrow schemas, made from the records that their rows hold.
 
-A column that is null was not measured; one that is NaN was measured and is not a number. Columns whose names
-depend on the sweep (`p_<parameter>`, `o_<objective>`, `se_<objective>`, `reconstruction_<modality>`) stand
-behind the fixed ones and may differ between the files of one table.
+A column has the name, the type and the sentence of a record's field, so that each is described once. Null
+means not measured; NaN means measured and not a number. Columns whose names depend on the sweep
+(`p_<parameter>`, `o_<objective>`, `se_<objective>`, `reconstruction_<modality>`) stand behind the fixed ones
+and may differ between the files of one table.
 """
 
-from collections.abc import Mapping
+import ast
+import inspect
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from importlib.metadata import version
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
-"""Version of the tables and of `sweep.json`; a reader refuses files of a newer one."""
+from mopoe.reports import EpochReport, Evaluation, PairCoherence, Picture, SubsetMetric
+from sweep.store.layout import SCHEMA_VERSION
+from sweep.store.records import EventRecord, TrialRecord
 
-PARAMETER, OBJECTIVE, STDERR, RECONSTRUCTION = "p_", "o_", "se_", "reconstruction_"
-"""Prefixes of the columns whose names depend on the sweep."""
+
+class _Derived:
+    """Columns that the writer computes from the records."""
+
+    subset_label: str
+    """Names of the subset's modalities, as in m0+m2."""
+    subset_size: int
+    """Number of modalities in the subset."""
+    source_label: str
+    """Names of the observed modalities, as in m0+m2."""
+    source_size: int
+    """Number of observed modalities."""
+    in_source: bool
+    """Whether the target is itself observed."""
+    evaluation_seconds: float
+    """Wall time of the evaluation; null without one."""
+    objectives_json: str
+    """Value by objective that the decision rests on, as JSON."""
+
+
+_KEY = "trial_id attempt "
+_EVALUATED = (Evaluation, EpochReport, TrialRecord)
+_COLUMNS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "trials": (
+        (TrialRecord,),
+        _KEY
+        + "config_id seed status stop_reason error traceback epochs epochs_max started_at ended_at seconds "
+        + "n_parameters device host config_json suggestion_json data_fingerprint",
+    ),
+    "epochs": (
+        (EpochReport, Evaluation, TrialRecord),
+        _KEY + "epoch step examples seconds loss elbo kl lr grad_norm evaluation_seconds classifiers",
+    ),
+    "subset_metrics": (
+        (SubsetMetric, *_EVALUATED),
+        _KEY + "epoch split subset_mask metric target subset_label subset_size value stderr n error",
+    ),
+    "pair_coherence": (
+        (PairCoherence, *_EVALUATED),
+        _KEY
+        + "epoch split source_mask target source_label source_size in_source value stderr n chance measure",
+    ),
+    "samples": ((Picture, *_EVALUATED), _KEY + "epoch kind source_mask target source_label png labels"),
+    "events": (
+        (EventRecord,),
+        _KEY + "epoch kind at bracket rung decision reason front_rank ahead compared_to objectives_json",
+    ),
+}
+"""By table: the records that describe its columns, the first that knows a name deciding, and the columns."""
+
+_UNITS = {
+    **dict.fromkeys(("epoch", "epochs", "epochs_max"), "epochs"),
+    **dict.fromkeys(("seconds", "evaluation_seconds"), "s"),
+    **dict.fromkeys(("loss", "elbo", "kl"), "nats per sample"),
+    **dict.fromkeys(("examples", "n"), "samples"),
+    **dict.fromkeys(("subset_size", "source_size"), "modalities"),
+    **dict.fromkeys(("ahead", "compared_to"), "trials"),
+    "step": "steps",
+    "n_parameters": "parameters",
+}
+_LARGE = ("seed", "step", "examples", "n_parameters")
+"""Whole numbers that may exceed 32 bits."""
+_TYPES: Mapping[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int32(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    bytes: pa.binary(),
+    datetime: pa.timestamp("us", tz="UTC"),
+    tuple[int, ...]: pa.list_(pa.int32()),
+}
 
 
 def field(name: str, kind: pa.DataType, description: str, unit: str | None = None) -> pa.Field:
@@ -23,152 +99,54 @@ def field(name: str, kind: pa.DataType, description: str, unit: str | None = Non
     return pa.field(name, kind, metadata=metadata)
 
 
-def _schema(name: str, *columns: pa.Field) -> pa.Schema:
+def field_texts(record: type) -> dict[str, str]:
+    """Return the sentence beneath each field of a class, by the field's name."""
+    (tree,) = ast.parse(inspect.getsource(record)).body
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        node.target.id: " ".join(ast.literal_eval(text.value).split())
+        for node, text in zip(tree.body, tree.body[1:], strict=False)
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Name)
+        and isinstance(text, ast.Expr)
+    }
+
+
+def _fields(records: tuple[type, ...]) -> Iterator[tuple[str, pa.Field]]:
+    """Give the column that each field of some records describes, by its name."""
+    for record in records:
+        hints = get_type_hints(record)
+        for name, text in field_texts(record).items():
+            kind = pa.int64() if name in _LARGE else _arrow_type(hints[name])
+            if kind is not None:
+                yield name, field(name, kind, text, _UNITS.get(name))
+
+
+def _arrow_type(hint: Any) -> pa.DataType | None:
+    """Return the type of a field's column; None if the field is not a column."""
+    if NoneType in get_args(hint):
+        hint = next(kind for kind in get_args(hint) if kind is not NoneType)
+    return pa.string() if get_origin(hint) is Literal else _TYPES.get(hint)
+
+
+def _schema(table: str, records: tuple[type, ...], columns: str) -> pa.Schema:
+    known = dict(_fields((_Derived, *reversed(records))))
     metadata = {
-        "schema_name": name,
+        "schema_name": table,
         "schema_version": str(SCHEMA_VERSION),
         "mopoe_sweep_version": version("mopoe-sweep"),
     }
-    return pa.schema(columns, metadata=metadata)
+    return pa.schema([known[name] for name in columns.split()], metadata=metadata)
 
 
-_KEY = (
-    field("trial_id", pa.string(), "The trial: one config with one seed."),
-    field("attempt", pa.int32(), "Counts the starts of the trial, from 0."),
-)
-_EPOCH = (*_KEY, field("epoch", pa.int32(), "Epochs finished, counted from 1.", "epochs"))
-_SPLIT = (*_EPOCH, field("split", pa.string(), "The split measured on: train, validation or test."))
-_VALUE = (
-    field("value", pa.float64(), "The mean over held-out samples, or what the metric says."),
-    field("stderr", pa.float64(), "Standard error of the value; null if it has none."),
-    field("n", pa.int32(), "Number of held-out samples or of draws.", "samples"),
-)
-_SOURCE = field("source_mask", pa.int32(), "The observed subset of modalities as bits: bit m is modality m.")
-_TARGET = field("target", pa.string(), "Name of the generated modality.")
-_SOURCE_LABEL = field("source_label", pa.string(), "The observed subset for people, as in m0+m2.")
-
-TRIALS = _schema(
-    "trials",
-    *_KEY,
-    field("config_id", pa.string(), "Hash of the settings without the seed: replicates share it."),
-    field("seed", pa.int64(), "Fixes initialisation, data order and noise."),
-    field("status", pa.string(), "One of running, completed, stopped, failed, infeasible."),
-    field("stop_reason", pa.string(), "Why the trial was stopped before its full budget."),
-    field("error", pa.string(), "What went wrong, if the trial failed or is infeasible."),
-    field(
-        "traceback", pa.string(), "Where it went wrong, if the trial raised: the end of Python's traceback."
-    ),
-    field("epochs", pa.int32(), "Budget reached.", "epochs"),
-    field("epochs_max", pa.int32(), "Full budget.", "epochs"),
-    field("started_at", pa.timestamp("us", tz="UTC"), "When the attempt began."),
-    field("ended_at", pa.timestamp("us", tz="UTC"), "When the attempt ended; null while it runs."),
-    field("seconds", pa.float64(), "Time of its epochs and evaluations, in whichever process.", "s"),
-    field("n_parameters", pa.int64(), "Trained parameters of the model.", "parameters"),
-    field("device", pa.string(), "The device trained on."),
-    field("host", pa.string(), "The machine trained on."),
-    field("config_json", pa.string(), "All settings of the trial, as JSON."),
-    field("suggestion_json", pa.string(), "The sampler's own parameters, as JSON."),
-    field("data_fingerprint", pa.string(), "Hash of the data it was trained on."),
-)
-
-EPOCHS = _schema(
-    "epochs",
-    *_EPOCH,
-    field("step", pa.int64(), "Optimiser steps since the start of the trial.", "steps"),
-    field("examples", pa.int64(), "Training samples seen since the start of the trial.", "samples"),
-    field("seconds", pa.float64(), "Wall time of the epoch's training, without evaluation.", "s"),
-    field("loss", pa.float64(), "The minimised quantity, at the beta of each step.", "nats per sample"),
-    field("elbo", pa.float64(), "The bound at beta = 1, without likelihood weights.", "nats per sample"),
-    field("kl", pa.float64(), "Weighted sum of the subsets' KL divergences to the prior.", "nats per sample"),
-    field("lr", pa.float64(), "Learning rate of the epoch's last step."),
-    field("grad_norm", pa.float64(), "Euclidean norm of the last step's gradient."),
-    field("evaluation_seconds", pa.float64(), "Wall time of the evaluation; null without one.", "s"),
-    field("classifiers", pa.string(), "Hash of the classifiers that judged it; null without one."),
-)
-
-SUBSET_METRICS = _schema(
-    "subset_metrics",
-    *_SPLIT,
-    field(
-        "subset_mask", pa.int32(), "The subset of modalities as bits: bit m is modality m; 0 is the prior."
-    ),
-    field("metric", pa.string(), "What was measured: a name of mopoe.reports.METRICS."),
-    field("target", pa.string(), "The generated modality; null for a number about none."),
-    field("subset_label", pa.string(), "The subset for people, as in m0+m2."),
-    field("subset_size", pa.int32(), "Number of modalities in the subset.", "modalities"),
-    *_VALUE,
-    field("error", pa.string(), "Why the value is NaN, if it could not be measured."),
-)
-
-PAIR_COHERENCE = _schema(
-    "pair_coherence",
-    *_SPLIT,
-    _SOURCE,
-    _TARGET,
-    _SOURCE_LABEL,
-    field("source_size", pa.int32(), "Number of observed modalities.", "modalities"),
-    field("in_source", pa.bool_(), "Whether the target is itself observed."),
-    *_VALUE,
-    field("chance", pa.float64(), "What always guessing the most frequent class, or random scores, reach."),
-    field("measure", pa.string(), "One of accuracy, average_precision (of attributes); null means accuracy."),
-)
-
-SAMPLES = _schema(
-    "samples",
-    *_EPOCH,
-    field(
-        "kind", pa.string(), "One of input, conditional (generated from a subset), joint (from the prior)."
-    ),
-    _SOURCE,
-    _TARGET,
-    _SOURCE_LABEL,
-    field("png", pa.binary(), "A strip of images as a PNG file."),
-    field("labels", pa.list_(pa.int32()), "True (input) or predicted classes, left to right."),
-)
-
-EVENTS = _schema(
-    "events",
-    *_EPOCH,
-    field("kind", pa.string(), "What happened, for instance rung: a decision of the scheduler."),
-    field("at", pa.timestamp("us", tz="UTC"), "When it happened."),
-    field("bracket", pa.int32(), "The bracket of the trial, from 0; later brackets have later first rungs."),
-    field("rung", pa.int32(), "Counts the rungs of the bracket, from 0."),
-    field("decision", pa.string(), "One of continue, stop."),
-    field("reason", pa.string(), "The decision for people."),
-    field("front_rank", pa.int32(), "Rank of the trial's front at the rung; 0 is not dominated."),
-    field("ahead", pa.int32(), "Trials at the rung that came before it.", "trials"),
-    field("compared_to", pa.int32(), "Trials at the rung, itself not counted.", "trials"),
-    field("objectives_json", pa.string(), "What the decision rests on: value by objective, as JSON."),
-)
-
-TABLES: Mapping[str, pa.Schema] = {
-    "trials": TRIALS,
-    "epochs": EPOCHS,
-    "subset_metrics": SUBSET_METRICS,
-    "pair_coherence": PAIR_COHERENCE,
-    "samples": SAMPLES,
-    "events": EVENTS,
-}
+TABLES: Mapping[str, pa.Schema] = {table: _schema(table, *of) for table, of in _COLUMNS.items()}
 """Schema by table name, which is also the name of the table's folder."""
-
-KEYS: Mapping[str, tuple[str, ...]] = {
-    "trials": ("trial_id", "attempt"),
-    "epochs": ("trial_id", "attempt", "epoch"),
-    "subset_metrics": ("trial_id", "attempt", "epoch", "split", "subset_mask", "metric", "target"),
-    "pair_coherence": ("trial_id", "attempt", "epoch", "split", "source_mask", "target"),
-    "samples": ("trial_id", "attempt", "epoch", "kind", "source_mask", "target"),
-    "events": ("trial_id", "attempt", "epoch", "kind", "at"),
-}
-"""The columns that name a row, by table; no two rows of a read table agree in all of them."""
-
-NULLABLE: Mapping[str, tuple[str, ...]] = {"subset_metrics": ("target",)}
-"""Key columns that may be null: a number may be about no target. Files of earlier releases lack them."""
 
 
 def table_name(schema: pa.Schema) -> str:
     """Return the table that a schema belongs to.
 
-    >>> table_name(TRIALS)
+    >>> table_name(TABLES["trials"])
     'trials'
     """
     return str(schema.metadata[b"schema_name"].decode())
@@ -177,7 +155,7 @@ def table_name(schema: pa.Schema) -> str:
 def schema_version(schema: pa.Schema) -> int:
     """Return the version a schema was written with; 0 if it does not say.
 
-    >>> schema_version(TRIALS)
+    >>> schema_version(TABLES["trials"])
     1
     """
     return int((schema.metadata or {}).get(b"schema_version", b"0"))

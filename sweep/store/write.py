@@ -1,4 +1,4 @@
-"""The writing side of a store: immutable files under names of their own, so that writers need no locks."""
+"""Writes a store: every file is immutable and has a unique name, so that writers need no locks."""
 
 import json
 import re
@@ -13,20 +13,10 @@ from mopoe.reports import OBJECTIVES, EpochReport
 from mopoe.subsets import subset_label
 from sweep.errors import StoreError
 from sweep.store.files import Files, files_at
-from sweep.store.read import MANIFEST, Store
+from sweep.store.layout import MANIFEST, OBJECTIVE, PARAMETER, RECONSTRUCTION, STDERR
+from sweep.store.read import Store
 from sweep.store.records import EventRecord, Manifest, TrialRecord
-from sweep.store.schema import (
-    EPOCHS,
-    EVENTS,
-    OBJECTIVE,
-    PARAMETER,
-    RECONSTRUCTION,
-    STDERR,
-    TABLES,
-    TRIALS,
-    field,
-    table_name,
-)
+from sweep.store.schema import TABLES, field, table_name
 
 _Row = dict[str, Any]
 Kind = type[float] | type[int] | type[str]
@@ -39,11 +29,11 @@ def trial_table(record: TrialRecord, kinds: Mapping[str, Kind] | None = None) ->
 
     Args:
         record: the trial.
-        kinds: the types of searched settings, which have a column whether the trial has them or not.
+        kinds: the types of all searched settings; each has a column even if the trial does not set it.
     """
     kinds = {name: type(value) for name, value in record.parameters.items()} | dict(kinds or {})
     measured = dict.fromkeys((*OBJECTIVES, *record.objectives))
-    row: _Row = {name: getattr(record, name) for name in TRIALS.names}
+    row: _Row = {name: getattr(record, name) for name in TABLES["trials"].names}
     row |= {PARAMETER + name: kinds[name](value) for name, value in record.parameters.items()}
     row |= {OBJECTIVE + name: float(value) for name, value in record.objectives.items()}
     row |= {STDERR + name: float(value) for name, value in record.stderr.items()}
@@ -52,14 +42,14 @@ def trial_table(record: TrialRecord, kinds: Mapping[str, Kind] | None = None) ->
         *(field(OBJECTIVE + n, pa.float64(), f"Objective {n}.") for n in measured),
         *(field(STDERR + n, pa.float64(), f"Standard error of {n} over samples.") for n in measured),
     ]
-    return _table([row], TRIALS, columns)
+    return _table("trials", [row], columns)
 
 
 def epoch_table(
     trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
 ) -> pa.Table:
     """Return one row per epoch, with a column per modality and per evaluated objective."""
-    fixed = set(EPOCHS.names) - {"trial_id", "attempt", "evaluation_seconds", "classifiers"}
+    fixed = set(TABLES["epochs"].names) - {"trial_id", "attempt", "evaluation_seconds", "classifiers"}
     rows: list[_Row] = []
     objectives = dict.fromkeys(OBJECTIVES)
     for report in reports:
@@ -78,7 +68,7 @@ def epoch_table(
         ),
         *(field(OBJECTIVE + n, pa.float64(), f"Objective {n}; null if not due.") for n in objectives),
     ]
-    return _table(rows, EPOCHS, columns)
+    return _table("epochs", rows, columns)
 
 
 _MEASURED = {
@@ -86,18 +76,18 @@ _MEASURED = {
     "pair_coherence": ("pair_coherence", "source"),
     "samples": ("pictures", "source"),
 }
-"""By table: the part of an evaluation that its rows are of, and what its columns call the observed subset."""
+"""By table: the field of an evaluation that holds its rows, and the prefix of its columns of the subset."""
 
 
 def measured_table(
     table: str, trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
 ) -> pa.Table:
-    """Return the rows of subset_metrics, pair_coherence or samples: one per record of evaluated epochs."""
+    """Return the rows of subset_metrics, pair_coherence or samples, one per record of evaluated epochs."""
     part, subset = _MEASURED[table]
     rows: list[_Row] = []
     for report in reports:
-        for found in getattr(report.evaluation, part, ()):
-            row = {f.name: getattr(found, f.name) for f in fields(found)}
+        for record in getattr(report.evaluation, part, ()):
+            row = {f.name: getattr(record, f.name) for f in fields(record)}
             mask = row[f"{subset}_mask"]
             row |= {f"{subset}_label": subset_label(mask, modalities), f"{subset}_size": mask.bit_count()}
             row |= {"trial_id": trial_id, "attempt": attempt, "epoch": report.epoch}
@@ -105,24 +95,22 @@ def measured_table(
             if row["target"] in modalities:
                 row["in_source"] = bool(mask >> modalities.index(row["target"]) & 1)
             rows.append(row)
-    return _table(rows, TABLES[table])
+    return _table(table, rows)
 
 
 def event_table(event: EventRecord) -> pa.Table:
     """Return one row of the events table."""
-    row: _Row = {name: getattr(event, name) for name in EVENTS.names if name != "objectives_json"}
-    return _table([row | {"objectives_json": json.dumps(dict(event.objectives))}], EVENTS)
+    row: _Row = {f.name: getattr(event, f.name) for f in fields(event)}
+    return _table("events", [row | {"objectives_json": json.dumps(dict(event.objectives))}])
 
 
-def _table(
-    rows: Sequence[Mapping[str, object]], fixed: pa.Schema, dynamic: Sequence[pa.Field] = ()
-) -> pa.Table:
-    """Return the rows as a table of the fixed columns, then the dynamic ones.
+def _table(table: str, rows: Sequence[_Row], dynamic: Sequence[pa.Field] = ()) -> pa.Table:
+    """Return the rows as a table of its fixed columns, then the dynamic ones.
 
-    A missing value is null, and what has no column is left out.
+    A missing value is null, and a value without a column is left out.
     """
-    schema = pa.schema([*fixed, *dynamic], metadata=fixed.metadata)
-    return pa.Table.from_pylist(list(rows), schema=schema)
+    fixed = TABLES[table]
+    return pa.Table.from_pylist(list(rows), schema=pa.schema([*fixed, *dynamic], metadata=fixed.metadata))
 
 
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -132,9 +120,9 @@ class StoreWriter:
     """Writes the files of one sweep's results folder; any number of processes may do so at once."""
 
     def __init__(self, root: str | Path | Files, kinds: Mapping[str, Kind] | None = None) -> None:
-        """Take the results folder, which is made with the first file, and the types of searched settings.
+        """Take the results folder, which the first file creates, and the types of searched settings.
 
-        Every file of the trials table has a column of each.
+        Every file of the trials table has a column for each of these settings.
         """
         self.files = files_at(root)
         self._kinds = kinds or {}
@@ -143,18 +131,18 @@ class StoreWriter:
         """Write `sweep.json`, replacing that of the same sweep.
 
         Raises:
-            StoreError: the folder holds another sweep, cannot be written, or does not give back what it got.
+            StoreError: the folder holds another sweep, cannot be written, or returns other bytes.
         """
         known = MANIFEST in self.files.list()
-        if known and (found := Store(self.files).manifest).sweep_id != manifest.sweep_id:
+        if known and (there := Store(self.files).manifest).sweep_id != manifest.sweep_id:
             raise StoreError(
-                f"{self.files} holds the results of another sweep, {found.name!r} ({found.sweep_id}): "
+                f"{self.files} holds the results of another sweep, {there.name!r} ({there.sweep_id}): "
                 "choose another folder"
             )
         self.files.put_checked(MANIFEST, manifest.to_json().encode())
 
     def write_trial(self, record: TrialRecord) -> None:
-        """Add where a trial stands; a `running` record and the final one are both kept.
+        """Add a record of a trial; the running one and the final one are both kept.
 
         Raises:
             StoreError: the trial's name does not suit a file, or the folder cannot be written.
@@ -162,7 +150,7 @@ class StoreWriter:
         self._add(trial_table(record, self._kinds), record.trial_id, record.attempt, record.status)
 
     def write_event(self, event: EventRecord) -> None:
-        """Add something that happened to a trial.
+        """Add an event of a trial.
 
         Raises:
             StoreError: the trial's name does not suit a file, or the folder cannot be written.
@@ -172,7 +160,7 @@ class StoreWriter:
     def write_reports(
         self, trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
     ) -> None:
-        """Add what some epochs of a trial reported: one file in each table that they have rows for.
+        """Add the reports of some epochs of a trial, as one file in each table that has rows of them.
 
         Raises:
             StoreError: the trial's name does not suit a file, or the folder cannot be written.
@@ -192,5 +180,5 @@ class StoreWriter:
                 f"the trial is named {trial_id!r}, but must be named with letters, digits, dots, dashes and "
                 "underscores only, the first no dot or dash"
             )
-        # The checksum behind it keeps a restarted or forgotten process from replacing another's file.
+        # The checksum in the name keeps a restarted or forgotten process from replacing another's file.
         self.files.put_table(f"{table_name(table.schema)}/{trial_id}-{attempt}-{what}", table)

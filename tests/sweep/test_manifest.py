@@ -10,7 +10,14 @@ import pytest
 
 from sweep.config.sweep_spec import load_spec
 from sweep.errors import SpecError, StoreError
-from sweep.manifest import PACKAGES, differences, enter, git_revision, open_folder, stored_spec
+from sweep.manifest import (
+    PACKAGES,
+    differences,
+    git_revision,
+    open_folder,
+    open_or_create_manifest,
+    stored_spec,
+)
 from sweep.store.read import open_store
 from sweep.store.records import SharedInputs
 
@@ -27,7 +34,7 @@ INPUTS = SharedInputs(
 def test_a_new_folder_gets_a_manifest(tmp_path, sweep_file):
     """The manifest names objectives, modalities, versions, the data's hash and shapes, and the judges."""
     spec = load_spec(sweep_file)
-    found = enter(tmp_path / "r", spec, spec.spec_hash, INPUTS)
+    found = open_or_create_manifest(tmp_path / "r", spec, spec.spec_hash, INPUTS)
     assert found.objectives == spec.objectives
     assert found.modalities == ("m0", "m1", "m2", "m3", "m4")
     assert set(found.versions) == set(PACKAGES)
@@ -39,20 +46,20 @@ def test_the_same_sweep_enters_again(tmp_path, sweep_file):
     """More trials and other resources are the same sweep: the first manifest stays."""
     root = tmp_path / "r"
     spec = load_spec(sweep_file)
-    first = enter(root, spec, spec.spec_hash, NOTHING)
+    first = open_or_create_manifest(root, spec, spec.spec_hash, NOTHING)
     grown = load_spec(sweep_file, ["trials=9", "resources.cpu=2"])
-    assert enter(root, grown, grown.spec_hash, NOTHING).sweep_id == first.sweep_id
+    assert open_or_create_manifest(root, grown, grown.spec_hash, NOTHING).sweep_id == first.sweep_id
 
 
 def test_another_sweep_is_refused_with_the_difference(tmp_path, sweep_file):
     """The sentence names the key, both values and the way out; nothing is written."""
     root = tmp_path / "r"
     spec = load_spec(sweep_file)
-    enter(root, spec, spec.spec_hash, NOTHING)
+    open_or_create_manifest(root, spec, spec.spec_hash, NOTHING)
     before = (root / "sweep.json").read_bytes()
     other = load_spec(sweep_file, ["evaluation.importance_samples=62"])
     with pytest.raises(StoreError) as caught:
-        enter(root, other, other.spec_hash, NOTHING)
+        open_or_create_manifest(root, other, other.spec_hash, NOTHING)
     assert str(caught.value) == (
         f"{root} holds the results of another sweep: "
         "evaluation.importance_samples was 31 there and is 62 here; "
@@ -64,7 +71,7 @@ def test_another_sweep_is_refused_with_the_difference(tmp_path, sweep_file):
 def test_single_trials_and_sweeps_do_not_mix(tmp_path, sweep_file):
     """A folder of single trials has another hash with the same specification, and says so."""
     spec = load_spec(sweep_file)
-    enter(tmp_path / "r", spec, "t123", NOTHING)
+    open_or_create_manifest(tmp_path / "r", spec, "t123", NOTHING)
     with pytest.raises(StoreError, match="a sweep and single trials do not share a folder"):
         open_folder(tmp_path / "r", spec, spec.spec_hash)
 
@@ -89,15 +96,18 @@ def test_an_allowed_change_goes_on_and_is_recorded(tmp_path, sweep_file, key):
     """The key or its section allows it; the manifest has the new spec and a sentence on what changed."""
     root = tmp_path / "r"
     spec = load_spec(sweep_file)
-    first = enter(root, spec, spec.spec_hash, INPUTS)
+    first = open_or_create_manifest(root, spec, spec.spec_hash, INPUTS)
     other = load_spec(sweep_file, ["evaluation.importance_samples=62"])
-    found = enter(root, other, other.spec_hash, NOTHING, allowed=[key])
+    found = open_or_create_manifest(root, other, other.spec_hash, NOTHING, allowed=[key])
     assert (found.sweep_id, found.classifier_accuracy) == (first.sweep_id, {"m0": 0.9})
     assert [c.partition(": ")[2] for c in found.allowed_changes] == [
         "evaluation.importance_samples was 31 there and is 62 here"
     ]
     assert stored_spec(root) == other
-    assert enter(root, other, other.spec_hash, NOTHING).allowed_changes == found.allowed_changes
+    assert (
+        open_or_create_manifest(root, other, other.spec_hash, NOTHING).allowed_changes
+        == found.allowed_changes
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,10 +122,10 @@ def test_an_allowed_change_goes_on_and_is_recorded(tmp_path, sweep_file, key):
 def test_only_what_is_allowed_may_change_and_not_everything_is(tmp_path, sweep_file, change, allowed):
     """Another key allows nothing; data, objectives and search space never change within a folder."""
     spec = load_spec(sweep_file)
-    enter(tmp_path / "r", spec, spec.spec_hash, NOTHING)
+    open_or_create_manifest(tmp_path / "r", spec, spec.spec_hash, NOTHING)
     other = load_spec(sweep_file, [change])
     with pytest.raises(StoreError, match=r"was .* there and is .* here; choose another folder") as caught:
-        enter(tmp_path / "r", other, other.spec_hash, NOTHING, allowed=allowed)
+        open_or_create_manifest(tmp_path / "r", other, other.spec_hash, NOTHING, allowed=allowed)
     fixed = change.startswith(("data", "search_space"))
     assert ("--allow-changed" in str(caught.value)) is not fixed
 
@@ -125,7 +135,7 @@ def test_the_stored_spec_is_that_of_the_last_run(tmp_path, sweep_file):
     root = tmp_path / "r"
     for overrides in ([], ["trials=9", "faults.max_failures=0"]):
         spec = load_spec(sweep_file, overrides)
-        enter(root, spec, spec.spec_hash, NOTHING)
+        open_or_create_manifest(root, spec, spec.spec_hash, NOTHING)
     assert stored_spec(root) == spec
     assert stored_spec(root, ["trials=11"]).trials == 11
     with pytest.raises(SpecError, match=r"'trial=1': unknown key 'trial'; did you mean 'trials'\?"):
@@ -136,22 +146,24 @@ def test_a_folder_of_an_earlier_release_is_the_same_sweep(tmp_path, sweep_file):
     """A spec without keys that have come since, and a hash that did not know them, differ in nothing."""
     root = tmp_path / "r"
     spec = load_spec(sweep_file)
-    enter(root, spec, spec.spec_hash, NOTHING)
+    open_or_create_manifest(root, spec, spec.spec_hash, NOTHING)
     plain = json.loads((root / "sweep.json").read_text())
     for key in ("replicates", "faults", "keep"):
         del plain["spec"][key]
     del plain["allowed_changes"]
     plain["spec_hash"] = "0123456789ab"
     (root / "sweep.json").write_text(json.dumps(plain))
-    assert enter(root, spec, spec.spec_hash, NOTHING).spec_hash == spec.spec_hash
+    assert open_or_create_manifest(root, spec, spec.spec_hash, NOTHING).spec_hash == spec.spec_hash
 
 
 def test_other_data_under_the_same_name_are_refused(tmp_path, sweep_file):
     """By their fingerprint, whatever is allowed to change; the manifest stays."""
     root, spec = tmp_path / "r", load_spec(sweep_file)
-    before = enter(root, spec, spec.spec_hash, INPUTS)
+    before = open_or_create_manifest(root, spec, spec.spec_hash, INPUTS)
     with pytest.raises(StoreError) as error:
-        enter(root, spec, spec.spec_hash, replace(INPUTS, data_fingerprint="beef"), allowed=["data"])
+        open_or_create_manifest(
+            root, spec, spec.spec_hash, replace(INPUTS, data_fingerprint="beef"), allowed=["data"]
+        )
     assert str(error.value) == (
         f"{root} holds trials of other data: their fingerprint is f00d, and that of digits here beef; "
         "bring the data back, or choose another folder with --out"
@@ -162,8 +174,8 @@ def test_other_data_under_the_same_name_are_refused(tmp_path, sweep_file):
 def test_a_folder_of_an_earlier_release_takes_the_data_it_goes_on_with(tmp_path, sweep_file):
     """From then on other data are refused."""
     root, spec = tmp_path / "r", load_spec(sweep_file)
-    enter(root, spec, spec.spec_hash, NOTHING)
-    assert enter(root, spec, spec.spec_hash, INPUTS).data_fingerprint == "f00d"
+    open_or_create_manifest(root, spec, spec.spec_hash, NOTHING)
+    assert open_or_create_manifest(root, spec, spec.spec_hash, INPUTS).data_fingerprint == "f00d"
     with pytest.raises(StoreError, match="trials of other data"):
         open_folder(root, spec, spec.spec_hash, fingerprint="beef")
 
@@ -181,7 +193,7 @@ def test_a_folder_of_an_earlier_release_takes_the_data_it_goes_on_with(tmp_path,
 def test_single_trials_share_how_they_are_measured(tmp_path, sweep_file, change, refused):
     """Settings may differ from trial to trial; a changed evaluation is named as that, not by another key."""
     root, spec = tmp_path / "r", load_spec(sweep_file)
-    enter(root, spec, "t1", NOTHING)
+    open_or_create_manifest(root, spec, "t1", NOTHING)
     other = load_spec(sweep_file, ["fixed.batch_size=400", change])
     if refused is None:
         assert open_folder(root, other, "t2") is not None

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import optuna
 import polars as pl
@@ -6,7 +8,9 @@ import pytest
 from sweep.analysis import importances as module
 from sweep.analysis.importances import NEAR_FRONT, importances
 from sweep.analysis.points import Points
+from sweep.config.objectives import Objective
 
+PAIR = Objective(name="x"), Objective(name="y", direction="minimize")
 SPACE = {
     "beta": {"type": "log_uniform", "low": 0.01, "high": 100.0},
     "dim": {"type": "int", "low": 1, "high": 64},
@@ -30,7 +34,7 @@ def made(n: int, seed: int = 0) -> tuple[pl.DataFrame, Points]:
     )
     values = np.column_stack([-np.log(beta), 3.0 * (method != "mvae") + 0.1 * random.random(n)])
     ids = tuple(f"t{i}" for i in range(n))
-    return configs, Points(trial_ids=ids, values=values, names=("x", "y"), maximize=(True, False))
+    return configs, Points(trial_ids=ids, values=values, objectives=PAIR)
 
 
 def test_what_decides_is_important_and_noise_is_not():
@@ -114,14 +118,14 @@ def test_a_target_without_a_best_tenth_has_no_rows():
     line = np.arange(30.0)
     for second, expected in ((line, {"x", "y"}), (line >= 2.0, {"x", NEAR_FRONT})):
         values = np.column_stack([line, second])
-        some = Points(trial_ids=points.trial_ids, values=values, names=("x", "y"), maximize=(True, False))
+        some = replace(points, values=values)
         assert set(importances(configs, some, SPACE)["target"]) == expected
 
 
 def test_a_single_objective_is_its_own_front():
     """With one objective nearness to the front is its rank, and the only target."""
     configs, points = made(30)
-    one = Points(trial_ids=points.trial_ids, values=points.values[:, :1], names=("x",), maximize=(True,))
+    one = replace(points, values=points.values[:, :1], objectives=PAIR[:1])
     assert set(importances(configs, one, {})["target"]) == {NEAR_FRONT}
 
 

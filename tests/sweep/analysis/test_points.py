@@ -7,7 +7,7 @@ from sweep.analysis.points import by_config, points, usable_trials
 from sweep.config.objectives import Objective
 from sweep.store.read import open_store
 
-TWO = (Objective(name="x"), Objective(name="y", maximize=False))
+TWO = (Objective(name="x"), Objective(name="y", direction="minimize"))
 
 
 def trials(**columns) -> pl.DataFrame:
@@ -69,5 +69,5 @@ def test_points_keep_names_directions_and_order():
     found = points(trials(o_y=[1.0, 2.0], o_x=[3.0, 4.0]), TWO)
     assert found.trial_ids == ("t0", "t1")
     assert found.names == ("x", "y")
-    assert found.maximize == (True, False)
+    np.testing.assert_array_equal(found.gains, [[3.0, -1.0], [4.0, -2.0]])
     np.testing.assert_array_equal(found.values, [[3.0, 1.0], [4.0, 2.0]])

@@ -169,7 +169,7 @@ def test_two_sweeps_are_compared(sweep, made_up_sweep, tmp_path, make_manifest, 
     assert (status, err) == (0, "")
     assert out.splitlines() == [
         (
-            "Hypervolume above (conditional coherence 0, log likelihood -1700), the reference point of both: "
+            "Hypervolume from (conditional coherence 0, log likelihood -1700), the reference point of both: "
             "A 161, B 170."
         ),
         "Of 5 configs on A's front B dominates 3. Of 1 config on B's front A dominates none.",

@@ -36,8 +36,8 @@ def test_front_card(seen):
     assert card.finding == (
         "5 configs of 7 are on the front; on it conditional coherence runs from 0.42 to 0.8 and "
         "log likelihood runs from -1640 to -1480. The knee, t02, gives up 0.08 of conditional coherence and "
-        "32 of log likelihood against the best. Chance reaches a coherence of 0.12. "
-        "Hypervolume above (conditional coherence 0, log likelihood -1700): 161."
+        "32 of log likelihood against the best. The chance level of coherence is 0.12. "
+        "Hypervolume from (conditional coherence 0, log likelihood -1700): 161."
     )
     assert card.figure_html.count('<figure role="img"') == 1
     assert r"conditional coherence 0.720 \u00b1 0.020" in card.figure_html
@@ -51,7 +51,8 @@ def test_table_card(seen):
         "t02 is the knee: it lies farthest above the line between the extremes of the front "
         "(0.42 with the front scaled to 0..1). 4 of 5 configs rest on a single seed."
     )
-    assert card.table.columns[:4] == ["trial", "picks", "conditional coherence", "log likelihood"]
+    objectives = ["conditional coherence\N{NO-BREAK SPACE}↑", "log likelihood\N{NO-BREAK SPACE}↑"]
+    assert card.table.columns[:4] == ["trial", "picks", *objectives]
     assert card.table.height == 5
 
 
@@ -123,7 +124,7 @@ def test_a_trial_of_one_epoch_has_a_curve(tmp_path, make_manifest, make_report, 
     writer.write_reports("t1", 0, [make_report(1, NAMES)], NAMES)
     writer.write_trial(make_record("t1", status="completed", epochs=1, epochs_max=1))
     card = curve_card(view(open_store(tmp_path)))
-    assert card.finding.startswith("The loss contains beta")
+    assert card.finding.startswith("The loss includes beta")
     assert card.figure_html.count("<figure") == 1
 
 
@@ -160,7 +161,7 @@ def test_settings_beyond_twelve_are_left_out(tmp_path, make_manifest, make_recor
             )
         )
     card = setting_card(view(open_store(tmp_path)))
-    assert "Shown are the 12 of 15 most linked to an objective." in card.finding
+    assert "The figure shows the 12 of 15 settings with the strongest links." in card.finding
     assert "w 9 with" in card.finding
     assert card.figure_html.count('<figure role="img"') == 12
     assert 'id="setting-w_9"' in card.figure_html

@@ -37,7 +37,7 @@ def test_both_fronts_have_one_reference_point(found):
     volume_a = 0.8 * 160 + 0.78 * 70 + 0.72 * 58 + 0.55 * 22 + 0.42 * 10
     card = found.cards[0]
     assert card.finding == (
-        "Hypervolume above (conditional coherence 0, log likelihood -1800), the worse of both reference "
+        "Hypervolume from (conditional coherence 0, log likelihood -1800), the worse of both reference "
         f"points in each objective: A {volume_a:.0f}, B {volume_b:.0f}."
     )
     assert card.figure_html.count("<figure") == 1
@@ -51,7 +51,7 @@ def test_domination_is_told_config_by_config(found):
     assert (
         card.finding == "Of 5 configs on A's front B dominates 3. Of 2 configs on B's front A dominates none."
     )
-    rows = card.table.select("sweep", "trial", "standing", "beta", "gamma").rows()
+    rows = card.table.select("sweep", "trial", "status", "beta", "gamma").rows()
     assert rows == [
         ("A", "t04", "", "8", ""),
         ("A", "t03", "dominated by B", "5", ""),
@@ -66,7 +66,7 @@ def test_domination_is_told_config_by_config(found):
 def test_attainment_takes_several_seeds_of_each(found):
     """Sweeps of single seeds say so and have no figure."""
     card = found.cards[2]
-    assert card.finding == "It takes two objectives and, in A and in B, configs that share several seeds."
+    assert card.finding == "This needs two objectives and, in both A and B, configs that share several seeds."
     assert card.figure_html is None
 
 
@@ -89,8 +89,8 @@ def test_attainment_is_told_where_each_leads_most(tmp_path, make_manifest, make_
     assert card.finding == (
         "A leads most at conditional coherence 0.4 and log likelihood -20, which 2 of 2 of its seeds reach "
         "and 0 of 3 of B's. B leads most at conditional coherence 0.3 and log likelihood -5, which 2 of 3 of "
-        "its seeds reach and 0 of 2 of A's. Counted are 2 configs of A with 2 seeds each and 2 configs of B "
-        "with 3 seeds each."
+        "its seeds reach and 0 of 2 of A's. This compares 2 configs of A with 2 seeds each and 2 configs of "
+        "B with 3 seeds each."
     )
     assert card.figure_html.count("<figure") == 1
     assert '"name":"A: half of the seeds"' in card.figure_html
@@ -129,7 +129,7 @@ def test_other_classifiers_are_told(tmp_path, make_manifest, make_record):
         values = {"conditional_coherence": 0.5, "log_likelihood": -1500.0}
         writer.write_trial(make_record("t0", config_id="t0", status="completed", objectives=values))
         stores.append(open_store(tmp_path / name))
-    told = "Coherence is not comparable: other classifiers judged it (111 and 222)."
+    told = "Coherence is not comparable: its classifiers differ (111 and 222)."
     assert told in compare(stores[0], stores[1]).note
     for other in (stores[0], stores[2]):
         assert "comparable" not in compare(stores[0], other).note

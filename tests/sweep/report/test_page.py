@@ -60,7 +60,7 @@ def test_page_has_its_cards_in_order(outline):
         "Trade-off",
         "Configs on the front",
         "Best log likelihood with conditional coherence at least c",
-        "How sure the front is",
+        "Uncertainty of the front",
         "Checks",
         "Methods",
         "Coherence by number of observed modalities",

@@ -76,7 +76,7 @@ def test_level_card(seen):
     assert card.title == "Best log likelihood with conditional coherence at least c"
     assert card.finding == (
         "The best log likelihood depends on c: with at least 0.45 it is -1490.0 ± 2.5, with at least 0.8 it "
-        "is -1640.0 ± 2.5. The last two columns are shares of 1000 bootstraps."
+        "is -1640.0 ± 2.5. The probabilities are shares of 1000 bootstraps."
     )
     assert card.table["c"].to_list() == ["0.45", "0.5", "0.55", "0.6", "0.65", "0.7", "0.75", "0.8"]
     assert card.table["trial"].to_list() == ["t01"] * 3 + ["t02"] * 3 + ["t03", "t04"]
@@ -87,9 +87,10 @@ def test_stability_card(seen):
     """Shares are told of the front and of each pick, with what the bootstraps were drawn from."""
     card = stability_card(seen)
     assert card.finding.startswith("Of 7 configs, 5 are on the front in at least half of 1000 bootstraps and")
-    assert "knee in 100%" in card.finding
-    assert "A bootstrap draws the seeds of 1 config again, which makes few" in card.figure_html
-    assert "It moves 6 configs of a single seed by the standard error over held-out" in card.figure_html
+    assert "Bootstraps with the same pick: " in card.finding
+    assert "knee 100%" in card.finding
+    assert "The seeds of 1 config are resampled, which understates" in card.figure_html
+    assert "6 configs with a single seed get noise of the standard error over held-out" in card.figure_html
     assert card.figure_html.count("<figure") == 1
 
 
@@ -105,7 +106,7 @@ def test_importance_card(rich):
     card = importance_card(rich)
     assert "beta for conditional coherence" in card.finding
     assert "noise" not in card.finding
-    assert card.finding.endswith(" 12 configs are few: take it as a hint.")
+    assert card.finding.endswith(" With 12 configs this is only a hint.")
     assert card.figure_html.count("<figure") == 1
 
 
@@ -114,8 +115,8 @@ def test_rung_card(rich):
     card = rung_card(rich)
     assert card.finding == (
         "After epoch 1, Kendall's tau between the order of 24 trials and that at full budget is 1.00 for "
-        f"conditional coherence and {kendall(rich):.2f} for log likelihood; a rung there that lets 1 of 3 go "
-        "on keeps 100% of the final front."
+        f"conditional coherence and {kendall(rich):.2f} for log likelihood; a rung there that continues 1 of "
+        "3 keeps 100% of the final front."
     )
 
 
@@ -133,7 +134,7 @@ def test_method_card(rich):
     card = method_card(rich)
     assert card.finding.startswith("Hypervolume by method: mopoe ")
     assert "(8 configs), mvae " in card.finding
-    assert card.finding.endswith(" More configs alone make for more of it.")
+    assert card.finding.endswith(" It increases with the number of configs alone.")
     assert card.table["configs"].to_list() == [8, 4]
     best = rich.tradeoff.configs.sort("o_log_likelihood").row(-1, named=True)
     assert card.table["best log likelihood"][1].startswith(f"{best['o_log_likelihood']:.0f}")
@@ -143,7 +144,7 @@ def test_attainment_card(rich):
     """With two seeds the volumes of their fronts are told beside that of the means."""
     card = attainment_card(rich)
     assert card.finding.startswith(
-        "Of 12 configs with 2 seeds each, the front of a single seed has a hypervol"
+        "For 12 configs with 2 seeds each, the front of a single seed has a hypervol"
     )
     assert "larger on average" in card.finding
     assert "every seed" in card.figure_html
@@ -170,7 +171,7 @@ def test_a_hypervolume_may_fall(rich, monkeypatch):
 
     monkeypatch.setattr("sweep.report.trust.hypervolume_history", dipped)
     second = hypervolume_history_of(rich)["trials"][1]
-    assert f"were there after {second} of 24 trials" in history_card(rich).finding
+    assert f"was reached after {second} of 24 trials" in history_card(rich).finding
 
 
 def hypervolume_history_of(view):
@@ -182,9 +183,9 @@ def hypervolume_history_of(view):
 def test_cards_say_why_they_do_not_apply(seen, tmp_path, make_manifest):
     """Without configs, methods, seeds in common or earlier evaluations each card says what it takes."""
     assert [make(seen).finding for make in (method_card, importance_card, rung_card)] == [
-        "No two methods are there to compare; search over `method`.",
-        "It takes 10 configs whose settings and values vary; 7 are there.",
-        "It takes five completed trials that were evaluated earlier too, as evaluation.every has it.",
+        "This needs two methods; search over `method`.",
+        "This needs 10 configs whose settings and values vary; there are 7.",
+        "This needs five completed trials that were evaluated before the end (evaluation.every).",
     ]
     StoreWriter(tmp_path).write_manifest(make_manifest())
     empty = [make(view(open_store(tmp_path))) for make in CARDS]
@@ -194,10 +195,10 @@ def test_cards_say_why_they_do_not_apply(seen, tmp_path, make_manifest):
         "The front spans no range of conditional coherence.",
         nothing,
         nothing,
-        "No two methods are there to compare; search over `method`.",
-        "It takes 10 configs whose settings and values vary; 0 are there.",
-        "It takes five completed trials that were evaluated earlier too, as evaluation.every has it.",
-        "It takes two objectives and configs that share seeds; replicates.seeds trains several of each.",
+        "This needs two methods; search over `method`.",
+        "This needs 10 configs whose settings and values vary; there are 0.",
+        "This needs five completed trials that were evaluated before the end (evaluation.every).",
+        "This needs two objectives and configs that share several seeds (replicates.seeds).",
         nothing,
     ]
 
@@ -206,7 +207,8 @@ def test_cards_say_why_they_do_not_apply(seen, tmp_path, make_manifest):
 def test_other_numbers_of_objectives(tmp_path, make_manifest, make_record, objectives):
     """All cards stand with one objective, which is to be minimised, and with three."""
     names = ("loss", "conditional_coherence", "log_likelihood")[:objectives]
-    several = tuple(Objective(name=n, maximize=n != "loss") for n in names)
+    ways = ("minimize" if n == "loss" else "maximize" for n in names)
+    several = tuple(Objective(name=n, direction=way) for n, way in zip(names, ways, strict=True))
     writer = StoreWriter(tmp_path)
     corner = dict.fromkeys(names, 0.0) | {"loss": 9.0}
     writer.write_manifest(replace(make_manifest(), objectives=several, reference_point=corner))

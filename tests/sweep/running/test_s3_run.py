@@ -31,7 +31,7 @@ def test_sweep_killed_and_resumed_in_a_bucket(s3, sweep_file, tmp_path):
         time.sleep(0.1)
     driver.kill()
     driver.wait()
-    shutil.rmtree(files.here, ignore_errors=True)
+    shutil.rmtree(files.local_dir, ignore_errors=True)
     before = {r["trial_id"]: r for r in open_store(s3).trials().collect().iter_rows(named=True)}
     assert {row["status"] for row in before.values()} >= {"running"}
     with files.on_disk(next(iter(files.list("checkpoints")))) as (path, _):

@@ -10,9 +10,10 @@ import pytest
 
 from sweep.errors import StoreError
 from sweep.store.files import files_at
+from sweep.store.layout import KEYS
 from sweep.store.maintenance import compact, merge_runs
 from sweep.store.read import Store, open_store
-from sweep.store.schema import KEYS, TABLES
+from sweep.store.schema import TABLES
 from sweep.store.write import StoreWriter
 from sweep.verify import problems
 

@@ -15,7 +15,8 @@ from s3_server import Proxy, at_random, proxied
 
 from sweep.errors import StoreError
 from sweep.store.files import Files, files_at
-from sweep.store.maintenance import WRITTEN, compact
+from sweep.store.layout import WRITTEN
+from sweep.store.maintenance import compact
 from sweep.store.read import Store, open_store
 from sweep.store.write import StoreWriter
 from sweep.verify import problems

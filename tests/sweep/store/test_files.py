@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sweep.errors import StoreError
-from sweep.store.files import Files, LocalFiles, files_at, settled, write_atomically
+from sweep.store.files import Files, LocalFiles, canonical_uri, files_at, write_atomically
 
 
 @pytest.mark.parametrize(
@@ -37,22 +37,22 @@ def test_unknown_address_is_said():
 def test_settled_place_means_the_same_everywhere(tmp_path, monkeypatch):
     """A relative folder becomes a full path; an address keeps its options and gets back its slashes."""
     monkeypatch.chdir(tmp_path)
-    assert settled("x") == str(tmp_path / "x")
-    assert settled("s3:/bucket/x?region=eu-north-1") == "s3://bucket/x?region=eu-north-1"
-    assert files_at(settled("file:///x")).here == Path("/x")
+    assert canonical_uri("x") == str(tmp_path / "x")
+    assert canonical_uri("s3:/bucket/x?region=eu-north-1") == "s3://bucket/x?region=eu-north-1"
+    assert files_at(canonical_uri("file:///x")).local_dir == Path("/x")
 
 
 def test_copies_of_an_object_store_are_private(tmp_path, monkeypatch):
     """The folder of copies is closed to others, and one that another has put there is refused."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    mine, theirs = files_at("s3://bucket/mine?region=eu-north-1").here, tmp_path / "theirs"
+    mine, theirs = files_at("s3://bucket/mine?region=eu-north-1").local_dir, tmp_path / "theirs"
     assert mine.parent == tmp_path
     assert mine.stat().st_mode & 0o777 == 0o700
     mine.rmdir()
     theirs.mkdir()
     mine.symlink_to(theirs)
     with pytest.raises(StoreError, match="belongs to another user; set TMPDIR to a folder of your own"):
-        _ = files_at("s3://bucket/mine?region=eu-north-1").here
+        _ = files_at("s3://bucket/mine?region=eu-north-1").local_dir
 
 
 def test_refusal_of_the_file_system_is_a_sentence(tmp_path):

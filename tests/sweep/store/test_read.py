@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.errors import StoreError
+from sweep.store.layout import KEYS
 from sweep.store.maintenance import compact
 from sweep.store.read import Store, may_repeat, open_store, reading
-from sweep.store.schema import KEYS, TABLES
+from sweep.store.schema import TABLES
 from sweep.store.write import StoreWriter
 
 NAMES = ("m0", "m1")

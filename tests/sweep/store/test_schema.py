@@ -1,7 +1,8 @@
 import pyarrow as pa
 import pytest
 
-from sweep.store.schema import KEYS, SCHEMA_VERSION, TABLES, field, schema_version, table_name
+from sweep.store.layout import KEYS, SCHEMA_VERSION
+from sweep.store.schema import TABLES, field, schema_version, table_name
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -73,8 +73,9 @@ def test_files_of_version_1_are_sound_and_mix_with_todays(tmp_path, make_sweep):
 
 def test_made_up_step_is_applied_on_reading_and_compacting(tmp_path, monkeypatch):
     """Had version 2 another name and unit for a column, version 1 would be read and compacted as that."""
-    today = pa.schema([f if f.name != "seconds" else field("minutes", f.type, "x.") for f in schema.EPOCHS])
-    today = today.with_metadata(schema.EPOCHS.metadata | {b"schema_version": b"2"})
+    epochs = schema.TABLES["epochs"]
+    today = pa.schema([f if f.name != "seconds" else field("minutes", f.type, "x.") for f in epochs])
+    today = today.with_metadata(epochs.metadata | {b"schema_version": b"2"})
     monkeypatch.setitem(schema.TABLES, "epochs", today)
     monkeypatch.setattr(read, "SCHEMA_VERSION", 2)
 

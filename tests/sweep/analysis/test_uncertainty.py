@@ -1,17 +1,27 @@
+"""Bootstraps and attainment against closed forms, enumeration and brute force."""
+
 import math
 from itertools import product
 from statistics import NormalDist
 
+import moocore
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from sweep.analysis.fronts import front_mask, hypervolume
 from sweep.analysis.points import Points, by_config, points, usable_trials
 from sweep.analysis.tradeoff import best_at_levels, front_order, levels
-from sweep.analysis.uncertainty import resamples, stability
+from sweep.analysis.uncertainty import (
+    attainment_difference,
+    attainment_surface,
+    resamples,
+    seed_sets,
+    stability,
+)
 from sweep.config.objectives import Objective
 
 TWO = (Objective(name="x"), Objective(name="y"))
@@ -199,10 +209,9 @@ def test_levels_are_round_even_and_few(low, span):
 def test_choice_at_a_level_is_that_of_all_points(seed, up, other_up):
     """The best of the points that keep the bound has the same value as the choice on the front."""
     values = np.random.default_rng(seed).integers(0, 6, (12, 2)).astype(float)
-    names = ("log_likelihood", "z")
-    some = Points(
-        trial_ids=tuple(f"t{i:02}" for i in range(12)), values=values, names=names, maximize=(other_up, up)
-    )
+    ways = ("maximize" if way else "minimize" for way in (other_up, up))
+    pair = tuple(Objective(name=n, direction=w) for n, w in zip(("log_likelihood", "z"), ways, strict=True))
+    some = Points(trial_ids=tuple(f"t{i:02}" for i in range(12)), values=values, objectives=pair)
     for bound, row in zip(
         [-1.0, 2.0, 3.0, 9.0], best_at_levels(some, front_order(some), [-1.0, 2.0, 3.0, 9.0]), strict=True
     ):
@@ -212,3 +221,70 @@ def test_choice_at_a_level_is_that_of_all_points(seed, up, other_up):
             assert values[row, 1] >= bound if up else values[row, 1] <= bound
         else:
             assert row == -1
+
+
+# Whole numbers from a short range, so that ties are common.
+runs = st.lists(
+    st.integers(1, 5).flatmap(lambda n: arrays(np.float64, (n, 2), elements=st.integers(0, 5).map(float))),
+    min_size=1,
+    max_size=5,
+)
+
+
+def attained(sets, goal) -> float:
+    """Return the share of the runs of which some point reaches the goal in all objectives."""
+    return float(np.mean([(run >= goal).all(axis=1).any() for run in sets]))
+
+
+@settings(deadline=None)
+@given(runs, st.data())
+def test_surface_is_that_of_brute_force(sets, data):
+    """The surface is the front of all goals that enough runs attain."""
+    least = data.draw(st.integers(1, len(sets))) / len(sets)
+    axes = [np.unique(np.concatenate(sets)[:, o]) for o in (0, 1)]
+    goals = np.array([g for g in product(*axes) if attained(sets, np.array(g)) >= least - 1e-9])
+    hard = [g for g in goals if not any((h >= g).all() and (h != g).any() for h in goals)]
+    assert attainment_surface(sets, least).tolist() == sorted(map(list, hard))
+
+
+@settings(deadline=None, max_examples=50)
+@given(runs, runs)
+def test_difference_is_that_of_brute_force(left, right):
+    """At every goal, on the grid or between, it is the share on the left less the share on the right."""
+    found = attainment_difference(left, right)
+    for i, j in product(range(len(found.x)), range(len(found.y))):
+        goal = np.array([found.x[i], found.y[j]])
+        for easier in (0.0, 0.5):
+            expected = attained(left, goal - easier) - attained(right, goal - easier)
+            assert found.share[i, j] == pytest.approx(expected)
+    assert (np.diff(found.x) > 0).all()
+    assert (np.diff(found.y) > 0).all()
+
+
+def test_difference_agrees_with_moocore():
+    """With as many runs on either side it is `eafdiff` in each of its rectangles."""
+    random = np.random.default_rng(0)
+    left, right = random.random((4, 6, 2)), random.random((4, 6, 2)) + 0.1
+    numbered = [np.column_stack([side.reshape(-1, 2), np.repeat(range(4), 6)]) for side in (left, right)]
+    found = attainment_difference(list(-left), list(-right))  # moocore minimises
+    rectangles = moocore.eafdiff(*numbered, rectangles=True)
+    assert len(rectangles) > 20
+    for low_x, low_y, high_x, high_y, count in rectangles:
+        inside = (-found.x[:, None] >= low_x) & (-found.x[:, None] < high_x)
+        inside = inside & (-found.y >= low_y) & (-found.y < high_y)
+        assert np.unique(np.round(found.share[inside], 6)).tolist() == [count / 4]
+
+
+def test_seed_sets_hold_the_same_configs():
+    """Left out are configs of one seed, seeds that few have, and configs that lack one of the others."""
+    seeds = {"c0": (0, 1, 2), "c1": (0, 1, 2, 7), "c2": (0, 1), "c3": (0,), "c4": (0, 1, 2)}
+    rows = [(config, seed, 10.0 * int(config[1]) + seed) for config, found in seeds.items() for seed in found]
+    frame = pl.DataFrame(rows, schema=["config_id", "seed", "o_x"], orient="row")
+    frame = frame.with_columns(o_y=-pl.col("o_x"), trial_id=pl.format("{}-{}", "config_id", "seed"))
+    found = seed_sets(
+        frame.sample(fraction=1, shuffle=True, seed=0), (Objective(name="x"), Objective(name="y"))
+    )
+    assert [s.tolist() for s in found] == [
+        [[x, -x] for x in (k, 10.0 + k, 40.0 + k)] for k in (0.0, 1.0, 2.0)
+    ]
+    assert seed_sets(frame.filter(seed=0), (Objective(name="x"),)) == []
