@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mopoe.errors import ConfigError, shown
-from search_spaces import did_you_mean, find
+from mopoe.wording import did_you_mean
+from search_spaces import find
 from sweep.commands.terminal import command
 
 if TYPE_CHECKING:

@@ -78,7 +78,7 @@ def best(
     from mopoe.config import TrialConfig
     from sweep.analysis.fronts import best_above
     from sweep.analysis.tradeoff import tradeoff
-    from sweep.config.one_trial import one_trial
+    from sweep.config.sweep_spec import one_trial
     from sweep.report.formatting import count, plain, value_text
     from sweep.store.read import open_store
 
@@ -107,7 +107,8 @@ def best(
 
 def _bounds(found: "Tradeoff", coherence: float | None, assignments: Sequence[str]) -> dict[str, float]:
     """Return the smallest accepted value by objective; ConfigError if one is malformed or of no objective."""
-    from search_spaces import did_you_mean, split_assignment
+    from mopoe.wording import did_you_mean
+    from search_spaces import split_assignment
 
     pairs = [] if coherence is None else [("conditional_coherence", coherence)]
     for text in assignments:
@@ -130,7 +131,7 @@ def _picked(found: "Tradeoff", wanted: str | None) -> tuple[str, str]:
 
     Without a wish it is the knee, or where the front has none what is best in the first objective.
     """
-    from search_spaces import did_you_mean
+    from mopoe.wording import did_you_mean
     from sweep.report.tables import nothing_yet
 
     picks = {p.label.removeprefix("best "): p for p in found.picks}
