@@ -66,11 +66,8 @@ def mistake(kind: type, error: ErrorDetails) -> tuple[Path, str]:
         case "union_tag_not_found":
             at, text = (*at, "type"), f"key 'type' is missing; possible: {', '.join(_members(hint))}"
         case "union_tag_invalid":
-            kind_found = found["type"]
-            at, text = (
-                (*at, "type"),
-                f"type is {show(kind_found)}; {did_you_mean(kind_found, _members(hint))}",
-            )
+            at, found = (*at, "type"), found["type"]
+            text = f"type is {show(found)}; {did_you_mean(found, _members(hint))}"
         case "literal_error" if get_origin(possible := opened(hint).annotation) is Literal:
             text = f"{key} is {show(found)}; {did_you_mean(found, get_args(possible))}"
         case "too_short" if not found:
@@ -100,13 +97,9 @@ def located(kind: object, error: ErrorDetails) -> tuple[Path, Any, tuple[str, ..
     names: tuple[str, ...] = ()
     for key in loc:
         if get_origin(base := _required(hint)) in (Union, UnionType):
-            # Of types that a field `type` tells apart, pydantic puts this field's value into the place.
-            tagged = (
-                m for m in get_args(base) if "type" in fields_of(m) and fields_of(m)["type"].default == key
-            )
-            if (member := next(tagged, None)) is None:
+            if key not in _members(base):
                 break
-            hint = member
+            hint = _members(base)[str(key)]  # pydantic names the class that it took in the place
             continue
         path.append(key)
         if get_origin(base) is None:
@@ -176,11 +169,6 @@ def _range(info: FieldInfo) -> str:
     """Return the limits of a number as words; whole numbers beyond 2^31 end at a power of two, less one."""
     low: Any = next((m.ge for m in info.metadata if isinstance(m, Ge)), None)
     high: Any = next((m.le for m in info.metadata if isinstance(m, Le)), None)
-    match low, high:
-        case None, None:
-            return ""
-        case _, None:
-            return f" of at least {low:,}"
-        case _:
-            end = f"{high:,}" if high < 2**31 else f"2^{high.bit_length()} - 1"
-            return f" between {low:,} and {end}"
+    if low is None or high is None:
+        return "" if low is None else f" of at least {low:,}"
+    return f" between {low:,} and " + (f"{high:,}" if high < 2**31 else f"2^{high.bit_length()} - 1")

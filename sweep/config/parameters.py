@@ -176,13 +176,6 @@ class Choice(Conditional):
     values: Annotated[tuple[Any, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     """The values, no two of them equal."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for i, value in enumerate(self.values):
-            if value in self.values[:i]:
-                raise problem(f"values has {value!r} twice; keep one", "values")
-        return self
-
     @property
     def size(self) -> int:
         """Return how many values there are."""

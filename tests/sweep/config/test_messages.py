@@ -304,7 +304,7 @@ joint_coherence] => log_likelihood]
 :17: search_space.batch_size: values is an empty list, but must be non-empty
 
 [64, 128] => [64, 64]
-:17: search_space.batch_size: values has 64 twice; keep one
+:17: search_space.batch_size.values: entry 2 means the same as 64; keep one
 
 seed: 3 => trials: 3
 :4:1: invalid YAML: key 'trials' is there twice, in lines 3 and 4; keep one

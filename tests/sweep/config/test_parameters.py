@@ -95,7 +95,6 @@ def test_middle_of_a_parameter(parameter, value):
             {"low": 8, "high": 64, "step": 10},
             "high is 64, but must be low plus a multiple of step; near: 58 and 68",
         ),
-        (Choice, {"values": (1, 2, 1.0)}, "values has 1.0 twice; keep one"),
     ],
 )
 def test_an_impossible_parameter_is_refused(kind, keys, message):
