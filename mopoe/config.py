@@ -148,8 +148,8 @@ class TrialConfig:
     likelihood: PixelLikelihood = "laplace"
     """The distribution of an image's pixel, given the decoder's output.
 
-    laplace: a Laplace distribution with likelihood_scale.
-    normal: a normal distribution with the standard deviation likelihood_scale.
+    laplace: a Laplace distribution of scale likelihood_scale.
+    normal: a normal distribution of standard deviation likelihood_scale.
     bernoulli: a Bernoulli distribution, without a scale.
     """
     likelihood_scale: Annotated[float, Field(strict=True, ge=1e-6, le=1_000_000)] = 0.75

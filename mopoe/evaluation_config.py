@@ -64,10 +64,10 @@ class EvaluationConfig:
     extras: tuple[Extra, ...] = ()
     """What else is measured, after the last epoch alone.
 
-    representation: accuracy of logistic regression on the latents of each subset.
+    representation: accuracy of a logistic regression on the latents of each subset.
     frechet: Frechet distance of generated samples in the features of each target's classifier.
-    conditional_likelihood: log p(x_m | X_A) of each target given each subset A.
-    mixture_prior: joint coherence of samples from a Gaussian mixture fitted to the latents.
+    conditional_likelihood: log-likelihood of each subset, and of each target outside of it given the subset.
+    mixture_prior: joint coherence with draws from a Gaussian mixture that is fitted to the latents.
     fid: Frechet distance in the features of Inception v3; it needs inception_weights.
     """
     pictures: Annotated[int, Field(strict=True, ge=0, le=1000)] = 8

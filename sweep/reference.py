@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mopoe.config import TrialConfig
-from mopoe.data.registry import DATA_SETS
+from mopoe.data.registry import DATA_SETS, DataSetEntry
 from mopoe.evaluation_config import EvaluationConfig, RungConfig
 from mopoe.validation import allowed, fields_of
 from sweep.config.objectives import Objective
@@ -97,11 +97,16 @@ def _section(title: str, kind: type) -> Iterator[str]:
         yield _row(name, allowed(info), _default(info), " ".join(meaning.split()))
     yield ""
     if kind is DataSpec:
-        rows = (_row(name, ", ".join(entry.option_names)) for name, entry in DATA_SETS.items())
+        rows = (_row(name, "; ".join(_options(entry))) for name, entry in DATA_SETS.items())
         yield from (*_head("data set", "options"), *rows, "")
     for name, text in details.items():
         if text:
             yield f"`{name}`:\n\n" * bool(name) + _blocks(text) + "\n"
+
+
+def _options(entry: DataSetEntry) -> Iterator[str]:
+    yield from (f"`{name}`: {what}" for name, what in entry.required.items())
+    yield from (f"`{name}`, by default {default}" for name, default in entry.options.items())
 
 
 def _texts(kind: type) -> dict[str, str]:
