@@ -1,16 +1,20 @@
 """The settings of one trial. Defaults are those of the paper's PolyMNIST run.
 
-Imports nothing heavy, so that a settings file can be checked without torch.
+Imports no torch, so that a settings file can be checked without it.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, get_args, get_type_hints
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, Self, get_type_hints
+
+from pydantic import AfterValidator, Field, StrictBool, create_model
+from pydantic.dataclasses import dataclass
 
 from mopoe.errors import ConfigError
 from mopoe.subsets import check_simplex
+from mopoe.validation import CLOSED, Count, Seed, config_errors
 
 Method = Literal["mopoe", "poe", "moe", "mvtcae"]
 Mixture = Literal["stratified", "categorical", "batch_split", "all"]
@@ -25,140 +29,212 @@ Precision = Literal["float32", "bfloat16"]
 Compile = Literal["no", "step", "graph"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrialConfig:
-    """All that a trial's numbers depend on, beside the data."""
+def _simplex(weights: tuple[float, ...]) -> tuple[float, ...]:
+    check_simplex(weights)
+    return weights
 
-    beta: float = 2.5
-    """Weight of the KL term in the generalized ELBO; at least 0."""
-    beta_warmup_epochs: int = 0
+
+def _not_all_zero(weights: str | tuple[float, ...]) -> str | tuple[float, ...]:
+    if not any(weights):
+        raise ConfigError(f"likelihood_weights is {list(weights)}, but one weight must be above 0")
+    return weights
+
+
+# Ranges are wider than anybody wants, and narrow enough to catch slips.
+Weight = Annotated[float, Field(strict=True, ge=0, le=1_000_000)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+Channels = Annotated[int, Field(strict=True, ge=1, le=16_384)]
+Simplex = Annotated[
+    tuple[Annotated[float, Field(strict=True)], ...],
+    AfterValidator(_simplex),
+    Field(description="a list of numbers that sum to 1"),
+]
+
+
+@config_errors
+@dataclass(frozen=True, slots=True, kw_only=True, config=CLOSED)
+class TrialConfig:
+    """All that a trial's numbers depend on, beside the data.
+
+    Raises:
+        ConfigError: a value has the wrong type or is impossible, or two contradict each other.
+    """
+
+    beta: Weight = 2.5
+    """Weight of the KL term in the generalized ELBO."""
+    beta_warmup_epochs: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
     """Epochs over which beta goes from beta_start to its value, changing at every step; 0 for none."""
-    beta_start: float = 0.0
-    """Where a warm-up begins; above beta for one that goes down."""
+    beta_start: Weight = 0.0
+    """The value at which a warm-up of beta begins; it may lie above beta."""
     beta_schedule: BetaSchedule = "linear"
-    """The shape of the warm-up: linear, cosine, or cyclical, which repeats it for the whole trial."""
-    latent_dim: int = 512
-    """Number of latent dimensions shared by all modalities."""
-    style_dim: int = 0
+    """The shape of the warm-up.
+
+    linear: beta changes by the same amount at every step.
+    cosine: beta follows half a cosine wave.
+    cyclical: the warm-up is repeated for the whole trial; it takes the first half of each period of that
+        length, and beta is constant in the second (Fu et al. 2019).
+    """
+    latent_dim: Annotated[int, Field(strict=True, ge=1, le=65_536)] = 512
+    """Number of latent dimensions that all modalities share."""
+    style_dim: Annotated[int, Field(strict=True, ge=0, le=65_536)] = 0
     """Number of private latent dimensions of each modality, beside the shared ones."""
-    beta_style: float = 1.0
-    """Weight of the private latents' KL terms, on top of beta."""
-    style_weights: tuple[float, ...] | None = None
-    """Weight of each modality's private KL term, on top of beta_style; none for 1 each."""
+    beta_style: Weight = 1.0
+    """Weight of the KL terms of the private latents; beta multiplies it."""
+    style_weights: tuple[Weight, ...] | None = None
+    """Weight of each modality's private KL term; beta_style multiplies it, and null stands for 1 each."""
     method: Method = "mopoe"
-    """The mixture: mopoe of all subsets, moe (MMVAE) of single modalities; poe (MVAE), mvtcae: full set."""
-    unimodal_elbos: bool = True
-    """Whether method poe adds one ELBO per modality, as MVAE does; the other methods never do."""
-    tc_ratio: float = 5 / 6
-    """Method mvtcae: the share of the total-correlation term, from 0 to 1."""
+    """Which subsets of the modalities give the posterior.
+
+    mopoe: a mixture over all subsets, each the product of its modalities' posteriors (Sutter et al. 2021).
+    poe: the product over all modalities, as in MVAE (Wu and Goodman 2018).
+    moe: a mixture over the single modalities, as in MMVAE (Shi et al. 2019).
+    mvtcae: the product over all modalities with the total-correlation objective (Hwang et al. 2021).
+    """
+    unimodal_elbos: StrictBool = True
+    """Whether method poe adds one ELBO per modality, as MVAE does; other methods add none."""
+    tc_ratio: Share = 5 / 6
+    """The share of the total-correlation term in the loss of method mvtcae."""
     mixture: Mixture = "stratified"
-    """How the mixture is sampled: a subset drawn per sample, blocks of the batch (as released), or all."""
-    subset_weights: tuple[float, ...] | None = None
-    """Mixture weights: none for uniform, M numbers (one per subset size) or 2^M - 1 (one per subset)."""
-    mixture_path: float | None = None
-    """In place of subset weights: -1 all on single modalities, 0 uniform, 1 all on the full set."""
-    learned_weights: bool = False
-    """Whether the mixture weights are trained with the networks, as in CoDE-VAE; needs mixture all."""
-    weight_entropy: float = 1000.0
-    """Learned weights: nats that the loss falls per nat of their entropy."""
+    """How a subset is drawn from the mixture for each sample of a batch.
+
+    stratified: one subset per sample, with the counts in a batch as close to the weights as they can be.
+    categorical: one subset per sample, each drawn independently.
+    batch_split: one block of neighbouring samples per subset, as in the released code; the effective weights
+        depend on the batch size.
+    all: every subset for every sample, weighted; decoding costs as many times more as there are subsets.
+    """
+    subset_weights: Simplex | None = None
+    """Mixture weights: one number per subset size or one per subset; null for equal weights of all subsets.
+
+    A file may also name subsets; all others then have weight 0:
+
+        fixed: {subset_weights: {m0: 0.2, m0+m1: 0.8}}
+
+    A list of names gives them equal weights:
+
+        fixed: {subset_weights: [m0, m1, m0+m1]}
+    """
+    mixture_path: Annotated[float, Field(strict=True, ge=-1, le=1)] | None = None
+    """Mixture weights as a point between methods, in place of subset_weights: -1 for all weight on the single
+    modalities, 0 for equal weights of all subsets, 1 for all weight on the full set; linear in between."""
+    learned_weights: StrictBool = False
+    """Whether the mixture weights are trained with the networks, as in CoDE-VAE; it needs mixture all."""
+    weight_entropy: Weight = 1000.0
+    """Weight of the entropy of learned mixture weights in the loss, in nats per nat."""
     prior_expert: PriorExpert = "full"
-    """Which products of experts include the prior N(0, I): the full set's (as released), all, or none."""
+    """Which products of posteriors include the prior N(0, I) as one more expert.
+
+    full: the product over all modalities, as in the released code.
+    all: every product.
+    none: no product.
+    """
     posterior: Posterior = "gaussian"
-    """The family of posteriors and prior; laplace only with method moe, as products are of another kind."""
+    """The family of the posteriors and of the prior.
+
+    gaussian: normal distributions with a diagonal covariance.
+    laplace: Laplace distributions; they need method moe, since their products are of another family.
+    """
     estimator: Estimator = "elbo"
-    """What is maximised: the ELBO, or the importance-weighted bound by its plain or its DReG gradient."""
-    samples: int = 1
+    """Which lower bound of the log-likelihood is maximised.
+
+    elbo: the generalized ELBO.
+    iwae: the importance-weighted bound (Burda et al. 2016) by its plain gradient.
+    dreg: the importance-weighted bound by its doubly reparameterised gradient (Tucker et al. 2019).
+    """
+    samples: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 1
     """Latents drawn per sample and step for the importance-weighted bound."""
-    missing: float = 0.0
-    """Share of modalities hidden from training, chosen once for each sample, of which one always stays."""
+    missing: Annotated[float, Field(strict=True, ge=0, le=0.99)] = 0.0
+    """Share of modalities that are hidden in training, chosen once per sample, which keeps at least one."""
     likelihood: PixelLikelihood = "laplace"
-    """The distribution of a pixel of an image."""
-    likelihood_scale: float = 0.75
-    """Its scale (laplace, normal), in units of intensity 0..1."""
-    learned_scale: bool = False
-    """Whether that scale is trained with the networks, one per modality, and likelihood_scale its start."""
-    likelihood_weights: LikelihoodWeights | tuple[float, ...] = "dimensions"
-    """Of modalities in the loss: the largest 1 and others the ratio of dimensions; or none, or numbers."""
-    channels: tuple[int, int, int] = (32, 64, 128)
-    """Channels of the three convolutions of the PolyMNIST networks; the paper's have 32, 64 and 128."""
+    """The distribution of an image's pixel, given the decoder's output.
+
+    laplace: a Laplace distribution of scale likelihood_scale.
+    normal: a normal distribution of standard deviation likelihood_scale.
+    bernoulli: a Bernoulli distribution, without a scale.
+    """
+    likelihood_scale: Annotated[float, Field(strict=True, ge=1e-6, le=1_000_000)] = 0.75
+    """Scale of the pixel's distribution, in units of an intensity from 0 to 1."""
+    learned_scale: StrictBool = False
+    """Whether that scale is trained with the networks, one per modality, starting at likelihood_scale."""
+    likelihood_weights: Annotated[LikelihoodWeights | tuple[Weight, ...], AfterValidator(_not_all_zero)] = (
+        "dimensions"
+    )
+    """Weight of each modality's log-likelihood in the loss, as numbers or by a rule.
+
+    dimensions: 1 for the modality with the most dimensions; for any other, that number divided by its own.
+    none: 1 for every modality.
+    """
+    channels: tuple[Channels, Channels, Channels] = (32, 64, 128)
+    """Channels of the three convolutions of the PolyMNIST networks; the default is the paper's."""
     initialisation: Initialisation = "torch"
-    """How weights start: torch's default (as released), or He et al. 2015, which keeps the signal's scale."""
-    initial_logvar: float = 0.0
-    """Start value of the posteriors' log-variance; -5 lets latents carry signal from the first step."""
-    lr: float = 5e-4
+    """How the networks' weights start.
+
+    torch: by torch's defaults, as in the released code.
+    he: by He et al. (2015), which keeps the scale of the signal from layer to layer.
+    """
+    initial_logvar: Annotated[float, Field(strict=True, ge=-20, le=20)] = 0.0
+    """Start value of the posteriors' log-variance; at -5 latents carry signal from the first step."""
+    lr: Annotated[float, Field(strict=True, ge=1e-15, le=10)] = 5e-4
     """Learning rate of Adam."""
     precision: Precision = "float32"
-    """What encoders and decoders compute in while they train; weights and densities stay in float32."""
+    """Number format of the encoders and decoders in training; weights, KL and densities are always float32.
+
+    float32: full precision.
+    bfloat16: automatic mixed precision, faster on GPUs that support it.
+    """
     compile: Compile = "no"
-    """Whether torch.compile compiles the step, and on a GPU also captures it as a CUDA graph (graph)."""
-    batch_size: int = 256
-    """Samples per step; the last, smaller batch of an epoch is used too."""
-    epochs: int = 300
+    """Whether torch.compile compiles the training step.
+
+    no: the step runs as it is.
+    step: the step is compiled.
+    graph: the step is compiled and captured as a CUDA graph; it needs a GPU.
+    """
+    batch_size: Count = 256
+    """Samples per step; the last batch of an epoch may be smaller."""
+    epochs: Count = 300
     """Passes over the training split."""
-    seed: int = 0
-    """Fixes initialisation, data order and noise."""
+    seed: Seed = 0
+    """Seed of the initialisation, of the order of the data and of the noise."""
 
     def __post_init__(self) -> None:
-        """Reject impossible values with a sentence; whole numbers become floats where a float is meant."""
-        for f in fields(self):
-            object.__setattr__(self, f.name, _possible(f.name, getattr(self, f.name)))
-        self._check_together()
-
-    def _check_together(self) -> None:
         """Refuse settings that contradict each other, or that would not act as asked."""
-        given = [name for name in ("subset_weights", "mixture_path") if getattr(self, name) is not None]
-        given += ["learned_weights"] * self.learned_weights
-        laplace = self.posterior == "laplace"
-        rules = {
-            f"{given[0] if given else ''} is given, but method {self.method} fixes the subsets' weights; "
-            "leave one out": bool(given) and self.method != "mopoe",
-            f"{' and '.join(given[:2])} are both given; leave one out": len(given) > 1,
-            f"learned_weights needs mixture all, where weights have a gradient, but it is {self.mixture}": (
-                self.learned_weights and self.mixture != "all"
+        method, mixture, prior, estimator = self.method, self.mixture, self.prior_expert, self.estimator
+        weights = [name for name in ("subset_weights", "mixture_path") if getattr(self, name) is not None]
+        weights += ["learned_weights"] * self.learned_weights
+        first, both = next(iter(weights), ""), " and ".join(weights[:2])
+        laplace, weighted = self.posterior == "laplace", estimator != "elbo"
+        fixed = f"{first} is given, but method {method} fixes the subsets' weights; leave one out"
+        prior_needed = "prior_expert is none, but method poe has the prior in every product"
+        for contradict, sentence in (
+            (first and method != "mopoe", fixed),
+            (len(weights) > 1, f"{both} are both given; leave one out"),
+            (
+                self.learned_weights and mixture != "all",
+                f"learned_weights needs mixture all, but it is {mixture}",
             ),
-            "prior_expert is none, but method poe has the prior in every product": (
-                self.method == "poe" and self.prior_expert == "none"
+            (method == "poe" and prior == "none", prior_needed),
+            (laplace and method != "moe", f"posterior laplace needs method moe, but method is {method}"),
+            (laplace and prior == "all", "posterior laplace needs prior_expert full or none"),
+            (self.samples > 1 and not weighted, "samples above 1 needs estimator iwae or dreg"),
+            (weighted and method in ("poe", "mvtcae"), f"estimator {estimator} needs method mopoe or moe"),
+            (weighted and self.learned_weights, f"estimator {estimator} has no learned_weights"),
+            (
+                self.learned_scale and self.likelihood == "bernoulli",
+                "likelihood bernoulli has no scale to learn",
             ),
-            f"posterior laplace needs method moe, but method is {self.method}": (
-                laplace and self.method != "moe"
-            ),
-            "posterior laplace needs prior_expert full or none, but it is all": (
-                laplace and self.prior_expert == "all"
-            ),
-            f"samples is {self.samples}, but estimator elbo draws one; choose iwae or dreg": (
-                self.samples > 1 and self.estimator == "elbo"
-            ),
-            f"estimator {self.estimator} needs method mopoe or moe, as {self.method} is no single bound": (
-                self.estimator != "elbo" and self.method in ("poe", "mvtcae")
-            ),
-            f"estimator {self.estimator} has no learned_weights": (
-                self.estimator != "elbo" and self.learned_weights
-            ),
-            "learned_scale is true, but likelihood bernoulli has no scale": (
-                self.learned_scale and self.likelihood == "bernoulli"
-            ),
-            "missing is above 0, but mixture batch_split knows complete samples only": (
-                self.missing > 0 and self.mixture == "batch_split"
-            ),
-        }
-        for sentence, broken in rules.items():
-            if broken:
+            (self.missing > 0 and mixture == "batch_split", "mixture batch_split needs missing to be 0"),
+        ):
+            if contradict:
                 raise ConfigError(sentence)
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
-        """Build a config from plain values (lists become tuples).
+        """Return the config of some settings, plain values such as lists, and of the defaults for the rest.
 
         Raises:
-            ConfigError: a key does not exist, or a value has the wrong type or is impossible.
+            ConfigError: as of the class, and a key that is no setting.
         """
-        known = [f.name for f in fields(cls)]
-        values: dict[str, Any] = {}
-        for name, value in settings.items():
-            if name not in known:
-                raise ConfigError(f"{name!r} is not a setting of a trial; there are: {', '.join(known)}")
-            values[name] = _coerce(name, value)
-        return cls(**values)
+        return cls(**settings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, fit for JSON and YAML."""
@@ -172,112 +248,25 @@ class TrialConfig:
     def config_id(self) -> str:
         """A short hash of what is not at its default, but for the seed: replicates of one config share it.
 
-        Settings that a later release adds leave it as it is.
+        A setting that is added later, with a default that changes nothing, leaves it as it is.
         """
         defaults = type(self)().to_dict()
         content = {k: v for k, v in self.to_dict().items() if v != defaults[k] and k != "seed"}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def require(name: str, found: object, good: bool, must: str) -> None:  # noqa: FBT001 - a predicate's result
-    """Raise ConfigError, as a sentence, unless a setting is good."""
-    if not good:
-        raise ConfigError(f"{name} is {found}, but must be {must}")
+_SomeSettings: Any = create_model(
+    "_SomeSettings",
+    __config__=CLOSED,
+    **{name: (hint, None) for name, hint in get_type_hints(TrialConfig, include_extras=True).items()},  # type: ignore[call-overload]
+)
 
 
-_CHOICES = {
-    "method": Method,
-    "mixture": Mixture,
-    "prior_expert": PriorExpert,
-    "posterior": Posterior,
-    "estimator": Estimator,
-    "beta_schedule": BetaSchedule,
-    "likelihood": PixelLikelihood,
-    "likelihood_weights": LikelihoodWeights,
-    "initialisation": Initialisation,
-    "precision": Precision,
-    "compile": Compile,
-}
-_BOUNDS: dict[str, tuple[float, float]] = {
-    "lr": (1e-15, 10),
-    "likelihood_scale": (1e-6, 1_000_000),
-    **dict.fromkeys(("beta", "beta_start", "beta_style", "weight_entropy"), (0, 1_000_000)),
-    **dict.fromkeys(("batch_size", "epochs"), (1, 1_000_000)),
-    "beta_warmup_epochs": (0, 1_000_000),
-    "latent_dim": (1, 65_536),
-    "style_dim": (0, 65_536),
-    "samples": (1, 10_000),
-    "mixture_path": (-1, 1),
-    "tc_ratio": (0, 1),
-    "missing": (0, 0.99),
-    "initial_logvar": (-20, 20),
-    "seed": (0, 2**63 - 1),
-}
-"""Smallest and largest value by setting: wider than anybody wants, and narrow enough to catch slips."""
-_TYPES = get_type_hints(TrialConfig)
-_FLOATS = tuple(name for name, kind in _TYPES.items() if kind in (float, float | None))
-_FLOAT_LISTS = ("subset_weights", "style_weights", "likelihood_weights")
-
-
-def checked_setting(name: str, value: object) -> Any:
-    """Return the value of one setting of a trial in its type, whatever the other settings are.
+def some_settings(values: Mapping[str, object]) -> dict[str, Any]:
+    """Return some settings in their types, each checked for itself: whether they go together is not asked.
 
     Raises:
-        ConfigError: it has the wrong type or is impossible.
+        ValidationError: pydantic's, so that a reader of files can say where each mistake is.
     """
-    return _possible(name, _coerce(name, value))
-
-
-def _possible(name: str, value: Any) -> Any:
-    """Return the value, whole numbers as floats where a float is meant; ConfigError if it is impossible."""
-    if name in _FLOATS and value is not None:
-        value = _float(name, value)
-    elif name in _FLOAT_LISTS and isinstance(value, (list, tuple)):
-        value = tuple(_float(name, v) for v in value)
-    if name in _BOUNDS and value is not None:
-        low, high = _BOUNDS[name]
-        require(name, value, low <= value <= high, f"between {low:,} and {high:,}")
-    if name in _CHOICES and not isinstance(value, tuple):
-        choices = get_args(_CHOICES[name])
-        require(name, value, value in choices, f"one of {', '.join(choices)}")
-    if name == "channels":
-        good = len(value) == 3 and min(value) >= 1 and max(value) <= 16_384
-        require(name, list(value), good, "three numbers between 1 and 16,384")
-    if name in ("likelihood_weights", "style_weights") and isinstance(value, tuple):
-        good = all(0 <= v <= 1_000_000 for v in value) and (any(value) or name == "style_weights")
-        require(name, list(value), good, "numbers between 0 and 1,000,000, not all of them 0")
-    if name == "subset_weights" and value is not None:
-        check_simplex(value)
-    return value
-
-
-def _coerce(name: str, value: object) -> object:
-    """Return the value in its field's type, or say which type was found."""
-    kind = _TYPES[name]
-    if value is None and type(None) in get_args(kind):
-        return None
-    if name in ("subset_weights", "style_weights", "channels") or (
-        name == "likelihood_weights" and not isinstance(value, str)
-    ):
-        numbers: tuple[type, ...] = (int,) if name == "channels" else (int, float)
-        if not isinstance(value, (list, tuple)) or not all(_is(v, numbers) for v in value):
-            whole = "whole " if name == "channels" else ""
-            word = "a word or " if name in _CHOICES else ""
-            raise ConfigError(f"{name} is {value!r}, but must be {word}a list of {whole}numbers")
-        return tuple(value)
-    wanted = (int, float) if name in _FLOATS else (kind if kind in (int, bool) else str,)
-    if not _is(value, wanted):
-        words = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
-        raise ConfigError(f"{name} is {value!r}, but must be {words[wanted[-1]]}")
-    return value
-
-
-def _float(name: str, value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        raise ConfigError(f"{name} is a number of {len(str(value))} digits, but must fit a float") from None
-
-
-def _is(value: object, kinds: tuple[type, ...]) -> bool:
-    return isinstance(value, kinds) and isinstance(value, bool) == (bool in kinds)
+    checked = _SomeSettings.model_validate(dict(values))
+    return {name: getattr(checked, name) for name in values}

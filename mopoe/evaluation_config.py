@@ -1,90 +1,87 @@
-"""The settings of a trial's evaluation: what is measured, when, and on how much. Imports nothing heavy."""
+"""The settings of a trial's evaluation: what is measured, when, and on how much. Imports no torch."""
 
-from dataclasses import dataclass, replace
-from typing import Literal, Self, get_args
+from dataclasses import replace
+from typing import Annotated, Literal, Self
 
-from mopoe.config import Precision, require
+from pydantic import Field, StrictBool
+from pydantic.dataclasses import dataclass
+
+from mopoe.config import Precision
+from mopoe.validation import CLOSED, Count, Seed, config_errors
 
 Split = Literal["train", "validation", "test"]
 Extra = Literal["representation", "frechet", "conditional_likelihood", "mixture_prior", "fid"]
-MOST = 1_000_000
-"""The largest amount: of samples more than any data set here has."""
+Sizes = tuple[Annotated[int, Field(strict=True, ge=1)], ...]
 _AMOUNTS = ("coherence_samples", "joint_samples", "likelihood_samples", "importance_samples")
 
 
-def _check_amounts(config: "EvaluationConfig | RungConfig") -> None:
-    for name in _AMOUNTS:
-        require(name, value := getattr(config, name), 1 <= value <= MOST, f"between 1 and {MOST:,}")
-    good = all(type(size) is int and size >= 1 for size in config.subset_sizes)
-    require("subset_sizes", list(config.subset_sizes), good, "a list of whole numbers of at least 1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@config_errors
+@dataclass(frozen=True, slots=True, kw_only=True, config=CLOSED)
 class RungConfig:
     """How much is measured before the last epoch: of each at most what the last epoch has."""
 
-    coherence_samples: int = 100
+    coherence_samples: Count = 100
     """Held-out samples for the conditional coherence of every (subset, target) pair."""
-    joint_samples: int = 200
+    joint_samples: Count = 200
     """Draws from the prior for the joint coherence."""
-    likelihood_samples: int = 32
+    likelihood_samples: Count = 32
     """Held-out samples for the joint log-likelihood."""
-    importance_samples: int = 31
+    importance_samples: Count = 31
     """Importance samples per held-out sample."""
-    subset_sizes: tuple[int, ...] = ()
-    """Sizes of the observed subsets whose coherence is measured; none for all."""
-    own_targets: bool = False
+    subset_sizes: Sizes = ()
+    """Sizes of the observed subsets whose coherence is measured; [] for all."""
+    own_targets: StrictBool = False
     """Whether coherence is also measured of targets that were observed; the objective leaves them out."""
 
-    def __post_init__(self) -> None:
-        """Reject impossible values with a sentence."""
-        _check_amounts(self)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@config_errors
+@dataclass(frozen=True, slots=True, kw_only=True, config=CLOSED)
 class EvaluationConfig:
-    """What is measured on held-out data, when, and on how much of it. The same for every trial of a sweep."""
+    """What is measured on held-out data, when, and on how much of it. The same for every trial of a sweep.
+
+    Raises:
+        ConfigError: a value has the wrong type or is impossible.
+    """
 
     split: Split = "validation"
     """The split that objectives are measured on."""
-    every: int = 0
+    every: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
     """Epochs between evaluations; 0 evaluates once, after the last epoch."""
-    coherence_samples: int = 500
+    coherence_samples: Count = 500
     """Held-out samples for the conditional coherence of every (subset, target) pair."""
-    joint_samples: int = 500
+    joint_samples: Count = 500
     """Draws from the prior for the joint coherence."""
-    likelihood_samples: int = 256
+    likelihood_samples: Count = 256
     """Held-out samples for the joint log-likelihood."""
-    importance_samples: int = 62
+    importance_samples: Count = 62
     """Importance samples per held-out sample; a multiple of the number of subsets stratifies exactly."""
-    subset_sizes: tuple[int, ...] = ()
-    """Sizes of the observed subsets whose coherence and Frechet distances are measured; none for all."""
-    own_targets: bool = True
+    subset_sizes: Sizes = ()
+    """Sizes of the observed subsets whose coherence and Frechet distances are measured; [] for all."""
+    own_targets: StrictBool = True
     """Whether coherence is also measured of targets that were observed; the objective leaves them out."""
     at_rungs: RungConfig = RungConfig()
-    """The smaller amounts of every evaluation before the last epoch's; objectives keep their names."""
+    """The smaller amounts of every evaluation before the last epoch; objectives keep their names."""
     extras: tuple[Extra, ...] = ()
-    """What else is measured, after the last epoch alone."""
-    pictures: int = 8
-    """Generated images kept per source subset and target; 0 keeps none."""
-    seed: int = 0
-    """Fixes the noise of the evaluation: all trials of a sweep see the same draws."""
-    precision: Precision = "float32"
-    """What decoders and classifiers compute in; posteriors, densities and extras stay in float32 or more."""
-    inception_weights: str = ""
-    """Path of Inception v3's weights, for the extra fid: torchvision's, or the original FID's."""
+    """What else is measured, after the last epoch alone.
 
-    def __post_init__(self) -> None:
-        """Reject impossible values with a sentence."""
-        _check_amounts(self)
-        for name, most in {"every": MOST, "pictures": 1000, "seed": 2**63 - 1}.items():
-            require(name, value := getattr(self, name), 0 <= value <= most, f"between 0 and {most:,}")
-        for name, kind in {"split": Split, "precision": Precision}.items():
-            value, choices = getattr(self, name), get_args(kind)
-            require(name, value, value in choices, f"one of {', '.join(choices)}")
-        possible = ", ".join(get_args(Extra))
-        good = all(name in get_args(Extra) for name in self.extras)
-        require("extras", list(self.extras), good, f"a list of some of {possible}")
+    representation: accuracy of a logistic regression on the latents of each subset.
+    frechet: Frechet distance of generated samples in the features of each target's classifier.
+    conditional_likelihood: log-likelihood of each subset, and of each target outside of it given the subset.
+    mixture_prior: joint coherence with draws from a Gaussian mixture that is fitted to the latents.
+    fid: Frechet distance in the features of Inception v3; it needs inception_weights.
+    """
+    pictures: Annotated[int, Field(strict=True, ge=0, le=1000)] = 8
+    """Generated images kept per source subset and target; 0 keeps none."""
+    seed: Seed = 0
+    """Seed of the evaluation's noise: all trials of a sweep see the same draws."""
+    precision: Precision = "float32"
+    """Number format of decoders and classifiers; posteriors, densities and extras are never below float32.
+
+    float32: full precision.
+    bfloat16: automatic mixed precision, faster on GPUs that support it.
+    """
+    inception_weights: str = ""
+    """Path of Inception v3's weights, torchvision's or those of the original FID, for the extra fid."""
 
     def for_rung(self) -> Self:
         """Return what is measured before the last epoch: the smaller of both amounts each, and no extras."""

@@ -1,8 +1,7 @@
 """The shipped sweeps, and the reader of their YAML files: plain values with the line each came from."""
 
-import difflib
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from mopoe.errors import ConfigError
+from mopoe.wording import did_you_mean, show
 
 _SHIPPED = Path(__file__).parent
 
@@ -144,40 +144,6 @@ def split_assignment(text: str) -> tuple[str, Any]:
     if not (key.strip() and equals):
         raise ConfigError("not an assignment; write KEY=VALUE, for example trials=30")
     return key.strip(), _parse(value)[1]
-
-
-def unknown_key(found: object, possible: Iterable[str]) -> str:
-    """Return the sentence about a key that does not exist.
-
-    >>> unknown_key("bta", ["beta", "lr"])
-    "unknown key 'bta'; did you mean 'beta'? possible: beta, lr"
-    """
-    return f"unknown key {found!r}; {did_you_mean(found, possible)}"
-
-
-def did_you_mean(found: object, possible: Iterable[str], *, these: str = "possible") -> str:
-    """Return the hint for a wrong name: the nearest name, if one is near, and all possible ones.
-
-    >>> did_you_mean("bta", ["beta", "lr"])
-    "did you mean 'beta'? possible: beta, lr"
-    """
-    names = list(possible)
-    near = difflib.get_close_matches(str(found), names, n=1)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"{these}: {', '.join(names) or 'none'}"
-
-
-def show(value: object) -> str:
-    """Return a value for a message as it would stand in a YAML file, mappings and lists by their kind.
-
-    >>> show(True), show("14"), show([1, 2])
-    ('true', "'14'", 'a list')
-    """
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if isinstance(value, (dict, list, tuple)):
-        kind = "mapping" if isinstance(value, dict) else "list"
-        return f"a {kind}" if value else f"an empty {kind}"
-    return repr(value)
 
 
 class _InvalidYamlError(ConfigError):

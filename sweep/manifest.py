@@ -9,7 +9,7 @@ from importlib.metadata import distribution, version
 from pathlib import Path
 from uuid import uuid4
 
-from sweep.config.sweep_spec import FREE, SweepSpec, spec_of
+from sweep.config.sweep_spec import CHANGEABLE, SweepSpec, spec_of
 from sweep.errors import StoreError
 from sweep.store.files import Files, files_at
 from sweep.store.layout import MANIFEST
@@ -102,7 +102,7 @@ def differences(was: Mapping[str, object], now: Mapping[str, object]) -> dict[st
     {'seed': (0, 1)}
     """
     changed: dict[str, tuple[object, object]] = {}
-    for key in [k for k in dict.fromkeys((*was, *now)) if k not in FREE and was.get(k) != now.get(k)]:
+    for key in [k for k in dict.fromkeys((*was, *now)) if k not in CHANGEABLE and was.get(k) != now.get(k)]:
         old, new = was.get(key, "absent"), now.get(key, "absent")
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             pairs = {k: (old.get(k, "absent"), new.get(k, "absent")) for k in dict.fromkeys((*old, *new))}

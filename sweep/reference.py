@@ -1,19 +1,34 @@
-"""Writes `docs/settings.md` from the classes that read a sweep's file, as `python -m sweep.reference`."""
+"""Writes `docs/settings.md` and `docs/tables.md`, as `python -m sweep.reference`.
+
+The first comes from the classes that read a sweep's file: types and ranges from annotations, the texts from
+the sentences beneath the fields. Below the sentence stand what each choice means, as lines `choice: meaning`,
+and examples, indented. The second comes from the schemas of the tables.
+"""
 
 import ast
+import dataclasses
 import inspect
+import json
+import re
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
 from mopoe.config import TrialConfig
+from mopoe.data.registry import DATA_SETS, DataSetEntry
 from mopoe.evaluation_config import EvaluationConfig, RungConfig
-from sweep.config.parameters import Choice, Int, LogUniform, Simplex, Uniform
-from sweep.config.parts import SchedulerSpec
-from sweep.config.schema import FaultsSpec, ReplicatesSpec, ResourcesSpec
+from mopoe.validation import allowed, fields_of
+from sweep.config.objectives import Objective
+from sweep.config.parameters import Choice, Conditional, Int, LogUniform, Simplex, Uniform
+from sweep.config.schema import DataSpec, FaultsSpec, ReplicatesSpec, ResourcesSpec, SchedulerSpec
 from sweep.config.sweep_spec import SweepSpec
+from sweep.store.layout import KEYS
+from sweep.store.schema import TABLES
 
-PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
-
-_HEAD = """# The file of a sweep
+_SETTINGS = """# The file of a sweep
 
 Written by `python -m sweep.reference` from the classes that read it; change those, not this page. `sweep
 show-config FILE` prints a file with every default filled in. A key that does not exist or a value that is
@@ -21,11 +36,14 @@ impossible gets one sentence with its line.
 """
 _SECTIONS: tuple[tuple[str, type], ...] = (
     ("The file", SweepSpec),
-    ("`search_space`: a number between two bounds, `type: uniform`", Uniform),
-    ("`search_space`: the same by its logarithm, `type: log_uniform`", LogUniform),
-    ("`search_space`: a whole number, `type: int`", Int),
-    ("`search_space`: one of some values, `type: choice`", Choice),
-    ("`search_space`: weights that sum to one, `type: simplex`", Simplex),
+    ("`data`", DataSpec),
+    ("`objectives`", Objective),
+    ("`search_space`: a parameter", Conditional),
+    ("`search_space`: `type: uniform`", Uniform),
+    ("`search_space`: `type: log_uniform`", LogUniform),
+    ("`search_space`: `type: int`", Int),
+    ("`search_space`: `type: choice`", Choice),
+    ("`search_space`: `type: simplex`", Simplex),
     ("`fixed` and `search_space`: the settings of a trial", TrialConfig),
     ("`evaluation`", EvaluationConfig),
     ("`evaluation.at_rungs`", RungConfig),
@@ -34,45 +52,113 @@ _SECTIONS: tuple[tuple[str, type], ...] = (
     ("`replicates`", ReplicatesSpec),
     ("`faults`", FaultsSpec),
 )
+_TABLES = """# Tables
+
+Written by `python -m sweep.reference` from the schemas; change those, not this page.
+
+A results folder has a folder of Parquet files per table. Null means not measured; NaN means measured and
+not a number. Times are UTC. Rows have no order. `sweep.open` returns one row per key; the files themselves
+may hold a row twice. The columns below are followed by those that depend on the sweep: `p_NAME`, a searched
+setting (trials); `o_NAME`, an objective (trials, epochs); `se_NAME`, its standard error (trials);
+`reconstruction_NAME`, the negative log-likelihood of a modality (epochs).
+"""
 
 
-def page() -> str:
-    """Return the page: a table per section, a line per key."""
-    lines = [_HEAD]
-    for title, kind in _SECTIONS:
-        lines += [f"## {title}\n", "| key | default | meaning |", "|---|---|---|"]
-        lines += [f"| {name} | {default} | {text} |" for name, default, text in _keys(kind)]
+def settings_page() -> str:
+    """Return the page of a sweep's file: per section a table of its keys, then choices and examples."""
+    return "\n".join([_SETTINGS, *(line for title, kind in _SECTIONS for line in _section(title, kind))])
+
+
+def tables_page() -> str:
+    """Return the page of a results folder: a section per table, a line per column."""
+    lines = [_TABLES]
+    for name, schema in TABLES.items():
+        lines += [
+            f"## {name}\n\nKey: {', '.join(KEYS[name])}.\n",
+            *_head("column", "type", "unit", "meaning"),
+        ]
+        for column in schema:
+            told = {key.decode(): value.decode() for key, value in column.metadata.items()}
+            lines.append(_row(column.name, str(column.type), told.get("unit", ""), told["description"]))
         lines.append("")
     return "\n".join(lines)
 
 
-def _keys(kind: type) -> list[tuple[str, str, str]]:
-    """Return name, default and sentence of each field of a class and of those it derives from."""
-    found: dict[str, tuple[str, str, str]] = {}
+PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "tables.md": tables_page}
+
+
+def _section(title: str, kind: type) -> Iterator[str]:
+    """Give the lines about the keys that a class adds to those of `Conditional`."""
+    about, _, more = inspect.cleandoc(kind.__doc__ or "").partition("Raises:")[0].partition("\n\n")
+    yield from (f"## {title}\n\n{about.strip()}\n", *_head("key", "possible", "default", "meaning"))
+    details = {"": more.strip("\n")}
+    for name, text in _texts(kind).items():
+        info = fields_of(kind)[name]
+        meaning, _, details[name] = text.partition("\n\n")
+        yield _row(name, allowed(info), _default(info), " ".join(meaning.split()))
+    yield ""
+    if kind is DataSpec:
+        rows = (_row(name, "; ".join(_options(entry))) for name, entry in DATA_SETS.items())
+        yield from (*_head("data set", "options"), *rows, "")
+    for name, text in details.items():
+        if text:
+            yield f"`{name}`:\n\n" * bool(name) + _blocks(text) + "\n"
+
+
+def _options(entry: DataSetEntry) -> Iterator[str]:
+    yield from (f"`{name}`: {what}" for name, what in entry.required.items())
+    yield from (f"`{name}`, by default {default}" for name, default in entry.options.items())
+
+
+def _texts(kind: type) -> dict[str, str]:
+    """Return the text beneath each field of a class and of those it derives from, by name."""
+    found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
-        if not base.__module__.startswith(("mopoe", "sweep")):
-            continue
-        (tree,) = ast.parse(inspect.getsource(base)).body
-        assert isinstance(tree, ast.ClassDef)
-        for node, after in zip(tree.body, tree.body[1:], strict=False):
-            match node, after:
-                case ast.AnnAssign(target=ast.Name(name), value=value), ast.Expr(told):
-                    text = " ".join(ast.literal_eval(told).split())
-                    found[name] = (name, _shown(value), text.replace("|", "\\|").replace("<", "\\<"))
-    return list(found.values())
+        ours = base.__module__.startswith(("mopoe", "sweep"))
+        if ours and (base is kind or base is not Conditional):
+            (tree,) = ast.parse(inspect.getsource(base)).body
+            assert isinstance(tree, ast.ClassDef)
+            for node, after in zip(tree.body, tree.body[1:], strict=False):
+                match node, after:
+                    case ast.AnnAssign(target=ast.Name(name)), ast.Expr(text):
+                        found[name] = inspect.cleandoc(ast.literal_eval(text))
+    return found
 
 
-def _shown(value: ast.expr | None) -> str:
-    """Return a default as the file has it."""
-    if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "Field":
-        factory = any(keyword.arg == "default_factory" for keyword in value.keywords)
-        value = next(iter(value.args), ast.Dict([], []) if factory else None)
-    if value is None:
+def _blocks(text: str) -> str:
+    """Return what follows the first sentence: choices as a list, indented examples as YAML."""
+    blocks = []
+    for block in text.split("\n\n"):
+        if block.startswith("    "):
+            blocks.append(f"```yaml\n{textwrap.dedent(block)}\n```")
+        elif re.match(r"\w+: ", block):
+            blocks.append(re.sub(r"^(\w+): ", r"- `\1`: ", re.sub(r"\n +", " ", block), flags=re.MULTILINE))
+        else:
+            blocks.append(block)
+    return "\n\n".join(blocks)
+
+
+def _default(info: FieldInfo) -> str:
+    """Return a field's default as a file has it."""
+    if info.is_required():
         return "required"
-    text = ast.unparse(value)
-    plain = {"None": "null", "True": "true", "False": "false", "()": "[]"}
-    return f"`{plain.get(text, 'defaults' if text.endswith('()') else text.strip(chr(39)))}`"
+    value = info.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel) or dataclasses.is_dataclass(value):
+        return "the defaults below"
+    if isinstance(value, float):
+        value = float(f"{value:.4g}")
+    text = json.dumps(value, default=lambda objective: objective.name)
+    return f"`{text if value == '' else text.replace(chr(34), '')}`"
+
+
+def _head(*columns: str) -> tuple[str, str]:
+    return _row(*columns), "|---" * len(columns) + "|"
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|').replace('<', chr(92) + '<') for cell in cells)} |"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for _name, _page in PAGES.items():
+        (Path(__file__).parents[1] / "docs" / _name).write_text(_page(), encoding="utf-8")

@@ -1,5 +1,6 @@
 """Two files of a sweep, and the phrases of the messages about their mistakes, for the tests of the spec."""
 
+import re
 from dataclasses import fields
 
 from mopoe.config import TrialConfig
@@ -53,10 +54,12 @@ AT_RUNGS = (
     "coherence_samples, joint_samples, likelihood_samples, importance_samples, subset_sizes, own_targets"
 )
 OBJECTIVES = "conditional_coherence, joint_coherence, log_likelihood"
-WHOLE = "but must be a whole number"
+COUNT = "but must be a whole number between 1 and 1,000,000"
+CONCURRENT = "but must be a whole number between 1 and 100,000, or null"
 WORD = "but must be a word (a number or date in quotes)"
 MAPPING = "but must be a mapping of keys to values"
-GPU = "but must be auto or between 0 and 1: a trial uses one at most"
+GPU = "but must be auto, or a number between 0 and 1"
+OVER = "but must be size, subset, or a list of at least two subsets such as m0+m1"
 FOLDER = "but must be made of letters, digits, '.', '_' and '-', as it names a folder"
 WEIGHTS = (
     "subset_weights has 2 numbers, but must have 5 (one per subset size) or 31 (one per subset)"
@@ -64,3 +67,15 @@ WEIGHTS = (
 )
 DIFFER = "but must differ; put a constant under `fixed`"
 FINITE = "but must be a finite number"
+
+
+def mistakes(text: str) -> list[tuple[str, str, str]]:
+    """Return what each block of a text replaces in `FULL`, what by, and the message, with its <PHRASES>."""
+    blocks = []
+    for block in text.strip("\n").split("\n\n"):
+        change, message = block.split("\n")
+        old, new = (part.replace("\\n", "\n") for part in change.split(" => "))
+        for name in re.findall("<([A-Z_]+)>", message):
+            message = message.replace(f"<{name}>", str(globals()[name]))
+        blocks.append((old, new.replace("(nothing)", ""), message.replace("\\n", "\n")))
+    return blocks

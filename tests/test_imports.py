@@ -167,8 +167,8 @@ def allowed(name: str) -> tuple[str, ...]:
     if below(name, "mopoe"):
         return ("mopoe",)
     if below(name, "search_spaces"):
-        return ("search_spaces", "mopoe.errors")
-    plain = ("mopoe.errors", "mopoe.reports", "mopoe.subsets", "sweep.errors")
+        return ("search_spaces", "mopoe.errors", "mopoe.wording")
+    plain = ("mopoe.errors", "mopoe.wording", "mopoe.reports", "mopoe.subsets", "sweep.errors")
     parts = ("mopoe", "search_spaces", "sweep.errors", "sweep.manifest", "sweep.config", "sweep.store")
     floors = {
         "sweep.errors": ("mopoe.errors",),

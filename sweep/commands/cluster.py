@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mopoe.errors import ConfigError
-from search_spaces import did_you_mean, find
+from mopoe.wording import did_you_mean
+from search_spaces import find
 from sweep.commands.options import Address, Cluster, MaybeCluster, RunOptions, option_words
 from sweep.commands.terminal import command, say
 

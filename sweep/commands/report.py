@@ -76,7 +76,7 @@ def best(
     from mopoe.config import TrialConfig
     from sweep.analysis.fronts import best_above
     from sweep.analysis.tradeoff import tradeoff
-    from sweep.config.one_trial import one_trial
+    from sweep.config.sweep_spec import one_trial
     from sweep.report.formatting import count, plain, value_text
     from sweep.store.read import open_store
 
@@ -101,7 +101,8 @@ def best(
 
 def _bounds(front: "Tradeoff", assignments: Sequence[str]) -> dict[str, float]:
     """Return the smallest accepted value by objective; ConfigError if a value or a name is wrong."""
-    from search_spaces import did_you_mean, split_assignment
+    from mopoe.wording import did_you_mean
+    from search_spaces import split_assignment
 
     bounds = {}
     for text in assignments:
@@ -123,7 +124,7 @@ def _picked(front: "Tradeoff", wanted: str | None) -> tuple[str, str]:
 
     By default it is the knee, or the best in the first objective if the front has no knee.
     """
-    from search_spaces import did_you_mean
+    from mopoe.wording import did_you_mean
     from sweep.report.tables import nothing_yet
 
     picks = {p.label.removeprefix("best "): p for p in front.picks}

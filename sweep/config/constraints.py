@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from mopoe.errors import ConfigError
 from mopoe.reports import OBJECTIVES
+from mopoe.wording import unknown_key
+from sweep.config.messages import problem, problems_at
 
 MEASURED = (*OBJECTIVES, "parameters", "seconds")
 """What may be limited: the objectives, the model's trained parameters, the trial's wall time."""
@@ -54,11 +56,21 @@ def limit(name: str, text: str) -> Limit:
     Raises:
         ConfigError: the text is no limit.
     """
-    found = _LIMIT.fullmatch(text)
+    match = _LIMIT.fullmatch(text)
     try:
-        bound = float(found[2]) if found else math.nan
+        bound = float(match[2]) if match else math.nan
     except ValueError:
         bound = math.nan
-    if found is None or not math.isfinite(bound):
+    if match is None or not math.isfinite(bound):
         raise ConfigError(f'{name} is {text!r}, but must be a limit such as "<= 20e6" or ">= 0.1"')
-    return Limit(name=name, at_most=found[1] == "<=", bound=bound)
+    return Limit(name=name, at_most=match[1] == "<=", bound=bound)
+
+
+def check_constraints(texts: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the constraints, or say which quantity is unknown or which text no limit."""
+    for name, text in texts.items():
+        if name not in MEASURED:
+            raise problem(unknown_key(name, MEASURED), name)
+        with problems_at(name):
+            limit(name, text)
+    return texts

@@ -1,30 +1,42 @@
 """What a sweep optimises: each objective is one quantity that an evaluation measures, and its direction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from pydantic import ConfigDict, Field, model_serializer, model_validator
+from pydantic import AfterValidator, Field, model_serializer, model_validator
+from pydantic.dataclasses import dataclass
 
 from mopoe.reports import OBJECTIVES
-from search_spaces import did_you_mean
-from sweep.config.parameters import problem
+from mopoe.validation import CLOSED, config_errors
+from mopoe.wording import did_you_mean
+from sweep.config.messages import problem
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 Direction = Literal["maximize", "minimize"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@config_errors
+@dataclass(frozen=True, slots=True, kw_only=True, config=CLOSED)
 class Objective:
     """One quantity that the sweep optimises."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
     name: Annotated[str, Field(pattern=r"^[\w.:-]{1,200}$")]
-    """Its name in the tables, without the prefix."""
+    """Name of a quantity that every evaluation measures.
+
+    conditional_coherence: share of generated samples whose label is right, over all pairs of a subset of
+        modalities and a target outside of it.
+    joint_coherence: share of draws from the prior for which the classifiers of all modalities agree.
+    log_likelihood: estimate of log p(X) per held-out sample, in nats.
+    """
     direction: Direction = "maximize"
-    """Whether larger or smaller is better."""
+    """Which values are better.
+
+    maximize: larger ones.
+    minimize: smaller ones.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -33,7 +45,7 @@ class Objective:
         if isinstance(given, str):
             return {"name": given}
         if isinstance(given, dict) and given.keys() == {"name", "maximize"}:
-            return {"name": given["name"]}
+            return {"name": given["name"], "direction": "maximize" if given["maximize"] else "minimize"}
         return given
 
     @model_serializer
@@ -58,12 +70,14 @@ class Objective:
         return 1.0 if self.maximize else -1.0
 
 
-def gains(values: ArrayLike, objectives: Sequence[Objective]) -> NDArray[np.float64]:
+def gains(values: "ArrayLike", objectives: Sequence[Objective]) -> "NDArray[np.float64]":
     """Return objective values [..., O] so that larger is better in every column.
 
     >>> gains([[0.5, 30.0]], [Objective(name="a"), Objective(name="b", direction="minimize")])
     array([[  0.5, -30. ]])
     """
+    import numpy as np
+
     return np.asarray(values, dtype=np.float64) * [o.sign for o in objectives]
 
 
@@ -72,7 +86,7 @@ def names(objectives: Sequence[Objective]) -> tuple[str, ...]:
     return tuple(o.name for o in objectives)
 
 
-def check_objectives(objectives: tuple[Objective, ...]) -> tuple[Objective, ...]:
+def _check(objectives: tuple[Objective, ...]) -> tuple[Objective, ...]:
     """Return the objectives, or say which is unknown or there twice."""
     for i, objective in enumerate(objectives):
         if objective.name not in OBJECTIVES:
@@ -82,3 +96,19 @@ def check_objectives(objectives: tuple[Objective, ...]) -> tuple[Objective, ...]
         if objective.name in names(objectives[:i]):
             raise problem(f"{objective.name!r} is there twice; keep one", i)
     return objectives
+
+
+Objectives = Annotated[
+    tuple[
+        Annotated[
+            Objective,
+            Field(
+                description="the name of an objective, or a mapping such as {name: NAME, direction: minimize}"
+            ),
+        ],
+        ...,
+    ],
+    Field(strict=False, min_length=1, description="a list of objectives"),
+    AfterValidator(_check),
+]
+"""The objectives of a sweep's file."""

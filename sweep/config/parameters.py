@@ -3,36 +3,46 @@
 import difflib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, FiniteFloat, SkipValidation, model_validator
 
 from mopoe.errors import ConfigError
 from mopoe.subsets import subset_label, subset_masks
-from search_spaces import did_you_mean, show
+from sweep.config.messages import problem
+from sweep.config.schema import StrictModel
+
+Name = Annotated[str, SkipValidation]
+"""A key of a mapping; whoever knows the possible ones refuses others, also those that are no words."""
 
 
-def subset_position(label: object, modalities: Sequence[str]) -> int:
-    """Return the place of a subset among the 2^M - 1, in the order of `subset_masks`; any order of names.
+def subset_places(labels: Sequence[object], modalities: Sequence[str]) -> tuple[int, ...]:
+    """Return the places of subsets among the 2^M - 1, in the order of `subset_masks`.
+
+    The names in a label may have any order.
 
     Raises:
-        ConfigError: there is no such subset; the message has the nearest.
+        ConfigError: there is no such subset, and the message has the nearest; or one stands twice.
 
-    >>> subset_position("m2+m0", ["m0", "m1", "m2"])
-    4
+    >>> subset_places(["m2+m0", "m1"], ["m0", "m1", "m2"])
+    (4, 1)
     """
     masks = subset_masks(len(modalities))
-    names = str(label).replace(" ", "").split("+")
-    if len(set(names)) == len(names) and set(names) <= set(modalities):
-        return masks.index(sum(1 << modalities.index(name) for name in names))
-    labels = [subset_label(mask, modalities) for mask in masks]
-    (near,) = difflib.get_close_matches(str(label), labels, n=1, cutoff=0.0)
-    raise ConfigError(
-        f"there is no subset {label!r}; did you mean {near!r}? modalities: {', '.join(modalities)}"
-    )
+    places: dict[int, object] = {}
+    for label in labels:
+        names = str(label).replace(" ", "").split("+")
+        if len(set(names)) < len(names) or not set(names) <= set(modalities):
+            known = [subset_label(mask, modalities) for mask in masks]
+            (near,) = difflib.get_close_matches(str(label), known, n=1, cutoff=0.0)
+            raise ConfigError(
+                f"there is no subset {label!r}; did you mean {near!r}? modalities: {', '.join(modalities)}"
+            )
+        place = masks.index(sum(1 << modalities.index(name) for name in names))
+        if place in places:
+            raise ConfigError(f"subset {label!r} is there twice (as {places[place]!r}); keep one")
+        places[place] = label
+    return tuple(places)
 
 
 def weights_by_label(
@@ -41,35 +51,20 @@ def weights_by_label(
     """Return 2^M - 1 weights from those of some subsets, or from a list of subsets of equal weight.
 
     Raises:
-        ConfigError: there is no such subset, or it stands twice.
+        ConfigError: as of `subset_places`.
 
     >>> weights_by_label({"m0": 0.25, "m0+m1": 0.75}, ["m0", "m1"])
     (0.25, 0.0, 0.75)
     """
-    pairs = given.items() if isinstance(given, Mapping) else [(label, 1 / len(given)) for label in given]
-    found = [0.0] * (2 ** len(modalities) - 1)
-    seen: dict[int, object] = {}
-    for label, weight in pairs:
-        at = subset_position(label, modalities)
-        if at in seen:
-            raise ConfigError(f"subset {label!r} is there twice (as {seen[at]!r}); keep one")
-        seen[at] = label
-        found[at] = weight
-    return tuple(found)
+    places = subset_places(list(given), modalities)
+    weights = given.values() if isinstance(given, Mapping) else [1 / len(given)] * len(given)
+    return _spread(places, weights, 2 ** len(modalities) - 1)
 
 
-def problem(sentence: str, *at: str | int) -> PydanticCustomError:
-    """Return the error to raise in a validator: a sentence, and its key's path below the validated value."""
-    return PydanticCustomError("sweep", "{sentence}", {"sentence": sentence, "at": at})
-
-
-@contextmanager
-def problems_at(*at: str | int) -> Iterator[None]:
-    """Turn a ConfigError inside into a `problem` at this path."""
-    try:
-        yield
-    except ConfigError as error:
-        raise problem(str(error), *at) from None
+def _spread(places: Sequence[int], weights: Iterable[float], n: int) -> tuple[float, ...]:
+    """Return n numbers: the weights at their places, and 0 elsewhere."""
+    there = dict(zip(places, weights, strict=True))
+    return tuple(there.get(i, 0.0) for i in range(n))
 
 
 def as_tuple(value: Any) -> Any:
@@ -77,21 +72,24 @@ def as_tuple(value: Any) -> Any:
     return tuple(map(as_tuple, value)) if isinstance(value, list) else value
 
 
-class StrictModel(BaseModel):
-    """A mapping of the YAML file: no unknown keys, no conversions such as "3" to 3, no infinities."""
+class Conditional(StrictModel):
+    """What every parameter may have."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    when: Annotated[Mapping[Name, Any], Field(min_length=1)] | None = None
+    """The values of choices above this parameter under which it exists; null for always.
+
+    Where it does not exist, the setting is at its default:
+
+        search_space:
+          method: {type: choice, values: [mopoe, moe]}
+          subset_weights: {type: simplex, over: size, when: {method: mopoe}}
+    """
 
 
-class _Parameter(StrictModel):
-    when: Annotated[Mapping[str, Any] | None, Field(min_length=1)] = None
-    """The values of other parameters under which this one exists; null for always."""
-
-
-class _Range(_Parameter):
-    low: float
+class _Range(Conditional):
+    low: FiniteFloat
     """The smallest value."""
-    high: float
+    high: FiniteFloat
     """The largest value."""
 
     @model_validator(mode="after")
@@ -101,17 +99,25 @@ class _Range(_Parameter):
 
 
 class Uniform(_Range):
-    """A number between two bounds, all equally likely."""
+    """A number between two bounds, all equally likely.
+
+    A trial hides up to half of the modalities:
+
+        search_space: {missing: {type: uniform, low: 0, high: 0.5}}
+    """
 
     type: Literal["uniform"] = "uniform"
-    """The kind of parameter."""
 
 
 class LogUniform(_Range):
-    """A number between two bounds above 0, all of whose logarithms are equally likely."""
+    """A number between two bounds above 0, all of whose logarithms are equally likely.
+
+    The range from 0.1 to 1 is searched as much as that from 1 to 10:
+
+        search_space: {beta: {type: log_uniform, low: 0.1, high: 10}}
+    """
 
     type: Literal["log_uniform"] = "log_uniform"
-    """The kind of parameter."""
 
     @model_validator(mode="after")
     def _check_log(self) -> Self:
@@ -120,18 +126,22 @@ class LogUniform(_Range):
         return self
 
 
-class Int(_Parameter):
-    """A whole number between two bounds, both included."""
+class Int(Conditional):
+    """A whole number between two bounds, both included.
+
+    One of 64, 128, 192 and so on:
+
+        search_space: {latent_dim: {type: int, low: 64, high: 512, step: 64}}
+    """
 
     type: Literal["int"] = "int"
-    """The kind of parameter."""
     low: int
     """The smallest value."""
     high: int
     """The largest value; low plus a multiple of step."""
     log: bool = False
     """Whether the logarithms are equally likely rather than the values."""
-    step: int = Field(1, ge=1)
+    step: Annotated[int, Field(ge=1)] = 1
     """Distance between neighbouring values; 1 with log."""
 
     @model_validator(mode="after")
@@ -154,20 +164,17 @@ class Int(_Parameter):
         return (self.high - self.low) // self.step + 1
 
 
-class Choice(_Parameter):
-    """One of some values, all equally likely."""
+class Choice(Conditional):
+    """One of some values, all equally likely.
+
+    A value may be a list:
+
+        search_space: {channels: {type: choice, values: [[16, 32, 64], [32, 64, 128]]}}
+    """
 
     type: Literal["choice"] = "choice"
-    """The kind of parameter."""
     values: Annotated[tuple[Any, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     """The values, no two of them equal."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for i, value in enumerate(self.values):
-            if value in self.values[:i]:
-                raise problem(f"values has {value!r} twice; keep one", "values")
-        return self
 
     @property
     def size(self) -> int:
@@ -181,27 +188,24 @@ class Choice(_Parameter):
         return json.dumps(value) if as_text else value
 
 
-def _over(value: Any) -> Any:
-    value = as_tuple(value)
-    if isinstance(value, tuple):
-        for i, label in enumerate(value):
-            if not isinstance(label, str):
-                raise problem(f"entry {i + 1} is {show(label)}, but must be a subset such as m0+m1", i)
-        if len(value) < 2:
-            raise problem("over has fewer than two subsets, which leaves nothing to search; add another")
-    elif value not in ("size", "subset"):
-        kinds = ("size", "subset", "a list of subsets")
-        raise problem(f"over is {show(value)}; {did_you_mean(value, kinds)}")
-    return value
+class Simplex(Conditional):
+    """Weights of at least 0 that sum to one, all such weights equally likely.
 
+    Weights of two single modalities and of all five together:
 
-class Simplex(_Parameter):
-    """Weights of at least 0 that sum to one, all such weights equally likely."""
+        search_space: {subset_weights: {type: simplex, over: [m0, m1, m0+m1+m2+m3+m4]}}
+    """
 
     type: Literal["simplex"] = "simplex"
-    """The kind of parameter."""
-    over: Annotated[str | tuple[str, ...], BeforeValidator(_over)]
-    """What has a weight: every subset size, every subset, or these subsets by label, all others none."""
+    over: Annotated[
+        Literal["size", "subset"] | Annotated[tuple[str, ...], Field(strict=False, min_length=2)],
+        Field(description="size, subset, or a list of at least two subsets such as m0+m1"),
+    ]
+    """What has a weight.
+
+    size: every subset size; subsets of one size share its weight equally.
+    subset: every subset.
+    """
 
     def length(self, modalities: Sequence[str]) -> int:
         """Return how many numbers the setting has: M or 2^M - 1."""
@@ -215,30 +219,21 @@ class Simplex(_Parameter):
         """
         if isinstance(self.over, str):
             return tuple(range(self.length(modalities)))
-        found = tuple(subset_position(label, modalities) for label in self.over)
-        for i, place in enumerate(found):
-            if place in found[:i]:
-                raise ConfigError(f"subset {self.over[i]!r} is there twice; keep one")
-        return found
+        return subset_places(self.over, modalities)
 
     def weights(self, searched: Sequence[float], modalities: Sequence[str]) -> tuple[float, ...]:
         """Return the setting with these weights in its searched places and 0 in the others."""
-        found = [0.0] * self.length(modalities)
-        for place, weight in zip(self.places(modalities), searched, strict=True):
-            found[place] = weight
-        return tuple(found)
+        return _spread(self.places(modalities), searched, self.length(modalities))
 
 
-Parameter = Annotated[Uniform | LogUniform | Int | Choice | Simplex, Field(discriminator="type")]
+Parameter = Annotated[
+    Uniform | LogUniform | Int | Choice | Simplex,
+    Field(
+        discriminator="type",
+        description="a mapping such as {type: uniform, low: 1, high: 2}; constants go to `fixed`",
+    ),
+]
 """What may stand under one name of `search_space`."""
-
-FITTING = {
-    float: ("uniform", "log_uniform", "choice"),
-    int: ("int", "choice"),
-    "subset_weights": ("simplex", "choice"),
-    "mixture_path": ("uniform", "choice"),
-}
-"""The types of parameter by the type of a setting's default, or by name if it is None; others: choice."""
 
 
 def middle(parameter: Parameter, modalities: Sequence[str]) -> Any:

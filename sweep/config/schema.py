@@ -1,28 +1,149 @@
-"""The sections of a sweep's YAML file that say how its trials are run."""
+"""The sections of a sweep's file that have keys of their own."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, model_validator
 
+from mopoe.data import entry, modalities
+from mopoe.data.registry import DATA_SETS, check_options
 from mopoe.errors import ConfigError
-from search_spaces import show
-from sweep.config.parameters import StrictModel, problem
+from mopoe.validation import wrong
+from mopoe.wording import did_you_mean, unknown_key
+from sweep.config.messages import problem, problems_at
+from sweep.config.objectives import Objective, names
 
 
-def _gpu(value: Any) -> Any:
-    if value != "auto" and not (type(value) in (int, float) and 0 <= value <= 1):
-        raise problem(f"gpu is {show(value)}, but must be auto or between 0 and 1: a trial uses one at most")
-    return value
+class StrictModel(BaseModel):
+    """A mapping of the YAML file: no unknown keys, and no conversions such as "3" to 3."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DataSpec(StrictModel, extra="allow"):
+    """The data set by name, and its options beside it."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.:-]{1,200}$")]
+    """A data set of `sweep data list`, or a function of your own as package.module:function."""
+    _modalities: tuple[str, ...] = PrivateAttr(())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, given: Any, info: ValidationInfo) -> Any:
+        if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+            return given
+        if info.context:  # the modalities' names; so that the data set, somebody's own code, is not called
+            for name, value in given.items():
+                if type(value) not in (int, str):
+                    raise problem(wrong(name, value, str | int), name)
+            return given
+        return _with_defaults(given)
+
+    @model_validator(mode="after")
+    def _name_modalities(self, info: ValidationInfo) -> Self:
+        with problems_at("name"):
+            self._modalities = info.context or tuple(m.name for m in modalities(self.name, **self.options))
+        return self
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the data set's options by name, for its `load(**options)`."""
+        return dict(self.model_extra or {})
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Return the names of the modalities, in the order of the bits of a subset mask."""
+        return self._modalities
+
+
+def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a data set's name and options, those not given at their defaults, or say what is wrong."""
+    with problems_at("name"):
+        known = entry(given["name"])
+    required = {name: 0 if name in known.numbers else "" for name in known.required}
+    defaults = {"name": "", **required, **known.options}
+    for name, value in given.items():
+        if name not in defaults:
+            raise problem(unknown_key(name, defaults), name)
+        if type(value) is not type(defaults[name]):
+            raise problem(wrong(name, value, type(defaults[name])), name)
+    for name, what in known.required.items():
+        if name not in given:
+            raise problem(f"key {name!r} is missing; {what}", name)
+    if given["name"] in DATA_SETS:
+        check_options(given)
+    return {**defaults, **given}
+
+
+class SchedulerSpec(StrictModel):
+    """Which trials are stopped before their full budget; every one is measured at the rungs it reaches."""
+
+    type: Literal["none", "halving", "asha", "median"] = "none"
+    """How trials are compared at a rung, a number of epochs at which each is measured.
+
+    none: no trial is stopped.
+    halving: by all objectives; a trial goes on while it is in the best 1/eta of those that reached the rung.
+    asha: the same by one objective, as in ASHA (Li et al. 2020).
+    median: by one objective; a trial goes on while it is in the better half.
+    """
+    grace: Annotated[int, Field(ge=1, le=1_000_000)] = 2
+    """Epochs before the first rung."""
+    eta: Annotated[int, Field(ge=2, le=1000)] = 2
+    """The factor between the epochs of neighbouring rungs; of the trials at a rung the best 1/eta go on."""
+    brackets: Annotated[int, Field(ge=1, le=100)] = 1
+    """Groups of trials with different first rungs: bracket s lacks the first s rungs, and has 1/eta as many
+    trials as the bracket before."""
+    objective: str | None = None
+    """The objective that asha and median compare; it may be left out if the sweep has only one."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.objective is not None and self.type in ("none", "halving"):
+            compares = "stops no trial" if self.type == "none" else "compares all objectives"
+            raise problem(
+                f"objective is {self.objective!r}, but {self.type} {compares}; leave it out", "objective"
+            )
+        return self
+
+    def rungs(self, budget: int, bracket: int = 0) -> tuple[int, ...]:
+        """Return the epochs at which trials are compared: grace times powers of eta, below the full budget.
+
+        >>> SchedulerSpec(type="halving", grace=2, eta=3).rungs(54)
+        (2, 6, 18)
+        """
+        rungs = []
+        epoch = self.grace * self.eta**bracket
+        while self.type != "none" and epoch < budget:
+            rungs.append(epoch)
+            epoch *= self.eta
+        return tuple(rungs)
+
+    def compared(self, objectives: Sequence[Objective]) -> tuple[Objective, ...]:
+        """Return the objectives that decide at a rung.
+
+        Raises:
+            ConfigError: it is missing, or none of the sweep's.
+        """
+        if self.type in ("none", "halving") or (self.objective is None and len(objectives) == 1):
+            return tuple(objectives)
+        if self.objective is None:
+            possible = ", ".join(names(objectives))
+            raise ConfigError(f"key 'objective' is missing; {self.type} compares one of: {possible}")
+        if self.objective not in names(objectives):
+            raise ConfigError(
+                f"objective is {self.objective!r}; {did_you_mean(self.objective, names(objectives))}"
+            )
+        return tuple(o for o in objectives if o.name == self.objective)
 
 
 class ResourcesSpec(StrictModel):
     """What one trial takes of the machine."""
 
-    cpu: float = Field(1.0, ge=0.01, le=10_000)
+    cpu: Annotated[float, Field(ge=0.01, le=10_000)] = 1.0
     """CPU cores per trial; shares are allowed."""
-    gpu: Annotated[Literal["auto"] | float, BeforeValidator(_gpu)] = "auto"
-    """GPUs per trial: one, a share of it, none, or auto to let the sweep decide."""
-    concurrent: int | None = Field(None, ge=1, le=100_000)
+    gpu: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = "auto"
+    """GPUs per trial, which uses one at most; auto gives it one if there is any."""
+    concurrent: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Trials at the same time; null for as many as fit."""
 
     def gpu_share(self, gpus: float) -> float:
@@ -56,18 +177,27 @@ class ResourcesSpec(StrictModel):
 class ReplicatesSpec(StrictModel):
     """Which configs are trained with several seeds; their objectives are then means over seeds."""
 
-    seeds: int = Field(1, ge=1, le=1000)
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     """Seeds per config, counted up from the config's own."""
     when: Literal["all", "survivors", "front"] = "all"
-    """Which configs get all seeds: all, those not stopped early, or in the end those on the front."""
+    """Which configs are trained with all seeds.
+
+    all: every config.
+    survivors: those that the scheduler did not stop.
+    front: those on the front once all configs have been trained with their first seed.
+
+    Three seeds for each config on the front:
+
+        replicates: {seeds: 3, when: front}
+    """
 
 
 class FaultsSpec(StrictModel):
-    """What a trial may do wrong before it is given up."""
+    """How much may go wrong before a trial, or the sweep, is given up."""
 
-    max_failures: int = Field(2, ge=0, le=1000)
-    """How often a trial that raised, or whose process was lost, goes on from its last checkpoint."""
-    identical: int | None = Field(5, ge=2, le=1_000_000)
-    """So many trials in a row that fail for one reason end the sweep; null for no end."""
-    trial_minutes: float | None = Field(None, ge=1e-4, le=1e6)
-    """A trial that took longer ends; one that ends no epoch for so long has hung. null for no limit."""
+    max_failures: Annotated[int, Field(ge=0, le=1000)] = 2
+    """How often a trial that raised, or whose process was lost, is started again from its last checkpoint."""
+    identical: Annotated[int, Field(ge=2, le=1_000_000)] | None = 5
+    """So many trials in a row that fail for the same reason end the sweep; null for no such end."""
+    trial_minutes: Annotated[float, Field(ge=1e-4, le=1_000_000)] | None = None
+    """A trial that takes longer, or that finishes no epoch for so long, is ended; null for no limit."""

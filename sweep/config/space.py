@@ -69,12 +69,12 @@ class Space:
 
     def active(self, settings: Mapping[str, Any]) -> dict[str, Parameter]:
         """Return the parameters that exist under these settings, by name."""
-        found: dict[str, Parameter] = {}
+        active: dict[str, Parameter] = {}
         for name, parameter in self.parameters.items():
             when = parameter.when or {}
-            if all(p in found and as_tuple(settings.get(p)) == as_tuple(v) for p, v in when.items()):
-                found[name] = parameter
-        return found
+            if all(p in active and as_tuple(settings.get(p)) == as_tuple(v) for p, v in when.items()):
+                active[name] = parameter
+        return active
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return these settings and, for every other parameter that then exists, its `middle`."""
@@ -89,20 +89,24 @@ class Space:
         """
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-        found: dict[str, BaseDistribution] = {}
+        distributions: dict[str, BaseDistribution] = {}
         for name, parameter in self.parameters.items():
             match parameter:
                 case Uniform(low=low, high=high):
-                    found[name] = FloatDistribution(low, high)
+                    distributions[name] = FloatDistribution(low, high)
                 case LogUniform(low=low, high=high):
-                    found[name] = FloatDistribution(low, high, log=True)
+                    distributions[name] = FloatDistribution(low, high, log=True)
                 case Int(low=low, high=high, log=log, step=step):
-                    found[name] = IntDistribution(low, high, log=log, step=step)
+                    distributions[name] = IntDistribution(low, high, log=log, step=step)
                 case Choice(values=values):
-                    found[name] = CategoricalDistribution([parameter.encode(value) for value in values])
+                    distributions[name] = CategoricalDistribution(
+                        [parameter.encode(value) for value in values]
+                    )
                 case Simplex():
-                    found |= {axis: FloatDistribution(0.0, 1.0) for axis in self._axes(name, parameter)}
-        return found
+                    distributions |= {
+                        axis: FloatDistribution(0.0, 1.0) for axis in self._axes(name, parameter)
+                    }
+        return distributions
 
     def grid(self) -> dict[str, Sequence[float | int | str]]:
         """Return all values of each axis by name.
@@ -110,16 +114,16 @@ class Space:
         Raises:
             ConfigError: a parameter has endlessly many.
         """
-        found: dict[str, Sequence[float | int | str]] = {}
+        axes: dict[str, Sequence[float | int | str]] = {}
         for name, parameter in self.parameters.items():
             match parameter:
                 case Choice(values=values):
-                    found[name] = [parameter.encode(value) for value in values]
+                    axes[name] = [parameter.encode(value) for value in values]
                 case Int(low=low, high=high, step=step):
-                    found[name] = range(low, high + 1, step)
+                    axes[name] = range(low, high + 1, step)
                 case _:
                     raise ConfigError(f"{name} is {parameter.type}, but a grid needs int or choice")
-        return found
+        return axes
 
     @property
     def size(self) -> float:
@@ -161,19 +165,19 @@ class Space:
 
     def draw(self, value_of: Callable[[str], float | int | str]) -> dict[str, Any]:
         """Return the `TrialConfig` values for a value per axis, asked for only where the axis exists."""
-        found: dict[str, Any] = {}
+        settings: dict[str, Any] = {}
         for name, parameter in self.parameters.items():
-            if name not in self.active(found):
+            if name not in self.active(settings):
                 continue
             match parameter:
                 case Choice(values=values):
-                    found[name] = {parameter.encode(value): value for value in values}[value_of(name)]
+                    settings[name] = {parameter.encode(value): value for value in values}[value_of(name)]
                 case Simplex():
                     cube = [float(value_of(axis)) for axis in self._axes(name, parameter)]
-                    found[name] = parameter.weights(simplex_from_cube(cube), self.modalities)
+                    settings[name] = parameter.weights(simplex_from_cube(cube), self.modalities)
                 case _:
-                    found[name] = value_of(name)
-        return found
+                    settings[name] = value_of(name)
+        return settings
 
     def suggestion(self, settings: Mapping[str, Any]) -> dict[str, float | int | str]:
         """Return the suggestion that has these settings, for points known beforehand: inverse of `settings`.
@@ -181,7 +185,7 @@ class Space:
         Raises:
             ConfigError: a parameter is absent, or its value is none of the space's.
         """
-        found: dict[str, float | int | str] = {}
+        suggestion: dict[str, float | int | str] = {}
         for name, parameter in self.active(settings).items():
             if name not in settings:
                 raise ConfigError(f"{name} is absent, but the search space has: {', '.join(self.parameters)}")
@@ -191,10 +195,10 @@ class Space:
                     if as_tuple(value) not in values:
                         known = ", ".join(map(str, values))
                         raise ConfigError(f"{name} is {value!r}, but must be one of: {known}")
-                    found[name] = parameter.encode(value)
+                    suggestion[name] = parameter.encode(value)
                 case Simplex():
                     cube = cube_from_simplex(self._searched(name, parameter, value))
-                    found |= zip(self._axes(name, parameter), cube, strict=True)
+                    suggestion |= zip(self._axes(name, parameter), cube, strict=True)
                 case Int(low=low, high=high, step=step) if (
                     value is None or not low <= value <= high or (value - low) % step
                 ):
@@ -205,39 +209,39 @@ class Space:
                 ):
                     raise ConfigError(f"{name} is {value}, but must be between {low} and {high}")
                 case _:
-                    found[name] = value
-        return found
+                    suggestion[name] = value
+        return suggestion
 
     def columns(self, settings: Mapping[str, Any]) -> dict[str, float | int | str]:
         """Return the searched settings as table cells, but not None; weights are `subset_weights_1`, ..."""
-        found: dict[str, float | int | str] = {}
+        cells: dict[str, float | int | str] = {}
         for name, parameter in self.active(settings).items():
             value = settings[name]
             match parameter:
                 case Choice():
-                    found[name] = parameter.encode(value)
+                    cells[name] = parameter.encode(value)
                 case Simplex():
                     weights = value or ()  # of a single trial also none, or as many as are not searched
                     searched = len(weights) == parameter.length(self.modalities)
                     places = parameter.places(self.modalities) if searched else range(len(weights))
-                    found |= {f"{name}_{i + 1}": float(weights[i]) for i in places}
+                    cells |= {f"{name}_{i + 1}": float(weights[i]) for i in places}
                 case _ if value is not None:
-                    found[name] = value
-        return found
+                    cells[name] = value
+        return cells
 
     def kinds(self) -> dict[str, type[float] | type[int] | type[str]]:
         """Return the type of every table cell that `columns` may have, by name."""
-        found: dict[str, type[float | int | str]] = {}
+        cells: dict[str, type[float | int | str]] = {}
         for name, parameter in self.parameters.items():
             match parameter:
                 case Choice(values=values):
                     kinds = {type(parameter.encode(value)) for value in values}
-                    found[name] = next(kind for kind in (str, float, int) if kind in kinds)
+                    cells[name] = next(kind for kind in (str, float, int) if kind in kinds)
                 case Simplex():
-                    found |= {f"{name}_{i + 1}": float for i in parameter.places(self.modalities)}
+                    cells |= {f"{name}_{i + 1}": float for i in parameter.places(self.modalities)}
                 case _:
-                    found[name] = int if isinstance(parameter, Int) else float
-        return found
+                    cells[name] = int if isinstance(parameter, Int) else float
+        return cells
 
     def _searched(self, name: str, parameter: Simplex, value: Any) -> list[float]:
         """Return the searched ones of a setting's weights, or say what does not fit."""

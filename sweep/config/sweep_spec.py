@@ -7,73 +7,107 @@ from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from mopoe.evaluation_config import EvaluationConfig
-from mopoe.methods import LISTS, check_length
-from search_spaces import Document, find, load_yaml, split_assignment, unknown_key
-from sweep.config.constraints import Limit, limit
-from sweep.config.messages import SETTINGS, sentence
-from sweep.config.objectives import Objective, check_objectives, names
-from sweep.config.parameters import Choice, Int, Parameter, StrictModel, middle, problem, problems_at
-from sweep.config.parts import (
+from mopoe.methods import check_length
+from mopoe.validation import Count
+from search_spaces import Document, find, load_yaml, split_assignment
+from sweep.config.checks import check
+from sweep.config.constraints import Limit, check_constraints, limit
+from sweep.config.messages import sentences
+from sweep.config.objectives import Objective, Objectives
+from sweep.config.parameters import Choice, Int, Name, Parameter
+from sweep.config.schema import (
     DataSpec,
+    FaultsSpec,
+    ReplicatesSpec,
+    ResourcesSpec,
     SchedulerSpec,
-    check_constraints,
-    check_fixed,
-    check_search_space,
-    check_start_with,
-    fill_evaluation,
-    setting,
+    StrictModel,
 )
-from sweep.config.schema import FaultsSpec, ReplicatesSpec, ResourcesSpec
+from sweep.config.settings import SETTINGS, check_fixed, check_search_space, check_start_with, setting
 from sweep.config.space import Space, Suggestion
 from sweep.errors import SpecError
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-"""The name of a sweep, which names a folder."""
-FREE = ("name", "trials", "resources", "replicates", "faults", "keep")
+CHANGEABLE = ("name", "trials", "resources", "replicates", "faults", "keep")
 """Keys that may change between two runs of one sweep: no trial's numbers depend on them."""
-MAX_GRID = 10**6
-"""Points of the largest grid: their order is drawn at once."""
 
 
 class SweepSpec(StrictModel):
     """A sweep: which trials to run, on what, and what to measure."""
 
-    name: Annotated[str, Field(pattern=NAME)]
+    name: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+            description="made of letters, digits, '.', '_' and '-', as it names a folder",
+        ),
+    ]
     """The sweep's name; its results are in results/<name> unless said otherwise."""
     data: DataSpec
     """The data set and its options."""
-    trials: int = Field(ge=1, le=1_000_000)
+    trials: Count
     """Number of trials."""
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of the sampler."""
     sampler: Literal["tpe", "gp", "nsga2", "nsga3", "random", "qmc", "grid"] = "tpe"
-    """How the next trial is chosen."""
-    objectives: Annotated[
-        tuple[Objective, ...], Field(strict=False, min_length=1), AfterValidator(check_objectives)
-    ] = (Objective(name="conditional_coherence"), Objective(name="log_likelihood"))
-    """The quantities to optimise, each a name, which is maximised, or `{name: ..., direction: minimize}`."""
-    reference_point: Mapping[str, float]
-    """One number per objective: the corner that fronts are measured from; what is below it does not count."""
-    search_space: Annotated[Mapping[str, Parameter], Field(min_length=1), AfterValidator(check_search_space)]
-    """The searched parameters by name of the `TrialConfig` field."""
-    fixed: Annotated[Mapping[str, Any], AfterValidator(check_fixed)] = Field(default_factory=dict)
-    """Settings held constant, by name of the `TrialConfig` field."""
-    evaluation: Annotated[EvaluationConfig, BeforeValidator(fill_evaluation)] = EvaluationConfig()
+    """How the next config is chosen, by Optuna's sampler of that name.
+
+    tpe: a tree-structured Parzen estimator of all parameters together; the first trials are random.
+    gp: a Gaussian process, which learns more from few trials but takes seconds per choice.
+    nsga2: a genetic algorithm for two or three objectives and hundreds of trials.
+    nsga3: a genetic algorithm for more objectives.
+    random: independent draws.
+    qmc: scrambled quasi-random points, which cover the space more evenly than random ones.
+    grid: every combination of values, in random order; it needs parameters of type int or choice.
+    """
+    objectives: Objectives = (
+        Objective(name="conditional_coherence"),
+        Objective(name="log_likelihood"),
+    )
+    """What is optimised, in the order of the reports.
+
+    A name alone is maximised:
+
+        objectives: [conditional_coherence, {name: log_likelihood, direction: minimize}]
+        reference_point: {conditional_coherence: 0.1, log_likelihood: -4000}
+    """
+    reference_point: Mapping[Name, FiniteFloat]
+    """One number per objective: the corner that fronts are measured from.
+
+    It lies below the useful values of an objective that is maximised, above those of one that is minimised;
+    what lies beyond the corner does not count.
+    """
+    search_space: Annotated[Mapping[Name, Parameter], Field(min_length=1), AfterValidator(check_search_space)]
+    """The searched settings, each with the kind of parameter it is."""
+    fixed: Annotated[Mapping[Name, Any], AfterValidator(check_fixed)] = Field(default_factory=dict)
+    """The settings that are the same for every trial; what is neither here nor searched is at its default."""
+    evaluation: EvaluationConfig = EvaluationConfig()
     """What is measured on held-out data."""
     scheduler: SchedulerSpec = SchedulerSpec()
-    """Which trials are stopped early; none unless said so: only full budgets make an honest front."""
-    constraints: Annotated[Mapping[str, str], AfterValidator(check_constraints)] = Field(default_factory=dict)
-    """Limits on measured quantities; a trial that misses one is infeasible and not on the front."""
+    """Which trials are stopped early; by default none, as only full budgets make an honest front."""
+    constraints: Annotated[Mapping[Name, str], AfterValidator(check_constraints)] = Field(
+        default_factory=dict
+    )
+    """Limits on what a trial measures: an objective, `parameters` (trained ones) or `seconds` (wall time).
+
+    A trial that misses a limit is infeasible and not on the front. The number itself is allowed:
+
+        constraints: {parameters: "<= 20e6", joint_coherence: ">= 0.1"}
+    """
     start_with: Annotated[
-        tuple[Mapping[str, Any], ...], Field(strict=False), AfterValidator(check_start_with)
+        tuple[Mapping[Name, Any], ...], Field(strict=False), AfterValidator(check_start_with)
     ] = ()
-    """Points to try first; what one leaves out is at the middle of its range."""
+    """Points of the search space to try first.
+
+    A setting that a point leaves out is at the middle of its range:
+
+        start_with: [{beta: 2.5, latent_dim: 64}, {subset_weights: [0, 0, 0, 0, 1]}]
+    """
     warm_start: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Results folders of earlier sweeps, whose trials the sampler learns from."""
     resources: ResourcesSpec = ResourcesSpec()
@@ -81,125 +115,19 @@ class SweepSpec(StrictModel):
     replicates: ReplicatesSpec = ReplicatesSpec()
     """Which configs are trained with several seeds."""
     faults: FaultsSpec = FaultsSpec()
-    """What a trial may do wrong before it is given up."""
+    """How much may go wrong before a trial, or the sweep, is given up."""
     keep: Literal["front", "all", "none"] = "front"
-    """Whose weights stay: those of configs on the front, of every completed trial, or of none."""
+    """Which trials' weights stay when the sweep has ended.
+
+    front: those of the configs on the front.
+    all: those of every completed trial.
+    none: no trial's.
+    """
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        self._check_objectives()
-        twice = next((name for name in self.search_space if name in self.fixed), None)
-        if twice:
-            raise problem(f"{twice!r} is also under `fixed`; keep one of the two", "search_space", twice)
-        for name in LISTS:
-            self._check_lengths(name)
-        for at, sizes in (
-            ((), self.evaluation.subset_sizes),
-            (("at_rungs",), self.evaluation.at_rungs.subset_sizes),
-        ):
-            if sizes and not (max(sizes) <= self.n_modalities and min(sizes) < max(2, self.n_modalities)):
-                raise problem(
-                    f"subset_sizes is {list(sizes)}, but must hold sizes from 1 to {self.n_modalities}, "
-                    "one of them smaller, so that a target is left",
-                    "evaluation",
-                    *at,
-                    "subset_sizes",
-                )
-        self._check_together()
-        self._check_scheduler()
-        if self.sampler == "grid":
-            self._check_grid()
-        for name, parameter in self.search_space.items() if self.sampler == "gp" else ():
-            if isinstance(parameter, Int) and parameter.size > MAX_GRID:
-                wide = f"{name} has {parameter.size} values, but gp looks at each; at most {MAX_GRID}"
-                raise problem(f"{wide}; raise step, or take tpe", "search_space", name)
+        check(self)
         return self
-
-    def _check_objectives(self) -> None:
-        """Refuse objectives that this data set has not, or whose corner is not the reference point."""
-        if self.n_modalities == 1 and "conditional_coherence" in names(self.objectives):
-            why = "'conditional_coherence' generates a modality from others, but the data set has only one"
-            raise problem(why, "objectives")
-        for name in names(self.objectives):
-            if name not in self.reference_point:
-                raise problem(f"key {name!r} is missing; every objective has one", "reference_point", name)
-        for name, value in self.reference_point.items():
-            if name not in names(self.objectives):
-                raise problem(unknown_key(name, names(self.objectives)), "reference_point", name)
-            most = 1 if name.endswith("coherence") else 1e12
-            if abs(value) > most:
-                must = f"must be between {-most:g} and {most:g}"
-                raise problem(f"{name} is {value:g}, but {must}", "reference_point", name)
-
-    def _check_lengths(self, name: str) -> None:
-        """Refuse a list of numbers that has another length than the data set's modalities ask for."""
-        searched = self.search_space.get(name)
-        places: dict[tuple[str | int, ...], Any] = {("fixed", name): self.fixed.get(name, SETTINGS[name])}
-        for i, value in enumerate(searched.values if isinstance(searched, Choice) else ()):
-            places["search_space", name, "values", i] = value
-        for at, value in places.items():
-            with problems_at(*at):
-                check_length(name, value, self.n_modalities)
-
-    def _check_together(self) -> None:
-        """Refuse constants and searched settings that contradict each other, at the first that does."""
-        settings = dict(self.fixed)
-        with problems_at("fixed"):
-            TrialConfig.from_dict(settings)
-        above: list[str] = []
-        for name, parameter in self.search_space.items():
-            settings[name] = middle(parameter, self.modalities)
-            above.append(name)
-            self._check_values(name, {n: settings[n] for n in (*self.fixed, *above)})
-        for name in above:
-            self._check_values(name, settings)
-
-    def _check_values(self, name: str, settings: Mapping[str, Any]) -> None:
-        """Refuse a value of a parameter that contradicts the settings, where the parameter exists."""
-        parameter = self.search_space[name]
-        values = parameter.values if isinstance(parameter, Choice) else (settings[name],)
-        for i, value in enumerate(values):
-            at = ("values", i) if isinstance(parameter, Choice) else ()
-            found = {**settings, name: value, **self._needed(name)}
-            active = self.space.active(found)
-            with problems_at("search_space", name, *at):
-                TrialConfig.from_dict({n: v for n, v in found.items() if n in active or n in self.fixed})
-
-    def _needed(self, name: str) -> dict[str, Any]:
-        """Return the settings under which a parameter exists."""
-        when = dict(self.search_space[name].when or {})
-        for other in list(when):
-            when |= self._needed(other)
-        return when
-
-    def _check_scheduler(self) -> None:
-        """Refuse a scheduler that could not stop any trial."""
-        s = self.scheduler
-        with problems_at("scheduler", "objective"):
-            s.compared(self.objectives)
-        if s.type == "none":
-            return
-        found = self.rungs
-        if not found:
-            least = f"but trials have {self.epochs_max} epochs and a rung must lie below"
-            raise problem(f"grace is {s.grace}, {least}", "scheduler", "grace")
-        if s.brackets > len(found):
-            epochs = ", ".join(map(str, found))
-            raise problem(f"brackets is {s.brackets}, but rungs are at: {epochs}", "scheduler", "brackets")
-
-    def _check_grid(self) -> None:
-        """Refuse a grid that is endless, too large to shuffle or smaller than the number of trials."""
-        if self.space.conditional:
-            raise problem("sampler is 'grid', but a grid has no parameter with `when`", "sampler")
-        for name, parameter in self.search_space.items():
-            if not isinstance(parameter, Choice | Int):
-                kind = f"type is {parameter.type!r}, but a grid needs int or choice"
-                raise problem(kind, "search_space", name, "type")
-        size = self.space.size
-        if self.trials > size:
-            raise problem(f"trials is {self.trials}, but the grid has {size} points", "trials")
-        if size > MAX_GRID:
-            raise problem(f"the grid has {size} points, but may have {MAX_GRID} at most", "search_space")
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -262,16 +190,20 @@ class SweepSpec(StrictModel):
     def spec_hash(self) -> str:
         """Return a short hash of what decides a sweep's results: equal hashes may share a results folder.
 
-        Left out are the keys of `FREE`: a label, how many trials there are, and how they are run.
+        Left out are the keys of `CHANGEABLE`: a label, how many trials there are, and how they are run.
         In it are what a trial's numbers depend on (data, constants with the defaults of `TrialConfig`,
         evaluation), what the sequence of trials depends on (search space, sampler, seed, objectives), and the
-        reference point, so that a folder has one measure of progress. Keys that came later count only where
-        they are used, so that a folder of before is still known.
+        reference point, so that a folder has one measure of progress. The keys `unused` count only where they
+        differ from their defaults.
         """
-        later: dict[str, Any] = {"scheduler": SchedulerSpec().model_dump()}
-        later |= {"constraints": {}, "start_with": [], "warm_start": []}
-        plain = {k: v for k, v in self.plain().items() if not (k in later and v == later[k])}
-        content = {k: v for k, v in plain.items() if k not in FREE}
+        unused = {
+            "scheduler": SchedulerSpec().model_dump(),
+            "constraints": {},
+            "start_with": [],
+            "warm_start": [],
+        }
+        plain = {k: v for k, v in self.plain().items() if k not in unused or v != unused[k]}
+        content = {k: v for k, v in plain.items() if k not in CHANGEABLE}
         constants = TrialConfig.from_dict(self.fixed).to_dict()
         content["fixed"] = {k: v for k, v in constants.items() if k not in self.search_space}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
@@ -310,16 +242,7 @@ def spec_of(document: Document, overrides: Sequence[str] = (), modalities: tuple
     except ConfigError as error:
         raise SpecError(str(error)) from None
     except ValidationError as error:
-        # An unknown key is often the cause of a missing one, so it comes first.
-        found = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
-        sections: dict[str, type[BaseModel]] = {
-            "": SweepSpec,
-            "resources": ResourcesSpec,
-            "replicates": ReplicatesSpec,
-            "faults": FaultsSpec,
-            "scheduler": SchedulerSpec,
-        }
-        raise SpecError("\n".join(sentence(e, document, sections) for e in found[:3])) from None
+        raise SpecError(sentences(SweepSpec, error, document)) from None
 
 
 def trial_config_for(spec: SweepSpec, assignments: Sequence[str]) -> TrialConfig:
@@ -342,3 +265,20 @@ def trial_config_for(spec: SweepSpec, assignments: Sequence[str]) -> TrialConfig
         return spec.trial_config(spec.space.complete(given))
     except ConfigError as error:
         raise SpecError(str(error)) from None
+
+
+def one_trial(spec: SweepSpec, config: TrialConfig, name: str) -> dict[str, Any]:
+    """Return the keys of a file that `sweep trial` runs as this trial and `sweep run` as a sweep of one.
+
+    Every setting is held constant, but for the first searched one: a file must have a search space, so
+    that setting has a choice of one value.
+    """
+    settings, plain = config.to_dict(), spec.plain()
+    searched = next(iter(spec.search_space))
+    return {
+        "name": name,
+        "trials": 1,
+        **{key: plain[key] for key in ("data", "objectives", "reference_point", "evaluation")},
+        "search_space": {searched: {"type": "choice", "values": [settings.pop(searched)]}},
+        "fixed": settings,
+    }

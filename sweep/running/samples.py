@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mopoe.errors import CheckpointError
 from mopoe.subsets import subset_label, subset_masks
-from sweep.config.parameters import subset_position
+from sweep.config.parameters import subset_places
 from sweep.errors import StoreError
 from sweep.store.files import LocalFiles
 from sweep.store.read import open_store
@@ -52,7 +52,7 @@ def source_mask(source: str, names: tuple[str, ...]) -> int:
     if source == "prior":
         return 0
     masks = subset_masks(len(names))
-    return masks[-1] if source == "all" else masks[subset_position(source, names)]
+    return masks[-1] if source == "all" else masks[subset_places([source], names)[0]]
 
 
 def draw_samples(checkpoint: Path, mask: int, n: int, seed: int, out: Path) -> str:

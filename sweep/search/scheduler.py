@@ -9,7 +9,7 @@ import numpy as np
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from sweep.config.objectives import Objective, names
-from sweep.config.parts import SchedulerSpec
+from sweep.config.schema import SchedulerSpec
 from sweep.search.halving import Decision, Vector, decide
 from sweep.search.trial import SuggestedTrial, TrialReport
 from sweep.store.records import EventRecord

@@ -7,34 +7,46 @@ import pytest
 from mopoe.errors import ConfigError
 from mopoe.evaluation_config import EvaluationConfig, RungConfig
 
+COUNT = "but must be a whole number between 1 and 1,000,000"
+
 
 @pytest.mark.parametrize(
-    ("name", "bad", "must"),
+    ("settings", "sentence"),
     [
-        ("coherence_samples", 0, "between 1 and 1,000,000"),
-        ("joint_samples", 10**10, "between 1 and 1,000,000"),
-        ("joint_samples", 0, "between 1 and 1,000,000"),
-        ("likelihood_samples", 0, "between 1 and 1,000,000"),
-        ("importance_samples", 0, "between 1 and 1,000,000"),
-        ("every", -1, "between 0 and 1,000,000"),
-        ("pictures", -1, "between 0 and 1,000"),
-        ("seed", -1, "between 0 and 9,223,372,036,854,775,807"),
-        ("split", "valid", "one of train, validation, test"),
-        ("precision", "float16", "one of float32, bfloat16"),
-        ("subset_sizes", (1, 0), "a list of whole numbers of at least 1"),
+        ({"coherence_samples": 0}, f"coherence_samples is 0, {COUNT}"),
+        ({"joint_samples": 10**10}, f"joint_samples is 10000000000, {COUNT}"),
+        ({"likelihood_samples": 2.0}, f"likelihood_samples is 2.0, {COUNT}"),
+        ({"importance_samples": True}, f"importance_samples is true, {COUNT}"),
+        ({"every": -1}, "every is -1, but must be a whole number between 0 and 1,000,000"),
+        ({"pictures": 1001}, "pictures is 1001, but must be a whole number between 0 and 1,000"),
+        ({"seed": -1}, "seed is -1, but must be a whole number between 0 and 2^63 - 1"),
         (
-            "extras",
-            ("is",),
-            "a list of some of representation, frechet, conditional_likelihood, mixture_prior, fid",
+            {"split": "valid"},
+            "split is 'valid'; did you mean 'validation'? possible: train, validation, test",
         ),
+        (
+            {"precision": "float16"},
+            "precision is 'float16'; did you mean 'bfloat16'? possible: float32, bfloat16",
+        ),
+        ({"own_targets": 1}, "own_targets is 1, but must be true or false"),
+        ({"subset_sizes": (1, 0)}, "subset_sizes: entry 2 is 0, but must be a whole number of at least 1"),
+        (
+            {"extras": ("is",)},
+            (
+                "extras: entry 1 is 'is'; possible: representation, frechet, conditional_likelihood, "
+                "mixture_prior, fid"
+            ),
+        ),
+        ({"at_rungs": {"joint_samples": 0}}, f"at_rungs: joint_samples is 0, {COUNT}"),
+        ({"at_rungs": 3}, "at_rungs is 3, but must be a mapping of keys to values"),
+        ({"inception_weights": 3}, "inception_weights is 3, but must be a word (a number or date in quotes)"),
     ],
 )
-def test_impossible_evaluations_are_refused_with_a_sentence(name: str, bad: Any, must: str) -> None:
-    """The evaluation's settings are checked like the trial's."""
+def test_impossible_evaluations_are_refused_with_a_sentence(settings: Any, sentence: str) -> None:
+    """The evaluation's settings are checked like the trial's, those for rungs too."""
     with pytest.raises(ConfigError) as error:
-        EvaluationConfig(**{name: bad})
-    shown = list(bad) if isinstance(bad, tuple) else bad
-    assert str(error.value) == f"{name} is {shown}, but must be {must}"
+        EvaluationConfig(**settings)
+    assert str(error.value) == sentence
 
 
 def test_a_rung_measures_at_most_what_the_end_does() -> None:
@@ -54,5 +66,5 @@ def test_a_rung_measures_at_most_what_the_end_does() -> None:
     assert (found.subset_sizes, found.extras, found.pictures) == ((1, 5), (), 0)
     assert (found.every, found.seed, found.split) == (2, 3, "test")
     assert EvaluationConfig(subset_sizes=(2,)).for_rung().subset_sizes == (2,)
-    with pytest.raises(ConfigError, match=r"^joint_samples is 0, but must be between 1 and 1,000,000$"):
+    with pytest.raises(ConfigError, match=rf"^joint_samples is 0, {COUNT}$"):
         RungConfig(joint_samples=0)

@@ -52,5 +52,5 @@ def test_the_default_precision_leaves_config_ids_as_they_were() -> None:
     """float32 is no part of a config's name, bfloat16 is; other words are refused."""
     assert TrialConfig(precision="float32").config_id == TrialConfig().config_id
     assert TrialConfig(precision="bfloat16").config_id != TrialConfig().config_id
-    with pytest.raises(ConfigError, match=r"^precision is half, but must be one of float32, bfloat16$"):
+    with pytest.raises(ConfigError, match=r"^precision is 'half'; possible: float32, bfloat16$"):
         TrialConfig.from_dict({"precision": "half"})

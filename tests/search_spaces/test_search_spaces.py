@@ -3,6 +3,7 @@
 import math
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 import search_spaces
 from mopoe.errors import ConfigError
-from search_spaces import did_you_mean, find, load_yaml, show, split_assignment, unknown_key
+from search_spaces import find, load_yaml, parsed, split_assignment
 
 TEXT = """\
 # a comment
@@ -165,7 +166,7 @@ def test_every_float_is_read_back_as_written(x):
     [
         ("", "x.yaml is empty, but must have keys and values such as `trials: 14`"),
         ("# only a comment\n", "x.yaml is empty, but must have keys and values such as `trials: 14`"),
-        ("- a\n- b\n", "x.yaml:1: the file is a list, but must be a mapping of keys to values"),
+        ("- a\n- b\n", "x.yaml:1: the file is ['a', 'b'], but must be a mapping of keys to values"),
         ("hello\n", "x.yaml:1: the file is 'hello', but must be a mapping of keys to values"),
         ("a: 1\nb: [1, 2\nc: 3\n", "x.yaml:3:2: invalid YAML: expected ',' or ']', but got ':'"),
         ("a: b: c\n", "x.yaml:1:5: invalid YAML: mapping values are not allowed here"),
@@ -181,7 +182,7 @@ def test_every_float_is_read_back_as_written(x):
         ),
         (f"a: {'9' * 5000}\n", "x.yaml: invalid YAML: Exceeds the limit (4300 digits)"),
         ("a: \x07\n", "x.yaml: invalid YAML: unacceptable character #x0007"),
-        ("[" * 1500, "x.yaml: invalid YAML: nested too deeply"),
+        ("[" * 1000, "x.yaml: invalid YAML: nested too deeply"),
         (
             "a: 1\nb: 2\na: 3\n",
             "x.yaml:3:1: invalid YAML: key 'a' is there twice, in lines 1 and 3; keep one",
@@ -219,16 +220,14 @@ def test_a_missing_file_a_folder_and_a_locked_file_are_refused(tmp_path, monkeyp
     assert refusal(load_yaml, path) == f"{path} cannot be read: Not a directory"
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.text(st.sampled_from("ab:-{}[]&*!<>'\"#%|,?\n 01.e~="), max_size=30))
-def test_any_text_is_a_document_or_a_config_error(tmp_path_factory, text):
+def test_any_text_is_a_document_or_a_config_error(text):
     """No text at all makes the reader fail in another way."""
-    path = tmp_path_factory.getbasetemp() / "any.yaml"
-    path.write_text(text)
     try:
-        document = load_yaml(path)
+        document = parsed(text, Path("any.yaml"))
     except ConfigError as error:
-        assert str(error).startswith(str(path))  # noqa: PT017 - both outcomes are right
+        assert str(error).startswith("any.yaml")  # noqa: PT017 - both outcomes are right
     else:
         assert document.data == yaml.safe_load(text) or re.search(r"\d[eE]", text)
         words = [key for key in document.data if isinstance(key, str)]
@@ -298,28 +297,3 @@ def test_where_is_the_line_or_the_override(write):
 def test_an_impossible_override_is_refused(write, assignment, message):
     """The message starts with the override."""
     assert refusal(load_yaml(write(TEXT)).override, assignment) == message
-
-
-def test_hints_name_the_nearest_and_all_possible():
-    """A far name gets no guess, and a key that is no word is shown as it is."""
-    assert did_you_mean("bta", ["beta", "lr"]) == "did you mean 'beta'? possible: beta, lr"
-    assert did_you_mean("xyz", ["beta", "lr"]) == "possible: beta, lr"
-    assert did_you_mean("xyz", [], these="shipped") == "shipped: none"
-    assert unknown_key(3, ["beta"]) == "unknown key 3; possible: beta"
-
-
-def test_show_writes_values_as_yaml():
-    """Long values are told by their kind only."""
-    values = [None, True, False, 1, 0.5, "14", [1], (), {}, {"a": 1}]
-    assert [show(value) for value in values] == [
-        "null",
-        "true",
-        "false",
-        "1",
-        "0.5",
-        "'14'",
-        "a list",
-        "an empty list",
-        "an empty mapping",
-        "a mapping",
-    ]

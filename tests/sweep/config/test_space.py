@@ -7,7 +7,6 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 from scipy import stats
 
 from mopoe.config import TrialConfig
@@ -19,7 +18,6 @@ from sweep.config.parameters import (
     LogUniform,
     Simplex,
     Uniform,
-    middle,
 )
 from sweep.config.space import Space, cube_from_simplex, simplex_from_cube
 
@@ -337,58 +335,3 @@ def test_a_grid_needs_finitely_many_values():
     }
     with pytest.raises(ConfigError, match=r"^beta is log_uniform, but a grid needs int or choice$"):
         Space(PARAMETERS, NAMES).grid()
-
-
-@pytest.mark.parametrize(
-    ("parameter", "value"),
-    [
-        (Uniform(low=1, high=4), 2.5),
-        (LogUniform(low=0.25, high=4), 1.0),
-        (LogUniform(low=1e-200, high=1e-180), 1e-190),
-        (Int(low=8, high=11), 9),
-        (Int(low=2, high=11, step=3), 5),
-        (Int(low=8, high=128, log=True), 32),
-        (Choice(values=("none", "full")), "none"),
-        (Simplex(over="size"), (1 / 3, 1 / 3, 1 / 3)),
-        (Simplex(over="subset"), (1 / 7,) * 7),
-    ],
-)
-def test_middle_of_a_parameter(parameter, value):
-    """The geometric mean on log scales, the mean elsewhere, the first choice, equal weights."""
-    found = middle(parameter, NAMES[:3])
-    assert found == pytest.approx(value) if isinstance(value, float) else found == value
-    assert type(found) is type(value)
-
-
-@pytest.mark.parametrize(
-    ("kind", "keys", "message"),
-    [
-        (Uniform, {"low": 4, "high": 1}, "low is 4.0, but must be below high (1.0); swap them?"),
-        (
-            Uniform,
-            {"low": 2, "high": 2},
-            "low and high are both 2.0, but must differ; put a constant under `fixed`",
-        ),
-        (LogUniform, {"low": 0, "high": 1}, "low is 0.0, but must be above 0 for log_uniform"),
-        (LogUniform, {"low": 4, "high": 1}, "low is 4.0, but must be below high (1.0); swap them?"),
-        (Int, {"low": 4, "high": 1}, "low is 4, but must be below high (1); swap them?"),
-        (
-            Int,
-            {"low": 2, "high": 2},
-            "low and high are both 2, but must differ; put a constant under `fixed`",
-        ),
-        (Int, {"low": 0, "high": 8, "log": True}, "low is 0, but must be at least 1 with log: true"),
-        (Int, {"low": 1, "high": 8, "log": True, "step": 2}, "step is 2, but must be 1 with log: true"),
-        (
-            Int,
-            {"low": 8, "high": 64, "step": 10},
-            "high is 64, but must be low plus a multiple of step; near: 58 and 68",
-        ),
-        (Choice, {"values": (1, 2, 1.0)}, "values has 1.0 twice; keep one"),
-    ],
-)
-def test_an_impossible_parameter_is_refused(kind, keys, message):
-    """Also when built in Python, the error has the sentence that a file gets."""
-    with pytest.raises(ValidationError) as caught:
-        kind(**keys)
-    assert [error["msg"] for error in caught.value.errors()] == [message]

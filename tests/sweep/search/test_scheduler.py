@@ -14,7 +14,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.utils import flatten_dict
 
 from sweep.config.objectives import Objective
-from sweep.config.parts import SchedulerSpec
+from sweep.config.schema import SchedulerSpec
 from sweep.config.sweep_spec import load_spec
 from sweep.running.recorder import Recorder
 from sweep.search.past import recorded_vectors

@@ -1,4 +1,4 @@
-"""What the parts of a sweep's file mean together: methods, weights, conditions, rungs, grids, limits."""
+"""The settings of trials in a file: constants, searched parameters, known points."""
 
 import json
 
@@ -6,8 +6,16 @@ import pytest
 from spec_texts import FULL, SHORT
 
 from mopoe.config import TrialConfig
+from sweep.config.parameters import Choice
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.errors import SpecError
+
+
+def test_choices_have_the_type_of_their_setting(load):
+    """Whole numbers among the choices of a float are floats, so that a column of them has one type."""
+    spec = load(FULL.replace("{type: log_uniform, low: 0.25, high: 8}", "{type: choice, values: [1, 2.5]}"))
+    assert [type(value) for value in spec.search_space["beta"].values] == [float, float]
+    assert spec.search_space["beta"] == Choice(values=(1.0, 2.5))
 
 
 def test_fixed_weights_fit_the_number_of_modalities(load, refusal):
@@ -39,53 +47,6 @@ def test_methods_and_mixtures_are_searchable(load):
     assert (config.mixture_path, config.mixture, config.beta_warmup_epochs) == (0.0, "all", 2)
     methods = load(head + "search_space: {method: {type: choice, values: [mopoe, moe, poe]}}")
     assert trial_config_for(methods, ["method=poe", "unimodal_elbos=false"]).unimodal_elbos is False
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        (
-            "  subset_weights: {type: simplex, over: size}\n",
-            "  mixture_path: {type: log_uniform, low: 0.1, high: 1}\n",
-            ":18: search_space.mixture_path: type is 'log_uniform', but mixture_path needs uniform or choice",
-        ),
-        (
-            "  subset_weights: {type: simplex, over: size}\n",
-            "  mixture_path: {type: uniform, low: -1, high: 2}\n",
-            ":18: search_space.mixture_path: mixture_path is 2.0, but must be between -1 and 1",
-        ),
-        (
-            "  subset_weights: {type: simplex, over: size}\n",
-            "  mixture: {type: choice, values: [stratified, none]}\n",
-            (
-                ":18: search_space.mixture.values: mixture is none, but must be one of stratified, "
-                "categorical, batch_split, all"
-            ),
-        ),
-        (
-            "  epochs: 5",
-            "  method: moe",
-            (
-                ":18: search_space: subset_weights is given, but method moe fixes the subsets' weights; "
-                "leave one out"
-            ),
-        ),
-        (
-            "  epochs: 5",
-            "  mixture_path: 0.5",
-            ":18: search_space: subset_weights and mixture_path are both given; leave one out",
-        ),
-        (
-            "  epochs: 5",
-            "  unimodal_elbos: 1",
-            ":20: fixed: unimodal_elbos is 1, but must be true or false",
-        ),
-    ],
-)
-def test_settings_of_the_objective_that_do_not_fit_are_refused(refusal, old, new, message):
-    """Each mistake, also of two settings that contradict each other, is one sentence with its line."""
-    assert old in FULL
-    assert refusal(FULL.replace(old, new)) == "x.yaml" + message
 
 
 def test_a_contradicting_assignment_is_refused(load):
@@ -156,49 +117,3 @@ def test_constants_and_choices_may_be_weights_by_label(load, refusal):
     weights = "{subset_weights: {type: choice, values: [null, [m0, m1], {m0: 1}]}}"
     values = load(SHORT.replace("{beta: {type: uniform, low: 1, high: 2}}", weights)).search_space
     assert [v and v[:3] for v in values["subset_weights"].values] == [None, (0.5, 0.5, 0.0), (1.0, 0.0, 0.0)]
-
-
-def test_rungs_lie_below_the_longest_budget(load):
-    """They are grace times powers of eta; a searched number of epochs counts with its largest value."""
-    halving = "scheduler: {type: halving, eta: 3}\n"
-    assert load(SHORT + halving).rungs == (2, 6, 18, 54, 162)
-    assert load(SHORT + halving + "fixed: {epochs: 18}\n").rungs == (2, 6)
-    searched = SHORT.replace("{beta: ", "{epochs: {type: int, low: 2, high: 7}, beta: ")
-    assert load(searched + halving).rungs == (2, 6)
-    assert load(
-        searched.replace("{type: int, low: 2, high: 7}", "{type: choice, values: [9, 3]}") + halving
-    ).rungs == (
-        2,
-        6,
-    )
-    assert load(SHORT).rungs == ()
-
-
-def test_a_grid_has_enough_points_and_not_too_many(load, refusal):
-    """More trials than points would repeat some; a grid of millions could not be shuffled."""
-    grid = "sampler: grid\nsearch_space: {batch_size: {type: choice, values: [64, 128]}, latent_dim: "
-    text = SHORT.replace("search_space: {beta: {type: uniform, low: 1, high: 2}}", grid)
-    assert load(text + "{type: int, low: 8, high: 9}}\n").sampler == "grid"
-    assert refusal(text + "{type: choice, values: [8]}}\n") == (
-        "x.yaml:3: trials is 3, but the grid has 2 points"
-    )
-    wide = "{type: int, low: 1, high: 65536}, epochs: {type: int, low: 1, high: 100000}}\n"
-    assert refusal(text + wide) == (
-        f"x.yaml:6: the grid has {2 * 65536 * 100000} points, but may have 1000000 at most"
-    )
-    endless = text.replace("sampler: grid", "sampler: gp").replace("latent_dim", "seed")
-    assert refusal(endless + "{type: int, low: 0, high: 1000000000000}}\n") == (
-        "x.yaml:6: search_space: seed has 1000000000001 values, but gp looks at each; at most 1000000; "
-        "raise step, or take tpe"
-    )
-    when = "{type: int, low: 8, high: 9, when: {batch_size: 64}}}\n"
-    assert refusal(text + when) == "x.yaml:5: sampler is 'grid', but a grid has no parameter with `when`"
-
-
-def test_constraints_are_limits(load):
-    """Each text becomes a limit on a measured quantity."""
-    limits = load(SHORT + "constraints: {parameters: '<= 20e6', joint_coherence: '>= 0.1'}\n").limits
-    assert [(x.name, x.at_most, x.bound) for x in limits] == [
-        ("parameters", True, 20e6),
-        ("joint_coherence", False, 0.1),
-    ]

@@ -1,0 +1,147 @@
+"""What must hold between the keys of a sweep's file, each of which is valid for itself."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mopoe.config import TrialConfig
+from mopoe.methods import LISTS, check_length
+from mopoe.wording import unknown_key
+from sweep.config.messages import problem, problems_at
+from sweep.config.objectives import names
+from sweep.config.parameters import Choice, Int, middle
+from sweep.config.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from sweep.config.sweep_spec import SweepSpec
+
+MAX_GRID = 10**6
+"""Points of the largest grid: their order is drawn at once."""
+
+
+def check(spec: "SweepSpec") -> None:
+    """Refuse keys that contradict each other or the data set, with the path of the one to change."""
+    _check_objectives(spec)
+    _check_evaluation(spec)
+    twice = next((name for name in spec.search_space if name in spec.fixed), None)
+    if twice:
+        raise problem(f"{twice!r} is also under `fixed`; keep one of the two", "search_space", twice)
+    for name in LISTS:
+        _check_lengths(spec, name)
+    _check_settings(spec)
+    _check_scheduler(spec)
+    if spec.sampler == "grid":
+        _check_grid(spec)
+    for name, parameter in spec.search_space.items() if spec.sampler == "gp" else ():
+        if isinstance(parameter, Int) and parameter.size > MAX_GRID:
+            wide = f"{name} has {parameter.size} values, but gp looks at each; at most {MAX_GRID}"
+            raise problem(f"{wide}; raise step, or take tpe", "search_space", name)
+
+
+def _check_objectives(spec: "SweepSpec") -> None:
+    """Refuse objectives that this data set has not, or whose corner is not the reference point."""
+    objectives = names(spec.objectives)
+    if spec.n_modalities == 1 and "conditional_coherence" in objectives:
+        why = "'conditional_coherence' generates a modality from others, but the data set has only one"
+        raise problem(why, "objectives")
+    for name in objectives:
+        if name not in spec.reference_point:
+            raise problem(f"key {name!r} is missing; every objective has one", "reference_point", name)
+    for name, value in spec.reference_point.items():
+        if name not in objectives:
+            raise problem(unknown_key(name, objectives), "reference_point", name)
+        most = 1 if name.endswith("coherence") else 1e12
+        if abs(value) > most:
+            must = f"must be between {-most:g} and {most:g}"
+            raise problem(f"{name} is {value:g}, but {must}", "reference_point", name)
+
+
+def _check_evaluation(spec: "SweepSpec") -> None:
+    """Refuse sizes of observed subsets that the data set has not, or that leave no target."""
+    m, evaluation = spec.n_modalities, spec.evaluation
+    for at, sizes in (
+        (("evaluation",), evaluation.subset_sizes),
+        (
+            ("evaluation", "at_rungs"),
+            evaluation.at_rungs.subset_sizes,
+        ),
+    ):
+        if sizes and not (max(sizes) <= m and min(sizes) < max(2, m)):
+            must = f"must hold sizes from 1 to {m}, one of them smaller, so that a target is left"
+            raise problem(f"subset_sizes is {list(sizes)}, but {must}", *at, "subset_sizes")
+
+
+def _check_lengths(spec: "SweepSpec", name: str) -> None:
+    """Refuse a list of numbers that has another length than the data set's modalities ask for."""
+    places: dict[tuple[str | int, ...], Any] = {("fixed", name): spec.fixed.get(name, SETTINGS[name])}
+    searched = spec.search_space.get(name)
+    for i, value in enumerate(searched.values if isinstance(searched, Choice) else ()):
+        places["search_space", name, "values", i] = value
+    for at, value in places.items():
+        with problems_at(*at):
+            check_length(name, value, spec.n_modalities)
+
+
+def _check_settings(spec: "SweepSpec") -> None:
+    """Refuse constants and searched settings that contradict each other, at the first that does."""
+    settings = dict(spec.fixed)
+    with problems_at("fixed"):
+        TrialConfig.from_dict(settings)
+    above: list[str] = []
+    for name, parameter in spec.search_space.items():
+        settings[name] = middle(parameter, spec.modalities)
+        above.append(name)
+        _check_values(spec, name, {n: settings[n] for n in (*spec.fixed, *above)})
+    for name in above:
+        _check_values(spec, name, settings)
+
+
+def _check_values(spec: "SweepSpec", name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a value of a parameter that contradicts the settings, where the parameter exists."""
+    parameter = spec.search_space[name]
+    values = parameter.values if isinstance(parameter, Choice) else (settings[name],)
+    for i, value in enumerate(values):
+        at = ("values", i) if isinstance(parameter, Choice) else ()
+        full = {**settings, name: value, **_needed(spec, name)}
+        active = spec.space.active(full)
+        with problems_at("search_space", name, *at):
+            TrialConfig.from_dict({n: v for n, v in full.items() if n in active or n in spec.fixed})
+
+
+def _needed(spec: "SweepSpec", name: str) -> dict[str, Any]:
+    """Return the settings under which a parameter exists."""
+    when = dict(spec.search_space[name].when or {})
+    for other in list(when):
+        when |= _needed(spec, other)
+    return when
+
+
+def _check_scheduler(spec: "SweepSpec") -> None:
+    """Refuse a scheduler that could not stop any trial."""
+    scheduler, rungs = spec.scheduler, spec.rungs
+    with problems_at("scheduler", "objective"):
+        scheduler.compared(spec.objectives)
+    if scheduler.type == "none":
+        return
+    if not rungs:
+        least = f"but trials have {spec.epochs_max} epochs and a rung must lie below"
+        raise problem(f"grace is {scheduler.grace}, {least}", "scheduler", "grace")
+    if scheduler.brackets > len(rungs):
+        epochs = ", ".join(map(str, rungs))
+        raise problem(
+            f"brackets is {scheduler.brackets}, but rungs are at: {epochs}", "scheduler", "brackets"
+        )
+
+
+def _check_grid(spec: "SweepSpec") -> None:
+    """Refuse a grid that is endless, too large to shuffle or smaller than the number of trials."""
+    if spec.space.conditional:
+        raise problem("sampler is 'grid', but a grid has no parameter with `when`", "sampler")
+    for name, parameter in spec.search_space.items():
+        if not isinstance(parameter, Choice | Int):
+            kind = f"type is {parameter.type!r}, but a grid needs int or choice"
+            raise problem(kind, "search_space", name, "type")
+    size = spec.space.size
+    if spec.trials > size:
+        raise problem(f"trials is {spec.trials}, but the grid has {size} points", "trials")
+    if size > MAX_GRID:
+        raise problem(f"the grid has {size} points, but may have {MAX_GRID} at most", "search_space")

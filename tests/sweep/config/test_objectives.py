@@ -1,0 +1,100 @@
+"""Objectives: names and directions, as a file and a results folder have them."""
+
+import json
+
+import numpy as np
+import pytest
+from spec_texts import FULL, OBJECTIVES, SHORT
+
+from mopoe.errors import ConfigError
+from sweep.config.objectives import Objective, gains, names
+from sweep.config.sweep_spec import SweepSpec
+
+LINE = "objectives: [log_likelihood, joint_coherence]"
+LOW = "{name: log_likelihood, direction: minimize}"
+
+
+def test_a_file_names_what_is_maximised_and_what_is_minimised(load):
+    """A name alone is maximised; a mapping may say so too."""
+    spec = load(FULL.replace(LINE, f"objectives: [{LOW}, {{name: joint_coherence, direction: maximize}}]"))
+    assert spec.objectives == (
+        Objective(name="log_likelihood", direction="minimize"),
+        Objective(name="joint_coherence"),
+    )
+    assert [o.maximize for o in spec.objectives] == [False, True]
+    assert [o.unit for o in spec.objectives] == ["nats", ""]
+    assert names(spec.objectives) == ("log_likelihood", "joint_coherence")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            "log_liklihood",
+            f": unknown objective 'log_liklihood'; did you mean 'log_likelihood'? possible: {OBJECTIVES}",
+        ),
+        ("{name: elbo}", f": unknown objective 'elbo'; possible: {OBJECTIVES}"),
+        (
+            "{name: log_likelihood, direction: minimise}",
+            ".0: direction is 'minimise'; did you mean 'minimize'? possible: maximize, minimize",
+        ),
+        (
+            "{name: log_likelihood, directoin: minimize}",
+            ".0: unknown key 'directoin'; did you mean 'direction'? possible: name, direction",
+        ),
+        ("{direction: minimize}", ".0: key 'name' is missing"),
+        ("{name: 3}", ".0: name is 3, but must be a word (a number or date in quotes)"),
+        (
+            "{name: [log_likelihood]}",
+            ".0: name is ['log_likelihood'], but must be a word (a number or date in quotes)",
+        ),
+        (
+            "[log_likelihood]",
+            (
+                ": entry 1 is ['log_likelihood'], but must be the name of an objective, or a mapping such as "
+                "{name: NAME, direction: minimize}"
+            ),
+        ),
+        ("{name: joint_coherence, direction: minimize}", ": 'joint_coherence' is there twice; keep one"),
+    ],
+)
+def test_what_is_no_objective_is_refused_with_its_line(refusal, entry, message):
+    """Both spellings of one objective are that objective twice."""
+    assert refusal(FULL.replace(LINE, f"objectives: [{entry}, joint_coherence]")) == (
+        f"x.yaml:6: objectives{message}"
+    )
+
+
+def test_objectives_are_stored_as_a_file_may_have_them(load):
+    """A name alone stays a name, so that the hash of a sweep that maximises is what it was."""
+    spec = load(FULL.replace(LINE, f"objectives: [{LOW}, {{name: joint_coherence, direction: maximize}}]"))
+    plain = json.loads(json.dumps(spec.plain()))
+    assert plain["objectives"] == [{"name": "log_likelihood", "direction": "minimize"}, "joint_coherence"]
+    assert SweepSpec.model_validate(plain) == spec
+    longer = FULL.replace(LINE, "objectives: [{name: log_likelihood}, joint_coherence]")
+    assert load(longer).spec_hash == load(FULL).spec_hash != spec.spec_hash
+
+
+@pytest.mark.parametrize(("maximize", "direction"), [(True, "maximize"), (False, "minimize")])
+def test_the_manifest_of_before_is_read(load, maximize, direction):
+    """It said whether an objective is maximised."""
+    stored = load(SHORT).plain() | {
+        "objectives": [{"name": "log_likelihood", "maximize": maximize}],
+        "reference_point": {"log_likelihood": -9000.0},
+    }
+    assert SweepSpec.model_validate(stored).objectives == (
+        Objective(name="log_likelihood", direction=direction),
+    )
+
+
+def test_gains_are_larger_where_values_are_better():
+    """Of any number of points; the columns are the objectives."""
+    objectives = (Objective(name="a"), Objective(name="b", direction="minimize"))
+    assert gains(np.ones((3, 2)), objectives).tolist() == [[1.0, -1.0]] * 3
+    assert gains([0.5, 30], objectives).tolist() == [0.5, -30.0]
+
+
+def test_an_objective_made_in_python_is_checked():
+    """With the sentence of a file."""
+    with pytest.raises(ConfigError, match=r"^direction is 'up'; possible: maximize, minimize$"):
+        Objective(name="a", direction="up")
