@@ -12,9 +12,11 @@
 #   make compare-sweep  the demo's sweep by the wall clock, beside Ray Tune, OptunaSearch and multivae
 #   make compare-search  the search on recorded trials beside Syne Tune 0.16, in an environment of its own, and Optuna
 #   make pictures    the two pictures in docs/, from the demo's report; needs Chromium
-# The first Python from 3.11 on; constraints.txt names what was tested together on 3.11.
+# The first Python from 3.11 on.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# What was tested together, on 3.11; another file of versions takes its place by CONSTRAINTS=...
+CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 PEER := .venv-multivae/bin/python
 SYNETUNE := .venv-synetune/bin/python
@@ -26,10 +28,10 @@ SHELL := /bin/bash
 setup: .venv/.installed
 
 # The stamp makes a second call of any verb go straight to work.
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml $(CONSTRAINTS)
 	@test -n '$(PYTHON)' || { echo 'make: no Python from 3.11 on is found; name one by PYTHON=...' >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
 	touch $@
 
 demo: setup
