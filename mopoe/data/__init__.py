@@ -11,10 +11,10 @@ from mopoe.plugins import named_function, reason
 if TYPE_CHECKING:
     from mopoe.data.container import MultimodalData
 
-__all__ = ["DATA_SETS", "DataSetEntry", "ModalitySpec", "Option", "entry", "load", "modalities"]
+__all__ = ["DATA_SETS", "DataSetEntry", "ModalitySpec", "Option", "entry", "load_data", "modalities"]
 
 
-def load(name: str, **options: Option) -> "MultimodalData":
+def load_data(name: str, **options: Option) -> "MultimodalData":
     """Return a data set by name.
 
     Raises:
@@ -39,7 +39,7 @@ def load(name: str, **options: Option) -> "MultimodalData":
 
 def modalities(name: str, **options: Option) -> tuple[ModalitySpec, ...]:
     """Return the modalities of a data set, which is loaded only if its entry does not declare them."""
-    return entry(name).modalities or load(name, **options).modalities
+    return entry(name).modalities or load_data(name, **options).modalities
 
 
 @functools.lru_cache(maxsize=1)

@@ -123,11 +123,11 @@ def _try_data(query: NodeQuery) -> tuple[str | None, str | None]:
     """Return the data set's fingerprint, or why the data set cannot be loaded."""
     if query.data is None:
         return None, None
-    from mopoe.data import load
+    from mopoe.data import load_data
 
     name, options = query.data
     try:
-        return load(name, **dict(options)).fingerprint, None
+        return load_data(name, **dict(options)).fingerprint, None
     except MopoeError as error:
         return None, str(error)
 

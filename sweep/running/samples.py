@@ -62,12 +62,12 @@ def draw_samples(checkpoint: Path, mask: int, n: int, seed: int, out: Path) -> s
         CheckpointError: the checkpoint is damaged, or its data set has changed.
     """
     from mopoe.checkpoint import read_progress, restore
-    from mopoe.data import load
+    from mopoe.data import load_data
     from mopoe.evaluation.generation import sample_grid, save_grid
     from mopoe.model import build_model
 
     progress = read_progress(checkpoint)
-    data = load(progress.data, **progress.data_options)
+    data = load_data(progress.data, **progress.data_options)
     names = tuple(m.name for m in data.modalities)
     if progress.fingerprint not in (None, data.fingerprint):
         raise CheckpointError(f"{checkpoint}: was trained on other data; {progress.data} has changed since")

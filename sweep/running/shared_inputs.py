@@ -40,10 +40,10 @@ def load_inputs(
 def _loaded(
     name: str, options: tuple[tuple[str, Option], ...], root: str | None, classifier_hash: str | None
 ) -> "tuple[MultimodalData, Classifiers]":
-    from mopoe.data import load
+    from mopoe.data import load_data
     from mopoe.evaluation.classifiers import load_classifiers
 
-    data = load(name, **dict(options))
+    data = load_data(name, **dict(options))
     if root is None or classifier_hash is None:
         return data, load_classifiers(data)
     return data, stored_classifiers(files_at(root), data, classifier_hash)

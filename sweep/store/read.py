@@ -57,6 +57,9 @@ def open_store(root: str | Path | Files) -> "Store":
     return store
 
 
+open = open_store  # noqa: A001 - `sweep.open` reads like gzip.open
+
+
 def _manifest(files: Files, name: str) -> Manifest:
     path = f"{files}/{name}"
     try:

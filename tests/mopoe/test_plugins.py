@@ -225,17 +225,17 @@ def test_the_signature_gives_the_options(write: Write) -> None:
 
 def test_loading_fills_in_defaults_and_checks_options(write: Write) -> None:
     """What a function returns that is no data set is said with its name."""
-    from mopoe.data import load
+    from mopoe.data import load_data
 
     module = write(f"{MARK}def f(n: int, seed: int = 4):\n    return [n, seed]\n")
     with pytest.raises(ConfigError, match=r"^data set '.*:f' has no option 'sed'; there are: n, seed$"):
-        load(f"{module}:f", sed=3)
+        load_data(f"{module}:f", sed=3)
     with pytest.raises(ConfigError, match=r"^data set '.*:f' needs the option 'n': a whole number$"):
-        load(f"{module}:f")
+        load_data(f"{module}:f")
     with pytest.raises(
         DataError, match=r"^data set '.*:f': its function returned a list, but must return a "
     ):
-        load(f"{module}:f", n=3)
+        load_data(f"{module}:f", n=3)
 
 
 def test_a_network_that_cannot_be_imported_names_its_modality() -> None:

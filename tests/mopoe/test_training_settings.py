@@ -10,7 +10,7 @@ import torch
 from training_runs import CONFIG, run, same_weights
 
 from mopoe.config import TrialConfig
-from mopoe.data import load
+from mopoe.data import load_data
 from mopoe.data.container import MultimodalData, Split
 from mopoe.errors import ConfigError
 from mopoe.model import MoPoE, build_model
@@ -183,7 +183,7 @@ def test_the_release_is_reproduced_by_blocks_of_the_batch(
 )
 def test_each_method_learns_real_digits(settings: dict[str, Any]) -> None:
     """Four epochs on 96 of them: the loss falls by more than its last change, and every weight has moved."""
-    data = load("digits")
+    data = load_data("digits")
     data = replace(data, train=data.train.take(torch.arange(96)))
     config = TrialConfig(
         latent_dim=8,

@@ -12,7 +12,7 @@ from PIL import Image
 
 import mopoe
 from mopoe.config import TrialConfig
-from mopoe.data import celeba, load
+from mopoe.data import celeba, load_data
 from mopoe.data.celeba import text_of
 from mopoe.data.container import MultimodalData
 from mopoe.data.formats import ALPHABET, decode, encode
@@ -68,7 +68,7 @@ def folder(original: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def data(original: Path) -> MultimodalData:
     """Load the data set as a user does."""
-    return load("celeba", path=str(original))
+    return load_data("celeba", path=str(original))
 
 
 def test_the_partitions_are_the_splits_in_the_order_of_the_list(data: MultimodalData) -> None:
@@ -127,21 +127,21 @@ def test_the_tables_as_csv_and_the_nested_folder_give_the_same_data(
     (folder / "img_align_celeba").rename(folder / "inner")
     (folder / "img_align_celeba").mkdir()
     (folder / "inner").rename(folder / "img_align_celeba" / "img_align_celeba")
-    assert load("celeba", path=str(folder)).fingerprint == data.fingerprint
+    assert load_data("celeba", path=str(folder)).fingerprint == data.fingerprint
 
 
 def test_a_folder_is_converted_once_and_anew_when_a_list_changes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second load reads no image; a changed partition is seen."""
-    first = load("celeba", path=str(folder))
+    first = load_data("celeba", path=str(folder))
     with monkeypatch.context() as patch:
         patch.setattr(celeba, "read_folder", lambda *_: pytest.fail("converted a second time"))
-        again = load("celeba", path=str(folder))
+        again = load_data("celeba", path=str(folder))
     assert torch.equal(first.train.x["image"], again.train.x["image"])
     file = folder / "list_eval_partition.txt"
     file.write_text(file.read_text().replace("000001.jpg 0", "000001.jpg  2"))
-    assert [len(load("celeba", path=str(folder)).split(s)) for s in ("train", "test")] == [5, 3]
+    assert [len(load_data("celeba", path=str(folder)).split(s)) for s in ("train", "test")] == [5, 3]
 
 
 def edit(name: str, line: int, change: Callable[[str], str]) -> Callable[[Path], None]:
@@ -229,7 +229,7 @@ def test_damage_is_named_with_its_place(
     monkeypatch.setenv("MOPOE_CACHE", str(own_cache))
     damage(folder)
     with pytest.raises(DataError) as error:
-        load("celeba", path=str(folder))
+        load_data("celeba", path=str(folder))
     assert str(error.value) == sentence.format(folder, ATTRIBUTES, LIST)
     assert not list(own_cache.glob("**/celeba-*.safetensors"))
 
@@ -241,7 +241,7 @@ def test_an_image_that_cannot_be_decoded_is_named(folder: Path, content: bytes |
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(DataError) as error:
-        load("celeba", path=str(folder))
+        load_data("celeba", path=str(folder))
     assert str(error.value).startswith(f"{file}: not a readable image (")
 
 
@@ -249,13 +249,13 @@ def test_a_list_that_is_no_text_is_named(folder: Path) -> None:
     """Bytes that are no UTF-8."""
     (folder / LIST).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"/list_eval_partition.txt: not a readable list \("):
-        load("celeba", path=str(folder))
+        load_data("celeba", path=str(folder))
 
 
 def test_a_missing_folder_says_what_it_must_be() -> None:
     """The message repeats what the option is."""
     with pytest.raises(DataError) as error:
-        load("celeba", path="/nowhere")
+        load_data("celeba", path="/nowhere")
     assert str(error.value) == (
         "/nowhere: there is no such folder; it must be the folder celeba, with img_align_celeba and the "
         "lists of attributes and partitions"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mopoe.data import digits, load
+from mopoe.data import digits, load_data
 from mopoe.data.container import MultimodalData, cache_dir
 from mopoe.data.formats import read_idx
 from mopoe.errors import DataError
@@ -19,7 +19,7 @@ SPLITS = ("train", "validation", "test")
 @pytest.fixture(scope="module")
 def data() -> MultimodalData:
     """Load the data set as a user does."""
-    return load("digits")
+    return load_data("digits")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from scipy.io import savemat
 
 import mopoe
 from mopoe.config import TrialConfig
-from mopoe.data import load
+from mopoe.data import load_data
 from mopoe.data.container import SPLITS, MultimodalData, Split
 from mopoe.data.formats import ALPHABET, decode, encode, mnist_files, read_mnist
 from mopoe.data.mnist_svhn_text import TEXTS, WORDS, pair, read_svhn
@@ -58,7 +58,7 @@ def numbers(split: Split) -> dict[str, list[int]]:
 
 def test_a_triple_is_one_digit_three_times(folder: Path) -> None:
     """Image, house number and word say the label; every image that is paired is in three triples."""
-    data = load("mnist_svhn_text", path=str(folder), pairings=3)
+    data = load_data("mnist_svhn_text", path=str(folder), pairings=3)
     assert [len(data.split(name)) for name in SPLITS] == [3 * 225, 3 * 25, 3 * 100]
     for name in SPLITS:
         split = data.split(name)
@@ -74,7 +74,7 @@ def test_a_triple_is_one_digit_three_times(folder: Path) -> None:
 
 def test_no_image_is_in_two_splits(folder: Path) -> None:
     """Neither a digit nor a house number; the test files are the test split alone."""
-    data = load("mnist_svhn_text", path=str(folder), pairings=2)
+    data = load_data("mnist_svhn_text", path=str(folder), pairings=2)
     for name in ("mnist", "svhn"):
         train, validation, test = (set(numbers(data.split(s))[name]) for s in SPLITS)
         assert not train & validation
@@ -84,7 +84,7 @@ def test_no_image_is_in_two_splits(folder: Path) -> None:
 
 def test_a_batch_take_and_a_move_follow_the_rows(folder: Path) -> None:
     """Each gives the images of the rows; one image in two triples is held once."""
-    split = load("mnist_svhn_text", path=str(folder), pairings=4).train
+    split = load_data("mnist_svhn_text", path=str(folder), pairings=4).train
     index = torch.tensor([7, 300, 7])
     batch = split.to(torch.device("cpu")).batch(index, torch.device("cpu"))
     taken = split.take(index)
@@ -119,7 +119,7 @@ def test_at_most_10000_images_of_a_digit_are_paired() -> None:
 def test_words_start_anywhere_but_for_the_last_place(folder: Path) -> None:
     """Of eight characters the last is blank; a word of k letters has 8 - k starts, all of which occur."""
     assert len(TEXTS) == sum(8 - len(word) for word in WORDS)
-    texts = decode(load("mnist_svhn_text", path=str(folder)).train.stored("text", slice(None)))
+    texts = decode(load_data("mnist_svhn_text", path=str(folder)).train.stored("text", slice(None)))
     assert {len(text) for text in texts} == {8}
     assert {text[-1] for text in texts} == {" "}
     assert set(texts) == {text.ljust(8) for _, text in TEXTS}
@@ -137,7 +137,7 @@ def test_one_source_and_options_give_one_data_set(folder: Path) -> None:
     """Other seeds and pairings give others, each with a fingerprint of its own; a changed file is seen."""
 
     def found(**options: int) -> MultimodalData:
-        return load("mnist_svhn_text", path=str(folder), **options)
+        return load_data("mnist_svhn_text", path=str(folder), **options)
 
     first, again = found(), found()
     assert torch.equal(first.train.rows["svhn"], again.train.rows["svhn"])
@@ -155,7 +155,7 @@ def test_one_of_svhns_files_is_split_in_three(folder: Path, gone: str) -> None:
     (folder / "SVHN").mkdir()
     for file in folder.glob("*.mat"):
         file.rename(folder / "SVHN" / file.name)
-    data = load("mnist_svhn_text", path=str(folder), pairings=1)
+    data = load_data("mnist_svhn_text", path=str(folder), pairings=1)
     shares = [set(numbers(data.split(s))["svhn"]) for s in SPLITS]
     assert min(map(len, shares)) >= 10
     assert len(set.union(*shares)) == sum(map(len, shares))
@@ -280,7 +280,7 @@ def test_a_damaged_source_is_one_sentence(
     monkeypatch.setenv("MOPOE_CACHE", str(tmp_path / "cache"))
     damage(folder)
     with pytest.raises(DataError) as error:
-        load("mnist_svhn_text", path=str(folder))
+        load_data("mnist_svhn_text", path=str(folder))
     assert str(error.value).startswith(f"{folder}/{sentence}")
     assert "\n" not in str(error.value)
     assert list((tmp_path / "cache").glob("*.safetensors")) == []
@@ -303,21 +303,21 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     for file in folder.glob("*.mat"):
         file.rename(file.with_suffix(".old"))
     with pytest.raises(DataError, match=r"/mnist: contains neither train_32x32.mat nor test_32x32"):
-        load("mnist_svhn_text", path=str(folder))
+        load_data("mnist_svhn_text", path=str(folder))
     with pytest.raises(DataError, match=r"/nothing: contains no idx files of MNIST such as t10k-images-"):
-        load("mnist_svhn_text", path=str(tmp_path / "nothing"))
+        load_data("mnist_svhn_text", path=str(tmp_path / "nothing"))
     mat(folder / "train_32x32.mat", y=np.full((20, 1), 3))
     mat(folder / "test_32x32.mat", X=X[..., :0], y=Y[:0])
     with pytest.raises(DataError, match=r"/mnist: MNIST and SVHN share no digit to pair in the test split$"):
-        load("mnist_svhn_text", path=str(folder))
+        load_data("mnist_svhn_text", path=str(folder))
     with pytest.raises(ConfigError, match=r"^seed is -1, but must be between 0 and "):
-        load("mnist_svhn_text", path=str(folder), seed=-1)
+        load_data("mnist_svhn_text", path=str(folder), seed=-1)
     with pytest.raises(ConfigError, match=r"^pairings is 0, but must be between 1 and 1,000$"):
-        load("mnist_svhn_text", path=str(folder), pairings=0)
+        load_data("mnist_svhn_text", path=str(folder), pairings=0)
     with pytest.raises(
         ConfigError, match=r"^data set 'mnist_svhn_text' needs the option 'path': the folder of"
     ):
-        load("mnist_svhn_text")
+        load_data("mnist_svhn_text")
 
 
 def test_training_on_real_digits_lowers_the_loss(mnist: Path, tmp_path: Path, write_idx: Write) -> None:
@@ -330,7 +330,7 @@ def test_training_on_real_digits_lowers_the_loss(mnist: Path, tmp_path: Path, wr
         arrays = {"X": np.stack([grey // 2, grey, 255 - grey], 3).transpose(1, 2, 3, 0)}
         arrays["y"] = np.where(labels[part] == 0, 10, labels[part])[:, None]
         savemat(tmp_path / f"{'train' if name == 'train' else 'test'}_32x32.mat", arrays)
-    data = load("mnist_svhn_text", path=str(tmp_path), pairings=2)
+    data = load_data("mnist_svhn_text", path=str(tmp_path), pairings=2)
     config = TrialConfig(latent_dim=20, lr=1e-3, batch_size=32, epochs=3, likelihood_weights="dimensions")
     reports: list[EpochReport] = []
     mopoe.train(config, data, reports.append)

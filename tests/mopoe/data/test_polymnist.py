@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from mopoe.data import load
+from mopoe.data import load_data
 from mopoe.data import polymnist as polymnist_folder
 from mopoe.data.container import SPLITS, MultimodalData, Split
 from mopoe.data.polymnist import read_folder, write_pngs
@@ -75,7 +75,7 @@ def places(split: Split, source: Split) -> list[int]:
 
 def test_no_split_is_sorted_by_class(pngs: Path) -> None:
     """An evaluation takes the first samples of a split, which must be of any class."""
-    data = load("polymnist", path=str(pngs))
+    data = load_data("polymnist", path=str(pngs))
     for name in ("train", "test"):
         labels = data.split(name).labels
         assert labels.tolist() != labels.sort().values.tolist()
@@ -94,7 +94,7 @@ def same(a: MultimodalData, b: MultimodalData) -> bool:
 def test_a_released_folder_is_read_back(layout: str, request: pytest.FixtureRequest) -> None:
     """The test folder byte by byte; the train folder in two parts, a tenth of each class for validation."""
     folder: Path = request.getfixturevalue(layout)
-    data = load("polymnist", path=str(folder))
+    data = load_data("polymnist", path=str(folder))
     assert sorted(places(data.test, TEST)) == list(range(20))
     assert sorted(places(data.train, TRAIN) + places(data.validation, TRAIN)) == list(range(40))
     assert (len(data.train), len(data.validation)) == (36, 4)
@@ -104,8 +104,8 @@ def test_a_released_folder_is_read_back(layout: str, request: pytest.FixtureRequ
 
 def test_both_layouts_of_one_data_set_are_one_data_set(pngs: Path, tensors: Path) -> None:
     """Same bytes, same splits, and one fingerprint, so that its classifiers are shared; the seed matters."""
-    a, b = load("polymnist", path=str(pngs)), load("polymnist", path=str(tensors))
-    other = load("polymnist", path=str(pngs), seed=1)
+    a, b = load_data("polymnist", path=str(pngs)), load_data("polymnist", path=str(tensors))
+    other = load_data("polymnist", path=str(pngs), seed=1)
     assert same(a, b)
     assert a.fingerprint == b.fingerprint
     assert rows(other.validation) != rows(a.validation)
@@ -134,7 +134,10 @@ def test_a_built_file_and_its_png_files_hold_the_same(
     out = tmp_path / "out" / "p.safetensors"
     build(numbered("t10k", 100, 0), plain, out, png=True)
     assert sorted(p.name for p in out.parent.iterdir()) == ["MMNIST", "p.safetensors"]
-    built, folder = load("polymnist", path=str(out)), load("polymnist", path=str(out.parent / "MMNIST"))
+    built, folder = (
+        load_data("polymnist", path=str(out)),
+        load_data("polymnist", path=str(out.parent / "MMNIST")),
+    )
     assert sorted(places(folder.test, built.test)) == list(range(10))
     assert rows(folder.train) | rows(folder.validation) == rows(built.train) | rows(built.validation)
     assert (len(folder.train), len(folder.validation)) == (81, 9)
@@ -144,12 +147,12 @@ def test_a_folder_is_converted_once_and_again_when_it_changes(
     pngs: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second load opens no picture; another picture under an old name makes another data set."""
-    first = load("polymnist", path=str(pngs))
+    first = load_data("polymnist", path=str(pngs))
     with monkeypatch.context() as patch:
         patch.setattr(polymnist_folder, "open_picture", lambda *_: pytest.fail("converted although cached"))
-        assert same(load("polymnist", path=str(pngs)), first)
+        assert same(load_data("polymnist", path=str(pngs)), first)
     Image.new("RGB", (28, 28), (1, 2, 3)).save(pngs / "test" / "m2" / "0.0.png")
-    changed = load("polymnist", path=str(pngs))
+    changed = load_data("polymnist", path=str(pngs))
     assert [1, 2, 3] in changed.test.x["m2"][:, :, 0, 0].tolist()
     assert changed.fingerprint != first.fingerprint
     assert len(list(own_cache.glob("polymnist-*.safetensors"))) == 2
@@ -158,7 +161,7 @@ def test_a_folder_is_converted_once_and_again_when_it_changes(
 def test_a_home_folder_may_be_written_as_a_tilde(pngs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`~` is the user's home."""
     monkeypatch.setenv("HOME", str(pngs.parent))
-    assert len(load("polymnist", path="~/MMNIST").test) == 20
+    assert len(load_data("polymnist", path="~/MMNIST").test) == 20
 
 
 def replace_picture(file: Path, picture: Image.Image) -> None:
@@ -270,7 +273,7 @@ def test_damage_is_one_sentence_with_the_file(
     folder: Path = request.getfixturevalue(layout)
     damage(folder)
     with pytest.raises(DataError) as error:
-        load("polymnist", path=str(folder))
+        load_data("polymnist", path=str(folder))
     assert str(error.value).startswith(f"{folder}/" + sentence.replace("{f}", str(folder)))
     assert "\n" not in str(error.value)
     assert not list(own_cache.glob("*.safetensors*")) + list(own_cache.glob(".*"))
@@ -293,14 +296,14 @@ def test_a_path_must_hold_the_data_set(tmp_path: Path) -> None:
         (tmp_path / "text", "not a readable data set ("),
     ):
         with pytest.raises(DataError) as error:
-            load("polymnist", path=str(path))
+            load_data("polymnist", path=str(path))
         assert str(error.value).startswith(f"{path}: {message}")
 
 
 def test_the_path_is_required() -> None:
     """The message says what it is."""
     with pytest.raises(ConfigError) as error:
-        load("polymnist")
+        load_data("polymnist")
     assert str(error.value) == (
         "data set 'polymnist' needs the option 'path': the folder MMNIST, or a file made by "
         "`sweep data build polymnist`"

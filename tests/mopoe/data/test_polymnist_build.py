@@ -15,7 +15,7 @@ from PIL import Image
 
 import mopoe
 from mopoe.config import TrialConfig
-from mopoe.data import load, polymnist_build
+from mopoe.data import load_data, polymnist_build
 from mopoe.data.container import SPLITS, MultimodalData, Split, read_about
 from mopoe.data.digits import shrunk
 from mopoe.data.formats import mnist_files, read_idx, read_mnist
@@ -37,7 +37,7 @@ def real(mnist: Path, photographs: Path, tmp_path_factory: pytest.TempPathFactor
     """Build from MNIST's test digits and scikit-image's photographs, and load the result."""
     out = tmp_path_factory.mktemp("real") / "polymnist.safetensors"
     build(mnist, photographs, out)
-    return load("polymnist", path=str(out))
+    return load_data("polymnist", path=str(out))
 
 
 def test_real_digits_are_split_8_to_1_to_1_within_each_class(real: MultimodalData, mnist: Path) -> None:
@@ -101,7 +101,7 @@ def test_no_digit_is_in_two_splits_and_every_modality_shows_the_label(
     for i, name in enumerate(names):
         mnist = numbered(name, 200, 200 * i)
     build(mnist, plain, tmp_path / "p")
-    data = load("polymnist", path=str(tmp_path / "p"))
+    data = load_data("polymnist", path=str(tmp_path / "p"))
     members = {}
     for name in SPLITS:
         split = data.split(name)
@@ -126,7 +126,7 @@ def test_photographs_go_to_modalities_by_name(numbered: Numbered, plain: Path, t
     """Whatever the order of the folder's listing; a sixth one is not used."""
     Image.new("RGB", (30, 28), (200, 200, 200)).save(plain / "q.png")
     build(numbered("t10k", 40, 0), plain, tmp_path / "p")
-    data = load("polymnist", path=str(tmp_path / "p"))
+    data = load_data("polymnist", path=str(tmp_path / "p"))
     assert [int(data.train.x[f"m{m}"][0, 0, 27, 27]) for m in range(5)] == [0, 10, 20, 30, 40]
 
 
@@ -139,9 +139,9 @@ def test_equal_input_and_seed_make_equal_bytes(numbered: Numbered, plain: Path, 
         contents.append((tmp_path / name).read_bytes())
     assert contents[0] == contents[1]
     assert contents[0] != contents[2]
-    assert load("polymnist", path=str(tmp_path / "c"), seed=1).options["seed"] == 1
+    assert load_data("polymnist", path=str(tmp_path / "c"), seed=1).options["seed"] == 1
     with pytest.raises(ConfigError) as error:
-        load("polymnist", path=str(tmp_path / "c"))
+        load_data("polymnist", path=str(tmp_path / "c"))
     assert str(error.value) == f"{tmp_path / 'c'}: was built with seed 1, but the option seed is 0"
 
 
@@ -152,7 +152,7 @@ def test_torchvisions_folders_are_found(under: str, numbered: Numbered, plain: P
     for file in numbered("t10k", 20, 0).iterdir():
         shutil.copy(file, tmp_path / "root" / under)
     build(tmp_path / "root", plain, tmp_path / "p")
-    assert len(load("polymnist", path=str(tmp_path / "p")).train) == 16
+    assert len(load_data("polymnist", path=str(tmp_path / "p")).train) == 16
 
 
 def edit(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:
@@ -272,13 +272,15 @@ def test_a_negative_seed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         build(tmp_path, tmp_path, tmp_path / "p", seed=-1)
     with pytest.raises(ConfigError, match=message):
-        load("polymnist", path=str(tmp_path), seed=-1)
+        load_data("polymnist", path=str(tmp_path), seed=-1)
 
 
 def test_ink_is_above_128(numbered: Numbered, plain: Path, tmp_path: Path) -> None:
     """Grey level 128 shows the photograph, 129 its inverse."""
     build(numbered("t10k", 20, 0xAA00), plain, tmp_path / "p")
-    row: NDArray[np.uint8] = load("polymnist", path=str(tmp_path / "p")).train.x["m1"][0, :, 0, 8:17].numpy()
+    row: NDArray[np.uint8] = (
+        load_data("polymnist", path=str(tmp_path / "p")).train.x["m1"][0, :, 0, 8:17].numpy()
+    )
     assert row.tolist() == [[10, 245, 10, 245, 10, 245, 10, 245, 10]] * 3
 
 
@@ -289,7 +291,7 @@ def test_translated_digits_are_at_random_places_in_every_modality(
     mnist = numbered("t10k", 400, 0)
     write_idx(mnist / T10K_IMAGES, np.full((400, 28, 28), 255, np.uint8))
     build(mnist, plain, tmp_path / "p", name="translated_polymnist")
-    train = load("translated_polymnist", path=str(tmp_path / "p")).train
+    train = load_data("translated_polymnist", path=str(tmp_path / "p")).train
     places = {}
     for i, (m, x) in enumerate(train.x.items()):
         ink = (x == 255 - 10 * i).all(1)
@@ -323,7 +325,7 @@ def test_a_file_of_one_data_set_is_not_the_others(numbered: Numbered, plain: Pat
     """The message says which command makes the file that is asked for."""
     build(numbered("t10k", 20, 0), plain, tmp_path / "p")
     with pytest.raises(DataError) as error:
-        load("translated_polymnist", path=str(tmp_path / "p"))
+        load_data("translated_polymnist", path=str(tmp_path / "p"))
     assert str(error.value) == (
         f"{tmp_path / 'p'}: not a file made by `sweep data build translated_polymnist`"
     )
@@ -339,16 +341,16 @@ def test_residual_networks_learn_real_translated_pictures(
         head = struct.pack(f">{1 + array.ndim}I", 0x0800 + array.ndim, *array.shape)
         (tmp_path / "few" / f"t10k-{kind}-ubyte").write_bytes(head + array.tobytes())
     build(tmp_path / "few", photographs, tmp_path / "p", png=True, name="translated_polymnist")
-    data = load("translated_polymnist", path=str(tmp_path / "p"))
+    data = load_data("translated_polymnist", path=str(tmp_path / "p"))
     config = TrialConfig(latent_dim=8, channels=(4, 8, 8), lr=2e-3, batch_size=64, epochs=2)
     reports: list[EpochReport] = []
     mopoe.train(config, replace(data, train=data.train.take(torch.arange(160))), reports.append)
     assert reports[1].loss < reports[0].loss
-    folder = load("translated_polymnist", path=str(tmp_path / "MMNIST"))
+    folder = load_data("translated_polymnist", path=str(tmp_path / "MMNIST"))
     assert torch.equal(
         folder.test.x["m0"].long().sum((1, 2, 3)).sort().values,
         data.test.x["m0"].long().sum((1, 2, 3)).sort().values,
     )
     (tmp_path / "MMNIST" / "train" / "m2" / "0.7.png").unlink()
     with pytest.raises(DataError, match=r"/MMNIST/train/m2/0.7.png: there is no such file, but .*m0/0.7.png"):
-        load("translated_polymnist", path=str(tmp_path / "MMNIST"))
+        load_data("translated_polymnist", path=str(tmp_path / "MMNIST"))

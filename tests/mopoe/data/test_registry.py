@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from mopoe.data import load
+from mopoe.data import load_data
 from mopoe.data.registry import DATA_SETS, entry
 from mopoe.errors import ConfigError
 
@@ -34,14 +34,14 @@ def test_an_unknown_data_set_lists_those_there_are() -> None:
     ):
         entry("digit")
     with pytest.raises(ConfigError, match=f"^there is no data set 'cifar'; there are: {names}$"):
-        load("cifar")
+        load_data("cifar")
 
 
 def test_an_unknown_option_lists_those_there_are() -> None:
     """Options are checked before anything heavy is loaded."""
     with pytest.raises(ConfigError, match=r"^data set 'digits' has no option 'sed'; there are: seed$"):
-        load("digits", sed=1)
+        load_data("digits", sed=1)
     with pytest.raises(
         ConfigError, match=r"^data set 'polymnist' has no option 'sed'; there are: path, seed$"
     ):
-        load("polymnist", path="x", sed=1)
+        load_data("polymnist", path="x", sed=1)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mopoe.config import TrialConfig
-from mopoe.data import load
+from mopoe.data import load_data
 from mopoe.data.container import MultimodalData, Split
 from mopoe.data.formats import encode
 from mopoe.data.mnist_svhn_text import WORDS
@@ -37,7 +37,7 @@ TINY = ClassifierConfig(epochs=1, batch_size=11)
 @pytest.fixture(scope="module")
 def digits() -> MultimodalData:
     """Two modalities of the built-in digits, 1,500 samples to train on and 300 to test."""
-    data = load("digits")
+    data = load_data("digits")
     modalities = data.modalities[:2]
 
     def head(split: Split, n: int) -> Split:

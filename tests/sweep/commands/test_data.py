@@ -67,26 +67,26 @@ def test_list_names_every_data_set_with_its_options(sweep):
 
 def test_build_writes_the_file_and_says_how_to_use_it(sweep, sources):
     """The line it prints is the `data` of a sweep's file; PNG files are written on demand."""
-    from mopoe.data import load
+    from mopoe.data import load_data
 
     status, out, err = sweep(*BUILD, "--seed", "4", "--png")
     assert (status, err) == (0, "")
     assert out == "data/p\nnext: data: {name: polymnist, path: data/p, seed: 4} in a sweep's file\n"
     assert sorted(p.name for p in (sources / "data").iterdir()) == ["MMNIST", "p"]
-    assert len(load("polymnist", path="data/p", seed=4).train) == 160
+    assert len(load_data("polymnist", path="data/p", seed=4).train) == 160
     assert len(list((sources / "data" / "MMNIST" / "train" / "m3").iterdir())) == 180
 
 
 def test_the_translated_variant_is_built_by_the_same_command(sweep):
     """What it prints names it, and the file is its own."""
-    from mopoe.data import load
+    from mopoe.data import load_data
 
     status, out, _ = sweep("build", "translated_polymnist", *BUILD[2:])
     assert status == 0
     assert out == (
         "data/p\nnext: data: {name: translated_polymnist, path: data/p, seed: 0} in a sweep's file\n"
     )
-    assert load("translated_polymnist", path="data/p").modalities[0].network.endswith("resnet:image")
+    assert load_data("translated_polymnist", path="data/p").modalities[0].network.endswith("resnet:image")
 
 
 @pytest.mark.parametrize(

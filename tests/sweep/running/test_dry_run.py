@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mopoe.data import load as load_data
+from mopoe.data import load_data
 from mopoe.model import build_model
 from sweep.config.sweep_spec import load_spec
 from sweep.running.dry_run import CORNERS, corners, first_suggestions, measure

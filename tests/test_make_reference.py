@@ -6,14 +6,14 @@ from typing import Literal, get_args, get_origin
 
 import pytest
 import yaml
+from make_reference import _SECTIONS, PAGES, settings_page
 from spec_texts import SHORT
 
 from mopoe.validation import fields_of, opened
 from search_spaces import Document
 from sweep.config.sweep_spec import SweepSpec, spec_of
-from sweep.reference import _SECTIONS, PAGES, settings_page
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[1] / "docs"
 PAGE = settings_page()
 EXAMPLES = re.findall(r"```yaml\n(.*?)\n```", PAGE, re.DOTALL)
 SPACE = """
@@ -25,7 +25,7 @@ subset_weights: {type: simplex, over: size}
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_that_of_the_classes(name):
-    """A changed sentence, range or default asks for `python -m sweep.reference`."""
+    """A changed sentence, range or default asks for `python docs/make_reference.py`."""
     assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name]()
 
 

@@ -1,4 +1,4 @@
-"""Writes `docs/settings.md` and `docs/tables.md`, as `python -m sweep.reference`.
+"""Writes `docs/settings.md` and `docs/tables.md`, as `python docs/make_reference.py`.
 
 The first comes from the classes that read a sweep's file: types and ranges from annotations, the texts from
 the sentences beneath the fields. Below the sentence stand what each choice means, as lines `choice: meaning`,
@@ -30,7 +30,7 @@ from sweep.store.schema import TABLES
 
 _SETTINGS = """# The file of a sweep
 
-Written by `python -m sweep.reference` from the classes that read it; change those, not this page. `sweep
+Written by `python docs/make_reference.py` from the classes that read it; change those, not this page. `sweep
 show-config FILE` prints a file with every default filled in. A key that does not exist or a value that is
 impossible gets one sentence with its line.
 """
@@ -54,7 +54,7 @@ _SECTIONS: tuple[tuple[str, type], ...] = (
 )
 _TABLES = """# Tables
 
-Written by `python -m sweep.reference` from the schemas; change those, not this page.
+Written by `python docs/make_reference.py` from the schemas; change those, not this page.
 
 A results folder has a folder of Parquet files per table. Null means not measured; NaN means measured and
 not a number. Times are UTC. Rows have no order. `sweep.open` returns one row per key; the files themselves
@@ -161,4 +161,4 @@ def _row(*cells: str) -> str:
 
 if __name__ == "__main__":
     for _name, _page in PAGES.items():
-        (Path(__file__).parents[1] / "docs" / _name).write_text(_page(), encoding="utf-8")
+        (Path(__file__).parent / _name).write_text(_page(), encoding="utf-8")

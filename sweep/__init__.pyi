@@ -1,0 +1,6 @@
+# The public names of sweep: the one list, for type checkers and at run time.
+from .config.sweep_spec import SweepSpec as SweepSpec
+from .config.sweep_spec import load_spec as load_spec
+from .running.driver import run_sweep as run_sweep
+from .store.read import Store as Store
+from .store.read import open as open  # noqa: A004 - sweep.open reads like gzip.open
