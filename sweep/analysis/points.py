@@ -1,8 +1,7 @@
 """Points in objective space: completed trials, and configs as means over their seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -32,13 +31,6 @@ class Points:
     def gains(self) -> NDArray[np.float64]:
         """Return the values with the sign that makes larger better in every column, [N, O]."""
         return gains(self.values, self.objectives)
-
-
-def row_measured(row: Mapping[str, Any]) -> dict[str, float]:
-    """Return the measured values of a row of the trials table, as objectives and constraints name them."""
-    values = {k.removeprefix(OBJECTIVE): v for k, v in row.items() if k.startswith(OBJECTIVE)}
-    values |= {"parameters": row["n_parameters"], "seconds": row["seconds"]}
-    return {name: float(value) for name, value in values.items() if value is not None}
 
 
 def usable_trials(trials: pl.DataFrame, objectives: Sequence[Objective]) -> pl.DataFrame:

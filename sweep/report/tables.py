@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sweep.analysis.points import row_measured
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.config.constraints import limit
 from sweep.config.objectives import Objective
@@ -25,6 +24,7 @@ from sweep.report.formatting import (
 )
 from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 from sweep.store.read import Store
+from sweep.store.records import TrialRecord
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -38,7 +38,7 @@ def nothing_yet(trade: Tradeoff) -> str:
     limits = [limit(name, text) for name, text in trade.manifest.spec.get("constraints", {}).items()]
 
     def excess(row: dict[str, Any]) -> float:
-        return max((limit.excess(row_measured(row)) for limit in limits), default=0.0)
+        return max((limit.excess(TrialRecord.from_row(row).measured) for limit in limits), default=0.0)
 
     nearest = min(infeasible.iter_rows(named=True), key=excess)
     return (

@@ -12,7 +12,7 @@ from sweep.config.objectives import Objective
 from sweep.config.sweep_spec import SweepSpec
 from sweep.search.halving import Vector
 from sweep.search.state import ConfigResult, SweepState
-from sweep.search.trial import is_whole, measured, record_of
+from sweep.search.trial import is_whole
 from sweep.store.layout import OBJECTIVE
 from sweep.store.read import Store, open_store
 from sweep.store.records import TrialRecord
@@ -28,7 +28,7 @@ def resumed_state(store: Store, spec: SweepSpec, *, retry_failed: bool = False) 
 
 def trial_records(store: Store) -> list[TrialRecord]:
     """Return the record of every trial's last attempt, by name."""
-    return [record_of(row) for row in store.latest_trials().collect().iter_rows(named=True)]
+    return [TrialRecord.from_row(row) for row in store.latest_trials().collect().iter_rows(named=True)]
 
 
 def recorded_vectors(store: Store, objectives: Sequence[Objective]) -> dict[str, dict[int, Vector]]:
@@ -75,7 +75,7 @@ def _as_config(record: TrialRecord, spec: SweepSpec) -> ConfigResult | None:
     if not same or not is_whole(record, spec.objectives):
         return None
     return ConfigResult(
-        name=record.trial_id, suggestion=suggestion, status="completed", measured=measured(record)
+        name=record.trial_id, suggestion=suggestion, status="completed", measured=record.measured
     )
 
 

@@ -22,7 +22,6 @@ from sweep.search.trial import (
     config_name,
     config_number,
     is_whole,
-    measured,
     replicate_name,
     split_name,
 )
@@ -336,7 +335,7 @@ class SweepState:
         """Return what has become of a config: the means over the seeds that got farthest."""
         seeds = self._ended[config]
         best: Status = next((s for s in BEST_FIRST if any(seed.status == s for seed in seeds)), "failed")
-        values = [measured(seed) for seed in seeds if seed.status == best != "failed"]
+        values = [seed.measured for seed in seeds if seed.status == best != "failed"]
         curves = [self._curves[seed.trial_id] for seed in seeds if seed.trial_id in self._curves]
         return ConfigResult(
             name=config,

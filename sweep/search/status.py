@@ -9,9 +9,9 @@ from sweep.analysis.checks import plateaus
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.config.sweep_spec import SweepSpec
 from sweep.search.state import SweepState, SweepStatus
-from sweep.search.trial import record_of
 from sweep.store.lease import holder
 from sweep.store.read import Store
+from sweep.store.records import TrialRecord
 
 QUIET = 300.0
 """Seconds without a report after which a sweep may count as stalled; workers report every minute at least."""
@@ -54,7 +54,7 @@ def status_report(store: Store, spec: SweepSpec, now: datetime) -> StatusReport:
     trials = found.trials
     epochs = _epochs(store, trials)
     alone = found.manifest.spec_hash.startswith("t")  # a folder of single trials
-    state = SweepState.of(spec, map(record_of, trials.iter_rows(named=True)), planned=not alone)
+    state = SweepState.of(spec, map(TrialRecord.from_row, trials.iter_rows(named=True)), planned=not alone)
     running = trials.filter(status="running")["trial_id"].to_list()
     for name, epoch in (
         epochs.filter(pl.col("trial_id").is_in(running)).select("trial_id", "epochs").iter_rows()

@@ -13,8 +13,7 @@ from sweep.config.constraints import Limit
 from sweep.config.objectives import Objective
 from sweep.config.space import Suggestion
 from sweep.config.sweep_spec import SweepSpec
-from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
-from sweep.store.records import Status, TrialRecord
+from sweep.store.records import Status, TrialRecord, measured_values
 
 
 def config_name(number: int) -> str:
@@ -129,24 +128,12 @@ class TrialReport:
     @property
     def measured(self) -> dict[str, float]:
         """Return all that was measured, by the names that objectives and constraints have."""
-        return _measured(self.objectives or {}, self.n_parameters, self.seconds)
+        return measured_values(self.objectives or {}, self.n_parameters, self.seconds)
 
     def values(self, objectives: Sequence[Objective]) -> tuple[float, ...]:
         """Return the objectives' values in order; NaN where one was not measured."""
         measured = self.objectives or {}
         return tuple(float(measured.get(o.name, math.nan)) for o in objectives)
-
-
-def measured(record: TrialRecord) -> dict[str, float]:
-    """Return all that a trial measured, by the names that objectives and constraints have."""
-    return _measured(record.objectives, record.n_parameters, record.seconds)
-
-
-def _measured(
-    objectives: Mapping[str, float], n_parameters: int | None, seconds: float | None
-) -> dict[str, float]:
-    values = {**objectives, "parameters": n_parameters, "seconds": seconds}
-    return {name: float(value) for name, value in values.items() if value is not None}
 
 
 def is_whole(record: TrialRecord, objectives: Sequence[Objective]) -> bool:
@@ -224,19 +211,4 @@ def end_record(
         n_parameters=last.n_parameters,
         objectives=dict(last.objectives or {}),
         stderr=dict(last.stderr or {}),
-    )
-
-
-def record_of(row: Mapping[str, Any]) -> TrialRecord:
-    """Return a row of the trials table as the record that it was written from."""
-
-    def by_name(prefix: str) -> dict[str, Any]:
-        return {k.removeprefix(prefix): v for k, v in row.items() if k.startswith(prefix) and v is not None}
-
-    fixed: dict[str, Any] = {f.name: row[f.name] for f in fields(TrialRecord) if f.name in row}
-    return TrialRecord(
-        **fixed,
-        parameters=by_name(PARAMETER),
-        objectives=by_name(OBJECTIVE),
-        stderr=by_name(STDERR),
     )

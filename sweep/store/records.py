@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 
 from sweep.config.objectives import Objective
 from sweep.errors import StoreError
-from sweep.store.layout import SCHEMA_VERSION
+from sweep.store.layout import OBJECTIVE, PARAMETER, SCHEMA_VERSION, STDERR
 
 
 def _as_time(text: str) -> str:
@@ -82,6 +82,35 @@ class TrialRecord:
         """Reject a time without a time zone, which could not be stored as UTC."""
         _check_zone("started_at", self.started_at)
         _check_zone("ended_at", self.ended_at)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """Return the record that a row of the trials table was written from."""
+
+        def by_name(prefix: str) -> dict[str, Any]:
+            pairs = ((k.removeprefix(prefix), v) for k, v in row.items() if k.startswith(prefix))
+            return {name: value for name, value in pairs if value is not None}
+
+        families = {"parameters": PARAMETER, "objectives": OBJECTIVE, "stderr": STDERR}
+        given: dict[str, Any] = {name: by_name(prefix) for name, prefix in families.items()}
+        return cls(**given, **{f.name: row[f.name] for f in fields(cls) if f.name in row})
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """Return all that was measured, by the names that objectives and constraints have."""
+        return measured_values(self.objectives, self.n_parameters, self.seconds)
+
+
+def measured_values(
+    objectives: Mapping[str, float], n_parameters: int | None, seconds: float | None
+) -> dict[str, float]:
+    """Return what a trial measured, by the names that objectives and constraints have.
+
+    >>> measured_values({"a": 2}, 10, None)
+    {'a': 2.0, 'parameters': 10.0}
+    """
+    values = {**objectives, "parameters": n_parameters, "seconds": seconds}
+    return {name: float(value) for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

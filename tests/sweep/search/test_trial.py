@@ -18,9 +18,9 @@ from sweep.search.trial import (
     config_name,
     end_record,
     is_whole,
-    record_of,
 )
 from sweep.store.read import Store
+from sweep.store.records import TrialRecord
 from sweep.store.write import StoreWriter
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
@@ -146,7 +146,7 @@ def test_a_row_gives_back_its_record(started, tmp_path):
     ended = end_record(started, last(seconds=90.0, n_parameters=7, device="cpu"), OBJECTIVES, START)
     StoreWriter(tmp_path).write_trial(ended)
     (row,) = Store(tmp_path).trials().collect().iter_rows(named=True)
-    assert record_of(row) == ended
+    assert TrialRecord.from_row(row) == ended
 
 
 def test_names():
