@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, get_type_hints
 
 import typer
 
@@ -65,22 +64,16 @@ class RunOptions:
 
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command with an option for each field of its parameter `options`, for typer to read."""
+    """Declare an option of a command for each field of `RunOptions`, in place of its `**given`."""
     hints = get_type_hints(RunOptions, include_extras=True)
-    names = [field.name for field in fields(RunOptions)]
-
-    @wraps(command)
-    def wrapped(**given: Any) -> None:
-        options = RunOptions(**{name: given.pop(name) for name in names})
-        command(**given, options=options)
-
-    own = [p for p in signature(command, eval_str=True).parameters.values() if p.name != "options"]
+    parameters = signature(command, eval_str=True).parameters.values()
+    own = [p for p in parameters if p.kind is not Parameter.VAR_KEYWORD]
     shared = [
         Parameter(f.name, Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
         for f in fields(RunOptions)
     ]
-    vars(wrapped)["__signature__"] = Signature([*own, *shared])
-    return wrapped
+    vars(command)["__signature__"] = Signature([*own, *shared])
+    return command
 
 
 def option_words(options: Mapping[str, object]) -> list[str]:

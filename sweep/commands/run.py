@@ -3,7 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,11 +31,12 @@ def run(
         bool,
         typer.Option("--dry-run", help="Only estimate what the sweep would cost, from a few training steps."),
     ] = False,
-    options: RunOptions,
+    **given: Any,
 ) -> None:
     """Run a sweep, or what is left of it if its results folder exists."""
     from sweep.config.sweep_spec import load_spec
 
+    options = RunOptions(**given)
     spec = load_spec(file, options.override or ())
     if dry_run:
         from sweep.running.dry_run import print_costs
@@ -49,10 +50,11 @@ def run(
 
 
 @with_run_options
-def resume(folder: Folder, *, options: RunOptions) -> None:
+def resume(folder: Folder, **given: Any) -> None:
     """Continue an interrupted sweep, from its results folder alone."""
     from sweep.manifest import stored_spec
 
+    options = RunOptions(**given)
     if options.cluster is not None:
         raise typer.Exit(run_on_cluster(options, ["resume"], folder.name, str(folder)))
     _run_here(stored_spec(folder, options.override or ()), folder, options)
@@ -63,11 +65,12 @@ def extend(
     folder: Folder,
     *,
     trials: Annotated[int, typer.Option(help="Number of trials to add.", min=1)],
-    options: RunOptions,
+    **given: Any,
 ) -> None:
     """Add trials to a sweep, from its results folder alone."""
     from sweep.manifest import stored_spec
 
+    options = RunOptions(**given)
     if options.cluster is not None:
         words = ["extend", "--trials", str(trials)]
         raise typer.Exit(run_on_cluster(options, words, folder.name, str(folder)))

@@ -1,6 +1,7 @@
 """The options of a sweep's run: read from a command line, and written as one again."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -16,8 +17,8 @@ def parsed(words):
 
     @app.command()
     @with_run_options
-    def command(name: str, *, options: RunOptions) -> None:
-        taken.append((name, options))
+    def command(name: str, **given: Any) -> None:
+        taken.append((name, RunOptions(**given)))
 
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
