@@ -52,7 +52,7 @@ class ConfigError(MopoeError, ValueError):
 
 
 class DataError(MopoeError):
-    """Input data is missing, damaged or of another shape than said."""
+    """Input data is missing, damaged or has another shape than declared."""
 
 
 class CheckpointError(MopoeError):
