@@ -316,7 +316,7 @@ def map_data(
 
 
 def cached_splits(name: str, recipe: object, make: Callable[[], Mapping[str, Split]]) -> Path:
-    """Return the file of a data set's splits in the cache, which is made if there is none of the recipe.
+    """Return the cached file of a data set's splits, which is made if the cache has none for the recipe.
 
     Raises:
         DataError: the cache is not writable, or whatever `make` raises.

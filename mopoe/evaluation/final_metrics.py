@@ -1,4 +1,4 @@
-"""Metrics beside the objectives: those of every evaluation, and the final metrics of the last alone.
+"""Metrics beside the objectives: those of every evaluation, and the final metrics of the last one alone.
 
 All return `SubsetMetric`s named in `mopoe.reports.METRICS`, measured on the same held-out samples with the
 same noise as the rest of the evaluation. A sweep's file names the final metrics under `extras`; if one fails,
