@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
-from pydantic import ValidationError
+from pydantic import SkipValidation, ValidationError
 from pydantic_core import PydanticCustomError
 
 from mopoe.errors import ConfigError
 from mopoe.validation import Path, mistake
 from search_spaces import Document
+
+Name = Annotated[str, SkipValidation]
+"""A key of a mapping; whoever knows the possible ones refuses others, also those that are no words."""
 
 
 def problem(sentence: str, *at: str | int) -> PydanticCustomError:

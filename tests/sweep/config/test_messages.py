@@ -289,7 +289,7 @@ trials: 14 => trials: 14\nconstraints: {seconds: '< 5'}
 :4: constraints: seconds is '< 5', but must be a limit such as "<= 20e6" or ">= 0.1"
 
 trials: 14 => trials: 14\nconstraints: {seconds: 5}
-:4: constraints: seconds is 5, <WORD>
+:4: constraints: seconds is 5, but must be a limit such as "<= 20e6" or ">= 0.1"
 
 trials: 14 => trials: 14\nstart_with: [{beta: 1}, {bta: 1}]
 :4: start_with.1: unknown key 'bta'; did you mean 'beta'? possible: beta, lr, latent_dim, batch_size, subset_weights
