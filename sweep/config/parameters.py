@@ -149,10 +149,9 @@ class Int(Conditional):
             raise problem(f"step is {self.step}, but must be 1 with log: true", "step")
         _check_range(self.low, self.high)
         if beyond := (self.high - self.low) % self.step:
-            near = f"{self.high - beyond} and {self.high - beyond + self.step}"
-            raise problem(
-                f"high is {self.high}, but must be low plus a multiple of step; near: {near}", "high"
-            )
+            near = self.high - beyond
+            must = f"low plus a multiple of step; near: {near} and {near + self.step}"
+            raise problem(f"high is {self.high}, but must be {must}", "high")
         return self
 
     @property

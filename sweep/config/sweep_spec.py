@@ -198,12 +198,8 @@ class SweepSpec(StrictModel):
         reference point, so that a folder has one measure of progress. The keys `unused` count only where they
         differ from their defaults.
         """
-        unused = {
-            "scheduler": SchedulerSpec().model_dump(),
-            "constraints": {},
-            "start_with": [],
-            "warm_start": [],
-        }
+        unused: dict[str, Any] = {"constraints": {}, "start_with": [], "warm_start": []}
+        unused["scheduler"] = SchedulerSpec().model_dump()
         plain = {k: v for k, v in self.plain().items() if k not in unused or v != unused[k]}
         content = {k: v for k, v in plain.items() if k not in CHANGEABLE}
         constants = TrialConfig.from_dict(self.fixed).to_dict()

@@ -115,7 +115,7 @@ name: digits, seed: 1} => name: polymnist, pth: x}
 :6: objectives is 'log_likelihood', but must be a list of objectives
 
 [log_likelihood, joint_coherence] => [log_likelihood, 3]
-:6: objectives: entry 2 is 3, but must be the name of an objective, or a mapping such as {name: NAME, direction: minimize}
+:6: objectives: entry 2 is 3, but must be a name, or {name: NAME, direction: minimize}
 
 -9000 => '-9000'
 :8: reference_point: log_likelihood is '-9000', <FINITE>
