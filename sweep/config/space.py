@@ -1,7 +1,7 @@
 """All searched parameters together, translated to and from Optuna's flat suggestions.
 
-Optuna has no distribution over a simplex: n weights that sum to one are suggested as n - 1 numbers of a cube. A
-parameter with `when` exists only under those values of others; elsewhere it is no part of a suggestion, its
+Optuna has no distribution over a simplex: n weights that sum to one are suggested as n - 1 numbers of a cube.
+A parameter with `when` exists only under those values of others; elsewhere it is no part of a suggestion, its
 cells are null, and the trial takes the default of `TrialConfig`.
 """
 

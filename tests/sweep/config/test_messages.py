@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from spec_texts import FOLDER, FULL, SHORT, TOP, mistakes
+from spec_texts import FOLDER, FULL, SHORT, TOP, WORD, mistakes
 
 from sweep.config.sweep_spec import load_spec
 from sweep.errors import SpecError
@@ -347,6 +347,26 @@ def test_at_most_three_mistakes_are_told(refusal):
         f"x.yaml:1: name is 7, {FOLDER}",
         "x.yaml: key 'trials' is missing",
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "objectives: [{name: log_likelihood, direction: up}]",
+            "x.yaml:6: objectives.0: direction is 'up'; possible: maximize, minimize",
+        ),
+        (
+            "search_space: {beta: {type: uniform, low: 1}}",
+            "x.yaml:5: search_space.beta: key 'high' is missing",
+        ),
+        ("warm_start: [3]", f"x.yaml:6: warm_start: entry 1 is 3, {WORD}"),
+    ],
+)
+def test_the_only_entry_is_wrong_and_nothing_else(refusal, line, message):
+    """It is there, so the list or the mapping is not called empty."""
+    key = line.partition(":")[0]
+    assert refusal(re.sub(f"^{key}: .*\n", "", SHORT, flags=re.MULTILINE) + line + "\n") == message
 
 
 def test_a_bad_file_is_a_spec_error(refusal, tmp_path):
