@@ -4,9 +4,10 @@ Pydantic checks the values. Nothing is converted but whole numbers to floats whe
 to tuples: "3" is no number, and 1 is not true.
 """
 
+from collections.abc import Mapping
 from functools import wraps
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from annotated_types import Ge, Le
 from pydantic import AllowInfNan, ConfigDict, Field, ValidationError
@@ -149,20 +150,26 @@ def allowed(hint: object, *, many: bool = False) -> str:
     base, parts = info.annotation, get_args(info.annotation)
     if info.description:
         return info.description
-    if get_origin(base) in (Union, UnionType):
-        return ", or ".join(allowed(part) for part in parts)
-    if get_origin(base) is Literal:
-        names = ", ".join(map(str, parts))
-        return names if len(parts) == 1 else f"{'some' if many else 'one'} of {names}"
-    if get_origin(base) is tuple:
-        length = "" if parts[-1] is ... else f"{len(parts)} "
-        return f"a list of {length}{allowed(parts[0], many=True)}"
-    if base in (int, float):
-        finite = any(isinstance(m, AllowInfNan) for m in info.metadata)
-        noun = ("finite " if finite else "") + ("whole number" if base is int else "number")
-        return (f"{noun}s" if many else f"a {noun}") + _range(info)
-    words = {NoneType: "null", bool: "true or false", str: "words" if many else "a word", Any: "values"}
-    return words.get(cast("type", base), f"{'mappings' if many else 'a mapping'} of keys to values")
+    match get_origin(base) or base:
+        case origin if origin in (Union, UnionType):
+            words = ", or ".join(allowed(part) for part in parts)
+        case origin if origin is Literal:
+            names = ", ".join(map(str, parts))
+            words = names if len(parts) == 1 else f"{'some' if many else 'one'} of {names}"
+        case origin if origin is tuple:
+            length = "" if parts[-1] is ... else f"{len(parts)} "
+            words = f"a list of {length}{allowed(parts[0], many=True)}"
+        case origin if origin is Mapping:
+            words = f"{'mappings' if many else 'a mapping'} of names to {allowed(parts[1], many=True)}"
+        case kind if kind in (int, float):
+            finite = "finite " * any(isinstance(m, AllowInfNan) for m in info.metadata)
+            noun = f"{finite}{'whole number' if kind is int else 'number'}"
+            words = (f"{noun}s" if many else f"a {noun}") + _range(info)
+        case kind:
+            text = "words" if many else "a word"
+            plain: dict[Any, str] = {NoneType: "null", bool: "true or false", str: text, Any: "values"}
+            words = plain.get(kind, "a mapping of keys to values")
+    return words
 
 
 def _range(info: FieldInfo) -> str:

@@ -50,7 +50,7 @@ def test_a_row_has_type_range_and_default():
     """As the sentence about a mistake has them."""
     rows = {line.split(" | ")[0].removeprefix("| "): line for line in PAGE.splitlines() if " | " in line}
     assert rows["trials"].startswith("| trials | a whole number between 1 and 1,000,000 | required | ")
-    assert rows["fixed"].startswith("| fixed | a mapping of keys to values | `{}` | ")
+    assert rows["fixed"].startswith("| fixed | a mapping of names to values | `{}` | ")
     assert rows["style_weights"].startswith(
         "| style_weights | a list of numbers between 0 and 1,000,000, or null | `null` | "
     )

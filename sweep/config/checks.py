@@ -57,14 +57,9 @@ def _check_objectives(spec: "SweepSpec") -> None:
 
 def _check_evaluation(spec: "SweepSpec") -> None:
     """Refuse sizes of observed subsets that the data set has not, or that leave no target."""
-    m, evaluation = spec.n_modalities, spec.evaluation
-    for at, sizes in (
-        (("evaluation",), evaluation.subset_sizes),
-        (
-            ("evaluation", "at_rungs"),
-            evaluation.at_rungs.subset_sizes,
-        ),
-    ):
+    m, whole = spec.n_modalities, spec.evaluation
+    for at, amounts in ((("evaluation",), whole), (("evaluation", "at_rungs"), whole.at_rungs)):
+        sizes = amounts.subset_sizes
         if sizes and not (max(sizes) <= m and min(sizes) < max(2, m)):
             must = f"must hold sizes from 1 to {m}, one of them smaller, so that a target is left"
             raise problem(f"subset_sizes is {list(sizes)}, but {must}", *at, "subset_sizes")

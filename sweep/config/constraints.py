@@ -4,11 +4,14 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from mopoe.errors import ConfigError
 from mopoe.reports import OBJECTIVES
 from mopoe.wording import unknown_key
-from sweep.config.messages import problem, problems_at
+from sweep.config.messages import Name, problem, problems_at
 
 MEASURED = (*OBJECTIVES, "parameters", "seconds")
 """What may be limited: the objectives, the model's trained parameters, the trial's wall time."""
@@ -66,7 +69,7 @@ def limit(name: str, text: str) -> Limit:
     return Limit(name=name, at_most=match[1] == "<=", bound=bound)
 
 
-def check_constraints(texts: Mapping[str, str]) -> Mapping[str, str]:
+def _check(texts: Mapping[str, str]) -> Mapping[str, str]:
     """Return the constraints, or say which quantity is unknown or which text no limit."""
     for name, text in texts.items():
         if name not in MEASURED:
@@ -74,3 +77,11 @@ def check_constraints(texts: Mapping[str, str]) -> Mapping[str, str]:
         with problems_at(name):
             limit(name, text)
     return texts
+
+
+Constraints = Annotated[
+    Mapping[Name, Annotated[str, Field(description='a limit such as "<= 20e6" or ">= 0.1"')]],
+    AfterValidator(_check),
+    Field(description="a mapping of quantities to limits"),
+]
+"""The limits in a sweep's file, by the quantity."""

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
-from pydantic import ValidationError
+from pydantic import SkipValidation, ValidationError
 from pydantic_core import PydanticCustomError
 
 from mopoe.errors import ConfigError
 from mopoe.validation import Path, mistake
 from search_spaces import Document
+
+Name = Annotated[str, SkipValidation]
+"""A key of a mapping; whoever knows the possible ones refuses others, also those that are no words."""
 
 
 def problem(sentence: str, *at: str | int) -> PydanticCustomError:
@@ -32,8 +36,11 @@ def sentences(kind: type, error: ValidationError, document: Document, most: int 
     """
     order = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
     texts: dict[Path, str] = {}
-    for path, text in (mistake(kind, e) for e in order):
-        texts.setdefault(path, text)  # of a value of several types there is one error per type
+    for e in order:
+        # Of a list with a wrong entry pydantic says too that the right ones are too few.
+        if e["type"] != "too_short" or len(e["input"]) < e["ctx"]["min_length"]:
+            path, text = mistake(kind, e)
+            texts.setdefault(path, text)  # of a value of several types there is one error per type
     lines = []
     for path, text in list(texts.items())[:most]:
         holder = ".".join(map(str, path[:-1]))

@@ -98,16 +98,9 @@ def _check(objectives: tuple[Objective, ...]) -> tuple[Objective, ...]:
     return objectives
 
 
+_Entry = Annotated[Objective, Field(description="a name, or {name: NAME, direction: minimize}")]
 Objectives = Annotated[
-    tuple[
-        Annotated[
-            Objective,
-            Field(
-                description="the name of an objective, or a mapping such as {name: NAME, direction: minimize}"
-            ),
-        ],
-        ...,
-    ],
+    tuple[_Entry, ...],
     Field(strict=False, min_length=1, description="a list of objectives"),
     AfterValidator(_check),
 ]

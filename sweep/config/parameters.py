@@ -6,15 +6,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, FiniteFloat, SkipValidation, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
 from mopoe.errors import ConfigError
 from mopoe.subsets import subset_label, subset_masks
-from sweep.config.messages import problem
+from sweep.config.messages import Name, problem
 from sweep.config.schema import StrictModel
-
-Name = Annotated[str, SkipValidation]
-"""A key of a mapping; whoever knows the possible ones refuses others, also those that are no words."""
 
 
 def subset_places(labels: Sequence[object], modalities: Sequence[str]) -> tuple[int, ...]:
@@ -152,10 +149,9 @@ class Int(Conditional):
             raise problem(f"step is {self.step}, but must be 1 with log: true", "step")
         _check_range(self.low, self.high)
         if beyond := (self.high - self.low) % self.step:
-            near = f"{self.high - beyond} and {self.high - beyond + self.step}"
-            raise problem(
-                f"high is {self.high}, but must be low plus a multiple of step; near: {near}", "high"
-            )
+            near = self.high - beyond
+            must = f"low plus a multiple of step; near: {near} and {near + self.step}"
+            raise problem(f"high is {self.high}, but must be {must}", "high")
         return self
 
     @property

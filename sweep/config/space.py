@@ -1,8 +1,8 @@
 """All searched parameters together, translated to and from Optuna's flat suggestions.
 
-A simplex of n weights has no distribution of its own in Optuna; `simplex` says how it becomes n - 1
-numbers. A parameter with `when` exists only under those values of others; elsewhere it is no part of a
-suggestion, its cells are null, and the trial takes the default of `TrialConfig`.
+Optuna has no distribution over a simplex: n weights that sum to one are suggested as n - 1 numbers of a cube.
+A parameter with `when` exists only under those values of others; elsewhere it is no part of a suggestion, its
+cells are null, and the trial takes the default of `TrialConfig`.
 """
 
 import itertools
@@ -16,6 +16,9 @@ from sweep.config.parameters import Choice, Int, LogUniform, Parameter, Simplex,
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+
+Suggestion = Mapping[str, float | int | str]
+"""A value per axis of the search space, as Optuna suggests it and a table keeps it."""
 
 
 def simplex_from_cube(u: Sequence[float]) -> tuple[float, ...]:
@@ -48,9 +51,6 @@ def cube_from_simplex(w: Sequence[float]) -> tuple[float, ...]:
     return tuple(
         (rests[i] / rests[i - 1]) ** (len(w) - i) if rests[i - 1] > 0 else 0.5 for i in range(1, len(w))
     )
-
-
-Suggestion = Mapping[str, float | int | str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +89,20 @@ class Space:
         """
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-        distributions: dict[str, BaseDistribution] = {}
+        axes: dict[str, BaseDistribution] = {}
         for name, parameter in self.parameters.items():
             match parameter:
                 case Uniform(low=low, high=high):
-                    distributions[name] = FloatDistribution(low, high)
+                    axes[name] = FloatDistribution(low, high)
                 case LogUniform(low=low, high=high):
-                    distributions[name] = FloatDistribution(low, high, log=True)
+                    axes[name] = FloatDistribution(low, high, log=True)
                 case Int(low=low, high=high, log=log, step=step):
-                    distributions[name] = IntDistribution(low, high, log=log, step=step)
+                    axes[name] = IntDistribution(low, high, log=log, step=step)
                 case Choice(values=values):
-                    distributions[name] = CategoricalDistribution(
-                        [parameter.encode(value) for value in values]
-                    )
+                    axes[name] = CategoricalDistribution([parameter.encode(value) for value in values])
                 case Simplex():
-                    distributions |= {
-                        axis: FloatDistribution(0.0, 1.0) for axis in self._axes(name, parameter)
-                    }
-        return distributions
+                    axes |= {axis: FloatDistribution(0.0, 1.0) for axis in self._axes(name, parameter)}
+        return axes
 
     def grid(self) -> dict[str, Sequence[float | int | str]]:
         """Return all values of each axis by name.

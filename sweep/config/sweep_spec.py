@@ -17,10 +17,10 @@ from mopoe.methods import check_length
 from mopoe.validation import Count
 from search_spaces import Document, find, load_yaml, split_assignment
 from sweep.config.checks import check
-from sweep.config.constraints import Limit, check_constraints, limit
-from sweep.config.messages import sentences
+from sweep.config.constraints import Constraints, Limit, limit
+from sweep.config.messages import Name, sentences
 from sweep.config.objectives import Objective, Objectives
-from sweep.config.parameters import Choice, Int, Name, Parameter
+from sweep.config.parameters import Choice, Int, Parameter
 from sweep.config.schema import (
     DataSpec,
     FaultsSpec,
@@ -82,7 +82,11 @@ class SweepSpec(StrictModel):
     It lies below the useful values of an objective that is maximised, above those of one that is minimised;
     what lies beyond the corner does not count.
     """
-    search_space: Annotated[Mapping[Name, Parameter], Field(min_length=1), AfterValidator(check_search_space)]
+    search_space: Annotated[
+        Mapping[Name, Parameter],
+        Field(min_length=1, description="a mapping of settings to parameters"),
+        AfterValidator(check_search_space),
+    ]
     """The searched settings, each with the kind of parameter it is."""
     fixed: Annotated[Mapping[Name, Any], AfterValidator(check_fixed)] = Field(default_factory=dict)
     """The settings that are the same for every trial; what is neither here nor searched is at its default."""
@@ -90,9 +94,7 @@ class SweepSpec(StrictModel):
     """What is measured on held-out data."""
     scheduler: SchedulerSpec = SchedulerSpec()
     """Which trials are stopped early; by default none, as only full budgets make an honest front."""
-    constraints: Annotated[Mapping[Name, str], AfterValidator(check_constraints)] = Field(
-        default_factory=dict
-    )
+    constraints: Constraints = Field(default_factory=dict)
     """Limits on what a trial measures: an objective, `parameters` (trained ones) or `seconds` (wall time).
 
     A trial that misses a limit is infeasible and not on the front. The number itself is allowed:
@@ -196,12 +198,8 @@ class SweepSpec(StrictModel):
         reference point, so that a folder has one measure of progress. The keys `unused` count only where they
         differ from their defaults.
         """
-        unused = {
-            "scheduler": SchedulerSpec().model_dump(),
-            "constraints": {},
-            "start_with": [],
-            "warm_start": [],
-        }
+        unused: dict[str, Any] = {"constraints": {}, "start_with": [], "warm_start": []}
+        unused["scheduler"] = SchedulerSpec().model_dump()
         plain = {k: v for k, v in self.plain().items() if k not in unused or v != unused[k]}
         content = {k: v for k, v in plain.items() if k not in CHANGEABLE}
         constants = TrialConfig.from_dict(self.fixed).to_dict()

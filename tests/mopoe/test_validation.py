@@ -1,5 +1,6 @@
 """One annotation is the check of a setting, the words about it and its documentation."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -28,7 +29,8 @@ from mopoe.validation import allowed, fields_of
         (tuple[Literal["a", "b"], ...], "a list of some of a, b"),
         (tuple[Any, ...], "a list of values"),
         (BaseModel, "a mapping of keys to values"),
-        (tuple[dict[str, int], ...], "a list of mappings of keys to values"),
+        (Mapping[str, int], "a mapping of names to whole numbers"),
+        (tuple[Mapping[str, Any], ...], "a list of mappings of names to values"),
         (Annotated[tuple[int, ...] | None, Field(description="none or more")], "none or more"),
     ],
 )

@@ -166,7 +166,7 @@ def test_an_empty_search_space_is_refused(refusal):
     text = SHORT.replace("{beta: {type: uniform, low: 1, high: 2}}", "{}")
     assert refusal(text) == "x.yaml:5: search_space is an empty mapping, but must be non-empty"
     text = SHORT.replace("{beta: {type: uniform, low: 1, high: 2}}", "")
-    assert refusal(text) == "x.yaml:5: search_space is null, but must be a mapping of keys to values"
+    assert refusal(text) == "x.yaml:5: search_space is null, but must be a mapping of settings to parameters"
 
 
 def test_the_reference_point_is_required(refusal):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from spec_texts import FOLDER, FULL, SHORT, TOP, mistakes
+from spec_texts import FOLDER, FULL, SHORT, TOP, WORD, mistakes
 
 from sweep.config.sweep_spec import load_spec
 from sweep.errors import SpecError
@@ -115,7 +115,7 @@ name: digits, seed: 1} => name: polymnist, pth: x}
 :6: objectives is 'log_likelihood', but must be a list of objectives
 
 [log_likelihood, joint_coherence] => [log_likelihood, 3]
-:6: objectives: entry 2 is 3, but must be the name of an objective, or a mapping such as {name: NAME, direction: minimize}
+:6: objectives: entry 2 is 3, but must be a name, or {name: NAME, direction: minimize}
 
 -9000 => '-9000'
 :8: reference_point: log_likelihood is '-9000', <FINITE>
@@ -289,7 +289,7 @@ trials: 14 => trials: 14\nconstraints: {seconds: '< 5'}
 :4: constraints: seconds is '< 5', but must be a limit such as "<= 20e6" or ">= 0.1"
 
 trials: 14 => trials: 14\nconstraints: {seconds: 5}
-:4: constraints: seconds is 5, <WORD>
+:4: constraints: seconds is 5, but must be a limit such as "<= 20e6" or ">= 0.1"
 
 trials: 14 => trials: 14\nstart_with: [{beta: 1}, {bta: 1}]
 :4: start_with.1: unknown key 'bta'; did you mean 'beta'? possible: beta, lr, latent_dim, batch_size, subset_weights
@@ -347,6 +347,26 @@ def test_at_most_three_mistakes_are_told(refusal):
         f"x.yaml:1: name is 7, {FOLDER}",
         "x.yaml: key 'trials' is missing",
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "objectives: [{name: log_likelihood, direction: up}]",
+            "x.yaml:6: objectives.0: direction is 'up'; possible: maximize, minimize",
+        ),
+        (
+            "search_space: {beta: {type: uniform, low: 1}}",
+            "x.yaml:5: search_space.beta: key 'high' is missing",
+        ),
+        ("warm_start: [3]", f"x.yaml:6: warm_start: entry 1 is 3, {WORD}"),
+    ],
+)
+def test_the_only_entry_is_wrong_and_nothing_else(refusal, line, message):
+    """It is there, so the list or the mapping is not called empty."""
+    key = line.partition(":")[0]
+    assert refusal(re.sub(f"^{key}: .*\n", "", SHORT, flags=re.MULTILINE) + line + "\n") == message
 
 
 def test_a_bad_file_is_a_spec_error(refusal, tmp_path):

@@ -50,10 +50,7 @@ def test_a_file_names_what_is_maximised_and_what_is_minimised(load):
         ),
         (
             "[log_likelihood]",
-            (
-                ": entry 1 is ['log_likelihood'], but must be the name of an objective, or a mapping such as "
-                "{name: NAME, direction: minimize}"
-            ),
+            ": entry 1 is ['log_likelihood'], but must be a name, or {name: NAME, direction: minimize}",
         ),
         ("{name: joint_coherence, direction: minimize}", ": 'joint_coherence' is there twice; keep one"),
     ],
