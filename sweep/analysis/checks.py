@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from sweep.analysis.summaries import last_evaluation
+from sweep.analysis.summaries import failure_reasons, last_evaluation
 from sweep.analysis.tradeoff import Tradeoff
 from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 
@@ -113,8 +113,7 @@ def failure_check(trials: pl.DataFrame) -> Check:
     """Check that at most a tenth of the trials that ended have failed."""
     ended, failed = trials.filter(pl.col("status") != "running").height, trials.filter(status="failed")
     sentence = f"{failed.height} of {ended} trials that ended have failed"
-    reasons = failed["error"].drop_nulls().str.split("\n").list.first().value_counts(sort=True)
-    sentence += f", most often because: {reasons[0, 0]}." if reasons.height else "."
+    sentence += f", most often because: {failure_reasons(trials)[0][0]}." if failed.height else "."
     return _check("failures", failed.height * 10 > ended, sentence, sentence)
 
 

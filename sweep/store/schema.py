@@ -2,7 +2,7 @@
 
 A column has the name, the type and the sentence of a record's field, so that each is described once. Null
 means not measured; NaN means measured and not a number. Columns whose names depend on the sweep
-(`p_<parameter>`, `o_<objective>`, `se_<objective>`, `reconstruction_<modality>`) stand behind the fixed ones
+(`p_<parameter>`, `o_<objective>`, `se_<objective>`, `reconstruction_<modality>`) follow the fixed ones
 and may differ between the files of one table.
 """
 
@@ -68,7 +68,7 @@ _COLUMNS: Mapping[str, tuple[tuple[type, ...], str]] = {
         _KEY + "epoch kind at bracket rung decision reason front_rank ahead compared_to objectives_json",
     ),
 }
-"""By table: the records that describe its columns, the first that knows a name deciding, and the columns."""
+"""By table: the records that describe its columns (the first that has the name counts), and the columns."""
 
 _UNITS = {
     **dict.fromkeys(("epoch", "epochs", "epochs_max"), "epochs"),
@@ -113,7 +113,7 @@ def field_texts(record: type) -> dict[str, str]:
 
 
 def _fields(records: tuple[type, ...]) -> Iterator[tuple[str, pa.Field]]:
-    """Give the column that each field of some records describes, by its name."""
+    """Yield the name and the column of each field of some records."""
     for record in records:
         hints = get_type_hints(record)
         for name, text in field_texts(record).items():
