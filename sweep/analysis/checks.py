@@ -10,6 +10,7 @@ import polars as pl
 
 from sweep.analysis.summaries import failure_reasons, last_evaluation
 from sweep.analysis.tradeoff import Tradeoff
+from sweep.config.parameters import searched_by_logarithm
 from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 
 EXPLAINED = 0.05
@@ -58,7 +59,7 @@ def bounds_check(tradeoff: Tradeoff) -> Check:
     front, parts = tradeoff.configs.filter(tradeoff.on_front), []
     for name, written in tradeoff.manifest.spec.get("search_space", {}).items():
         if {"low", "high"} <= written.keys() and PARAMETER + name in front.columns:
-            log = written.get("type") == "log_uniform" or written.get("log")
+            log = searched_by_logarithm(written)
             if not front[PARAMETER + name].dtype.is_numeric():
                 continue  # another file of the same sweep has strings there
             values = front[PARAMETER + name].drop_nulls().to_numpy()

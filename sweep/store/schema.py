@@ -10,6 +10,7 @@ import ast
 import inspect
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -99,17 +100,17 @@ def field(name: str, kind: pa.DataType, description: str, unit: str | None = Non
     return pa.field(name, kind, metadata=metadata)
 
 
+@cache
 def field_texts(record: type) -> dict[str, str]:
-    """Return the sentence beneath each field of a class, by the field's name."""
+    """Return the text beneath each field of a class, by the field's name."""
     (tree,) = ast.parse(inspect.getsource(record)).body
     assert isinstance(tree, ast.ClassDef)
-    return {
-        node.target.id: " ".join(ast.literal_eval(text.value).split())
-        for node, text in zip(tree.body, tree.body[1:], strict=False)
-        if isinstance(node, ast.AnnAssign)
-        and isinstance(node.target, ast.Name)
-        and isinstance(text, ast.Expr)
-    }
+    texts = {}
+    for node, after in zip(tree.body, tree.body[1:], strict=False):
+        match node, after:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(text):
+                texts[name] = inspect.cleandoc(ast.literal_eval(text))
+    return texts
 
 
 def _fields(records: tuple[type, ...]) -> Iterator[tuple[str, pa.Field]]:
@@ -119,7 +120,7 @@ def _fields(records: tuple[type, ...]) -> Iterator[tuple[str, pa.Field]]:
         for name, text in field_texts(record).items():
             kind = pa.int64() if name in _LARGE else _arrow_type(hints[name])
             if kind is not None:
-                yield name, field(name, kind, text, _UNITS.get(name))
+                yield name, field(name, kind, " ".join(text.split()), _UNITS.get(name))
 
 
 def _arrow_type(hint: Any) -> pa.DataType | None:
