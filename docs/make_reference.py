@@ -5,7 +5,6 @@ the sentences beneath the fields. Below the sentence stand what each choice mean
 and examples, indented. The second comes from the schemas of the tables.
 """
 
-import ast
 import dataclasses
 import inspect
 import json
@@ -26,7 +25,7 @@ from sweep.config.parameters import Choice, Conditional, Int, LogUniform, Simple
 from sweep.config.schema import DataSpec, FaultsSpec, ReplicatesSpec, ResourcesSpec, SchedulerSpec
 from sweep.config.sweep_spec import SweepSpec
 from sweep.store.layout import KEYS
-from sweep.store.schema import TABLES
+from sweep.store.schema import TABLES, field_texts
 
 _SETTINGS = """# The file of a sweep
 
@@ -116,12 +115,7 @@ def _texts(kind: type) -> dict[str, str]:
     for base in reversed(kind.__mro__):
         ours = base.__module__.startswith(("mopoe", "sweep"))
         if ours and (base is kind or base is not Conditional):
-            (tree,) = ast.parse(inspect.getsource(base)).body
-            assert isinstance(tree, ast.ClassDef)
-            for node, after in zip(tree.body, tree.body[1:], strict=False):
-                match node, after:
-                    case ast.AnnAssign(target=ast.Name(name)), ast.Expr(text):
-                        found[name] = inspect.cleandoc(ast.literal_eval(text))
+            found |= field_texts(base)
     return found
 
 

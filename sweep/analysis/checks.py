@@ -8,8 +8,9 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from sweep.analysis.summaries import last_evaluation
+from sweep.analysis.summaries import failure_reasons, last_evaluation
 from sweep.analysis.tradeoff import Tradeoff
+from sweep.config.parameters import searched_by_logarithm
 from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 
 EXPLAINED = 0.05
@@ -58,7 +59,7 @@ def bounds_check(tradeoff: Tradeoff) -> Check:
     front, parts = tradeoff.configs.filter(tradeoff.on_front), []
     for name, written in tradeoff.manifest.spec.get("search_space", {}).items():
         if {"low", "high"} <= written.keys() and PARAMETER + name in front.columns:
-            log = written.get("type") == "log_uniform" or written.get("log")
+            log = searched_by_logarithm(written)
             if not front[PARAMETER + name].dtype.is_numeric():
                 continue  # another file of the same sweep has strings there
             values = front[PARAMETER + name].drop_nulls().to_numpy()
@@ -113,8 +114,7 @@ def failure_check(trials: pl.DataFrame) -> Check:
     """Check that at most a tenth of the trials that ended have failed."""
     ended, failed = trials.filter(pl.col("status") != "running").height, trials.filter(status="failed")
     sentence = f"{failed.height} of {ended} trials that ended have failed"
-    reasons = failed["error"].drop_nulls().str.split("\n").list.first().value_counts(sort=True)
-    sentence += f", most often because: {reasons[0, 0]}." if reasons.height else "."
+    sentence += f", most often because: {failure_reasons(trials)[0][0]}." if failed.height else "."
     return _check("failures", failed.height * 10 > ended, sentence, sentence)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from sweep.analysis.points import Points
+from sweep.config.parameters import searched_by_logarithm
 from sweep.store.layout import PARAMETER
 
 if TYPE_CHECKING:
@@ -100,6 +101,6 @@ def _distribution(values: pl.Series, written: Mapping[str, Any]) -> "BaseDistrib
         return CategoricalDistribution(present.unique().sort().to_list() or [""])
     low, high = min(present), max(present)
     # A single trial may lie outside the range that was searched.
-    log = low > 0 and (written.get("type") == "log_uniform" or bool(written.get("log")))
+    log = low > 0 and searched_by_logarithm(written)
     kind = IntDistribution if present.dtype.is_integer() else FloatDistribution
     return kind(low, high, log=log)

@@ -22,6 +22,13 @@ def last_evaluation(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter(last).filter(pl.col("epoch") == pl.col("epoch").max().over("trial_id"))
 
 
+def failure_reasons(trials: pl.DataFrame) -> list[tuple[str, int]]:
+    """Return the first line of each error with the number of trials that it failed, most frequent first."""
+    first_line = pl.col("error").fill_null("no reason recorded").str.split("\n").list.first()
+    numbers = trials.filter(status="failed").group_by(first_line.alias("reason")).len()
+    return list(numbers.sort("len", "reason", descending=[True, False]).iter_rows())
+
+
 def coherence_by_size(pairs: pl.DataFrame) -> pl.DataFrame:
     """Return mean coherence by trial and number of observed modalities, over targets that were not observed.
 

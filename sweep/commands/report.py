@@ -74,7 +74,7 @@ def best(
     import polars as pl
 
     from mopoe.config import TrialConfig
-    from sweep.analysis.fronts import best_above
+    from sweep.analysis.fronts import best_above, bound_text
     from sweep.analysis.tradeoff import tradeoff
     from sweep.config.sweep_spec import one_trial
     from sweep.report.formatting import count, plain, value_text
@@ -88,7 +88,8 @@ def best(
         raise ConfigError("--pick and --at-least are two ways to choose; give only one of them")
     if least:
         trial = best_above(front.points, least)
-        why = "the best with " + ", ".join(f"{plain(n)} of at least {v:g}" for n, v in least.items())
+        known = [o for o in front.points.objectives if o.name in least]
+        why = "the best with " + ", ".join(plain(bound_text(o, least[o.name])) for o in known)
     else:
         trial, why = _picked(front, pick)
     row = front.configs.row(by_predicate=pl.col("trial_id") == trial, named=True)
@@ -100,7 +101,7 @@ def best(
 
 
 def _bounds(front: "Tradeoff", assignments: Sequence[str]) -> dict[str, float]:
-    """Return the smallest accepted value by objective; ConfigError if a value or a name is wrong."""
+    """Return the worst accepted value by objective; ConfigError if a value or a name is wrong."""
     from mopoe.wording import did_you_mean
     from search_spaces import split_assignment
 

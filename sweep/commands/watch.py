@@ -92,7 +92,8 @@ def screen(state: "StatusReport", now: datetime) -> "Group":
 
 def lines(state: "StatusReport", now: datetime) -> list[str]:
     """Return the state of a sweep as lines of text."""
-    from sweep.report.formatting import count, failure_reasons, number
+    from sweep.analysis.summaries import failure_reasons
+    from sweep.report.formatting import count, number
     from sweep.running.progress import duration
 
     front, trials, last = state.tradeoff, state.status.counts, state.last_report

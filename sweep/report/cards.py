@@ -10,10 +10,10 @@ import polars as pl
 
 from mopoe.errors import masked
 from mopoe.reports import OBJECTIVES
-from sweep.analysis.summaries import metrics_by_size, pair_interval
+from sweep.analysis.summaries import failure_reasons, metrics_by_size, pair_interval
 from sweep.report import figures, trust
 from sweep.report.details import details_html, strips_html
-from sweep.report.formatting import count, failure_reasons, number, plain, status_line
+from sweep.report.formatting import count, number, plain, status_line
 from sweep.report.tables import front_rows, front_text, nothing_yet, with_arrows
 from sweep.report.view import Card, View
 from sweep.store.layout import OBJECTIVE, PARAMETER
@@ -54,6 +54,16 @@ def front_card(view: View) -> Card:
         finding=finding,
         figure_html=f'{figures.front_figures(view)}<p class="note">{escape(note)}</p>{details_html(view)}',
     )
+
+
+def _price_of_knee(view: View) -> str:
+    """Return what the knee gives up of the best value of each objective; empty if there is no knee."""
+    points, knee = view.tradeoff.points, view.tradeoff.knee
+    if knee is None:
+        return ""
+    lost = points.gains.max(axis=0) - points.gains[points.trial_ids.index(knee)]
+    parts = [f"{number(x)} of {plain(name)}" for x, name in zip(lost, points.names, strict=True)]
+    return f" The knee, {knee}, gives up {' and '.join(parts)} against the best."
 
 
 def table_card(view: View) -> Card:
@@ -180,6 +190,18 @@ def setting_card(view: View) -> Card:
     return Card(title=title, finding=finding, figure_html=figures.setting_figures(view, shown))
 
 
+def _rank_correlation(frame: pl.DataFrame, one: str, other: str) -> float | None:
+    """Return Spearman's rank correlation, or None for text and for columns that do not vary."""
+    rows = frame.select(one, other).drop_nulls()
+    if (
+        rows.height < 3
+        or rows[one].dtype == pl.String
+        or min(rows[one].n_unique(), rows[other].n_unique()) < 2
+    ):
+        return None
+    return float(rows.select(pl.corr(one, other, method="spearman")).item())
+
+
 def sample_card(view: View) -> Card:
     """Return the generated images of the picks."""
     title = "Samples of the picks"
@@ -265,25 +287,3 @@ CARDS: Sequence[Callable[[View], Card]] = (
     provenance_card,
 )
 """The cards in the order of the page."""
-
-
-def _price_of_knee(view: View) -> str:
-    """Return what the knee gives up of the best value of each objective; empty if there is no knee."""
-    points, knee = view.tradeoff.points, view.tradeoff.knee
-    if knee is None:
-        return ""
-    lost = points.gains.max(axis=0) - points.gains[points.trial_ids.index(knee)]
-    parts = [f"{number(x)} of {plain(name)}" for x, name in zip(lost, points.names, strict=True)]
-    return f" The knee, {knee}, gives up {' and '.join(parts)} against the best."
-
-
-def _rank_correlation(frame: pl.DataFrame, one: str, other: str) -> float | None:
-    """Return Spearman's rank correlation, or None for text and for columns that do not vary."""
-    rows = frame.select(one, other).drop_nulls()
-    if (
-        rows.height < 3
-        or rows[one].dtype == pl.String
-        or min(rows[one].n_unique(), rows[other].n_unique()) < 2
-    ):
-        return None
-    return float(rows.select(pl.corr(one, other, method="spearman")).item())

@@ -72,18 +72,6 @@ def status_line(trials: pl.DataFrame) -> str:
     return f"{count(trials.height, 'trial')}: {', '.join(parts)}" if parts else "no trials"
 
 
-def failure_reasons(trials: pl.DataFrame) -> list[tuple[str, int]]:
-    """Return the first line of each error with the number of trials that it failed, most frequent first."""
-    reasons = (
-        trials.filter(pl.col("status") == "failed")
-        .select(pl.col("error").fill_null("no reason recorded").str.split("\n").list.first().alias("reason"))
-        .group_by("reason")
-        .len()
-        .sort("len", "reason", descending=[True, False])
-    )
-    return [(str(reason), int(n)) for reason, n in reasons.iter_rows()]
-
-
 def pick_labels(picks: Sequence[Pick], trial_id: str) -> str:
     """Return what a trial was picked for, or an empty string."""
     return ", ".join(plain(p.label) for p in picks if p.trial_id == trial_id)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sweep.analysis.summaries import failure_reasons
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.config.constraints import limit
 from sweep.config.objectives import Objective
 from sweep.report.formatting import (
     NUMBER,
     count,
-    failure_reasons,
     number,
     pick_labels,
     plain,

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
+from sweep.config.parameters import searched_by_logarithm
 from sweep.store.files import write_atomically
 from sweep.store.layout import OBJECTIVE, PARAMETER
 from sweep.store.read import Store
@@ -88,7 +89,7 @@ def parameter(values: pl.Series, space: Mapping[str, Any]) -> dict[str, Any]:
     simplex = space.get("type") == "simplex"
     low = min(*values, 0.0 if simplex else space.get("low", values[0]))
     high = max(*values, 1.0 if simplex else space.get("high", values[0]))
-    log = low > 0 and (space.get("type") == "log_uniform" or bool(space.get("log")))
+    log = low > 0 and searched_by_logarithm(space)
     row |= {"lower": low, "upper": high, "default": values[0], "log": log, "distribution": "uniform"}
     if values.dtype.is_integer():
         return row | {"type": "integer"}

@@ -21,12 +21,12 @@ def _as_time(text: str) -> str:
 
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
-        raise ValueError(f"a name stands there twice: {', '.join(names)}")
+        raise ValueError(f"a name occurs twice: {', '.join(names)}")
     return names
 
 
 Status = Literal["running", "completed", "stopped", "failed", "infeasible"]
-"""Where a trial stands; `stopped` is stopped early by the scheduler, before its full budget."""
+"""The status of a trial; `stopped` means stopped early by the scheduler."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

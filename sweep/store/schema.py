@@ -2,7 +2,7 @@
 
 A column has the name, the type and the sentence of a record's field, so that each is described once. Null
 means not measured; NaN means measured and not a number. Columns whose names depend on the sweep
-(`p_<parameter>`, `o_<objective>`, `se_<objective>`, `reconstruction_<modality>`) stand behind the fixed ones
+(`p_<parameter>`, `o_<objective>`, `se_<objective>`, `reconstruction_<modality>`) follow the fixed ones
 and may differ between the files of one table.
 """
 
@@ -10,6 +10,7 @@ import ast
 import inspect
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -68,7 +69,7 @@ _COLUMNS: Mapping[str, tuple[tuple[type, ...], str]] = {
         _KEY + "epoch kind at bracket rung decision reason front_rank ahead compared_to objectives_json",
     ),
 }
-"""By table: the records that describe its columns, the first that knows a name deciding, and the columns."""
+"""By table: the records that describe its columns (the first that has the name counts), and the columns."""
 
 _UNITS = {
     **dict.fromkeys(("epoch", "epochs", "epochs_max"), "epochs"),
@@ -99,27 +100,27 @@ def field(name: str, kind: pa.DataType, description: str, unit: str | None = Non
     return pa.field(name, kind, metadata=metadata)
 
 
+@cache
 def field_texts(record: type) -> dict[str, str]:
-    """Return the sentence beneath each field of a class, by the field's name."""
+    """Return the text beneath each field of a class, by the field's name."""
     (tree,) = ast.parse(inspect.getsource(record)).body
     assert isinstance(tree, ast.ClassDef)
-    return {
-        node.target.id: " ".join(ast.literal_eval(text.value).split())
-        for node, text in zip(tree.body, tree.body[1:], strict=False)
-        if isinstance(node, ast.AnnAssign)
-        and isinstance(node.target, ast.Name)
-        and isinstance(text, ast.Expr)
-    }
+    texts = {}
+    for node, after in zip(tree.body, tree.body[1:], strict=False):
+        match node, after:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(text):
+                texts[name] = inspect.cleandoc(ast.literal_eval(text))
+    return texts
 
 
 def _fields(records: tuple[type, ...]) -> Iterator[tuple[str, pa.Field]]:
-    """Give the column that each field of some records describes, by its name."""
+    """Yield the name and the column of each field of some records."""
     for record in records:
         hints = get_type_hints(record)
         for name, text in field_texts(record).items():
             kind = pa.int64() if name in _LARGE else _arrow_type(hints[name])
             if kind is not None:
-                yield name, field(name, kind, text, _UNITS.get(name))
+                yield name, field(name, kind, " ".join(text.split()), _UNITS.get(name))
 
 
 def _arrow_type(hint: Any) -> pa.DataType | None:

@@ -39,7 +39,7 @@ def made(n: int, seed: int = 0) -> tuple[pl.DataFrame, Points]:
 
 def test_what_decides_is_important_and_noise_is_not():
     """Beta matters for x and method for y, beyond chance; shares sum to one; a constant has no row."""
-    found = importances(*made(300), SPACE)
+    found = importances(*made(150), SPACE)
     assert found["target"].unique(maintain_order=True).to_list() == ["x", "y", NEAR_FRONT]
     assert set(found["setting"]) == {"beta", "dim", "method", "noise", "rare"}
     for target, settings in (("x", ["beta"]), ("y", ["method", "rare"])):

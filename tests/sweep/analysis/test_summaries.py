@@ -15,6 +15,7 @@ from sweep.analysis.points import by_config, points, usable_trials
 from sweep.analysis.summaries import (
     by_method,
     coherence_by_size,
+    failure_reasons,
     hypervolume_history,
     last_evaluation,
     metrics_by_size,
@@ -279,3 +280,14 @@ def test_too_few_trials_or_evaluations():
     assert rank_agreement(epochs, longer, TWO, eta=3).height == 0
     assert rank_agreement(epochs.drop("o_x", "o_y"), usable, TWO, eta=3).height == 0
     assert rank_agreement(epochs, usable.clear(), TWO, eta=3).height == 0
+
+
+def test_reasons_are_grouped_by_first_line():
+    """Failures with one first line count together; most frequent first; a missing reason is said."""
+    frame = pl.DataFrame(
+        {
+            "status": ["failed"] * 4 + ["completed"],
+            "error": ["no memory", "loss is nan\ntrace a", "loss is nan\ntrace b", None, "ignored"],
+        }
+    )
+    assert failure_reasons(frame) == [("loss is nan", 2), ("no memory", 1), ("no reason recorded", 1)]

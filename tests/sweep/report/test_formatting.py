@@ -4,7 +4,6 @@ import polars as pl
 import pytest
 
 from sweep.report.formatting import (
-    failure_reasons,
     number,
     searched_settings,
     setting_text,
@@ -53,17 +52,6 @@ def test_status_line_counts_in_order_of_life():
     frame = pl.DataFrame({"status": ["running", "failed", "completed", "stopped", "infeasible", "completed"]})
     assert status_line(frame) == "6 trials: 2 completed, 1 stopped, 1 failed, 1 infeasible, 1 running"
     assert status_line(frame.clear()) == "no trials"
-
-
-def test_reasons_are_grouped_by_first_line():
-    """Failures with one first line count together; most frequent first; a missing reason is said."""
-    frame = pl.DataFrame(
-        {
-            "status": ["failed"] * 4 + ["completed"],
-            "error": ["no memory", "loss is nan\ntrace a", "loss is nan\ntrace b", None, "ignored"],
-        }
-    )
-    assert failure_reasons(frame) == [("loss is nan", 2), ("no memory", 1), ("no reason recorded", 1)]
 
 
 def test_components_of_a_simplex_are_one_setting():
