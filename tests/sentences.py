@@ -19,11 +19,12 @@ In the order of the sources, with {NAME} where a value is put in.
 Written by `python tests/sentences.py --write`.
 """
 
-# Calls whose arguments are patterns, types, code or names of random streams; keywords of drawing libraries.
+# Calls whose arguments are patterns, types, code or names of random streams; keywords of drawing libraries;
+# tables of names.
 NOT_SHOWN = {
     *("compile", "match", "fullmatch", "search", "findall", "finditer", "sub", "split", "filterwarnings"),
     *("cast", "strftime", "replace", "removeprefix", "removesuffix", "generator", "sample_noise", "define"),
-    *("loc", "textcoords", "textposition", "position"),
+    *("loc", "textcoords", "textposition", "position", "_COLUMNS", "_KEY"),
 }
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
@@ -116,6 +117,8 @@ def _hidden(node: ast.AST, field: str) -> bool:
             return name in NOT_SHOWN
         case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
             return name in NOT_SHOWN and field == "args"
+        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+            return name in NOT_SHOWN
         case ast.Attribute(attr="split"):  # "a b c".split()
             return True
     return False
@@ -153,9 +156,7 @@ def shown(text: str) -> bool:
     [True, True, False, False, False]
     """
     words = len(_WORD.findall(_PLACEHOLDER.sub("", text)))
-    names = text.count("_") > 2 and not re.search(r"[.,;:]", text)  # a list of columns
-    several = " " in text.strip() and words + ("{" in text) > 1
-    return several and words > 0 and not names and not _CODE.search(text)
+    return " " in text.strip() and words + ("{" in text) > 1 and words > 0 and not _CODE.search(text)
 
 
 def listing() -> str:
