@@ -10,8 +10,8 @@ import polars as pl
 
 from sweep.analysis.summaries import failure_reasons, last_evaluation
 from sweep.analysis.tradeoff import Tradeoff
-from sweep.config.parameters import searched_by_logarithm
 from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
+from sweep.store.records import searched_by_logarithm
 
 EXPLAINED = 0.05
 """A model that explains a smaller share of a modality hardly beats a constant output."""

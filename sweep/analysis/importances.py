@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from sweep.analysis.points import Points
-from sweep.config.parameters import searched_by_logarithm
 from sweep.store.layout import PARAMETER
+from sweep.store.records import searched_by_logarithm
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -254,11 +254,6 @@ def middle(parameter: Parameter, modalities: Sequence[str]) -> Any:
             return parameter.weights([1 / n] * n, modalities)
 
 
-def searched_by_logarithm(written: Mapping[str, Any]) -> bool:
-    """Return whether a parameter, as a file has it, is searched on a logarithmic scale."""
-    return written.get("type") == "log_uniform" or bool(written.get("log"))
-
-
 def _check_range(low: float, high: float) -> None:
     if low > high:
         raise problem(f"low is {low}, but must be below high ({high}); swap them?", "low")

@@ -66,9 +66,9 @@ def compare(one: Store, other: Store) -> Comparison:
     )
 
 
-def write_comparison(found: Comparison, out: Path) -> Path:
+def write_comparison(comparison: Comparison, out: Path) -> Path:
     """Write report.html into `out`, and return its path; StoreError if it cannot be written."""
-    text = page_html(found.title, found.note, found.cards)
+    text = page_html(comparison.title, comparison.note, comparison.cards)
     write_atomically(out / "report.html", lambda file: file.write(text.encode()))
     return out / "report.html"
 
@@ -150,10 +150,10 @@ def _attainment_card(a: Tradeoff, b: Tradeoff) -> Card:
     if min(map(len, sets)) < 2 or len(names) != 2:
         why = "This needs two objectives and, in both A and B, configs that share several seeds."
         return Card(title=title, finding=why)
-    found, sentences = attainment_difference(left, right), []
-    for own, other, lead in zip("AB", "BA", (found.share, -found.share), strict=True):
+    difference, sentences = attainment_difference(left, right), []
+    for own, other, lead in zip("AB", "BA", (difference.share, -difference.share), strict=True):
         i, j = np.unravel_index(lead.argmax(), lead.shape)
-        goal = np.array([found.x[i], found.y[j]])
+        goal = np.array([difference.x[i], difference.y[j]])
         reach = [sum((run >= goal).all(axis=1).any() for run in some) for some in sets]
         shares = {o: f"{n} of {len(s)}" for o, n, s in zip("AB", reach, sets, strict=True)}
         at = " and ".join(
@@ -167,22 +167,23 @@ def _attainment_card(a: Tradeoff, b: Tradeoff) -> Card:
         for own, s in zip("AB", sets, strict=True)
     ]
     finding = f"{' '.join(sentences)} This compares {' and '.join(of)}."
-    return Card(title=title, finding=finding, figure_html=_difference_figure(a, sets, found))
+    return Card(title=title, finding=finding, figure_html=_difference_figure(a, sets, difference))
 
 
-def _difference_figure(a: Tradeoff, sets: list[list[Array]], found: Difference) -> str:
+def _difference_figure(a: Tradeoff, sets: list[list[Array]], difference: Difference) -> str:
     """Return the plane of goals, coloured by the leading sweep, and what half of the seeds of each attain."""
     x, y = (
         [o.sign * edge for edge in _edges(goals)]
-        for o, goals in zip(a.points.objectives, (found.x, found.y), strict=True)
+        for o, goals in zip(a.points.objectives, (difference.x, difference.y), strict=True)
     )
     bar = {"thickness": 10, "outlinewidth": 0, "orientation": "h", "y": -0.16, "yanchor": "top", "len": 0.9}
-    bar |= {"tickvals": [-1, 0, 1], "ticktext": ["B alone", "both or none", "A alone"]}
+    bar |= {"tickvals": [-1, 0, 1], "ticktext": ["only B", "both or none", "only A"]}
     # Each colour fades to transparent: through grey, small shares of both would look alike.
     clear = [[0.5, "rgba(0,114,178,0)"], [0.5, "rgba(213,94,0,0)"]]
     scale = [[0, COLOURS[1]], *clear, [1, COLOURS[0]]]
-    heat = {"type": "heatmap", "x": x, "y": y, "z": found.share.T.round(3).tolist(), "zmin": -1, "zmax": 1}
-    heat |= {"colorscale": scale, "colorbar": bar, "hovertemplate": "A less B: %{z:.0%}<extra></extra>"}
+    shares = difference.share.T.round(3).tolist()
+    heat = {"type": "heatmap", "x": x, "y": y, "z": shares, "zmin": -1, "zmax": 1, "colorscale": scale}
+    heat |= {"colorbar": bar, "hovertemplate": "A minus B: %{z:.0%}<extra></extra>"}
     names = a.points.names
     margin = {"l": 56, "r": 16, "t": 16, "b": 100}
     form = layout(480, xaxis=axis(plain(names[0])), yaxis=axis(plain(names[1])), margin=margin)

@@ -28,7 +28,7 @@
       if (strips && samples && !strips.hasChildNodes()) strips.append(samples.cloneNode(true));
       article.hidden = false;
     }
-    document.getElementById("told").textContent =
+    document.getElementById("announcement").textContent =
       article ? "Shown below: " + article.querySelector("h3").textContent : "";
     plots.forEach(plot => ring(plot, trial));
   }

@@ -22,7 +22,7 @@ from sweep.store.files import write_atomically
 from sweep.store.read import Store
 
 
-def write_files(found: View, out: Path) -> tuple[str, ...]:
+def write_files(report: View, out: Path) -> tuple[str, ...]:
     """Write front.parquet, figures/*.pdf and .svg, tables/*.csv and .tex, sweep.yaml and provenance.json.
 
     Returns:
@@ -31,29 +31,29 @@ def write_files(found: View, out: Path) -> tuple[str, ...]:
     Raises:
         StoreError: `out` cannot be written.
     """
-    front = front_rows(found.tradeoff)
+    front = front_rows(report.tradeoff)
     write_atomically(out / "front.parquet", front.write_parquet)
-    for name, (rows, texts) in report_tables(found, front).items():
+    for name, (rows, texts) in report_tables(report, front).items():
         write_atomically(out / "tables" / f"{name}.csv", rows.write_csv)
         tex = latex_table(texts).encode()
         write_atomically(out / "tables" / f"{name}.tex", lambda file, tex=tex: file.write(tex))  # type: ignore[misc] # mypy knows no defaults of lambdas
-    figures = paper_figures(found)
+    figures = paper_figures(report)
     for name, figure in figures.items():
         for kind in ("pdf", "svg"):
             write_atomically(out / "figures" / f"{name}.{kind}", partial(save_figure, figure, kind))
-    _write_provenance(found, out)
+    _write_provenance(report, out)
     return tuple(figures)
 
 
-def report_tables(found: View, front: pl.DataFrame) -> dict[str, tuple[pl.DataFrame, pl.DataFrame]]:
+def report_tables(report: View, front: pl.DataFrame) -> dict[str, tuple[pl.DataFrame, pl.DataFrame]]:
     """Return the tables by name, as data and as strings: the front, the picks, coherence by size."""
-    pairs = [(p.label, p.trial_id) for p in found.tradeoff.picks]
+    pairs = [(p.label, p.trial_id) for p in report.tradeoff.picks]
     labels = pl.DataFrame(pairs, schema={"pick": pl.String, "trial_id": pl.String}, orient="row")
     picks = labels.join(front.drop("picks"), on="trial_id", how="left", maintain_order="left")
     named = front_text(picks.with_columns(picks="pick").drop("pick"))
     named = named.select(_words("picks").alias("pick"), pl.exclude("picks"))
-    objectives = found.tradeoff.points.objectives
-    wide = found.sizes.with_columns(pl.col("value").map_elements(lambda v: f"{v:.3f}", pl.String)).pivot(
+    objectives = report.tradeoff.points.objectives
+    wide = report.sizes.with_columns(pl.col("value").map_elements(lambda v: f"{v:.3f}", pl.String)).pivot(
         "source_size", index="trial_id", values="value"
     )
     wide = labels.unique("trial_id", maintain_order=True).join(wide, on="trial_id", maintain_order="left")
@@ -61,7 +61,7 @@ def report_tables(found: View, front: pl.DataFrame) -> dict[str, tuple[pl.DataFr
     return {
         "front": (front, with_arrows(front_text(front), objectives)),
         "picks": (picks, with_arrows(named, objectives)),
-        "coherence_by_size": (found.sizes, wide.rename({"trial_id": "trial"})),
+        "coherence_by_size": (report.sizes, wide.rename({"trial_id": "trial"})),
     }
 
 
@@ -69,15 +69,15 @@ def _words(column: str) -> pl.Expr:
     return pl.col(column).str.replace_all("_", " ", literal=True)
 
 
-def _write_provenance(found: View, out: Path) -> None:
+def _write_provenance(report: View, out: Path) -> None:
     """Write the provenance of the results, and the sweep's file, from which they can be reproduced."""
     import yaml
 
-    manifest = found.tradeoff.manifest
+    manifest = report.tradeoff.manifest
     corner = ", ".join(f"{name} {number(value)}" for name, value in manifest.reference_point.items())
     content = {k: v for k, v in asdict(manifest).items() if k != "spec"} | {
-        "trials": dict(found.tradeoff.trials["status"].value_counts().iter_rows()),
-        "hypervolume": {"value": found.tradeoff.hypervolume, "above": corner},
+        "trials": dict(report.tradeoff.trials["status"].value_counts().iter_rows()),
+        "hypervolume": {"value": report.tradeoff.hypervolume, "above": corner},
         "reported_by": f"mopoe-sweep {version('mopoe-sweep')}",
         "commands": ["sweep run sweep.yaml --out RESULTS", "sweep report RESULTS"],
     }
@@ -97,10 +97,10 @@ def write_report(store: Store, out: Path) -> Path:
     Raises:
         StoreError: a file of the store is damaged or of a newer schema, or `out` cannot be written.
     """
-    found = view(store)
-    figures = write_files(found, out)
+    report = view(store)
+    figures = write_files(report, out)
     folders = "figures/ and tables/" if figures else "tables/"
-    return _write(found, out, None, f"; see {folders} beside it")
+    return _write(report, out, None, f"; see {folders} beside it")
 
 
 def write_page(store: Store, out: Path, refresh: int) -> Path:
@@ -112,13 +112,13 @@ def write_page(store: Store, out: Path, refresh: int) -> Path:
     return _write(view(store), out, refresh, "; <code>sweep report</code> writes the main ones as files")
 
 
-def _write(found: View, out: Path, refresh: int | None, instead: str) -> Path:
-    manifest = found.tradeoff.manifest
+def _write(report: View, out: Path, refresh: int | None, instead: str) -> Path:
+    manifest = report.tradeoff.manifest
     note = (
-        f"{status_line(found.tradeoff.trials)}. {manifest.data}, {len(manifest.modalities)} modalities. "
+        f"{status_line(report.tradeoff.trials)}. {manifest.data}, {len(manifest.modalities)} modalities. "
         f"As of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
     )
-    text = page_html(manifest.name, note, [card(found) for card in CARDS], refresh, instead)
+    text = page_html(manifest.name, note, [card(report) for card in CARDS], refresh, instead)
     write_atomically(out / "report.html", lambda file: file.write(text.encode()))
     return out / "report.html"
 

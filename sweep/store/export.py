@@ -11,10 +11,10 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
-from sweep.config.parameters import searched_by_logarithm
 from sweep.store.files import write_atomically
 from sweep.store.layout import OBJECTIVE, PARAMETER
 from sweep.store.read import Store
+from sweep.store.records import searched_by_logarithm
 from sweep.store.schema import TABLES
 
 _STATUS = {"completed": "success", "stopped": "aborted", "failed": "crashed", "infeasible": "not_evaluated"}

@@ -235,6 +235,11 @@ class Manifest(SharedInputs):
             raise StoreError(f"{path} is damaged: {error}") from error
 
 
+def searched_by_logarithm(written: Mapping[str, Any]) -> bool:
+    """Return whether a parameter, as the manifest's spec has it, is searched on a logarithmic scale."""
+    return written.get("type") == "log_uniform" or bool(written.get("log"))
+
+
 def _check_zone(name: str, time: datetime | None) -> None:
     if time is not None and time.tzinfo is None:
         raise ValueError(f"{name} is {time}, but must have a time zone")

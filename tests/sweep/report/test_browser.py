@@ -158,7 +158,7 @@ def test_a_click_shows_a_config_in_detail(browse):
     pictures = browser.find_elements("css selector", "#detail-t02 img")
     assert len(pictures) == 3 + 7 * 3
     assert all(p.is_displayed() for p in pictures)
-    assert browser.find_element("id", "told").get_attribute("textContent") == "Shown below: t02, knee"
+    assert browser.find_element("id", "announcement").get_attribute("textContent") == "Shown below: t02, knee"
     ring = browser.execute_script(
         f"const d = document.getElementById('{FRONT}').data.at(-1); return [d.x, d.y]"
     )
@@ -192,8 +192,8 @@ def test_the_keyboard_alone_reaches_the_details(browse):
     assert chooser.accessible_name == "A config in detail"
     chooser.send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN)
     assert shown(browser) == ["detail-t01"]
-    assert browser.find_element("id", "told").get_attribute("role") == "status"
-    assert browser.find_element("id", "told").get_attribute("textContent") == "Shown below: t01"
+    assert browser.find_element("id", "announcement").get_attribute("role") == "status"
+    assert browser.find_element("id", "announcement").get_attribute("textContent") == "Shown below: t01"
 
 
 def test_an_address_names_a_config(browse):
