@@ -44,7 +44,7 @@ def measure(name: str, n_train: int) -> tuple[float, float]:
     data = random_data(SAMPLES, entry(name).modalities, name)
     networks = {m.name: ImageClassifier(m.shape[0], 10).eval() for m in data.modalities}
     classifiers = Classifiers(networks=networks, accuracy={}, hash="")
-    evaluator = mopoe.Evaluator(data, classifiers, replace(spec.evaluation, extras=()), epochs=1)
+    evaluator = mopoe.Evaluator(data, classifiers, replace(spec.evaluation, final_metrics=()), epochs=1)
     model = mopoe.train(config, data, lambda _: None)
     rounds = [
         (

@@ -48,7 +48,7 @@ def main() -> None:
     spec = load_spec("digits")
     data = mopoe.load_data("digits", seed=0)
     config = trial_config_for(spec, given)
-    settings = replace(spec.evaluation, pictures=0, extras=())
+    settings = replace(spec.evaluation, pictures=0, final_metrics=())
     evaluator = mopoe.Evaluator(data, mopoe.load_classifiers(data), settings, epochs=config.epochs)
     learned, found = [], []
     print(header())

@@ -40,7 +40,7 @@ def main() -> None:
             model = mopoe.train(config, data, lambda _: None)
             seconds = time.process_time() - began
             evaluator = mopoe.Evaluator(
-                data, judges, replace(spec.evaluation, pictures=0, extras=()), epochs=1
+                data, judges, replace(spec.evaluation, pictures=0, final_metrics=()), epochs=1
             )
             found.append((evaluator.measure(model, "objectives").objectives, seconds))
         (full, slow), (half, quick) = found

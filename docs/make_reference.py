@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from mopoe.config import TrialConfig
 from mopoe.data.registry import DATA_SETS, DataSetEntry
-from mopoe.evaluation_config import EvaluationConfig, RungConfig
+from mopoe.evaluation_config import EvaluationConfig, IntermediateConfig
 from mopoe.validation import allowed, fields_of
 from sweep.config.objectives import Objective
 from sweep.config.parameters import Choice, Conditional, Int, LogUniform, Simplex, Uniform
@@ -45,7 +45,7 @@ _SECTIONS: tuple[tuple[str, type], ...] = (
     ("`search_space`: `type: simplex`", Simplex),
     ("`fixed` and `search_space`: the settings of a trial", TrialConfig),
     ("`evaluation`", EvaluationConfig),
-    ("`evaluation.at_rungs`", RungConfig),
+    ("`evaluation.intermediate`", IntermediateConfig),
     ("`scheduler`", SchedulerSpec),
     ("`resources`", ResourcesSpec),
     ("`replicates`", ReplicatesSpec),

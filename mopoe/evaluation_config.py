@@ -10,14 +10,14 @@ from mopoe.config import Precision
 from mopoe.validation import CLOSED, Count, Seed, config_errors
 
 Split = Literal["train", "validation", "test"]
-Extra = Literal["representation", "frechet", "conditional_likelihood", "mixture_prior", "fid"]
+FinalMetric = Literal["representation", "frechet", "conditional_likelihood", "mixture_prior", "fid"]
 Sizes = tuple[Annotated[int, Field(strict=True, ge=1)], ...]
 _AMOUNTS = ("coherence_samples", "joint_samples", "likelihood_samples", "importance_samples")
 
 
 @config_errors
 @dataclass(frozen=True, slots=True, kw_only=True, config=CLOSED)
-class RungConfig:
+class IntermediateConfig:
     """How much is measured before the last epoch: of each at most what the last epoch has."""
 
     coherence_samples: Count = 100
@@ -59,9 +59,9 @@ class EvaluationConfig:
     """Sizes of the observed subsets whose coherence and Frechet distances are measured; [] for all."""
     own_targets: StrictBool = True
     """Whether coherence is also measured of targets that were observed; the objective leaves them out."""
-    at_rungs: RungConfig = RungConfig()
+    intermediate: IntermediateConfig = IntermediateConfig()
     """The smaller amounts of every evaluation before the last epoch; objectives keep their names."""
-    extras: tuple[Extra, ...] = ()
+    final_metrics: tuple[FinalMetric, ...] = ()
     """What else is measured, after the last epoch alone.
 
     representation: accuracy of a logistic regression on the latents of each subset.
@@ -75,18 +75,18 @@ class EvaluationConfig:
     seed: Seed = 0
     """Seed of the evaluation's noise: all trials of a sweep see the same draws."""
     precision: Precision = "float32"
-    """Number format of decoders and classifiers; posteriors, densities and extras are never below float32.
+    """Number format of decoders and classifiers; posteriors, densities and final metrics keep float32.
 
     float32: full precision.
     bfloat16: automatic mixed precision, faster on GPUs that support it.
     """
     inception_weights: str = ""
-    """Path of Inception v3's weights, torchvision's or those of the original FID, for the extra fid."""
+    """Path of Inception v3's weights, torchvision's or those of the original FID, for fid."""
 
     def for_rung(self) -> Self:
-        """Return what is measured before the last epoch: the smaller of both amounts each, and no extras."""
-        less = self.at_rungs
+        """Return what is measured before the last epoch: the smaller amounts, and no final metrics."""
+        less = self.intermediate
         fewer = {name: min(getattr(self, name), getattr(less, name)) for name in _AMOUNTS}
         sizes = less.subset_sizes or self.subset_sizes
         own = self.own_targets and less.own_targets
-        return replace(self, **fewer, subset_sizes=sizes, own_targets=own, extras=(), pictures=0)
+        return replace(self, **fewer, subset_sizes=sizes, own_targets=own, final_metrics=(), pictures=0)

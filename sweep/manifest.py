@@ -66,7 +66,8 @@ def open_folder(
                 f"{files} holds files but no {MANIFEST}: it is no results folder; choose another with --out"
             )
         return None
-    manifest = open_store(files).manifest
+    store = open_store(files)
+    manifest = store.manifest
     if fingerprint and manifest.data_fingerprint and fingerprint != manifest.data_fingerprint:
         raise StoreError(
             f"{files} holds trials of other data: their fingerprint is {manifest.data_fingerprint}, and that "
@@ -75,7 +76,7 @@ def open_folder(
         )
     if manifest.spec_hash == spec_hash:
         return manifest
-    changed = differences(manifest.spec, spec.plain())
+    changed = differences(store.spec.plain(), spec.plain())
     if spec_hash.startswith("t") and manifest.spec_hash.startswith("t"):
         changed = {key: pair for key, pair in changed.items() if _head(key) in MEASURED_BY}
     refused = [key for key in changed if _head(key) in FIXED or not _covers(allowed, key)]
@@ -155,7 +156,8 @@ def open_or_create_manifest(
     if before is None:
         manifest = new_manifest(spec, spec_hash, inputs)
     else:
-        changed = differences(before.spec, spec.plain()) if before.spec_hash != spec_hash else {}
+        was = open_store(root).spec.plain()
+        changed = differences(was, spec.plain()) if before.spec_hash != spec_hash else {}
         now = datetime.now(UTC).isoformat(timespec="seconds")
         sentences = (f"{now}: {_sentence(key, old, new)}" for key, (old, new) in changed.items())
         manifest = replace(

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from mopoe.config import TrialConfig
 from mopoe.errors import CheckpointError, DataError
+from mopoe.evaluation_config import EvaluationConfig
 from mopoe.subsets import subset_masks
 from sweep.analysis.fronts import front_mask
 from sweep.analysis.points import by_config, points, usable_trials
@@ -66,7 +67,7 @@ def problems(store: Store) -> Iterator[str]:
     yield from _broken("trials", trials, trial_rules(trials, store.manifest))
     yield from _config_problems(trials)
     yield from _missing_rows(store, frames | {"trials": before}, damaged)
-    if _all_subsets(store.manifest):
+    if _all_subsets(store.spec.evaluation):
         masks = len(subset_masks(modalities))
         frames["subset_metrics"] = frames["subset_metrics"].filter(pl.col("subset_mask") > 0)
         yield from _gaps("subset_metrics", frames, ["subset_mask"], masks)
@@ -184,10 +185,9 @@ def _config_problems(trials: pl.DataFrame) -> Iterator[str]:
             yield f"{where} has {name} {row[name]}, but config_json says {right[name]}"
 
 
-def _all_subsets(manifest: Manifest) -> bool:
-    """Return whether every evaluation of the sweep, including those at rungs, is of all subsets."""
-    evaluation = manifest.spec.get("evaluation", {})
-    return not evaluation.get("subset_sizes") and not evaluation.get("at_rungs", {}).get("subset_sizes")
+def _all_subsets(evaluation: EvaluationConfig) -> bool:
+    """Return whether every evaluation of the sweep, the intermediate ones included, is of all subsets."""
+    return not evaluation.subset_sizes and not evaluation.intermediate.subset_sizes
 
 
 def _gaps(table: str, frames: Mapping[str, pl.DataFrame], of: Sequence[str], *right: int) -> Iterator[str]:

@@ -48,7 +48,7 @@ TOP = (
 )
 EVALUATION = (
     "split, every, coherence_samples, joint_samples, likelihood_samples, importance_samples, subset_sizes, "
-    "own_targets, at_rungs, extras, pictures, seed, precision, inception_weights"
+    "own_targets, intermediate, final_metrics, pictures, seed, precision, inception_weights"
 )
 AT_RUNGS = (
     "coherence_samples, joint_samples, likelihood_samples, importance_samples, subset_sizes, own_targets"

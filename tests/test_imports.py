@@ -78,6 +78,8 @@ LIGHT_MOPOE = [
     "reports",
     "subsets",
     "plugins",
+    "validation",
+    "wording",
     "data",
     "data.registry",
 ]
@@ -173,7 +175,7 @@ def allowed(name: str) -> tuple[str, ...]:
     floors = {
         "sweep.errors": ("mopoe.errors",),
         "sweep.store": (*plain, "search_spaces", "sweep.config", "sweep.store"),
-        "sweep.analysis": (*plain, "sweep.config.objectives", "sweep.store", "sweep.analysis"),
+        "sweep.analysis": (*plain, "sweep.config", "sweep.store", "sweep.analysis"),
         "sweep.report": (*plain, "sweep.config", "sweep.store", "sweep.analysis", "sweep.report"),
         "sweep.config": ("mopoe", "search_spaces", "sweep.errors", "sweep.config"),
         "sweep.search": (*parts, "sweep.analysis", "sweep.search"),

@@ -1,8 +1,8 @@
 """Metrics beside the objectives: those of every evaluation, and the final metrics of the last one alone.
 
 All return `SubsetMetric`s named in `mopoe.reports.METRICS`, measured on the same held-out samples with the
-same noise as the rest of the evaluation. A sweep's file names the final metrics under `extras`; if one fails,
-only its own value is missing. Axes: B batch, D feature, N sample, S subset.
+same noise as the rest of the evaluation. A sweep's file names them under `final_metrics`; if one fails, only
+its own value is missing. Axes: B batch, D feature, N sample, S subset.
 """
 
 import math
@@ -29,7 +29,7 @@ from mopoe.evaluation.frechet import (
 from mopoe.evaluation.generation import fit_prior, source_latents
 from mopoe.evaluation.log_likelihood import log_likelihood
 from mopoe.evaluation.representation import linear_probe
-from mopoe.evaluation_config import EvaluationConfig, Extra
+from mopoe.evaluation_config import EvaluationConfig, FinalMetric
 from mopoe.likelihoods import Likelihood
 from mopoe.model import MoPoE
 from mopoe.plugins import reason
@@ -62,21 +62,21 @@ def check_final_metrics(config: EvaluationConfig, classifiers: Classifiers) -> N
         ConfigError: frechet is asked for, but a classifier has no features; or fid, but no Inception weights.
         DataError: the Inception weights cannot be read.
     """
-    if "fid" in config.extras:
+    if "fid" in config.final_metrics:
         if not config.inception_weights:
-            raise ConfigError("extras contains fid, but inception_weights names no file")
+            raise ConfigError("final_metrics contains fid, but inception_weights names no file")
         inception_features(Path(config.inception_weights), torch.device("cpu"))
     for name, network in classifiers.networks.items():
-        if "frechet" in config.extras and not hasattr(network, "features"):
+        if "frechet" in config.final_metrics and not hasattr(network, "features"):
             raise ConfigError(
-                f"extras contains frechet, but the classifier of {name!r} has no part `features`"
+                f"final_metrics contains frechet, but the classifier of {name!r} has no part `features`"
             )
 
 
 def final_metrics(model: MoPoE, context: EvalContext) -> tuple[SubsetMetric, ...]:
     """Return all final metrics that the config names."""
     metrics: list[SubsetMetric] = []
-    for name in context.config.extras:
+    for name in context.config.final_metrics:
         metric, measure = _FINAL_METRICS[name]
         with guarded(metric) as failed:
             metrics += measure(model, context)
@@ -224,7 +224,7 @@ def _mixture_prior(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
     yield subset_metric(0, "joint_coherence_mixture", joint.plain(), len(joint.agreed_N))
 
 
-_FINAL_METRICS: Mapping[Extra, tuple[str, Callable[[MoPoE, EvalContext], Iterator[SubsetMetric]]]] = {
+_FINAL_METRICS: Mapping[FinalMetric, tuple[str, Callable[[MoPoE, EvalContext], Iterator[SubsetMetric]]]] = {
     "representation": ("representation", _representation),
     "frechet": ("frechet", _frechet),
     "conditional_likelihood": ("log_likelihood_conditional", _conditional_likelihood),

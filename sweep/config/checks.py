@@ -58,7 +58,7 @@ def _check_objectives(spec: "SweepSpec") -> None:
 def _check_evaluation(spec: "SweepSpec") -> None:
     """Refuse sizes of observed subsets that the data set has not, or that leave no target."""
     m, whole = spec.n_modalities, spec.evaluation
-    for at, amounts in ((("evaluation",), whole), (("evaluation", "at_rungs"), whole.at_rungs)):
+    for at, amounts in ((("evaluation",), whole), (("evaluation", "intermediate"), whole.intermediate)):
         sizes = amounts.subset_sizes
         if sizes and not (max(sizes) <= m and min(sizes) < max(2, m)):
             must = f"must hold sizes from 1 to {m}, one of them smaller, so that a target is left"

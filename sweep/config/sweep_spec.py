@@ -7,7 +7,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from mopoe.config import TrialConfig
@@ -35,6 +35,14 @@ from sweep.errors import SpecError
 
 CHANGEABLE = ("name", "trials", "resources", "replicates", "faults", "keep")
 """Keys that may change between two runs of one sweep: no trial's numbers depend on them."""
+
+
+RENAMED = {"at_rungs": "intermediate", "extras": "final_metrics"}
+"""Keys of `evaluation` by their names before 0.1.0; a file may still have them."""
+
+
+def _renamed(given: Any) -> Any:
+    return {RENAMED.get(k, k): v for k, v in given.items()} if isinstance(given, dict) else given
 
 
 class SweepSpec(StrictModel):
@@ -90,7 +98,7 @@ class SweepSpec(StrictModel):
     """The searched settings, each with the kind of parameter it is."""
     fixed: Annotated[Mapping[Name, Any], AfterValidator(check_fixed)] = Field(default_factory=dict)
     """The settings that are the same for every trial; what is neither here nor searched is at its default."""
-    evaluation: EvaluationConfig = EvaluationConfig()
+    evaluation: Annotated[EvaluationConfig, BeforeValidator(_renamed)] = EvaluationConfig()
     """What is measured on held-out data."""
     scheduler: SchedulerSpec = SchedulerSpec()
     """Which trials are stopped early; by default none, as only full budgets make an honest front."""

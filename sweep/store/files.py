@@ -54,7 +54,7 @@ class Files:
         # Closing a stream uploads what was written so far, even after an error: so write nothing before the
         # content is complete.
         with _refusal(f"write {self}/{name}"), self._system.open_output_stream(self._at(name)) as stream:
-            stream.write(buffer.getbuffer())
+            stream.write(buffer.getvalue())
 
     def put_checked(self, name: str, content: bytes) -> None:
         """Store a content and check that the store returns it.
@@ -80,7 +80,7 @@ class Files:
         """
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-        content = buffer.getbuffer()
+        content = buffer.getvalue()
         self.put(f"{name}-x{zlib.crc32(content):08x}.parquet", lambda file: file.write(content))
 
     def content(self, name: str) -> pa.Buffer:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mopoe.errors import ConfigError
-from mopoe.evaluation_config import EvaluationConfig, RungConfig
+from mopoe.evaluation_config import EvaluationConfig, IntermediateConfig
 
 COUNT = "but must be a whole number between 1 and 1,000,000"
 
@@ -31,14 +31,14 @@ COUNT = "but must be a whole number between 1 and 1,000,000"
         ({"own_targets": 1}, "own_targets is 1, but must be true or false"),
         ({"subset_sizes": (1, 0)}, "subset_sizes: entry 2 is 0, but must be a whole number of at least 1"),
         (
-            {"extras": ("is",)},
+            {"final_metrics": ("is",)},
             (
-                "extras: entry 1 is 'is'; possible: representation, frechet, conditional_likelihood, "
+                "final_metrics: entry 1 is 'is'; possible: representation, frechet, conditional_likelihood, "
                 "mixture_prior, fid"
             ),
         ),
-        ({"at_rungs": {"joint_samples": 0}}, f"at_rungs: joint_samples is 0, {COUNT}"),
-        ({"at_rungs": 3}, "at_rungs is 3, but must be a mapping of keys to values"),
+        ({"intermediate": {"joint_samples": 0}}, f"intermediate: joint_samples is 0, {COUNT}"),
+        ({"intermediate": 3}, "intermediate is 3, but must be a mapping of keys to values"),
         ({"inception_weights": 3}, "inception_weights is 3, but must be a word (a number or date in quotes)"),
     ],
 )
@@ -50,21 +50,21 @@ def test_impossible_evaluations_are_refused_with_a_sentence(settings: Any, sente
 
 
 def test_a_rung_measures_at_most_what_the_end_does() -> None:
-    """The smaller of both amounts each, the rung's sizes of subsets, no extras and no pictures."""
+    """The smaller of both amounts each, the intermediate subset sizes, no final metrics, no pictures."""
     config = EvaluationConfig(
         coherence_samples=50,
         likelihood_samples=99,
         every=2,
         seed=3,
         split="test",
-        extras=("frechet",),
-        at_rungs=RungConfig(likelihood_samples=7, subset_sizes=(1, 5)),
+        final_metrics=("frechet",),
+        intermediate=IntermediateConfig(likelihood_samples=7, subset_sizes=(1, 5)),
     )
     found = config.for_rung()
     assert (found.coherence_samples, found.likelihood_samples) == (50, 7)
     assert (found.joint_samples, found.importance_samples) == (200, 31)
-    assert (found.subset_sizes, found.extras, found.pictures) == ((1, 5), (), 0)
+    assert (found.subset_sizes, found.final_metrics, found.pictures) == ((1, 5), (), 0)
     assert (found.every, found.seed, found.split) == (2, 3, "test")
     assert EvaluationConfig(subset_sizes=(2,)).for_rung().subset_sizes == (2,)
     with pytest.raises(ConfigError, match=rf"^joint_samples is 0, {COUNT}$"):
-        RungConfig(joint_samples=0)
+        IntermediateConfig(joint_samples=0)

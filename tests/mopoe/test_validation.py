@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, FiniteFloat, StrictBool
 
 from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
-from mopoe.evaluation_config import EvaluationConfig, RungConfig
+from mopoe.evaluation_config import EvaluationConfig, IntermediateConfig
 from mopoe.validation import allowed, fields_of
 
 
@@ -39,7 +39,7 @@ def test_an_annotation_in_words(hint: object, words: str) -> None:
     assert allowed(hint) == words
 
 
-@pytest.mark.parametrize("kind", [TrialConfig, EvaluationConfig, RungConfig])
+@pytest.mark.parametrize("kind", [TrialConfig, EvaluationConfig, IntermediateConfig])
 def test_nothing_is_converted(kind: type) -> None:
     """No setting takes a text for a number, a number for true, or a fraction for a whole number."""
     for name, info in fields_of(kind).items():

@@ -156,6 +156,26 @@ def test_a_folder_of_an_earlier_release_is_the_same_sweep(tmp_path, sweep_file):
     assert open_or_create_manifest(root, spec, spec.spec_hash, NOTHING).spec_hash == spec.spec_hash
 
 
+def test_a_folder_whose_keys_had_other_names_is_the_same_sweep(tmp_path, sweep_file):
+    """Its file says `extras` and `at_rungs`, and its hash is of them; it is read, and goes on."""
+    root, spec = tmp_path / "r", load_spec(sweep_file)
+    open_or_create_manifest(root, spec, spec.spec_hash, NOTHING)
+    stored = json.loads((root / "sweep.json").read_text())
+    evaluation = stored["spec"]["evaluation"]
+    evaluation["extras"], evaluation["at_rungs"] = (
+        evaluation.pop("final_metrics"),
+        evaluation.pop("intermediate"),
+    )
+    (root / "sweep.json").write_text(json.dumps(stored | {"spec_hash": "before"}))
+    assert open_store(root).spec == spec
+    found = open_or_create_manifest(root, spec, spec.spec_hash, NOTHING)
+    assert (found.sweep_id, found.spec_hash, found.allowed_changes) == (
+        stored["sweep_id"],
+        spec.spec_hash,
+        (),
+    )
+
+
 def test_other_data_under_the_same_name_are_refused(tmp_path, sweep_file):
     """By their fingerprint, whatever is allowed to change; the manifest stays."""
     root, spec = tmp_path / "r", load_spec(sweep_file)

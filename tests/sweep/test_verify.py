@@ -124,7 +124,7 @@ TRIALS = [
     (T0, {"se_log_likelihood": -0.1}, f"1 rows have a se_log_likelihood below 0; the first: {KEY}"),
     (T0, {"seed": 7}, f"{KEY} has seed 7, but config_json says 0"),
     (T0, {"config_id": "c"}, f"{KEY} has config_id c, but config_json says "),
-    (T0, {"config_json": '{"betta": 1}'}, f"{NO_TRIAL}'betta' is not a setting of a trial"),
+    (T0, {"config_json": '{"betta": 1}'}, f"{NO_TRIAL}unknown key 'betta'; did you mean 'beta'?"),
     (T0, {"config_json": "["}, f"{NO_TRIAL}Expecting value"),
 ]
 EPOCHS = [

@@ -299,7 +299,7 @@ def test_a_model_is_evaluated_on_it(
         likelihood_samples=2,
         importance_samples=3,
         pictures=2,
-        extras=("representation", "frechet", "conditional_likelihood"),
+        final_metrics=("representation", "frechet", "conditional_likelihood"),
     )
     judges = classifiers.load_classifiers(data, classifiers.ClassifierConfig(epochs=1))
     evaluator = Evaluator(data, judges, evaluation, epochs=1)

@@ -12,7 +12,7 @@ from mopoe.data.container import Split
 from mopoe.evaluation.coherence import conditional_coherence, joint_coherence, targets_outside
 from mopoe.evaluation.evaluate import Evaluator, largest_log_likelihood
 from mopoe.evaluation.log_likelihood import LogLikelihood, joint_log_likelihood
-from mopoe.evaluation_config import EvaluationConfig, RungConfig
+from mopoe.evaluation_config import EvaluationConfig, IntermediateConfig
 from mopoe.reports import METRICS, OBJECTIVES, Evaluation
 from mopoe.subsets import subset_masks, subset_members
 
@@ -182,7 +182,7 @@ def test_objectives_keep_their_names_and_their_draws_at_rungs(case: Any) -> None
     rung, again = evaluator.measure(case.model, "rung"), evaluator.measure(case.model, "rung")
     assert set(rung.objectives) == set(OBJECTIVES)
     assert (rung.objectives, rung.subset_metrics) == (again.objectives, again.subset_metrics)
-    split, r = case.data.validation, CONFIG.at_rungs
+    split, r = case.data.validation, CONFIG.intermediate
     first = conditional_coherence(case.model, split, case.classifiers, r.coherence_samples, 3)
     whole = conditional_coherence(case.model, split, case.classifiers, 300, 3)
     assert torch.equal(first.scores.correct_NSM, whole.scores.correct_NSM[: r.coherence_samples])
@@ -200,7 +200,7 @@ def test_objectives_keep_their_names_and_their_draws_at_rungs(case: Any) -> None
 
 def test_a_rung_of_single_modalities_is_the_mean_over_their_pairs(case: Any) -> None:
     """The objective then says how well a lone modality generates the others."""
-    config = replace(CONFIG, at_rungs=RungConfig(coherence_samples=100, subset_sizes=(1,)))
+    config = replace(CONFIG, intermediate=IntermediateConfig(coherence_samples=100, subset_sizes=(1,)))
     found = Evaluator(case.data, case.classifiers, config, epochs=1).measure(case.model, "rung")
     assert {p.source_mask for p in found.pair_coherence} == {1, 2, 4, 8, 16}
     outside = [p.value for p in found.pair_coherence if p.source_mask != 1 << int(p.target[1])]

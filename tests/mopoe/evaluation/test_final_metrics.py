@@ -34,7 +34,7 @@ CONFIG = EvaluationConfig(
     joint_samples=80,
     likelihood_samples=8,
     importance_samples=7,
-    extras=("representation", "frechet", "conditional_likelihood", "mixture_prior"),
+    final_metrics=("representation", "frechet", "conditional_likelihood", "mixture_prior"),
     pictures=0,
     seed=5,
 )
@@ -111,7 +111,7 @@ def test_inception_judges_images_alone(case: Any, monkeypatch: pytest.MonkeyPatc
     first, second, third = case.data.modalities
     shapes = (replace(first, shape=(1, 2, 2)), second, replace(third, shape=(3, 2, 2)))
     data = replace(case.data, modalities=shapes)
-    config = replace(CONFIG, extras=("fid",), inception_weights="somewhere", subset_sizes=(3,))
+    config = replace(CONFIG, final_metrics=("fid",), inception_weights="somewhere", subset_sizes=(3,))
     metrics = Evaluator(data, case.classifiers, config, epochs=1).measure(case.model).subset_metrics
     found = {(m.metric, m.subset_mask, m.target): m.value for m in metrics if m.metric == "fid"}
     keys = {(metric, mask, m.name) for metric in ("fid",) for mask in (0, 7) for m in (first, third)}
@@ -124,8 +124,10 @@ def test_inception_judges_images_alone(case: Any, monkeypatch: pytest.MonkeyPatc
 
 def test_inception_needs_its_weights(case: Any, tmp_path: Any) -> None:
     """Before anything is trained: a path must be given, and hold what it should."""
-    config = replace(CONFIG, extras=("fid",))
-    with pytest.raises(ConfigError, match=r"^extras contains fid, but inception_weights names no file$"):
+    config = replace(CONFIG, final_metrics=("fid",))
+    with pytest.raises(
+        ConfigError, match=r"^final_metrics contains fid, but inception_weights names no file$"
+    ):
         Evaluator(case.data, case.classifiers, config, epochs=1)
     with pytest.raises(DataError, match="not weights of Inception v3"):
         Evaluator(
@@ -135,7 +137,7 @@ def test_inception_needs_its_weights(case: Any, tmp_path: Any) -> None:
 
 def test_frechet_distances_of_fewer_subsets(case: Any, found: Found) -> None:
     """Those of the sizes asked for, with the same values; the prior's always."""
-    config = replace(CONFIG, extras=("frechet",), subset_sizes=(1,))
+    config = replace(CONFIG, final_metrics=("frechet",), subset_sizes=(1,))
     metrics = Evaluator(case.data, case.classifiers, config, epochs=1).measure(case.model).subset_metrics
     few = {(m.subset_mask, m.target): m for m in metrics if m.metric == "frechet"}
     assert {mask for mask, _ in few} == {0, 1, 2, 4}
@@ -174,7 +176,9 @@ def test_classifiers_without_features_are_refused_before_training(known: Callabl
     case = known((0.0, 0.0), n=4)
     with pytest.raises(ConfigError) as error:
         Evaluator(case.data, case.classifiers, CONFIG, epochs=1)
-    assert str(error.value) == ("extras contains frechet, but the classifier of 'm0' has no part `features`")
+    assert str(error.value) == (
+        "final_metrics contains frechet, but the classifier of 'm0' has no part `features`"
+    )
 
 
 def test_an_extra_that_fails_costs_its_own_number_alone(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from spec_texts import AT_RUNGS, COUNT, FULL, MAPPING, SHORT
 
 from mopoe.errors import ConfigError
-from mopoe.evaluation_config import EvaluationConfig, RungConfig
+from mopoe.evaluation_config import EvaluationConfig, IntermediateConfig
 from sweep.config.schema import DataSpec, ResourcesSpec
 from sweep.config.sweep_spec import SweepSpec
 
@@ -70,48 +70,51 @@ def test_a_path_need_not_exist_to_be_checked(load):
 def test_an_evaluation_has_amounts_for_rungs_and_extras_for_the_end(load):
     """What is not given has its default, and all of it survives storing."""
     text = FULL.replace(
-        "split: test", "subset_sizes: [1, 4]\n  extras: [frechet]\n  at_rungs: {joint_samples: 9}"
+        "split: test", "subset_sizes: [1, 4]\n  final_metrics: [frechet]\n  intermediate: {joint_samples: 9}"
     )
     spec = load(text)
     assert spec.evaluation == EvaluationConfig(
         coherence_samples=300,
         subset_sizes=(1, 4),
-        extras=("frechet",),
-        at_rungs=RungConfig(joint_samples=9),
+        final_metrics=("frechet",),
+        intermediate=IntermediateConfig(joint_samples=9),
     )
     assert SweepSpec.model_validate(json.loads(json.dumps(spec.plain()))) == spec
-    changed = load(text, ["evaluation.at_rungs.importance_samples=4"]).evaluation.at_rungs
-    assert changed == RungConfig(joint_samples=9, importance_samples=4)
+    changed = load(text, ["evaluation.intermediate.importance_samples=4"]).evaluation.intermediate
+    assert changed == IntermediateConfig(joint_samples=9, importance_samples=4)
 
 
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("at_rungs: 3", f":24: evaluation: at_rungs is 3, {MAPPING}"),
+        ("intermediate: 3", f":24: evaluation: intermediate is 3, {MAPPING}"),
         (
-            "at_rungs: {joint_sample: 3}",
+            "intermediate: {joint_sample: 3}",
             (
-                ":24: evaluation.at_rungs: unknown key 'joint_sample'; did you mean 'joint_samples'? "
+                ":24: evaluation.intermediate: unknown key 'joint_sample'; did you mean 'joint_samples'? "
                 f"possible: {AT_RUNGS}"
             ),
         ),
         ("own_targets: 1", ":24: evaluation: own_targets is 1, but must be true or false"),
-        ("at_rungs: {joint_samples: 2.5}", f":24: evaluation.at_rungs: joint_samples is 2.5, {COUNT}"),
         (
-            "at_rungs: {joint_samples: 0}",
-            f":24: evaluation.at_rungs: joint_samples is 0, {COUNT}",
+            "intermediate: {joint_samples: 2.5}",
+            f":24: evaluation.intermediate: joint_samples is 2.5, {COUNT}",
         ),
         (
-            "extras: frechet",
+            "intermediate: {joint_samples: 0}",
+            f":24: evaluation.intermediate: joint_samples is 0, {COUNT}",
+        ),
+        (
+            "final_metrics: frechet",
             (
-                ":24: evaluation: extras is 'frechet', but must be a list of some of representation, "
+                ":24: evaluation: final_metrics is 'frechet', but must be a list of some of representation, "
                 "frechet, conditional_likelihood, mixture_prior, fid"
             ),
         ),
         (
-            "extras: [representation, frechte]",
+            "final_metrics: [representation, frechte]",
             (
-                ":24: evaluation.extras: entry 2 is 'frechte'; did you mean 'frechet'? "
+                ":24: evaluation.final_metrics: entry 2 is 'frechte'; did you mean 'frechet'? "
                 "possible: representation, frechet, conditional_likelihood, mixture_prior, fid"
             ),
         ),
@@ -120,9 +123,9 @@ def test_an_evaluation_has_amounts_for_rungs_and_extras_for_the_end(load):
             ":24: evaluation.subset_sizes: entry 2 is '2', but must be a whole number of at least 1",
         ),
         (
-            "at_rungs: {subset_sizes: [1, 6]}",
+            "intermediate: {subset_sizes: [1, 6]}",
             (
-                ":24: evaluation.at_rungs: subset_sizes is [1, 6], but must hold sizes from 1 to 5, "
+                ":24: evaluation.intermediate: subset_sizes is [1, 6], but must hold sizes from 1 to 5, "
                 "one of them smaller, so that a target is left"
             ),
         ),

@@ -41,7 +41,7 @@ def slow_order(points):
     place = {p: [c.index(x) / max(len(c) - 1, 1) for c, x in zip(columns, p, strict=True)] for p in distinct}
 
     def preference(p):
-        return (sum(place[p]), *place[p])
+        return (float(np.sum(place[p])), *place[p])  # as arrays add: `sum` compensates since Python 3.12
 
     left, order = list(distinct), []
     while left:
