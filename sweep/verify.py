@@ -91,7 +91,7 @@ def trial_rules(trials: pl.DataFrame, manifest: Manifest) -> list[_Rule]:
         ("completed without finite objectives", done & unmeasured),
         ("completed short of epochs_max", done & (pl.col("epochs") != pl.col("epochs_max"))),
         (
-            "run although they ended, or ended at no time",
+            "are running with an end, or ended without one",
             (status == "running") == pl.col("ended_at").is_not_null(),
         ),
         ("ended before they started", pl.col("ended_at") < pl.col("started_at")),
@@ -254,7 +254,7 @@ def _weight_problems(store: Store, trials: pl.DataFrame) -> Iterator[str]:
                     continue
             row, where = rows.get(PurePosixPath(name).stem), f"{store.files}/{name}"
             if row is None or progress.config.to_json() != row["config_json"]:
-                yield f"{where} holds the weights of no trial of that name"
+                yield f"{where} does not hold the weights of the trial in its name"
             elif row["status"] == "completed" and progress.epoch != row["epochs_max"]:
                 yield f"{where} holds weights after epoch {progress.epoch}, not {row['epochs_max']}"
 

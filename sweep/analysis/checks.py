@@ -69,7 +69,7 @@ def bounds_check(tradeoff: Tradeoff) -> Check:
             for bound, near in (("low", (place < 0.02).sum()), ("high", (place > 0.98).sum())):
                 if near >= max(2, len(values) / 2):
                     parts.append(f"{name} at its {bound} bound {written[bound]:g} ({near} of {len(values)})")
-    worry = f"Configs of the front press against {'; '.join(parts)}: widen the search space there."
+    worry = f"Half of the front lies at a bound: {'; '.join(parts)}. Widen the search space there."
     return _check("search space", parts, worry, "No bound of the search space holds half of the front.")
 
 

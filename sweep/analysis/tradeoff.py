@@ -79,9 +79,9 @@ def picks(points: Points) -> tuple[Pick, ...]:
     equal points the first trial by name is picked. A point may be picked more than once.
     """
     rows = front_order(points)
-    reasons = {
-        f"best {o.name}": f"has the {'high' if o.maximize else 'low'}est {o.name}" for o in points.objectives
-    }
+    reasons = {}
+    for o in points.objectives:
+        reasons[f"best {o.name}"] = f"has the {'highest' if o.maximize else 'lowest'} {o.name}"
     reasons["knee"] = (
         "is the knee: it lies farthest above the line between the extremes of the front "
         f"({_height_above_line(points, rows).max(initial=0.0):.2f} with the front scaled to 0..1)"

@@ -68,7 +68,7 @@ class Files:
                 return
         self.delete(name)
         raise StoreError(
-            f"{self} gives back other bytes than it was sent: its server keeps the checksums of today's "
+            f"{self} returns other bytes than were sent: its server stores the checksums of current "
             "clients as content; set AWS_REQUEST_CHECKSUM_CALCULATION=when_required and "
             "AWS_RESPONSE_CHECKSUM_VALIDATION=when_required"
         )
@@ -187,7 +187,7 @@ class Files:
     def _at(self, name: str) -> str:
         # Names come from tables and manifests, which others may have written.
         if name.startswith("/") or ".." in name.split("/"):
-            raise StoreError(f"{name!r} leads out of {self}, so it is not touched")
+            raise StoreError(f"{name!r} is outside {self}, so it is not accessed")
         return f"{self._path}/{name}" if name else self._path
 
 

@@ -24,7 +24,7 @@ from sweep.errors import StoreError
 from sweep.store.files import Files, LocalFiles
 
 LEASE = ".lease.json"
-_JUST_TAKEN = "another driver has just taken hold of this sweep; `sweep watch` shows how it goes"
+_JUST_TAKEN = "another driver has just taken over this sweep; `sweep watch` shows its progress"
 RENEWED, EXPIRES = 20.0, 90.0
 """Seconds between two renewals, and from the last renewal until the lease expires."""
 
@@ -149,7 +149,7 @@ def _guard(files: Files) -> Iterator[None]:
             lock.acquire(timeout=10)
         yield
     except Timeout as error:
-        raise StoreError(f"{files}: another process is taking hold of it; try again") from error
+        raise StoreError(f"{files}: another process is taking its lease; try again") from error
     except OSError as error:
         raise StoreError(f"cannot lock {files}: {error.strerror}") from error
     finally:
@@ -214,9 +214,9 @@ class _Place:
         other = _parsed(self._files, content)
         if other and other.holds(datetime.now(UTC), mine):
             raise StoreError(
-                f"{self._files}: process {other.pid} on {other.host} runs this sweep since {other.began}; "
-                f"`sweep watch` shows how it goes. If it is gone, delete {self._files}/{LEASE}, or wait "
-                f"{EXPIRES:.0f} s"
+                f"{self._files}: process {other.pid} on {other.host} has been running this sweep since "
+                f"{other.began}; `sweep watch` shows its progress. If it is gone, delete "
+                f"{self._files}/{LEASE}, or wait {EXPIRES:.0f} s"
             )
         self.write(mine, version)
         if (there := _parsed(self._files, self.read()[0])) is None or there.token != mine.token:

@@ -113,7 +113,7 @@ def merge_runs(runs: Sequence[Store], out: Files) -> dict[str, str]:
             )
         check_same_data(runs[0], run)
         if run.manifest.sweep_id in [other.manifest.sweep_id for other in runs[:i]]:
-            raise StoreError(f"{run.files} holds a run that is given already ({run.manifest.sweep_id})")
+            raise StoreError(f"{run.files} holds run {run.manifest.sweep_id}, which is given twice")
     if out.list() or any(out.list(table) for table in (*TABLES, CHECKPOINTS, CLASSIFIERS)):
         raise StoreError(f"{out} holds files already; choose an empty folder with --out")
     taken: set[str] = set()

@@ -119,7 +119,7 @@ TRIALS = [
     (T0, {"o_log_likelihood": math.nan}, f"1 rows completed without finite objectives; the first: {KEY}"),
     (T0, {"o_log_likelihood": None}, f"1 rows completed without finite objectives; the first: {KEY}"),
     (T0, {"o_conditional_coherence": 1.01}, "1 rows have a o_conditional_coherence outside 0 to 1; "),
-    (T0, {"ended_at": None}, f"1 rows run although they ended, or ended at no time; the first: {KEY}"),
+    (T0, {"ended_at": None}, f"1 rows are running with an end, or ended without one; the first: {KEY}"),
     (T0, {"ended_at": pl.col("started_at").dt.offset_by("-1s")}, "1 rows ended before they started; "),
     (T0, {"se_log_likelihood": -0.1}, f"1 rows have a se_log_likelihood below 0; the first: {KEY}"),
     (T0, {"seed": 7}, f"{KEY} has seed 7, but config_json says 0"),
@@ -377,14 +377,14 @@ def test_weights_of_another_trial_are_named(weighted, make_checkpoint):
     content = first.read_bytes(), second.read_bytes()
     first.write_bytes(content[1])
     second.write_bytes(content[0])
-    swapped = [f"{path} holds the weights of no trial of that name" for path in (first, second)]
+    swapped = [f"{path} does not hold the weights of the trial in its name" for path in (first, second)]
     assert list(problems(Store(weighted))) == swapped
     second.write_bytes(content[1])
     make_checkpoint(first, config_by_trial(weighted)["t0000"], epoch=1)
     assert list(problems(Store(weighted))) == [f"{first} holds weights after epoch 1, not 2"]
     first.write_bytes(content[0])
     first.rename(first.with_stem("t0009"))
-    assert f"{first.with_stem('t0009')} holds the weights of no trial of that name" in problems(
+    assert f"{first.with_stem('t0009')} does not hold the weights of the trial in its name" in problems(
         Store(weighted)
     )
 

@@ -47,7 +47,7 @@ def searched(found, **space):
 
 
 def test_a_front_at_a_bound_is_told_by_name(found):
-    """Three of five betas within 2 % of the upper bound press against it; two of five do not."""
+    """Three of five betas within 2 % of the upper bound lie at it; two of five do not."""
     configs = found.configs.with_columns(p_beta=pl.Series([0.5, 1.0, 2.5, 7.9, 8.0, 7.9, 8.0]))
     space = {"type": "uniform", "low": 0.5, "high": 8.0}
     assert bounds_check(searched(replace(found, configs=configs), beta=space)).result == "pass"
@@ -55,7 +55,7 @@ def test_a_front_at_a_bound_is_told_by_name(found):
     check = bounds_check(searched(replace(found, configs=configs), beta=space))
     assert (check.check, check.result) == ("search space", "warn")
     assert check.sentence == (
-        "Configs of the front press against beta at its high bound 8 (3 of 5): widen the search space there."
+        "Half of the front lies at a bound: beta at its high bound 8 (3 of 5). Widen the search space there."
     )
 
 

@@ -137,9 +137,9 @@ def test_a_trials_name_leads_nowhere(folders, make_record):
 
     store = open_store(folders[0])
     for name in ("../x", "checkpoints/../../x", "/etc/passwd"):
-        with pytest.raises(StoreError, match=r"leads out of .*, so it is not touched"):
+        with pytest.raises(StoreError, match=r"is outside .*, so it is not accessed"):
             store.files.delete(name)
-        with pytest.raises(StoreError, match=r"leads out of .*, so it is not touched"):
+        with pytest.raises(StoreError, match=r"is outside .*, so it is not accessed"):
             store.files.open(name)
 
 

@@ -302,7 +302,9 @@ def test_a_second_driver_of_a_folder_is_refused(quick_file, tmp_path):
     """In one sentence, from the command and from Python, by a symbolic link too; afterwards it is free."""
     folder, link = tmp_path / "r", tmp_path / "link"
     link.symlink_to(folder)
-    refused = rf"process {os.getpid()} on .* runs this sweep since .*; `sweep watch` shows how it goes"
+    refused = (
+        rf"process {os.getpid()} on .* has been running this sweep since .*; `sweep watch` shows its prog"
+    )
     with driving(files_at(folder)):
         with pytest.raises(StoreError, match=refused):
             app(["run", str(quick_file), "--out", f"{link}/"], standalone_mode=False)

@@ -196,7 +196,7 @@ def test_a_store_that_keeps_bytes_as_they_are_sent_is_refused(s3, make_manifest,
     with pytest.raises(StoreError) as error:
         StoreWriter(s3).write_manifest(make_manifest())
     assert str(error.value) == (
-        f"{s3} gives back other bytes than it was sent: its server keeps the checksums of today's clients as "
+        f"{s3} returns other bytes than were sent: its server stores the checksums of current clients as "
         "content; set AWS_REQUEST_CHECKSUM_CALCULATION=when_required and "
         "AWS_RESPONSE_CHECKSUM_VALIDATION=when_required"
     )

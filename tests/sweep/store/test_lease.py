@@ -44,9 +44,9 @@ def test_a_held_folder_is_refused_with_how_to_break_it(files):
         with pytest.raises(StoreError) as error, driving(files):
             pass
         assert re.fullmatch(
-            rf"{re.escape(str(files))}: process {os.getpid()} on \S+ runs this sweep since \S+; "
-            rf"`sweep watch` shows how it goes. If it is gone, delete {re.escape(str(files))}/\.lease\.json, "
-            "or wait 90 s",
+            rf"{re.escape(str(files))}: process {os.getpid()} on \S+ has been running this sweep since \S+; "
+            rf"`sweep watch` shows its progress. If it is gone, delete {re.escape(str(files))}/\.lease\.json"
+            ", or wait 90 s",
             str(error.value),
         )
     assert holder(files) is None
@@ -60,7 +60,7 @@ def test_a_lease_is_of_the_folder_and_not_of_its_path(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with (
         driving(files_at(tmp_path / "real" / "r")),
-        pytest.raises(StoreError, match="runs this sweep since"),
+        pytest.raises(StoreError, match="has been running this sweep since"),
         driving(files_at(tmp_path / "link" / "r")),
     ):
         pass
@@ -86,7 +86,10 @@ def test_a_lease_of_another_machine_holds_until_it_expires(files, monkeypatch, c
     other = leave(files, **{"job": None, "restarts": 0} | changes)
     assert (holder(files) == other) is holds
     if holds:
-        with pytest.raises(StoreError, match="process 7 on elsewhere runs this sweep"), driving(files):
+        with (
+            pytest.raises(StoreError, match="process 7 on elsewhere has been running this sweep"),
+            driving(files),
+        ):
             pass
     else:
         with driving(files):

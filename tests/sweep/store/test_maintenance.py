@@ -217,7 +217,7 @@ def test_only_runs_of_one_sweep_are_merged(runs, tmp_path, make_sweep):
     assert str(error.value) == f"{other} holds another sweep than {tmp_path}/a: only runs of one are merged"
     with pytest.raises(StoreError) as error:
         merge_runs([runs[0], runs[1], runs[0]], out)
-    assert str(error.value) == f"{tmp_path}/a holds a run that is given already (run-a)"
+    assert str(error.value) == f"{tmp_path}/a holds run run-a, which is given twice"
     with pytest.raises(StoreError) as error:
         merge_runs(runs, LocalFiles(tmp_path / "b"))
     assert str(error.value) == f"{tmp_path}/b holds files already; choose an empty folder with --out"
