@@ -29,7 +29,7 @@ def laptop(request, monkeypatch):
     (laptop.home / ".ray" / "auth_token").chmod(0o600)
     build = (
         "from sweep.running.shared_inputs import load_inputs; from sweep.config.sweep_spec import load_spec;"
-        f"materials(load_spec({str(ROOT / SWEEP)!r}, ()))"
+        f"load_inputs(load_spec({str(ROOT / SWEEP)!r}, ()))"
     )
     laptop.run(sys.executable, "-c", build)
     failed = request.session.testsfailed

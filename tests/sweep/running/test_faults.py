@@ -10,11 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mopoe.errors import DivergedError
 from sweep.config.sweep_spec import load_spec
-from sweep.errors import StoreError
-from sweep.running import driver as runner
-from sweep.running.trainable import failure_of
+from sweep.running import driver
 from sweep.store.read import open_store
 
 pytestmark = pytest.mark.ray
@@ -37,10 +34,10 @@ def sweep_with(monkeypatch, tmp_path):
 
                 true_run = getattr(module, "true_run", module.run_trial)
 
-                def run_trial(spec, config, on_report, *, checkpoint, **more):
+                def run_trial(spec, config, inputs, reports, weights, device, *, on_report, on_saved):
                     folder = Path(plan.root, "starts")
                     folder.mkdir(exist_ok=True)
-                    name = checkpoint.stem
+                    name = Path(weights).stem
                     with (folder / name).open("a") as file:
                         file.write(f"{os.getpid()}\n")
                     starts = len((folder / name).read_text().split())
@@ -54,19 +51,20 @@ def sweep_with(monkeypatch, tmp_path):
 
                     def slow_report(report):
                         time.sleep(16 * (fault == "slow"))
-                        return on_report(report)
+                        on_report(report)
 
-                    return true_run(spec, config, on_report=slow_report, checkpoint=checkpoint, **more)
+                    given = (spec, config, inputs, reports, weights, device)
+                    true_run(*given, on_report=slow_report, on_saved=on_saved)
 
                 module.true_run, module.run_trial = true_run, run_trial
-                return module.run_suggestion(suggested, plan)
+                module.make_trainable(plan)(suggested)
 
             return trainable
 
-        monkeypatch.setattr(runner, "make_trainable", make_trainable)
+        monkeypatch.setattr(driver, "make_trainable", make_trainable)
         root = tmp_path / "r"
         spec = load_spec(path, overrides)
-        runner.run_sweep(spec, root, say=str, on_change=bool)
+        driver.run_sweep(spec, root, say=str, on_change=bool)
         trials = open_store(root).trials().collect()
         assert sorted(set(trials["trial_id"])) == [f"t{i:04}" for i in range(spec.trials)]
         assert trials.height == spec.trials
@@ -139,24 +137,3 @@ def test_random_kills_and_every_fault_at_once(sweep_with, sweep_file, tmp_path):
         else:
             assert row["status"] == "completed" or lost, (name, row["error"])
     assert sum(row["status"] == "completed" for row in found.values()) >= 2
-
-
-def test_tries_are_counted():
-    """An error is tried again, up to the limit; our own errors are not, but for those of the disk."""
-
-    def fails(*errors):
-        left = list(errors)
-
-        def attempt():
-            if left:
-                raise left.pop(0)
-
-        return attempt
-
-    cleaned = []
-    clean_up = lambda: cleaned.append(1)  # noqa: E731 - a counter
-    assert failure_of(fails(OSError("a"), OSError("b")), 2, clean_up) is None
-    assert len(cleaned) == 2
-    assert failure_of(fails(OSError("a"), OSError("b")), 1, clean_up).failure.startswith("OSError: b; ")
-    assert failure_of(fails(StoreError("disk full")), 1, clean_up) is None
-    assert failure_of(fails(DivergedError("nan"), None), 1, clean_up).failure == "nan"

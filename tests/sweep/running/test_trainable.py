@@ -160,6 +160,30 @@ def begun_trial(quick_file, make_manifest, tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.parametrize(
+    ("errors", "tries", "told"),
+    [
+        ([OSError("a"), OSError("b")], 3, []),
+        ([OSError("a"), OSError("b"), OSError("c")], 3, ["OSError: c; "]),
+        ([StoreError("disk full")], 2, []),
+        ([DivergedError("nan"), OSError("b")], 1, ["nan"]),
+    ],
+)
+def test_tries_are_counted(begun_trial, errors, tries, told):
+    """An error is tried again, twice at most; our own errors are not, but for those of the disk."""
+    left, begun, flushed = list(errors), [], []
+
+    def train(*_, **__):
+        begun.append(1)
+        if left:
+            raise left.pop(0)
+
+    sent = begun_trial(train, lambda _: flushed.append(1))
+    assert [report["failure"][: len(why)] for report, why in zip(sent, told, strict=True)] == told
+    assert len(begun) == tries
+    assert len(flushed) == min(len(errors), tries)
+
+
 def test_a_store_that_fails_twice_is_tried_again(begun_trial):
     """What cannot be written in the end of an attempt is no other failure: the reason is the first one's."""
     tries = []
