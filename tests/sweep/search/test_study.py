@@ -9,8 +9,6 @@ from sweep.config.constraints import limit
 from sweep.config.objectives import Objective
 from sweep.config.parameters import Choice, Int, LogUniform, Simplex
 from sweep.config.space import Space
-from sweep.errors import SpecError
-from sweep.search.samplers import make_sampler
 from sweep.search.state import ConfigResult
 from sweep.search.study import ConfigStudy
 
@@ -95,12 +93,6 @@ def test_the_past_is_known_and_what_runs_is_open():
     states = {trial.user_attrs.get("name"): trial.state.name for trial in s.study.trials}
     assert states == {"a": "COMPLETE", "b": "COMPLETE", "c": "FAIL", None: "RUNNING"}
     assert s.study.best_trials[0].params == pytest.approx(asked[1])
-
-
-def test_an_unknown_sampler_is_refused():
-    """The spec lists the samplers; a programmer who passes another is told."""
-    with pytest.raises(ValueError, match="no sampler is named 'cma'"):
-        make_sampler("cma", 0, 10)
 
 
 CONDITIONAL = Space(
@@ -198,13 +190,6 @@ def test_generations_go_on_with_what_is_known(sampler):
     assert [t.user_attrs["name"] for t in s.study.trials[:60]] == [c.name for c in past]
     near = sum(SPACE.settings(s.ask(f"n{i}"))["latent_dim"] <= 10 for i in range(40))
     assert near >= 15  # a config that comes again is drawn anew, anywhere
-
-
-def test_gp_says_what_is_missing(monkeypatch):
-    """Without a package that it needs, one sentence names it."""
-    monkeypatch.setattr("sweep.search.samplers.find_spec", lambda name: None)
-    with pytest.raises(SpecError, match=r"^sampler gp needs scipy, which is not installed here; use tpe$"):
-        make_sampler("gp", 0, 10)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "qmc"])
