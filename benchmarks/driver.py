@@ -64,13 +64,7 @@ def simulate(trials: int, folder: Path) -> list[float]:
     """Return CPU milliseconds per trial, thousand by thousand."""
     spec = trivial_spec(trials, "scheduler.type=halving")
     searcher, recorder = pair(spec, folder)
-    scheduler = HalvingScheduler(
-        spec.scheduler,
-        spec.objectives,
-        seed=0,
-        epochs_max=lambda trial: spec.budget(trial.suggestion),
-        on_decision=recorder.on_decision,
-    )
+    scheduler = HalvingScheduler(spec, recorder.on_decision)
     began, each, ended, asked = time.process_time(), [], 0, 0
     running: dict[str, tuple[SimpleNamespace, int]] = {}
     while ended < trials:

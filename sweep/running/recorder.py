@@ -26,7 +26,6 @@ class _Running:
 
     record: TrialRecord
     last: TrialReport = field(default_factory=TrialReport)
-    curve: dict[int, float] = field(default_factory=dict)
 
 
 class Recorder(Callback):
@@ -82,9 +81,6 @@ class Recorder(Callback):
         running.last = running.last.followed_by(report)
         if report.epoch is not None:
             self._state.reached(running.record.trial_id, report.epoch)
-            first = self._spec.objectives[0].name
-            if first in report.measured:
-                running.curve[report.epoch] = report.measured[first]
         self._on_change(self._state.status)
         if report.saved:
             self._drained(trial.trial_id)
@@ -146,7 +142,7 @@ class Recorder(Callback):
         spec = self._spec
         record = end_record(running.record, last, spec.objectives, datetime.now(UTC), spec.limits)
         self._writer.write_trial(record)
-        config = self._state.end(record, running.curve)
+        config = self._state.end(record)
         if config is not None:
             self._on_config(config)
         self._weights[record.trial_id] = record.status

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import Enum
 from itertools import chain
 from statistics import fmean
-from typing import Any, Self
+from typing import Self
 
 from sweep.config.space import Suggestion
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
@@ -26,10 +26,6 @@ from sweep.search.trial import (
     split_name,
 )
 from sweep.store.records import Status, TrialRecord
-
-Curve = Mapping[int, float]
-"""The first objective by the epoch after which it was measured."""
-
 
 BEST_FIRST: tuple[Status, ...] = ("completed", "infeasible", "stopped")
 """How a config's seeds end, best first; failed is last."""
@@ -59,8 +55,6 @@ class ConfigResult:
     """When its first seed began, with a time zone."""
     ended: datetime | None = None
     """When its last seed ended, with a time zone."""
-    curve: Curve = field(default_factory=dict)
-    """The first objective by epoch, the mean over its seeds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +112,6 @@ class SweepState:
         self._began_at: dict[str, datetime] = {}
         self._missing: dict[str, None] = {}
         self._ended: dict[str, list[TrialRecord]] = defaultdict(list)
-        self._curves: dict[str, Curve] = {}
         self._undecided: set[str] = set()
         self._counts = Counter[str]()
         self._failure: tuple[str | None, int] = (None, 0)
@@ -140,7 +133,6 @@ class SweepState:
         cls,
         spec: SweepSpec,
         records: Iterable[TrialRecord],
-        curves: Mapping[str, Curve] | None = None,
         *,
         retry_failed: bool = False,
     ) -> Self:
@@ -149,7 +141,6 @@ class SweepState:
         Args:
             spec: the sweep.
             records: its trials, each by its last attempt.
-            curves: the first objective by trial and epoch.
             retry_failed: whether to train failed trials again, as a further attempt.
         """
         state = cls(spec)
@@ -161,7 +152,7 @@ class SweepState:
             elif record.status == "failed" and retry_failed:
                 state._cut(record.trial_id, record.attempt + 1)
             else:
-                state.end(record, (curves or {}).get(record.trial_id, {}))
+                state.end(record)
         state._undecided = {name for name in state._suggestions if state._lacks(name)}
         # Each run counts its own failures in a row.
         state._failure, state.halted = (None, 0), False
@@ -229,14 +220,13 @@ class SweepState:
         self._epochs_here += max(0, epoch - self._running[trial_id])
         self._running[trial_id] = max(epoch, self._running[trial_id])
 
-    def end(self, record: TrialRecord, curve: Curve | None = None) -> ConfigResult | None:
+    def end(self, record: TrialRecord) -> ConfigResult | None:
         """Note how a trial ended; return its config's result if that was the last of its seeds for now."""
         config, _ = split_name(record.trial_id)
         del self._running[record.trial_id]
         if record.status == "completed" and not is_whole(record, self._spec.objectives):
             record = replace(record, status="failed")
         self._ended[config].append(record)
-        self._curves |= {record.trial_id: curve} if curve else {}
         self._counts[record.status] += 1
         if record.status == "completed":
             self._front.add(config, record)
@@ -336,7 +326,6 @@ class SweepState:
         seeds = self._ended[config]
         best: Status = next((s for s in BEST_FIRST if any(seed.status == s for seed in seeds)), "failed")
         values = [seed.measured for seed in seeds if seed.status == best != "failed"]
-        curves = [self._curves[seed.trial_id] for seed in seeds if seed.trial_id in self._curves]
         return ConfigResult(
             name=config,
             suggestion=self._suggestions[config],
@@ -344,11 +333,10 @@ class SweepState:
             measured=_means(values),
             began=min((seed.started_at for seed in seeds), default=None),
             ended=max((seed.ended_at for seed in seeds if seed.ended_at), default=None),
-            curve=_means(curves),
         )
 
 
-def _means(rows: Sequence[Mapping[Any, float]]) -> dict[Any, float]:
+def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the mean by key, over the rows that have the key."""
     keys = dict.fromkeys(key for row in rows for key in row)
     return {key: fmean(row[key] for row in rows if key in row) for key in keys}

@@ -10,11 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mopoe.errors import DivergedError
 from sweep.config.sweep_spec import load_spec
-from sweep.errors import StoreError
 from sweep.running import driver as runner
-from sweep.running.trainable import failure_of
 from sweep.store.read import open_store
 
 pytestmark = pytest.mark.ray
@@ -30,17 +27,17 @@ def sweep_with(monkeypatch, tmp_path):
             choice = "search_space:\n  lr: {type: choice, values: [0.001, 10.0]}"
             path.write_text(text.replace("search_space:", choice))
 
-        def make_trainable(plan):
+        def make_trainable(spec, root, **more):
             # Nested, so that workers get it by value: they cannot import this module.
             def trainable(suggested):
                 from sweep.running import trainable as module
 
                 true_run = getattr(module, "true_run", module.run_trial)
 
-                def run_trial(spec, config, on_report, *, checkpoint, **more):
-                    folder = Path(plan.root, "starts")
+                def run_trial(spec, config, inputs, reports, weights, device, *, on_report, on_saved):
+                    folder = Path(root, "starts")
                     folder.mkdir(exist_ok=True)
-                    name = checkpoint.stem
+                    name = Path(weights).stem
                     with (folder / name).open("a") as file:
                         file.write(f"{os.getpid()}\n")
                     starts = len((folder / name).read_text().split())
@@ -56,10 +53,11 @@ def sweep_with(monkeypatch, tmp_path):
                         time.sleep(16 * (fault == "slow"))
                         return on_report(report)
 
-                    return true_run(spec, config, on_report=slow_report, checkpoint=checkpoint, **more)
+                    told = {"on_report": slow_report, "on_saved": on_saved}
+                    return true_run(spec, config, inputs, reports, weights, device, **told)
 
                 module.true_run, module.run_trial = true_run, run_trial
-                return module.run_suggestion(suggested, plan)
+                return module.make_trainable(spec, root, **more)(suggested)
 
             return trainable
 
@@ -139,24 +137,3 @@ def test_random_kills_and_every_fault_at_once(sweep_with, sweep_file, tmp_path):
         else:
             assert row["status"] == "completed" or lost, (name, row["error"])
     assert sum(row["status"] == "completed" for row in found.values()) >= 2
-
-
-def test_tries_are_counted():
-    """An error is tried again, up to the limit; our own errors are not, but for those of the disk."""
-
-    def fails(*errors):
-        left = list(errors)
-
-        def attempt():
-            if left:
-                raise left.pop(0)
-
-        return attempt
-
-    cleaned = []
-    clean_up = lambda: cleaned.append(1)  # noqa: E731 - a counter
-    assert failure_of(fails(OSError("a"), OSError("b")), 2, clean_up) is None
-    assert len(cleaned) == 2
-    assert failure_of(fails(OSError("a"), OSError("b")), 1, clean_up).failure.startswith("OSError: b; ")
-    assert failure_of(fails(StoreError("disk full")), 1, clean_up) is None
-    assert failure_of(fails(DivergedError("nan"), None), 1, clean_up).failure == "nan"
