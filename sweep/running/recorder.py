@@ -59,11 +59,11 @@ class Recorder(Callback):
         self._running: dict[str, _Running] = {}
         self._never_began = Counter[str]()
         self._draining: set[str] | None = None
-        self._weights: dict[str, Status] = {}
-        if ended := state.ended:
-            there = writer.files.list(CHECKPOINTS)
-            self._weights = {r.trial_id: r.status for r in ended if checkpoint_name(r.trial_id) in there}
-            self._drop_weights()
+        there = writer.files.list(CHECKPOINTS)
+        self._weights: dict[str, Status] = {
+            r.trial_id: r.status for r in state.ended if checkpoint_name(r.trial_id) in there
+        }
+        self._drop_weights()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that a trial runs; a retry after a lost worker keeps its first record."""

@@ -1,6 +1,7 @@
 """The study of configs: what it suggests, and what it knows of every config in the end."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 from optuna.trial import TrialState
@@ -23,11 +24,18 @@ SPACE = Space(
 )
 
 
-def study(n=5, sampler="random", seed=0, space=SPACE, **more):
+def study(n=5, sampler="random", seed=0, space=SPACE, limits=(), start_with=(), **known):
     """Return a study over three parameters and two objectives."""
-    return ConfigStudy(
-        space, [Objective(name=name) for name in OBJECTIVES], sampler=sampler, seed=seed, n_configs=n, **more
+    spec = SimpleNamespace(
+        space=space,
+        objectives=[Objective(name=name) for name in OBJECTIVES],
+        sampler=sampler,
+        seed=seed,
+        n_configs=n,
+        limits=limits,
+        known_points=start_with,
     )
+    return ConfigStudy(spec, **known)
 
 
 def known(name, suggestion, status, *values, **more):
