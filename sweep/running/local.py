@@ -113,9 +113,8 @@ def _begin(
         raise StoreError(
             f"{writer.files}/{weights} is missing, so that the trial cannot be resumed; leave out --resume"
         )
-    inputs = data, classifiers = load_inputs(
-        spec, writer.files.address, before.classifier_hash if before else None
-    )
+    classifier_hash = before.classifier_hash if before else None
+    inputs = data, classifiers = load_inputs(spec, writer.files.address, classifier_hash)
     check_memory(config, data, device)
     rehearse(config, data, classifiers)
     open_or_create_manifest(writer.files, spec, spec_hash, inputs_record(data, classifiers))
