@@ -1,6 +1,5 @@
 """Optuna's samplers by name, seeded, and the grid."""
 
-import itertools
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -83,12 +82,3 @@ def grid_points(space: Space, seed: int) -> Iterator[Suggestion]:
     for point in np.random.default_rng(seed).permutation(math.prod(sizes)):
         places = np.unravel_index(point, sizes)
         yield {axis: values[int(i)] for (axis, values), i in zip(axes.items(), places, strict=True)}
-
-
-def known_points(
-    space: Space, sampler: str, seed: int, start_with: list[Suggestion], n_trials: int
-) -> list[Suggestion]:
-    """Return the suggestions that come before the sampler's own: given points, then a grid without them."""
-    grid = grid_points(space, seed) if sampler == "grid" else iter(())
-    rest = (point for point in grid if point not in start_with)
-    return list(itertools.islice(itertools.chain(start_with, rest), n_trials))

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from sweep.config.objectives import Objective
 from sweep.config.space import Suggestion
 from sweep.config.sweep_spec import SweepSpec
-from sweep.search.samplers import AFFORDED, known_points, make_sampler, remembered
+from sweep.search.samplers import AFFORDED, grid_points, make_sampler, remembered
 from sweep.search.state import ConfigResult
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ class ConfigStudy:
                 self._n_known += 1
         running = [config for config in past if config.status == "running"]
         given = list({_key(point): point for point in spec.known_points}.values())
-        known = known_points(space, spec.sampler, spec.seed, given, n)[len(past) :]
+        grid = grid_points(space, spec.seed) if spec.sampler == "grid" else ()
+        rest = (point for point in grid if point not in given)
+        known = list(islice(chain(given, rest), len(past), n))
         for suggestion in (*(config.suggestion for config in running), *known):
             self._study.enqueue_trial(dict(suggestion))
         self._n_enqueued = len(running) + len(known)
