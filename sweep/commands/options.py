@@ -55,6 +55,7 @@ class RunOptions:
             help="Copy the study to this database or journal file, for optuna-dashboard.",
         ),
     ] = None
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write DIR/tensorboard.")] = False
 
     def words(self) -> list[str]:
         """Return the options that differ from their defaults as words of a command line."""

@@ -100,6 +100,7 @@ def _run_here(spec: "SweepSpec", root: Path, options: RunOptions) -> None:
             allowed=options.allow_changed or (),
             retry_failed=options.retry_failed,
             optuna_storage=options.optuna_storage,
+            tensorboard=options.tensorboard,
             say=progress.say,
             on_change=progress.show,
         )

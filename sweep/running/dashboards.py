@@ -1,14 +1,16 @@
-"""An optional window on a running sweep for optuna-dashboard. It is written, never read."""
+"""Optional windows on a running sweep for other people's programs. They are written, never read."""
 
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mopoe.errors import shown
+from mopoe.reports import EpochReport
 from sweep.config.sweep_spec import SweepSpec
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+    from tensorboardX import SummaryWriter
 
     from sweep.search.state import ConfigResult
 
@@ -89,3 +91,13 @@ def open_storage(name: str) -> "str | BaseStorage":
     from optuna.storages.journal import JournalFileBackend
 
     return name if "://" in name else JournalStorage(JournalFileBackend(name))
+
+
+def write_epoch(writer: "SummaryWriter", report: EpochReport) -> None:
+    """Write the losses of an epoch for TensorBoard, and its objectives if it was evaluated."""
+    found = {name: getattr(report, name) for name in ("loss", "elbo", "kl", "grad_norm", "lr")}
+    found |= {f"reconstruction/{name}": value for name, value in report.reconstruction.items()}
+    if report.evaluation is not None:
+        found |= {f"objective/{name}": value for name, value in report.evaluation.objectives.items()}
+    for name, value in found.items():
+        writer.add_scalar(name, value, report.epoch)

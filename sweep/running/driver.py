@@ -6,13 +6,14 @@ import os
 import shlex
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
-from mopoe.errors import MopoeError, shown
+from mopoe.errors import ConfigError, MopoeError, shown
 from mopoe.rehearsal import rehearse
 from sweep.cluster.doctor import SEE_GPUS, prepare
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
@@ -46,6 +47,7 @@ def run_sweep(
     allowed: Sequence[str] = (),
     retry_failed: bool = False,
     optuna_storage: str | None = None,
+    tensorboard: bool = False,
     say: Callable[[str], None] = lambda _: None,
     on_change: Callable[[SweepStatus], None] = lambda _: None,
 ) -> Store:
@@ -63,6 +65,7 @@ def run_sweep(
         allowed: keys of the spec that may differ from the folder's although trials depend on them.
         retry_failed: whether trials that failed are trained again, as a further attempt.
         optuna_storage: a database URL or a file to copy the study to, for optuna-dashboard.
+        tensorboard: whether trials write their epochs for TensorBoard, too.
         say: called with a sentence when a phase begins.
         on_change: called with the status whenever it changes.
 
@@ -73,9 +76,12 @@ def run_sweep(
         TrialsFailedError: so many trials in a row have failed for one reason that the rest was not begun.
         DataError: the data set cannot be built, or the folder's classifiers are lost.
         ClusterError: Ray did not start, or the cluster is not fit to run it; said before the first trial.
-        ConfigError: this machine has no room for a trial.
+        ConfigError: this machine has no room for a trial, or tensorboardX is not installed, or would have to
+            write to an object store.
     """
     store = Store(canonical_uri(root))
+    if tensorboard:
+        _check_tensorboard(store.files)
     before = open_folder(store.files, spec, spec.spec_hash, allowed=allowed)
     with driving(store.files):
         _sweep_up(store.files)
@@ -100,6 +106,7 @@ def run_sweep(
                 classifier_hash=classifiers.hash,
                 fingerprint=data.fingerprint,
                 use_gpu=gpu > 0,
+                tensorboard=tensorboard,
             )
             searcher = SweepSearcher(spec, state, warm=warm, ahead=True)
             mirror = None
@@ -133,6 +140,13 @@ def run_sweep(
                 f"{times}, so no other was begun: {why}; once that is mended: {_retry(store)}"
             )
     return store
+
+
+def _check_tensorboard(files: Files) -> None:
+    if not isinstance(files, LocalFiles):
+        raise ConfigError(f"--tensorboard needs a folder to write to, but --out is {files}")
+    if find_spec("tensorboardX") is None:
+        raise ConfigError("--tensorboard needs the package tensorboardX, which is not installed")
 
 
 def _sweep_up(files: Files) -> None:

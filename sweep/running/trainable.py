@@ -8,14 +8,16 @@ import contextlib
 import gc
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mopoe.errors import DataError
 from mopoe.plugins import also_import_from
+from mopoe.reports import EpochReport
 from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError, TrialTimeError
+from sweep.running.dashboards import write_epoch
 from sweep.running.shared_inputs import load_inputs
 from sweep.running.watchdog import watched
 from sweep.running.worker import (
@@ -43,6 +45,7 @@ def make_trainable(
     classifier_hash: str,
     fingerprint: str,
     use_gpu: bool,
+    tensorboard: bool = False,
 ) -> Callable[[dict[str, Any]], None]:
     """Return the function that Ray Tune calls in a worker with one suggestion of the searcher.
 
@@ -52,6 +55,7 @@ def make_trainable(
         classifier_hash: of the classifiers that judge all its trials.
         fingerprint: hash of the data that all its trials are trained on.
         use_gpu: whether trials have been given a GPU.
+        tensorboard: whether trials write their epochs for TensorBoard, too.
     """
     plain = spec.plain()
     # Where relative paths begin, and modules of the user's own are found.
@@ -83,7 +87,10 @@ def make_trainable(
         reports = ReportWriter(writer, trial.trial_id, trial.attempt, spec.modalities)
         minutes = spec.faults.trial_minutes
         note = watch_path(writer.files.local_dir, trial.trial_id)
-        with watched(note, minutes and 60 * minutes) as reset_clock:
+        with (
+            _tensorboard(writer, trial.trial_id, wanted=tensorboard) as log,
+            watched(note, minutes and 60 * minutes) as reset_clock,
+        ):
 
             def on_saved(report: TrialReport) -> None:
                 tell(report)
@@ -96,7 +103,9 @@ def make_trainable(
                     settings = trial.config(spec)
                     inputs = _inputs(spec, root, classifier_hash, fingerprint)
                     weights = checkpoint_name(trial.trial_id)
-                    run_trial(spec, settings, inputs, reports, weights, device, on_saved=on_saved)
+                    run_trial(
+                        spec, settings, inputs, reports, weights, device, on_report=log, on_saved=on_saved
+                    )
                 except Exception as error:  # whatever a user's network raises ends this trial, not the sweep
                     failure, again = failure_report(error), tries_left and may_pass(error)
                     with contextlib.suppress(StoreError):  # what could not be written waits for the next try
@@ -126,6 +135,20 @@ def _inputs(
             f"{data.fingerprint}, not {fingerprint}"
         )
     return data, classifiers
+
+
+@contextlib.contextmanager
+def _tensorboard(
+    writer: StoreWriter, trial_id: str, *, wanted: bool
+) -> Iterator[Callable[[EpochReport], None]]:
+    """Give what writes an epoch for TensorBoard, or does nothing if that is not wanted."""
+    if not wanted:
+        yield lambda _: None
+        return
+    from tensorboardX import SummaryWriter
+
+    with SummaryWriter(str(writer.files.local_dir / "tensorboard" / trial_id)) as log:
+        yield lambda report: write_epoch(log, report)
 
 
 def check_time(report: TrialReport, epochs: int, minutes: float | None) -> None:

@@ -67,8 +67,8 @@ def run_trial(
     weights: str,
     device: str,
     *,
+    on_report: Callable[[EpochReport], None],
     on_saved: Callable[[TrialReport], None],
-    on_report: Callable[[EpochReport], None] = lambda _: None,
 ) -> None:
     """Train a trial, or what is left of it, and write what it reports.
 

@@ -49,8 +49,8 @@ def test_a_sweep_goes_on_there_from_its_folder_alone(there, tmp_path, place):
     assert said == f"here:   sweep fetch {place} --cluster c.yaml\n"
     _, _, words, _ = there("resume", place, "--retry-failed", "--workers", "5")
     assert words == ["sweep", "resume", place, "--retry-failed", *machines[:-1], "5"]
-    _, _, words, _ = there("extend", place, "--trials", 3, "--retry-failed")
-    assert words == ["sweep", "extend", "--trials", "3", place, "--retry-failed", *machines]
+    _, _, words, _ = there("extend", place, "--trials", 3, "--tensorboard")
+    assert words == ["sweep", "extend", "--trials", "3", place, *machines, "--tensorboard"]
 
 
 def test_a_folder_of_this_machine_is_no_place_to_go_on_there(there):

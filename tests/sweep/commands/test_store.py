@@ -74,6 +74,13 @@ def test_commands_take_an_address(sweep, s3, tmp_path, make_sweep):
     )
 
 
+def test_tensorboard_needs_a_folder(sweep, s3, sweep_file):
+    """TensorBoard's files are appended to: an address is refused before anything is made."""
+    status, _, err = sweep("run", sweep_file, "--out", s3, "--tensorboard")
+    assert status == 2
+    assert err.endswith(f"sweep: --tensorboard needs a folder to write to, but --out is {s3}\n")
+
+
 def test_an_unsound_run_is_not_merged(sweep, make_sweep, tmp_path):
     """The sentence says what is wrong first; nothing is written, and the status is not 0."""
     for name, first in (("a", 0), ("b", 4)):

@@ -1,4 +1,4 @@
-"""What other programs see: the study as optuna-dashboard opens it."""
+"""What other programs see: the study as optuna-dashboard opens it, epochs as TensorBoard does."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from sweep.config.sweep_spec import load_spec
-from sweep.running.dashboards import StudyMirror, open_storage
+from sweep.running.dashboards import StudyMirror, open_storage, write_epoch
 from sweep.search.state import ConfigResult
 
 SUGGESTION = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
@@ -50,6 +50,19 @@ def test_a_mirror_that_cannot_be_written_is_one_warning(sweep_file, tmp_path, st
     mirror.add(ConfigResult(name="t0000", suggestion=SUGGESTION, status="failed"))
     assert len(said) == 1
     assert said[0].startswith(f"warning: the study is no longer copied to {storage} (")
+
+
+def test_epochs_are_written_for_tensorboard(make_report, make_evaluation, tmp_path):
+    """One event file per trial; losses by epoch."""
+    tensorboard = pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
+    names = ("m0", "m1", "m2")
+    with tensorboard.SummaryWriter(str(tmp_path / "t0000")) as writer:
+        write_epoch(writer, make_report(1, names))
+        write_epoch(writer, make_report(2, names, 1.0, make_evaluation(names, 0.5, -100.0)))
+    (file,) = (tmp_path / "t0000").iterdir()
+    content = file.read_bytes()
+    for tag in (b"loss", b"reconstruction/m2", b"objective/log_likelihood"):
+        assert tag in content
 
 
 @pytest.mark.parametrize("name", ["journal.log", "sqlite:///{folder}/sweep.db"])

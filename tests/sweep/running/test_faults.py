@@ -34,7 +34,7 @@ def sweep_with(monkeypatch, tmp_path):
 
                 true_run = getattr(module, "true_run", module.run_trial)
 
-                def run_trial(spec, config, inputs, reports, weights, device, *, on_saved):
+                def run_trial(spec, config, inputs, reports, weights, device, *, on_report, on_saved):
                     folder = Path(root, "starts")
                     folder.mkdir(exist_ok=True)
                     name = Path(weights).stem
@@ -51,6 +51,7 @@ def sweep_with(monkeypatch, tmp_path):
 
                     def slow_report(report):
                         time.sleep(16 * (fault == "slow"))
+                        return on_report(report)
 
                     told = {"on_report": slow_report, "on_saved": on_saved}
                     return true_run(spec, config, inputs, reports, weights, device, **told)
