@@ -72,6 +72,8 @@ class StudyMirror:
             trial.datetime_start, trial.datetime_complete = (
                 time.astimezone().replace(tzinfo=None) for time in (config.began, config.ended)
             )
+        if len(spec.objectives) == 1:  # of several, Optuna has none
+            trial.intermediate_values = dict(config.curve)
         # Where the dashboard looks for them; Optuna's samplers look elsewhere since version 5.
         trial.system_attrs["constraints"] = list(trial.constraints.values())
         self._study.add_trial(trial)

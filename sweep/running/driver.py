@@ -24,7 +24,7 @@ from sweep.running.recorder import Recorder
 from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs
 from sweep.running.signals import stoppable
 from sweep.running.trainable import make_trainable
-from sweep.search.past import recorded_vectors, trial_records, warm_start
+from sweep.search.past import recorded_curves, recorded_vectors, trial_records, warm_start
 from sweep.search.scheduler import HalvingScheduler
 from sweep.search.searcher import SweepSearcher
 from sweep.search.state import Action, ConfigResult, SweepState, SweepStatus
@@ -91,7 +91,8 @@ def run_sweep(
         shared = inputs_record(data, classifiers)
         manifest = open_or_create_manifest(store.files, spec, spec.spec_hash, shared, allowed=allowed)
         keep_classifiers(store.files, classifiers)
-        state = SweepState.resumed(spec, trial_records(store), retry_failed=retry_failed)
+        records, curves = trial_records(store), recorded_curves(store, spec)
+        state = SweepState.resumed(spec, records, curves, retry_failed=retry_failed)
         if state.next_action() is Action.END:
             say(_nothing_left(store, state.status))
             return store

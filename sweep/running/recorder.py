@@ -80,7 +80,8 @@ class Recorder(Callback):
             return
         running.last = running.last.followed_by(report)
         if report.epoch is not None:
-            self._state.reached(running.record.trial_id, report.epoch)
+            value = report.measured.get(self._spec.objectives[0].name)
+            self._state.reached(running.record.trial_id, report.epoch, value)
         self._on_change(self._state.status)
         if report.saved:
             self._drained(trial.trial_id)

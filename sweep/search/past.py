@@ -23,6 +23,12 @@ def trial_records(store: Store) -> list[TrialRecord]:
     return [TrialRecord.from_row(row) for row in store.latest_trials().collect().iter_rows(named=True)]
 
 
+def recorded_curves(store: Store, spec: SweepSpec) -> dict[str, dict[int, float]]:
+    """Return the objective by trial and epoch; empty if there are several, of which Optuna shows none."""
+    vectors = recorded_vectors(store, spec.objectives) if len(spec.objectives) == 1 else {}
+    return {name: {epoch: value for epoch, (value,) in by.items()} for name, by in vectors.items()}
+
+
 def recorded_vectors(store: Store, objectives: Sequence[Objective]) -> dict[str, dict[int, Vector]]:
     """Return the objectives of every evaluated epoch by trial and epoch, of each trial's last attempt."""
     epochs = store.epochs().sort("attempt").collect()

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import Enum
 from itertools import chain
 from statistics import fmean
-from typing import Self
+from typing import Self, TypeVar
 
 from sweep.config.space import Suggestion
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
@@ -29,6 +29,12 @@ from sweep.store.records import Status, TrialRecord
 
 BEST_FIRST: tuple[Status, ...] = ("completed", "infeasible", "stopped")
 """How a config's seeds end, best first; failed is last."""
+
+
+_Key = TypeVar("_Key", str, int)
+
+Curve = Mapping[int, float]
+"""The first objective by the epoch after which it was measured."""
 
 
 class Action(Enum):
@@ -55,6 +61,8 @@ class ConfigResult:
     """When its first seed began, with a time zone."""
     ended: datetime | None = None
     """When its last seed ended, with a time zone."""
+    curve: Curve = field(default_factory=dict)
+    """The first objective by epoch, the mean over its seeds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +120,7 @@ class SweepState:
         self._began_at: dict[str, datetime] = {}
         self._missing: dict[str, None] = {}
         self._ended: dict[str, list[TrialRecord]] = defaultdict(list)
+        self._curves: dict[str, dict[int, float]] = defaultdict(dict)
         self._undecided: set[str] = set()
         self._counts = Counter[str]()
         self._failure: tuple[str | None, int] = (None, 0)
@@ -133,6 +142,7 @@ class SweepState:
         cls,
         spec: SweepSpec,
         records: Iterable[TrialRecord],
+        curves: Mapping[str, Curve] | None = None,
         *,
         retry_failed: bool = False,
     ) -> Self:
@@ -141,9 +151,11 @@ class SweepState:
         Args:
             spec: the sweep.
             records: its trials, each by its last attempt.
+            curves: the first objective by trial and epoch.
             retry_failed: whether to train failed trials again, as a further attempt.
         """
         state = cls(spec)
+        state._curves |= {name: dict(curve) for name, curve in (curves or {}).items()}
         for record in records:
             state._take(record)
             if record.status == "running":
@@ -215,10 +227,12 @@ class SweepState:
         del self._running[trial_id]
         self._cut_off[trial_id] = attempt
 
-    def reached(self, trial_id: str, epoch: int) -> None:
-        """Note that a running trial has finished so many epochs."""
+    def reached(self, trial_id: str, epoch: int, value: float | None = None) -> None:
+        """Note how far a running trial is, and its first objective if it was measured."""
         self._epochs_here += max(0, epoch - self._running[trial_id])
         self._running[trial_id] = max(epoch, self._running[trial_id])
+        if value is not None:
+            self._curves[trial_id][epoch] = value
 
     def end(self, record: TrialRecord) -> ConfigResult | None:
         """Note how a trial ended; return its config's result if that was the last of its seeds for now."""
@@ -331,12 +345,13 @@ class SweepState:
             suggestion=self._suggestions[config],
             status="running" if config in self._undecided else best,
             measured=_means(values),
+            curve=_means([self._curves[seed.trial_id] for seed in seeds if seed.trial_id in self._curves]),
             began=min((seed.started_at for seed in seeds), default=None),
             ended=max((seed.ended_at for seed in seeds if seed.ended_at), default=None),
         )
 
 
-def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def _means(rows: Sequence[Mapping[_Key, float]]) -> dict[_Key, float]:
     """Return the mean by key, over the rows that have the key."""
     keys = dict.fromkeys(key for row in rows for key in row)
     return {key: fmean(row[key] for row in rows if key in row) for key in keys}

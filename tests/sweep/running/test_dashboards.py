@@ -66,8 +66,8 @@ def test_epochs_are_written_for_tensorboard(make_report, make_evaluation, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["journal.log", "sqlite:///{folder}/sweep.db"])
-def test_the_dashboard_gets_constraints_and_dates(sweep_file, tmp_path, monkeypatch, name):
-    """Where it looks for them: excesses in the order of the file, and local times."""
+def test_the_dashboard_gets_constraints_dates_and_curves(sweep_file, tmp_path, monkeypatch, name):
+    """Where it looks for them: excesses in the order of the file, local times, values by epoch."""
     monkeypatch.chdir(tmp_path)
     storage, said = name.format(folder=tmp_path), []
     one = ["objectives=[log_likelihood]", "reference_point={log_likelihood: -20000}"]
@@ -81,6 +81,7 @@ def test_the_dashboard_gets_constraints_and_dates(sweep_file, tmp_path, monkeypa
             measured={"log_likelihood": -7.0, "parameters": 15.0, "seconds": 50.0},
             began=began,
             ended=began + timedelta(seconds=90),
+            curve={1: -9.0, 2: -7.0},
         )
     )
     assert said == []
@@ -88,6 +89,7 @@ def test_the_dashboard_gets_constraints_and_dates(sweep_file, tmp_path, monkeypa
     assert trial.system_attrs["constraints"] == [0.5, -0.5]
     assert trial.constraints.items() >= {("parameters", 0.5), ("seconds", -0.5)}
     assert (trial.datetime_start.timestamp(), trial.duration) == (began.timestamp(), timedelta(seconds=90))
+    assert trial.intermediate_values == {1: -9.0, 2: -7.0}
 
 
 def test_a_warning_shows_no_password(sweep_file):
