@@ -64,13 +64,7 @@ def simulate(trials: int, folder: Path) -> list[float]:
     """Return CPU milliseconds per trial, thousand by thousand."""
     spec = trivial_spec(trials, "scheduler.type=halving")
     searcher, recorder = pair(spec, folder)
-    scheduler = HalvingScheduler(
-        spec.scheduler,
-        spec.objectives,
-        seed=0,
-        epochs_max=lambda trial: spec.budget(trial.suggestion),
-        on_decision=recorder.on_decision,
-    )
+    scheduler = HalvingScheduler(spec, recorder.on_decision)
     began, each, ended, asked = time.process_time(), [], 0, 0
     running: dict[str, tuple[SimpleNamespace, int]] = {}
     while ended < trials:
@@ -104,7 +98,7 @@ def ask(sampler: str, times: int) -> list[float]:
     for i in range(AMONG):
         suggestion = drawn.suggest(str(i))["suggestion"]
         past.append(completed(f"t{i:04}", suggestion))
-    study = ConfigStudy(spec.space, spec.objectives, sampler=sampler, seed=0, n_configs=10_000, past=past)
+    study = ConfigStudy(trivial_spec(10_000, f"sampler={sampler}"), past)
     took = []
     for i in range(times):
         began = time.process_time()

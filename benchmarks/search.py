@@ -39,13 +39,7 @@ class Ours:
         spec = load_spec(TABLE.with_suffix(".yaml"), ["trials=2000", *overrides])
         self._spec, self._state = spec, SweepState(spec)
         self._searcher = SweepSearcher(spec, self._state)
-        self._scheduler = HalvingScheduler(
-            spec.scheduler,
-            spec.objectives,
-            seed=spec.seed,
-            epochs_max=lambda trial: spec.budget(trial.suggestion),
-            on_decision=lambda _: None,
-        )
+        self._scheduler = HalvingScheduler(spec, lambda _: None)
         self._asked: dict[str, SuggestedTrial] = {}
 
     def suggest(self, name: str) -> Point | None:

@@ -184,7 +184,8 @@ def survey(spec: SweepSpec | None, root: str | None, probe: Probe) -> tuple[list
                 info = ray.get(answers[node["NodeID"]], timeout=0)
                 skew = _skew(node)
             except (ray.exceptions.RayError, TimeoutError) as error:
-                silent.append(f"{name} ({_last_line(error)})")
+                why = (str(error).strip() or type(error).__name__).splitlines()[-1]
+                silent.append(f"{name} ({why})")
                 continue
             gpus = node["Resources"].get("GPU", 0.0)
             infos[node["NodeID"]] = replace(info, host=name, ray_gpus=gpus, skew=skew)
@@ -261,8 +262,3 @@ def await_workers(spec: SweepSpec, workers: int, say: Callable[[str], None]) -> 
 
 def _alive() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
-
-
-def _last_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__

@@ -34,10 +34,8 @@ def fetch(folder: str, here: Path, cluster: Path | None) -> int:
         words = ray_command("rsync-down", str(cluster), f"{folder.rstrip('/')}/", f"{here}/")
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
         if done.returncode:
-            lines = (done.stderr or done.stdout).strip().splitlines()
-            raise ClusterError(
-                f"{folder} cannot be fetched from {cluster}: {lines[-1] if lines else 'no answer'}"
-            )
+            why = ((done.stderr or done.stdout).strip() or "no answer").splitlines()[-1]
+            raise ClusterError(f"{folder} cannot be fetched from {cluster}: {why}")
     n = sum(path.is_file() for path in here.rglob("*"))
     if not (here / "sweep.json").exists():
         raise StoreError(f"{folder} is not a results folder: it holds no sweep.json; {n} files are in {here}")

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPException
 from importlib.util import find_spec
@@ -25,7 +24,7 @@ from urllib.request import urlopen
 from sweep.errors import ClusterError
 
 if TYPE_CHECKING:
-    from ray.job_submission import JobSubmissionClient
+    from ray.job_submission import JobDetails, JobSubmissionClient
 
 PATIENCE = 90.0
 """Seconds within which a tunnel must open, and a head that has just started must accept a job."""
@@ -130,20 +129,6 @@ PAUSE = 3.0
 """Seconds between two tries."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A job on a cluster's head."""
-
-    name: str
-    """Its name, which `sweep attach` takes."""
-    status: str
-    """pending, running, stopped, succeeded or failed."""
-    began: datetime | None
-    """When it began, in UTC; None before."""
-    command: str
-    """What it runs on the head."""
-
-
 def send(cluster: Path, name: str, words: Sequence[str], files: Mapping[str, Path]) -> str:
     """Start a command on a cluster's head and return the job's name.
 
@@ -206,20 +191,11 @@ def follow(cluster: Path, job: str, write: Callable[[str], object]) -> int:
         time.sleep(PAUSE)
 
 
-def jobs(cluster: Path) -> list[Job]:
-    """Return the jobs of a cluster since its head started, the oldest first."""
+def jobs(cluster: Path) -> "dict[str, JobDetails]":
+    """Return the jobs of a cluster since its head started by the name that `send` gave, the oldest first."""
     with connected(cluster) as client:
         listed = sorted(client.list_jobs(), key=lambda job: job.start_time or 0)
-    return [
-        Job(
-            name=job.submission_id,
-            status=str(job.status).lower(),
-            began=datetime.fromtimestamp(job.start_time / 1000, UTC) if job.start_time else None,
-            command=job.entrypoint,
-        )
-        for job in listed
-        if job.submission_id
-    ]
+    return {job.submission_id: job for job in listed if job.submission_id}
 
 
 def stop(cluster: Path, job: str) -> bool:

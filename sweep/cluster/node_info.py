@@ -15,6 +15,7 @@ from sweep.store.files import files_at
 
 FOLDER = ".doctor"
 """The folder, below the results, of the files by which machines find out whether they share it."""
+_CONNECTIONS = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ def probe(query: NodeQuery) -> NodeInfo:
         fingerprint=fingerprint,
         data_error=data_error,
         token=os.environ.get("RAY_AUTH_MODE") == "token",
-        ports=open_ports(*(_text(Path("/proc/net", table)) for table in ("tcp", "tcp6"))),
+        ports=open_ports(*(table.read_text(encoding="ascii") for table in _CONNECTIONS if table.exists())),
     )
 
 
@@ -145,7 +146,3 @@ def open_ports(*tables: str) -> tuple[int, ...]:
         if line.split()[3] == "0A" and not int(address, 16):
             ports.add(int(port, 16))
     return tuple(sorted(ports))
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="ascii") if path.exists() else ""

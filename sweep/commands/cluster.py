@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,9 +33,11 @@ def print_jobs(cluster: Path) -> None:
     """List the sweeps of a cluster since its head started, the oldest first."""
     from sweep.cluster.jobs import jobs
 
-    for job in jobs(cluster):
-        began = f"{job.began:%Y-%m-%d %H:%M:%S} UTC" if job.began else "not yet"
-        say(f"{job.name:<40}{job.status:<11}{began:<25}{job.command}")
+    for name, job in jobs(cluster).items():
+        began = "not yet"
+        if job.start_time:
+            began = f"{datetime.fromtimestamp(job.start_time / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        say(f"{name:<40}{job.status.lower():<11}{began:<25}{job.entrypoint}")
 
 
 def stop(
@@ -163,7 +166,7 @@ def _existing_job(cluster: Path, job: str | None) -> str:
     """Return the job if the cluster has it, or the newest."""
     from sweep.cluster.jobs import jobs
 
-    names = [known.name for known in jobs(cluster)]
+    names = list(jobs(cluster))
     if not names:
         raise ConfigError(f"{cluster} has no job; start one with: sweep run FILE --cluster {cluster}")
     if job is not None and job not in names:

@@ -67,7 +67,7 @@ class StudyMirror:
         from sweep.search.study import frozen_trial
 
         spec = self._spec
-        trial = frozen_trial(config, spec.space.distributions(), spec.objectives, spec.limits)
+        trial = frozen_trial(config, spec, spec.space.distributions())
         if config.began and config.ended:  # Optuna's times are local and have no zone
             trial.datetime_start, trial.datetime_complete = (
                 time.astimezone().replace(tzinfo=None) for time in (config.began, config.ended)

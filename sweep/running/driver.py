@@ -23,12 +23,11 @@ from sweep.running.dashboards import StudyMirror
 from sweep.running.recorder import Recorder
 from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs
 from sweep.running.signals import stoppable
-from sweep.running.trainable import WorkerPlan, make_trainable
-from sweep.search.past import recorded_vectors, resumed_state, warm_start
+from sweep.running.trainable import make_trainable
+from sweep.search.past import recorded_curves, recorded_vectors, trial_records, warm_start
 from sweep.search.scheduler import HalvingScheduler
 from sweep.search.searcher import SweepSearcher
-from sweep.search.state import Action, ConfigResult, SweepStatus
-from sweep.search.trial import split_name
+from sweep.search.state import Action, ConfigResult, SweepState, SweepStatus
 from sweep.store.files import Files, LocalFiles, canonical_uri
 from sweep.store.layout import CHECKPOINTS, WRITTEN
 from sweep.store.lease import driving
@@ -92,7 +91,8 @@ def run_sweep(
         shared = inputs_record(data, classifiers)
         manifest = open_or_create_manifest(store.files, spec, spec.spec_hash, shared, allowed=allowed)
         keep_classifiers(store.files, classifiers)
-        state = resumed_state(store, spec, retry_failed=retry_failed)
+        records, curves = trial_records(store), recorded_curves(store, spec)
+        state = SweepState.resumed(spec, records, curves, retry_failed=retry_failed)
         if state.next_action() is Action.END:
             say(_nothing_left(store, state.status))
             return store
@@ -101,9 +101,9 @@ def run_sweep(
         warm = [config for folder in spec.warm_start for config in _learned_from(Path(folder), spec, say)]
         with _joined(spec, store, address, workers, say):
             gpu = spec.resources.gpu_share(ray.cluster_resources().get("GPU", 0.0))
-            plan = WorkerPlan(
-                root=store.files.address,
-                spec=spec.plain(),
+            trainable = make_trainable(
+                spec,
+                store.files.address,
                 classifier_hash=classifiers.hash,
                 fingerprint=data.fingerprint,
                 use_gpu=gpu > 0,
@@ -128,7 +128,7 @@ def run_sweep(
                 on_config=on_config,
                 fingerprint=data.fingerprint,
             )
-            tuner = make_tuner(spec, store, make_trainable(plan), searcher, recorder)
+            tuner = make_tuner(spec, store, trainable, searcher, recorder)
             # After Ray's start, which takes SIGTERM for itself.
             with stoppable(recorder.drain), _own_errors():
                 tuner.fit()
@@ -269,22 +269,13 @@ def make_tuner(
     slots = spec.resources.slots(cpus, gpus)
     # All wait for a place at once, so that a cluster grows by all it needs and not one by one.
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
-    scheduler = HalvingScheduler(
-        spec.scheduler,
-        spec.objectives,
-        seed=spec.seed,
-        epochs_max=lambda trial: spec.budget(trial.suggestion),
-        on_decision=recorder.on_decision,
-        recorded=recorded_vectors(store, spec.objectives) if spec.rungs else {},
-        # A seed that a config has earned by its front or its full budget runs to the end.
-        spared=lambda trial_id: spec.replicates.when != "all" and split_name(trial_id)[1] > 0,
-    )
+    recorded = recorded_vectors(store, spec.objectives) if spec.rungs else {}
     system, folder = store.files.place
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu_share(gpus)}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=scheduler,
+            scheduler=HalvingScheduler(spec, recorder.on_decision, recorded),
             num_samples=-1,
             max_concurrent_trials=slots,
             reuse_actors=True,

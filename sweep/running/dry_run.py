@@ -20,13 +20,11 @@ from mopoe.rehearsal import check_memory, rehearse, training_bytes
 from mopoe.runtime import keep_freed_memory
 from mopoe.training import train
 from sweep.config.parameters import Choice, Int, Parameter
-from sweep.config.schema import ReplicatesSpec
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.running.progress import duration
 from sweep.running.shared_inputs import load_inputs
-from sweep.search.searcher import SweepSearcher
-from sweep.search.state import SweepState
-from sweep.search.trial import SuggestedTrial
+from sweep.search.study import ConfigStudy
+from sweep.search.trial import config_name
 
 if TYPE_CHECKING:
     from mopoe.data.container import MultimodalData
@@ -120,11 +118,9 @@ def corners(spec: SweepSpec) -> list[TrialConfig]:
 
 def first_suggestions(spec: SweepSpec) -> dict[str, TrialConfig]:
     """Return the configs that the sampler begins with, by trial."""
-    single = spec.model_copy(update={"replicates": ReplicatesSpec()})
-    searcher = SweepSearcher(single, SweepState(single))
-    asked = [searcher.suggest(str(i)) for i in range(min(SUGGESTIONS, spec.trials))]
-    trials = [SuggestedTrial.from_ray(config) for config in asked if isinstance(config, dict)]
-    return {trial.trial_id: trial.config(spec) for trial in trials}
+    study = ConfigStudy(spec)
+    asked = {name: study.ask(name) for name in map(config_name, range(min(SUGGESTIONS, spec.n_configs)))}
+    return {name: spec.trial_config(spec.space.settings(s)) for name, s in asked.items() if s is not None}
 
 
 def measure(

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import polars as pl
-
 from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from mopoe.rehearsal import check_memory, rehearse
@@ -104,13 +102,12 @@ def _begin(
     spec_hash = trials_hash(spec)
     before = open_folder(writer.files, spec, spec_hash)
     trial_id = f"{config.config_id}-s{config.seed}"
-    earlier = _attempts(Store(writer.files), trial_id) if before else []
-    attempts = len(earlier)
-    if resume and attempts == 0:
+    rows = Store(writer.files).trials().filter(trial_id=trial_id).sort("attempt").collect()
+    if resume and not rows.height:
         raise StoreError(
             f"{writer.files} holds no trial {trial_id} to resume; leave out --resume to start it"
         )
-    attempt = attempts - 1 if resume else attempts
+    attempt = rows.height - 1 if resume else rows.height
     weights = checkpoint_name(f"{trial_id}-{attempt}")
     if resume and weights not in writer.files.list(CHECKPOINTS):
         raise StoreError(
@@ -122,7 +119,7 @@ def _begin(
     rehearse(config, data, classifiers)
     open_or_create_manifest(writer.files, spec, spec_hash, inputs_record(data, classifiers))
     keep_classifiers(writer.files, classifiers)
-    began = earlier[attempt] if resume else datetime.now(UTC)
+    began = rows["started_at"][attempt] if resume else datetime.now(UTC)
     record = _start(spec, config, trial_id, attempt, began, data.fingerprint)
     writer.write_trial(record)
     return record, inputs
@@ -133,12 +130,6 @@ def trials_hash(spec: SweepSpec) -> str:
     plain = spec.plain()
     kept = {key: plain[key] for key in MEASURED_BY}
     return "t" + hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:11]
-
-
-def _attempts(store: Store, trial_id: str) -> list[datetime]:
-    """Return when each attempt at a trial began."""
-    rows = store.trials().filter(pl.col("trial_id") == trial_id).sort("attempt").collect()
-    return rows["started_at"].to_list()
 
 
 def _start(

@@ -26,7 +26,6 @@ class _Running:
 
     record: TrialRecord
     last: TrialReport = field(default_factory=TrialReport)
-    curve: dict[int, float] = field(default_factory=dict)
 
 
 class Recorder(Callback):
@@ -60,11 +59,11 @@ class Recorder(Callback):
         self._running: dict[str, _Running] = {}
         self._never_began = Counter[str]()
         self._draining: set[str] | None = None
-        self._weights: dict[str, Status] = {}
-        if ended := state.ended:
-            there = writer.files.list(CHECKPOINTS)
-            self._weights = {r.trial_id: r.status for r in ended if checkpoint_name(r.trial_id) in there}
-            self._drop_weights()
+        there = writer.files.list(CHECKPOINTS)
+        self._weights: dict[str, Status] = {
+            r.trial_id: r.status for r in state.ended if checkpoint_name(r.trial_id) in there
+        }
+        self._drop_weights()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that a trial runs; a retry after a lost worker keeps its first record."""
@@ -81,10 +80,8 @@ class Recorder(Callback):
             return
         running.last = running.last.followed_by(report)
         if report.epoch is not None:
-            self._state.reached(running.record.trial_id, report.epoch)
-            first = self._spec.objectives[0].name
-            if first in report.measured:
-                running.curve[report.epoch] = report.measured[first]
+            value = report.measured.get(self._spec.objectives[0].name)
+            self._state.reached(running.record.trial_id, report.epoch, value)
         self._on_change(self._state.status)
         if report.saved:
             self._drained(trial.trial_id)
@@ -146,7 +143,7 @@ class Recorder(Callback):
         spec = self._spec
         record = end_record(running.record, last, spec.objectives, datetime.now(UTC), spec.limits)
         self._writer.write_trial(record)
-        config = self._state.end(record, running.curve)
+        config = self._state.end(record)
         if config is not None:
             self._on_config(config)
         self._weights[record.trial_id] = record.status

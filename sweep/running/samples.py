@@ -8,12 +8,8 @@ from mopoe.subsets import subset_label, subset_masks
 from sweep.config.parameters import subset_places
 from sweep.errors import StoreError
 from sweep.store.files import LocalFiles
+from sweep.store.layout import CHECKPOINTS
 from sweep.store.read import open_store
-
-
-def checkpoints(root: Path) -> dict[str, Path]:
-    """Return the checkpoints of a results folder by name, sorted."""
-    return {path.stem: path for path in sorted((root / "checkpoints").glob("*.safetensors"))}
 
 
 def choose_checkpoint(root: Path, trial: str | None) -> Path:
@@ -25,7 +21,7 @@ def choose_checkpoint(root: Path, trial: str | None) -> Path:
     files = open_store(root).files
     if not isinstance(files, LocalFiles):
         raise StoreError(f"{files} is an object store; `sweep fetch {files}` copies it here")
-    weights = checkpoints(root)
+    weights = {path.stem: path for path in sorted((files.folder / CHECKPOINTS).glob("*.safetensors"))}
     if not weights:
         raise StoreError(
             f"{root} holds no checkpoint; `sweep trial` writes one, and a sweep keeps those of its front"

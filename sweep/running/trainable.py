@@ -9,7 +9,7 @@ import gc
 import os
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mopoe.errors import DataError
@@ -38,28 +38,28 @@ if TYPE_CHECKING:
     from mopoe.evaluation.classifiers import Classifiers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerPlan:
-    """What every worker of a sweep needs to know; travels once, as plain values."""
+def make_trainable(
+    spec: SweepSpec,
+    root: str,
+    *,
+    classifier_hash: str,
+    fingerprint: str,
+    use_gpu: bool,
+    tensorboard: bool = False,
+) -> Callable[[dict[str, Any]], None]:
+    """Return the function that Ray Tune calls in a worker with one suggestion of the searcher.
 
-    root: str
-    """The sweep's results folder, or its address."""
-    spec: dict[str, Any]
-    """The sweep's YAML file as plain data."""
-    classifier_hash: str
-    """Hash of the classifiers that judge all its trials."""
-    fingerprint: str | None = None
-    """Hash of the data that all its trials are trained on."""
-    use_gpu: bool
-    """Whether trials have been given a GPU."""
-    tensorboard: bool = False
-    """Whether trials write their epochs for TensorBoard, too."""
-    folder: str = field(default_factory=os.getcwd)
-    """Where the sweep was started: relative paths begin, and modules of your own are found, there."""
-
-
-def make_trainable(plan: WorkerPlan) -> Callable[[dict[str, Any]], None]:
-    """Return the function that Ray Tune calls in a worker with one suggestion of the searcher."""
+    Args:
+        spec: the sweep.
+        root: its results folder, or its address.
+        classifier_hash: of the classifiers that judge all its trials.
+        fingerprint: hash of the data that all its trials are trained on.
+        use_gpu: whether trials have been given a GPU.
+        tensorboard: whether trials write their epochs for TensorBoard, too.
+    """
+    plain = spec.plain()
+    # Where relative paths begin, and modules of the user's own are found.
+    folder = str(Path.cwd())
 
     def trainable(config: dict[str, Any]) -> None:
         """Train one suggested trial and report its epochs to Ray; a failure is reported, not raised."""
@@ -70,12 +70,12 @@ def make_trainable(plan: WorkerPlan) -> Callable[[dict[str, Any]], None]:
         with contextlib.suppress(
             FileNotFoundError
         ):  # on another machine; data given by a full path may be there
-            os.chdir(plan.folder)
-        also_import_from(plan.folder)  # data sets and networks of the user's own
-        spec = SweepSpec.model_validate(plan.spec)
-        device = "cuda" if plan.use_gpu and torch.cuda.is_available() else "cpu"
+            os.chdir(folder)
+        also_import_from(folder)  # data sets and networks of the user's own
+        spec = SweepSpec.model_validate(plain)
+        device = "cuda" if use_gpu and torch.cuda.is_available() else "cpu"
         where = TrialReport(device=device_name(device), host=socket.gethostname())
-        writer = StoreWriter(plan.root)
+        writer = StoreWriter(root)
 
         def tell(report: TrialReport) -> None:
             tune.report(where.followed_by(report).to_ray())
@@ -88,7 +88,7 @@ def make_trainable(plan: WorkerPlan) -> Callable[[dict[str, Any]], None]:
         minutes = spec.faults.trial_minutes
         note = watch_path(writer.files.local_dir, trial.trial_id)
         with (
-            _tensorboard(writer, trial.trial_id, wanted=plan.tensorboard) as log,
+            _tensorboard(writer, trial.trial_id, wanted=tensorboard) as log,
             watched(note, minutes and 60 * minutes) as reset_clock,
         ):
 
@@ -100,7 +100,8 @@ def make_trainable(plan: WorkerPlan) -> Callable[[dict[str, Any]], None]:
             for tries_left in reversed(range(spec.faults.max_failures + 1)):
                 reset_clock()
                 try:
-                    settings, inputs = trial.config(spec), _inputs(spec, plan)
+                    settings = trial.config(spec)
+                    inputs = _inputs(spec, root, classifier_hash, fingerprint)
                     weights = checkpoint_name(trial.trial_id)
                     run_trial(
                         spec, settings, inputs, reports, weights, device, on_report=log, on_saved=on_saved
@@ -123,13 +124,15 @@ def make_trainable(plan: WorkerPlan) -> Callable[[dict[str, Any]], None]:
     return trainable
 
 
-def _inputs(spec: SweepSpec, plan: WorkerPlan) -> "tuple[MultimodalData, Classifiers]":
+def _inputs(
+    spec: SweepSpec, root: str, classifier_hash: str, fingerprint: str
+) -> "tuple[MultimodalData, Classifiers]":
     """Return the data and the classifiers that a sweep's trials share, if they are those it began with."""
-    data, classifiers = load_inputs(spec, plan.root, plan.classifier_hash)
-    if plan.fingerprint not in (None, data.fingerprint):
+    data, classifiers = load_inputs(spec, root, classifier_hash)
+    if data.fingerprint != fingerprint:
         raise DataError(
             f"{socket.gethostname()} has other data than this sweep began with: their fingerprint is "
-            f"{data.fingerprint}, not {plan.fingerprint}"
+            f"{data.fingerprint}, not {fingerprint}"
         )
     return data, classifiers
 

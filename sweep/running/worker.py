@@ -4,6 +4,7 @@ import re
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ from mopoe.reports import EpochReport, Evaluation
 from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError
 from sweep.search.trial import TrialReport
-from sweep.store.files import Files
 from sweep.store.layout import CHECKPOINTS
 from sweep.store.write import StoreWriter
 
@@ -33,16 +33,13 @@ class ReportWriter:
 
     def __init__(self, writer: StoreWriter, trial_id: str, attempt: int, modalities: tuple[str, ...]) -> None:
         self._writer = writer
+        self.files = writer.files
+        """The results folder."""
         self._trial_id = trial_id
         self._attempt = attempt
         self._modalities = modalities
         self._waiting: list[EpochReport] = []
         self._flushed_at = time.monotonic()
-
-    @property
-    def files(self) -> Files:
-        """Return the results folder."""
-        return self._writer.files
 
     @property
     def written(self) -> bool:
@@ -124,16 +121,15 @@ def run_trial(
 
 def trial_report(epoch: int, seconds: float, evaluation: Evaluation | None, *, saved: bool) -> TrialReport:
     """Return the few numbers of an epoch that the driver's record needs; the time is that of all epochs."""
+    report = TrialReport(epoch=epoch, seconds=seconds, saved=saved)
     if evaluation is None:
-        return TrialReport(epoch=epoch, seconds=seconds, saved=saved)
-    return TrialReport(
-        epoch=epoch,
-        seconds=seconds,
+        return report
+    return replace(
+        report,
         objectives=dict(evaluation.objectives),
         stderr=dict(evaluation.stderr),
         n_parameters=evaluation.n_parameters,
         faults=dict(evaluation.faults),
-        saved=saved,
     )
 
 

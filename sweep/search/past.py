@@ -11,24 +11,22 @@ from mopoe.errors import ConfigError
 from sweep.config.objectives import Objective
 from sweep.config.sweep_spec import SweepSpec
 from sweep.search.halving import Vector
-from sweep.search.state import ConfigResult, SweepState
+from sweep.search.state import ConfigResult
 from sweep.search.trial import is_whole
 from sweep.store.layout import OBJECTIVE
 from sweep.store.read import Store, open_store
 from sweep.store.records import TrialRecord
 
 
-def resumed_state(store: Store, spec: SweepSpec, *, retry_failed: bool = False) -> SweepState:
-    """Return the state of a sweep that goes on from its tables; see `SweepState.resumed`."""
-    # Only of one objective has Optuna intermediate values.
-    vectors = recorded_vectors(store, spec.objectives) if len(spec.objectives) == 1 else {}
-    curves = {name: {epoch: value for epoch, (value,) in by.items()} for name, by in vectors.items()}
-    return SweepState.resumed(spec, trial_records(store), curves, retry_failed=retry_failed)
-
-
 def trial_records(store: Store) -> list[TrialRecord]:
     """Return the record of every trial's last attempt, by name."""
     return [TrialRecord.from_row(row) for row in store.latest_trials().collect().iter_rows(named=True)]
+
+
+def recorded_curves(store: Store, spec: SweepSpec) -> dict[str, dict[int, float]]:
+    """Return the objective by trial and epoch; empty if there are several, of which Optuna shows none."""
+    vectors = recorded_vectors(store, spec.objectives) if len(spec.objectives) == 1 else {}
+    return {name: {epoch: value for epoch, (value,) in by.items()} for name, by in vectors.items()}
 
 
 def recorded_vectors(store: Store, objectives: Sequence[Objective]) -> dict[str, dict[int, Vector]]:

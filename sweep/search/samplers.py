@@ -1,17 +1,14 @@
 """Optuna's samplers by name, seeded, and the grid."""
 
-import itertools
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sweep.config.objectives import Objective, gains
 from sweep.config.space import Space, Suggestion
-from sweep.errors import SpecError
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -49,36 +46,29 @@ def make_sampler(name: str, seed: int, n_trials: int, *, conditional: bool = Fal
     all parameters together (under `conditional`, those that exist together), which sees what they do to each
     other and takes a third of the time of one by one. The genetic samplers' populations are a fifth of the
     sweep, from 8 to Optuna's 50.
-
-    Raises:
-        SpecError: gp, and a package that it needs is not installed.
     """
     from optuna import samplers
     from optuna.exceptions import ExperimentalWarning
 
+    startup = max(1, min(10, n_trials // 3))
     population = min(50, max(8, n_trials // 5))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         match name:
             case "tpe":
-                startup = max(1, min(10, n_trials // 3))
                 return samplers.TPESampler(
                     seed=seed, n_startup_trials=startup, multivariate=True, group=conditional
                 )
             case "gp":
-                for package in ("scipy", "torch"):
-                    if find_spec(package) is None:
-                        raise SpecError(f"sampler gp needs {package}, which is not installed here; use tpe")
-                return samplers.GPSampler(seed=seed, n_startup_trials=max(1, min(10, n_trials // 3)))
+                return samplers.GPSampler(seed=seed, n_startup_trials=startup)
             case "nsga2":
                 return samplers.NSGAIISampler(seed=seed, population_size=population)
             case "nsga3":
                 return samplers.NSGAIIISampler(seed=seed, population_size=population)
-            case "random" | "grid":
-                return samplers.RandomSampler(seed=seed)
             case "qmc":
                 return samplers.QMCSampler(seed=seed, scramble=True)
-    raise ValueError(f"no sampler is named {name!r}")
+            case _:  # random, or grid
+                return samplers.RandomSampler(seed=seed)
 
 
 def grid_points(space: Space, seed: int) -> Iterator[Suggestion]:
@@ -92,12 +82,3 @@ def grid_points(space: Space, seed: int) -> Iterator[Suggestion]:
     for point in np.random.default_rng(seed).permutation(math.prod(sizes)):
         places = np.unravel_index(point, sizes)
         yield {axis: values[int(i)] for (axis, values), i in zip(axes.items(), places, strict=True)}
-
-
-def known_points(
-    space: Space, sampler: str, seed: int, start_with: list[Suggestion], n_trials: int
-) -> list[Suggestion]:
-    """Return the suggestions that come before the sampler's own: given points, then a grid without them."""
-    grid = grid_points(space, seed) if sampler == "grid" else iter(())
-    rest = (point for point in grid if point not in start_with)
-    return list(itertools.islice(itertools.chain(start_with, rest), n_trials))

@@ -1,17 +1,17 @@
 """`halving` behind Ray Tune's public scheduler interface: stops trials at rungs, on the record."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from sweep.config.objectives import Objective, names
-from sweep.config.schema import SchedulerSpec
+from sweep.config.objectives import names
+from sweep.config.sweep_spec import SweepSpec
 from sweep.search.halving import Decision, Vector, decide
-from sweep.search.trial import SuggestedTrial, TrialReport
+from sweep.search.trial import SuggestedTrial, TrialReport, split_name
 from sweep.store.records import EventRecord
 
 
@@ -21,38 +21,27 @@ class HalvingScheduler(FIFOScheduler):
     A trial's bracket depends on the seed and its name alone, so that it has the same one in a later run.
 
     Args:
-        spec: the sweep's section `scheduler`.
-        objectives: the sweep's objectives.
-        seed: fixes the brackets.
-        epochs_max: gives the full budget of a trial, in epochs.
+        spec: the sweep; its seed fixes the brackets.
         on_decision: called with every decision, which is about the first attempt unless changed there.
         recorded: objectives of earlier runs by trial and epoch.
-        spared: says of a trial's name whether it is never stopped, nor compared with.
     """
 
     def __init__(
         self,
-        spec: SchedulerSpec,
-        objectives: Sequence[Objective],
-        *,
-        seed: int,
-        epochs_max: Callable[[SuggestedTrial], int],
+        spec: SweepSpec,
         on_decision: Callable[[EventRecord], None],
         recorded: Mapping[str, Mapping[int, Vector]] | None = None,
-        spared: Callable[[str], bool] = lambda _: False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Ray's has no annotations
-        self._spec = spec
-        self._objectives = spec.compared(objectives)
-        self._seed = seed
-        self._epochs_max = epochs_max
+        self._sweep = spec
+        self._spec = spec.scheduler
+        self._objectives = self._spec.compared(spec.objectives)
         self._on_decision = on_decision
-        self._spared = spared
         self._rungs: dict[tuple[int, int], dict[str, Vector]] = defaultdict(dict)
         self._decided: set[tuple[str, int]] = set()
-        mine = [objectives.index(objective) for objective in self._objectives]
+        mine = [spec.objectives.index(objective) for objective in self._objectives]
         for trial_id, vectors in (recorded or {}).items():
-            if spared(trial_id):
+            if self._spared(trial_id):
                 continue
             for epoch, vector in vectors.items():
                 self._rungs[self.bracket(trial_id), epoch][trial_id] = tuple(vector[i] for i in mine)
@@ -60,7 +49,7 @@ class HalvingScheduler(FIFOScheduler):
     def bracket(self, trial_id: str) -> int:
         """Return a trial's bracket: s with a probability in proportion to eta^-s."""
         share = float(self._spec.eta) ** -np.arange(self._spec.brackets)
-        random = np.random.default_rng([self._seed, *trial_id.encode()])
+        random = np.random.default_rng([self._sweep.seed, *trial_id.encode()])
         return int(random.choice(len(share), p=share / share.sum()))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002 - Ray's interface
@@ -75,7 +64,7 @@ class HalvingScheduler(FIFOScheduler):
         vector = report.values(self._objectives)
         if known or not set(names(self._objectives)) & (report.objectives or {}).keys():
             return "continue"
-        bracket, budget = self.bracket(trial_id), self._epochs_max(trial)
+        bracket, budget = self.bracket(trial_id), self._sweep.budget(trial.suggestion)
         # Kept for later trials also if this one has a budget that ends here.
         recorded = self._rungs[bracket, epoch]
         recorded[trial_id] = vector
@@ -103,6 +92,13 @@ class HalvingScheduler(FIFOScheduler):
             )
         )
         return found.decision
+
+    def _spared(self, trial_id: str) -> bool:
+        """Return whether a trial is never stopped, nor compared with.
+
+        A seed that a config has earned by its front or its full budget runs to the end.
+        """
+        return self._sweep.replicates.when != "all" and split_name(trial_id)[1] > 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: a sweep goes on from its tables, never from a pickled scheduler."""

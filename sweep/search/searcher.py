@@ -37,18 +37,7 @@ class SweepSearcher(Searcher):
     ) -> None:
         super().__init__()
         self._state = state
-        past = state.results
-        self._configs = ConfigStudy(
-            spec.space,
-            spec.objectives,
-            sampler=spec.sampler,
-            seed=spec.seed,
-            n_configs=max(spec.n_configs, len(past)),
-            limits=spec.limits,
-            start_with=spec.known_points,
-            past=past,
-            warm=warm,
-        )
+        self._configs = ConfigStudy(spec, state.results, warm)
         if ahead:
             self._configs.ask_in_background()
             self._ask_ahead()
@@ -81,9 +70,6 @@ class SweepSearcher(Searcher):
         error: bool = False,  # noqa: FBT001, FBT002 - Ray's interface
     ) -> None:
         """Do nothing: Ray calls it before the recorder has judged the trial; see `tell`."""
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Ignore results before the last one: they are of a smaller budget."""
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing of use: a sweep goes on from its Parquet tables, never from a pickled searcher."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import Enum
 from itertools import chain
 from statistics import fmean
-from typing import Any, Self
+from typing import Self, TypeVar
 
 from sweep.config.space import Suggestion
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
@@ -27,12 +27,14 @@ from sweep.search.trial import (
 )
 from sweep.store.records import Status, TrialRecord
 
-Curve = Mapping[int, float]
-"""The first objective by the epoch after which it was measured."""
-
-
 BEST_FIRST: tuple[Status, ...] = ("completed", "infeasible", "stopped")
 """How a config's seeds end, best first; failed is last."""
+
+
+_Key = TypeVar("_Key", str, int)
+
+Curve = Mapping[int, float]
+"""The first objective by the epoch after which it was measured."""
 
 
 class Action(Enum):
@@ -118,7 +120,7 @@ class SweepState:
         self._began_at: dict[str, datetime] = {}
         self._missing: dict[str, None] = {}
         self._ended: dict[str, list[TrialRecord]] = defaultdict(list)
-        self._curves: dict[str, Curve] = {}
+        self._curves: dict[str, dict[int, float]] = defaultdict(dict)
         self._undecided: set[str] = set()
         self._counts = Counter[str]()
         self._failure: tuple[str | None, int] = (None, 0)
@@ -153,6 +155,7 @@ class SweepState:
             retry_failed: whether to train failed trials again, as a further attempt.
         """
         state = cls(spec)
+        state._curves |= {name: dict(curve) for name, curve in (curves or {}).items()}
         for record in records:
             state._take(record)
             if record.status == "running":
@@ -161,7 +164,7 @@ class SweepState:
             elif record.status == "failed" and retry_failed:
                 state._cut(record.trial_id, record.attempt + 1)
             else:
-                state.end(record, (curves or {}).get(record.trial_id, {}))
+                state.end(record)
         state._undecided = {name for name in state._suggestions if state._lacks(name)}
         # Each run counts its own failures in a row.
         state._failure, state.halted = (None, 0), False
@@ -224,19 +227,20 @@ class SweepState:
         del self._running[trial_id]
         self._cut_off[trial_id] = attempt
 
-    def reached(self, trial_id: str, epoch: int) -> None:
-        """Note that a running trial has finished so many epochs."""
+    def reached(self, trial_id: str, epoch: int, value: float | None = None) -> None:
+        """Note how far a running trial is, and its first objective if it was measured."""
         self._epochs_here += max(0, epoch - self._running[trial_id])
         self._running[trial_id] = max(epoch, self._running[trial_id])
+        if value is not None:
+            self._curves[trial_id][epoch] = value
 
-    def end(self, record: TrialRecord, curve: Curve | None = None) -> ConfigResult | None:
+    def end(self, record: TrialRecord) -> ConfigResult | None:
         """Note how a trial ended; return its config's result if that was the last of its seeds for now."""
         config, _ = split_name(record.trial_id)
         del self._running[record.trial_id]
         if record.status == "completed" and not is_whole(record, self._spec.objectives):
             record = replace(record, status="failed")
         self._ended[config].append(record)
-        self._curves |= {record.trial_id: curve} if curve else {}
         self._counts[record.status] += 1
         if record.status == "completed":
             self._front.add(config, record)
@@ -336,19 +340,18 @@ class SweepState:
         seeds = self._ended[config]
         best: Status = next((s for s in BEST_FIRST if any(seed.status == s for seed in seeds)), "failed")
         values = [seed.measured for seed in seeds if seed.status == best != "failed"]
-        curves = [self._curves[seed.trial_id] for seed in seeds if seed.trial_id in self._curves]
         return ConfigResult(
             name=config,
             suggestion=self._suggestions[config],
             status="running" if config in self._undecided else best,
             measured=_means(values),
+            curve=_means([self._curves[seed.trial_id] for seed in seeds if seed.trial_id in self._curves]),
             began=min((seed.started_at for seed in seeds), default=None),
             ended=max((seed.ended_at for seed in seeds if seed.ended_at), default=None),
-            curve=_means(curves),
         )
 
 
-def _means(rows: Sequence[Mapping[Any, float]]) -> dict[Any, float]:
+def _means(rows: Sequence[Mapping[_Key, float]]) -> dict[_Key, float]:
     """Return the mean by key, over the rows that have the key."""
     keys = dict.fromkeys(key for row in rows for key in row)
     return {key: fmean(row[key] for row in rows if key in row) for key in keys}

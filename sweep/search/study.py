@@ -11,14 +11,15 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweep.config.constraints import Limit
 from sweep.config.objectives import Objective
-from sweep.config.space import Space, Suggestion
-from sweep.search.samplers import AFFORDED, known_points, make_sampler, remembered
+from sweep.config.space import Suggestion
+from sweep.config.sweep_spec import SweepSpec
+from sweep.search.samplers import AFFORDED, grid_points, make_sampler, remembered
 from sweep.search.state import ConfigResult
 
 if TYPE_CHECKING:
@@ -41,42 +42,26 @@ class ConfigStudy:
     """Suggests configs, and is told what has become of each.
 
     Args:
-        space: the search space.
-        objectives: what is optimised, in order.
-        sampler: tpe, gp, nsga2, nsga3, random, qmc or grid.
-        seed: fixes the sampler's draws, for configs one at a time; with several at a time their order of
-            finishing matters too.
-        n_configs: configs of the sweep in all, those of earlier runs included.
-        limits: the constraints.
-        start_with: suggestions that come first.
+        spec: the sweep. Its seed fixes the sampler's draws, for configs one at a time; with several at a time
+            their order of finishing matters too.
         past: configs of earlier runs; those that run have been asked for.
         warm: configs of other sweeps, to learn from only.
     """
 
     def __init__(
-        self,
-        space: Space,
-        objectives: Sequence[Objective],
-        *,
-        sampler: str,
-        seed: int,
-        n_configs: int,
-        limits: Sequence[Limit] = (),
-        start_with: Sequence[Suggestion] = (),
-        past: Sequence[ConfigResult] = (),
-        warm: Sequence[ConfigResult] = (),
+        self, spec: SweepSpec, past: Sequence[ConfigResult] = (), warm: Sequence[ConfigResult] = ()
     ) -> None:
-        self._space = space
-        self._objectives = tuple(objectives)
-        self._limits = tuple(limits)
+        self._spec = spec
+        self._space = space = spec.space
         self._distributions = space.distributions()
         # A sampler that began anew would suggest the configs of the first run again.
-        self._seed = seed + len(past)
-        self._make_sampler = partial(make_sampler, sampler, n_trials=n_configs, conditional=space.conditional)
-        self._random = make_sampler("random", self._seed, n_configs)
+        self._seed = spec.seed + len(past)
+        n = max(spec.n_configs, len(past))
+        self._make_sampler = partial(make_sampler, spec.sampler, n_trials=n, conditional=space.conditional)
+        self._random = make_sampler("random", self._seed, n)
         self._sampler = self._make_sampler(seed=self._seed)
-        self._study = _study(self._sampler, objectives)
-        self._afforded, self._n_known = AFFORDED.get(sampler, math.inf), 0
+        self._study = _study(self._sampler, spec.objectives)
+        self._afforded, self._n_known = AFFORDED.get(spec.sampler, math.inf), 0
         self._open: dict[str, Trial] = {}
         self._asked = {_key(config.suggestion) for config in past}
         # With it, one thread alone asks and tells: in order, and the driver waits for neither.
@@ -86,14 +71,16 @@ class ConfigStudy:
         completed = 0
         for config in (*warm, *past):
             if config.status != "running":
-                trial = frozen_trial(config, self._distributions, objectives, limits)
+                trial = frozen_trial(config, spec, self._distributions)
                 trial.system_attrs.update(self._generation(completed))
                 completed += config.status == "completed"
                 self._study.add_trial(trial)
                 self._n_known += 1
         running = [config for config in past if config.status == "running"]
-        given = list({_key(point): point for point in start_with}.values())
-        known = known_points(space, sampler, seed, given, n_configs)[len(past) :]
+        given = list({_key(point): point for point in spec.known_points}.values())
+        grid = grid_points(space, spec.seed) if spec.sampler == "grid" else ()
+        rest = (point for point in grid if point not in given)
+        known = list(islice(chain(given, rest), len(past), n))
         for suggestion in (*(config.suggestion for config in running), *known):
             self._study.enqueue_trial(dict(suggestion))
         self._n_enqueued = len(running) + len(known)
@@ -155,7 +142,7 @@ class ConfigStudy:
         return trial
 
     def _tell(self, config: ConfigResult) -> None:
-        found = frozen_trial(config, self._distributions, self._objectives, self._limits)
+        found = frozen_trial(config, self._spec, self._distributions)
         trial = self._open.pop(config.name)
         for name, value in found.user_attrs.items():
             trial.set_user_attr(name, value)
@@ -201,12 +188,12 @@ class ConfigStudy:
         """Begin a study of what is remembered and what is open."""
         trials = self._study.get_trials(deepcopy=False)
         while len(trials) > self._afforded:
-            trials = remembered(trials, self._objectives)
+            trials = remembered(trials, self._spec.objectives)
         self._n_known = len(trials)
         # A sampler may keep what it has inferred of the old study. One that began anew would repeat itself.
         self._seed += 1
         self._sampler = self._make_sampler(seed=self._seed)
-        self._study = _study(self._sampler, self._objectives)
+        self._study = _study(self._sampler, self._spec.objectives)
         self._study.add_trials(trials)
         for name, trial in self._open.items():
             self._study.enqueue_trial(trial.params)
@@ -221,10 +208,7 @@ class ConfigStudy:
 
 
 def frozen_trial(
-    config: ConfigResult,
-    distributions: Mapping[str, "BaseDistribution"],
-    objectives: Sequence[Objective],
-    limits: Sequence[Limit],
+    config: ConfigResult, spec: SweepSpec, distributions: Mapping[str, "BaseDistribution"]
 ) -> "FrozenTrial":
     """Return a config in its final state as Optuna keeps it; one without full budget has its values aside."""
     from optuna.trial import TrialState, create_trial
@@ -232,8 +216,8 @@ def frozen_trial(
     states = {"stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
     state = states.get(config.status, TrialState.COMPLETE)
     done = state == TrialState.COMPLETE
-    values = [config.measured[o.name] for o in objectives if o.name in config.measured]
-    excesses = {limit.name: limit.excess(config.measured) for limit in limits}
+    values = [config.measured[o.name] for o in spec.objectives if o.name in config.measured]
+    excesses = {limit.name: limit.excess(config.measured) for limit in spec.limits}
     return create_trial(
         params=dict(config.suggestion),
         distributions={axis: distributions[axis] for axis in config.suggestion},

@@ -35,7 +35,7 @@ file, shipped = pathlib.Path("c.yaml"), {"a.txt": pathlib.Path("a.txt")}
 job = jobs.send(file, "tiny", ["sh", "-c", "cat a.txt; exit 3"], shipped)
 said = []
 print("status", jobs.follow(file, job, said.append), "shipped" in "".join(said))
-print("jobs", [(j.name == job, j.status, j.command) for j in jobs.jobs(file)])
+print("jobs", [(name == job, str(j.status), j.entrypoint) for name, j in jobs.jobs(file).items()])
 print("stopped", jobs.stop(file, job))
 def ask(token):
     request = urllib.request.Request("http://127.0.0.1:8265/api/jobs/", headers=token)
@@ -83,7 +83,7 @@ def test_a_job_runs_with_the_token_and_a_stranger_is_refused(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "token file 600" in said
     assert "status 3 True" in said
-    assert "jobs [(True, 'failed', \"sh -c 'cat a.txt; exit 3'\")]" in said
+    assert "jobs [(True, 'FAILED', \"sh -c 'cat a.txt; exit 3'\")]" in said
     assert "stopped False" in said
     assert "jobs API 401 403 200" in said
     assert "stranger token False" in said

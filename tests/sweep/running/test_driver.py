@@ -31,8 +31,8 @@ from sweep.manifest import stored_spec
 from sweep.running.dashboards import open_storage
 from sweep.running.driver import run_sweep
 from sweep.running.local import run_single
-from sweep.search.past import resumed_state
-from sweep.search.state import SweepStatus
+from sweep.search.past import trial_records
+from sweep.search.state import SweepState, SweepStatus
 from sweep.search.trial import SuggestedTrial
 from sweep.store.files import files_at
 from sweep.store.lease import driving
@@ -409,11 +409,11 @@ def test_past_trials_carry_what_the_study_needs(finished):
     """Suggestions come back as asked, by config; every trial that ended has its status and measurements."""
     path, root, _, _ = finished
     spec, store = load_spec(path), open_store(root)
-    past = resumed_state(store, spec).results
+    past = SweepState.resumed(spec, trial_records(store)).results
     rows = {r["trial_id"]: r for r in store.latest_trials().collect().iter_rows(named=True)}
     assert [config.name for config in past] == sorted(rows)
     failed = {name for name, row in rows.items() if row["status"] == "failed"}
-    again = resumed_state(store, spec, retry_failed=True)
+    again = SweepState.resumed(spec, trial_records(store), retry_failed=True)
     assert {config.name for config in again.results if config.status == "running"} == failed
     assert again.next_action() == SuggestedTrial(
         trial_id=min(failed), attempt=1, suggestion=json.loads(rows[min(failed)]["suggestion_json"])

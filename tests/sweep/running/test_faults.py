@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sweep.config.sweep_spec import load_spec
-from sweep.running import driver
+from sweep.running import driver as runner
 from sweep.store.read import open_store
 
 pytestmark = pytest.mark.ray
@@ -27,7 +27,7 @@ def sweep_with(monkeypatch, tmp_path):
             choice = "search_space:\n  lr: {type: choice, values: [0.001, 10.0]}"
             path.write_text(text.replace("search_space:", choice))
 
-        def make_trainable(plan):
+        def make_trainable(spec, root, **more):
             # Nested, so that workers get it by value: they cannot import this module.
             def trainable(suggested):
                 from sweep.running import trainable as module
@@ -35,7 +35,7 @@ def sweep_with(monkeypatch, tmp_path):
                 true_run = getattr(module, "true_run", module.run_trial)
 
                 def run_trial(spec, config, inputs, reports, weights, device, *, on_report, on_saved):
-                    folder = Path(plan.root, "starts")
+                    folder = Path(root, "starts")
                     folder.mkdir(exist_ok=True)
                     name = Path(weights).stem
                     with (folder / name).open("a") as file:
@@ -51,20 +51,20 @@ def sweep_with(monkeypatch, tmp_path):
 
                     def slow_report(report):
                         time.sleep(16 * (fault == "slow"))
-                        on_report(report)
+                        return on_report(report)
 
-                    given = (spec, config, inputs, reports, weights, device)
-                    true_run(*given, on_report=slow_report, on_saved=on_saved)
+                    told = {"on_report": slow_report, "on_saved": on_saved}
+                    return true_run(spec, config, inputs, reports, weights, device, **told)
 
                 module.true_run, module.run_trial = true_run, run_trial
-                module.make_trainable(plan)(suggested)
+                return module.make_trainable(spec, root, **more)(suggested)
 
             return trainable
 
-        monkeypatch.setattr(driver, "make_trainable", make_trainable)
+        monkeypatch.setattr(runner, "make_trainable", make_trainable)
         root = tmp_path / "r"
         spec = load_spec(path, overrides)
-        driver.run_sweep(spec, root, say=str, on_change=bool)
+        runner.run_sweep(spec, root, say=str, on_change=bool)
         trials = open_store(root).trials().collect()
         assert sorted(set(trials["trial_id"])) == [f"t{i:04}" for i in range(spec.trials)]
         assert trials.height == spec.trials

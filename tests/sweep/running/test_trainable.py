@@ -10,13 +10,14 @@ from mopoe.errors import DivergedError
 from sweep.config.sweep_spec import load_spec
 from sweep.errors import StoreError, TrialTimeError
 from sweep.running.shared_inputs import load_inputs
-from sweep.running.trainable import WorkerPlan, check_time, make_trainable
+from sweep.running.trainable import check_time, make_trainable
 from sweep.running.worker import ReportWriter, failure_text, trial_report
 from sweep.search.trial import TrialReport
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
 
 NAMES = ("m0", "m1", "m2")
+SUGGESTION = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
 LESS = "lower batch_size, latent_dim or channels, or raise resources"
 
 
@@ -99,15 +100,12 @@ def begun(root, manifest):
     return root
 
 
-def plan_of(spec, root):
-    """Return what a worker of a sweep is told, with this machine's classifiers."""
-    judges = load_inputs(spec)[1].hash
-    return WorkerPlan(root=str(root), spec=spec.plain(), classifier_hash=judges, use_gpu=False)
-
-
-def run_suggestion(config, plan):
-    """Run a suggested trial as Ray Tune does."""
-    make_trainable(plan)(config)
+def run_suggestion(spec, root, suggestion, fingerprint=None):
+    """Run a suggested trial as Ray Tune does, with this machine's classifiers and data."""
+    data, classifiers = load_inputs(spec)
+    shared = {"classifier_hash": classifiers.hash, "fingerprint": fingerprint or data.fingerprint}
+    trainable = make_trainable(spec, str(root), **shared, use_gpu=False)
+    trainable({"trial_id": "t0000", "attempt": 0, "suggestion": suggestion})
 
 
 def test_whatever_a_trial_raises_is_reported(quick_file, make_manifest, tmp_path, monkeypatch):
@@ -121,9 +119,7 @@ def test_whatever_a_trial_raises_is_reported(quick_file, make_manifest, tmp_path
     monkeypatch.setattr("sweep.running.trainable.run_trial", broken)
     monkeypatch.setattr("ray.tune.report", sent.append)
     spec = load_spec(quick_file)
-    suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
-    plan = plan_of(spec, begun(tmp_path / "r", make_manifest()))
-    run_suggestion({"trial_id": "t0000", "attempt": 0, "suggestion": suggestion}, plan)
+    run_suggestion(spec, begun(tmp_path / "r", make_manifest()), SUGGESTION)
     line = broken.__code__.co_firstlineno + 2
     assert [report["failure"] for report in sent] == [f"KeyError: 'no such layer'; {__file__}:{line}"]
     assert sent[0]["device"] == "cpu"
@@ -136,8 +132,7 @@ def test_a_machine_without_the_results_folder_writes_nothing(quick_file, tmp_pat
     """One that joined after all were examined, without the shared folder, says so instead of losing rows."""
     sent = []
     monkeypatch.setattr("ray.tune.report", sent.append)
-    plan = plan_of(load_spec(quick_file), tmp_path / "r")
-    run_suggestion({"trial_id": "t0000", "attempt": 0, "suggestion": {}}, plan)
+    run_suggestion(load_spec(quick_file), tmp_path / "r", {})
     (failure,) = (report["failure"] for report in sent)
     assert failure.endswith(f" has no {tmp_path}/r/sweep.json: all machines must share that folder")
     assert not (tmp_path / "r").exists()
@@ -152,9 +147,7 @@ def begun_trial(quick_file, make_manifest, tmp_path, monkeypatch):
         monkeypatch.setattr("ray.tune.report", sent.append)
         monkeypatch.setattr("sweep.running.trainable.run_trial", train)
         monkeypatch.setattr(ReportWriter, "flush", write)
-        plan = plan_of(load_spec(quick_file), begun(tmp_path / "r", make_manifest()))
-        suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
-        run_suggestion({"trial_id": "t0000", "attempt": 0, "suggestion": suggestion}, plan)
+        run_suggestion(load_spec(quick_file), begun(tmp_path / "r", make_manifest()), SUGGESTION)
         return sent
 
     return run
@@ -196,6 +189,25 @@ def test_a_store_that_fails_twice_is_tried_again(begun_trial):
     assert len(tries) == 6
 
 
+@pytest.mark.parametrize(
+    ("errors", "failures"),
+    [
+        ([OSError("a"), OSError("b")], []),
+        ([StoreError("the disk is full")], []),
+        ([DivergedError("the loss is not finite")], ["the loss is not finite"]),
+    ],
+)
+def test_what_may_pass_is_tried_again(begun_trial, errors, failures):
+    """An error may pass, also one of the store; other errors of ours come again with the same numbers."""
+    left = list(errors)
+
+    def train(*_, **__):
+        if left:
+            raise left.pop(0)
+
+    assert [report["failure"] for report in begun_trial(train, lambda _: None)] == failures
+
+
 def test_a_broken_gpu_ends_the_worker(begun_trial):
     """An error that stays with the process is raised after what was measured is written: Ray replaces it."""
     calls = []
@@ -216,11 +228,10 @@ def test_a_trial_that_was_finished_but_not_recorded_is_measured_again(
     sent = []
     monkeypatch.setattr("ray.tune.report", sent.append)
     spec = load_spec(quick_file)
-    suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
-    plan = plan_of(spec, begun(tmp_path / "r", make_manifest()))
-    run_suggestion({"trial_id": "t0000", "attempt": 0, "suggestion": suggestion}, plan)
+    root = begun(tmp_path / "r", make_manifest())
+    run_suggestion(spec, root, SUGGESTION)
     files = sorted(tmp_path.rglob("*.parquet"))
-    run_suggestion({"trial_id": "t0000", "attempt": 0, "suggestion": suggestion}, plan)
+    run_suggestion(spec, root, SUGGESTION)
     assert [report["epoch"] for report in sent] == [1, 2, 2]
     assert sent[2] == sent[1]
     assert sorted(tmp_path.rglob("*.parquet")) == files
@@ -232,9 +243,7 @@ def test_a_machine_with_other_data_trains_nothing(quick_file, make_manifest, tmp
     monkeypatch.setattr("ray.tune.report", sent.append)
     spec = load_spec(quick_file)
     root = begun(tmp_path / "r", make_manifest())
-    suggestion = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
-    plan = replace(plan_of(spec, root), fingerprint="f00d")
-    run_suggestion({"trial_id": "t0000", "attempt": 0, "suggestion": suggestion}, plan)
+    run_suggestion(spec, root, SUGGESTION, fingerprint="f00d")
     (failure,) = (report["failure"] for report in sent)
     assert re.fullmatch(
         r"\S+ has other data than this sweep began with: their fingerprint is \w{12}, not f00d", failure

@@ -1,6 +1,7 @@
 """Negating an objective together with its direction changes no decision of the search."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -85,7 +86,8 @@ def test_suggestions(objectives, sampler):
 
     def asked(direction):
         space = Space({"beta": LogUniform(low=0.1, high=10.0), "lr": Uniform(low=0, high=1)}, ("m0", "m1"))
-        study = ConfigStudy(space, direction, sampler=sampler, seed=1, n_configs=30)
+        sampled = {"sampler": sampler, "seed": 1, "n_configs": 30, "known_points": ()}
+        study = ConfigStudy(SimpleNamespace(space=space, objectives=direction, limits=(), **sampled))
         suggestions = []
         for number in range(30):
             suggestion = study.ask(str(number))

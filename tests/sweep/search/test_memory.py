@@ -1,5 +1,7 @@
 """What a sampler remembers of a long sweep."""
 
+from types import SimpleNamespace
+
 import moocore
 import numpy as np
 import pytest
@@ -31,7 +33,8 @@ def trial(*values, x=0.5, state=TrialState.COMPLETE, missed=0.0):
 def config_study(n, sampler):
     """Return a study of n configs over one parameter."""
     space = Space({"beta": LogUniform(low=0.1, high=10.0)}, ("m0", "m1"))
-    return ConfigStudy(space, OBJECTIVES, sampler=sampler, seed=0, n_configs=n)
+    sampled = {"sampler": sampler, "seed": 0, "n_configs": n, "known_points": ()}
+    return ConfigStudy(SimpleNamespace(space=space, objectives=OBJECTIVES, limits=(), **sampled))
 
 
 def completed(name, suggestion):

@@ -14,7 +14,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.utils import flatten_dict
 
 from sweep.config.objectives import Objective
-from sweep.config.schema import SchedulerSpec
+from sweep.config.schema import ReplicatesSpec, SchedulerSpec
 from sweep.config.sweep_spec import load_spec
 from sweep.running.recorder import Recorder
 from sweep.search.past import recorded_vectors
@@ -27,18 +27,17 @@ from sweep.store.write import StoreWriter
 OBJECTIVES = tuple(Objective(name=name) for name in ("conditional_coherence", "log_likelihood"))
 
 
-def scheduler(budget=20, seed=0, recorded=None, spared=lambda _: False, told=lambda _: None, **spec):
+def scheduler(budget=20, seed=0, recorded=None, when="all", told=lambda _: None, **section):
     """Return a scheduler with rungs at 2 and 6, and the list of its decisions, which `told` is told."""
     decisions = []
-    found = HalvingScheduler(
-        SchedulerSpec(**{"type": "halving", "eta": 3} | spec),
-        OBJECTIVES,
+    spec = SimpleNamespace(
+        scheduler=SchedulerSpec(**{"type": "halving", "eta": 3} | section),
+        objectives=OBJECTIVES,
         seed=seed,
-        epochs_max=lambda suggested: budget,
-        on_decision=lambda decision: (decisions.append(decision), told(decision)),
-        recorded=recorded,
-        spared=spared,
+        replicates=ReplicatesSpec(when=when),
+        budget=lambda suggestion: budget,
     )
+    found = HalvingScheduler(spec, lambda decision: (decisions.append(decision), told(decision)), recorded)
     return found, decisions
 
 
@@ -80,7 +79,7 @@ def test_a_dominated_newcomer_stops_and_the_decision_says_why():
 def test_a_spared_trial_neither_stops_nor_counts():
     """A further seed that a config has earned runs to the end, and others are not compared with it."""
     past = {"a-s1": {2: (0.9, -1.0)}}
-    s, decisions = scheduler(recorded=past, spared=lambda name: name.endswith("-s1"))
+    s, decisions = scheduler(recorded=past, when="front")
     assert report(s, "b", 2, 0.5, -5.0) == TrialScheduler.CONTINUE
     assert report(s, "b-s1", 2, 0.0, -99.0) == TrialScheduler.CONTINUE
     assert report(s, "c", 2, 0.6, -4.0) == TrialScheduler.CONTINUE

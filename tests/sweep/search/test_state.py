@@ -154,3 +154,16 @@ def test_every_order_ends_with_what_the_rule_promises(make_spec, points, seeds, 
     if when != "front":
         assert len(begun) == len(firsts) + (seeds - 1) * len(due)
     assert kept_up.status.total == SweepState.of(spec, done).status.total == len(begun)
+
+
+def test_a_config_has_the_mean_curve_of_its_seeds(make_spec):
+    """Of what an earlier run measured and of what this one reports."""
+    spec = make_spec(1, 2, "all")
+    state = SweepState.resumed(spec, [ended("t0000", 1.0)], {"t0000": {1: 0.5, 2: 1.0}})
+    second = state.next_action()
+    state.begin(second)
+    state.reached("t0000-s1", 1, 0.25)
+    state.reached("t0000-s1", 2)
+    result = state.end(ended("t0000-s1", 0.5))
+    assert result.curve == {1: 0.375, 2: 1.0}
+    assert result.measured["conditional_coherence"] == 0.75
