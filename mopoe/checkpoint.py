@@ -8,11 +8,13 @@ import json
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import NonNegativeInt
+from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -23,12 +25,14 @@ from mopoe.data.container import whole_file
 from mopoe.data.registry import ModalitySpec, Option
 from mopoe.errors import CheckpointError
 from mopoe.model import MoPoE, build_model
+from mopoe.validation import CLOSED, config_errors
 
 FORMAT = 1
 """Version of the file format; a file of a later version is refused."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@config_errors
+@dataclass(frozen=True, slots=True, kw_only=True, config={**CLOSED, "strict": True})
 class Progress:
     """How far a trial has been trained, and the settings and data that it was trained with."""
 
@@ -38,11 +42,11 @@ class Progress:
     """Name of the data set."""
     data_options: dict[str, Option]
     """The data set's options, with which it can be loaded again."""
-    epoch: int
+    epoch: NonNegativeInt
     """Finished epochs."""
-    step: int
+    step: NonNegativeInt
     """Optimiser steps taken."""
-    examples: int
+    examples: NonNegativeInt
     """Training samples seen."""
     seconds: float = 0.0
     """Wall time of all epochs and their evaluations, summed over processes."""
@@ -79,18 +83,9 @@ def check(path: str | Path) -> Progress:
     """Return the progress that a checkpoint holds, after reading and verifying all of the file.
 
     Raises:
-        CheckpointError: as for `read_progress`, or the content has changed since it was written, or the
-            shapes of Adam's state do not match those of the weights.
+        CheckpointError: as for `read_progress`, or the content has changed since it was written.
     """
-    text, tensors = _open(path, tensors=True)
-    for name, tensor in tensors.items():
-        kind, _, rest = name.partition("/")
-        key, _, parameter = rest.partition("/")
-        if kind == "adam" and key != "step":
-            weights = tensors.get(f"model/{parameter}")
-            if weights is None or weights.shape != tensor.shape:
-                raise CheckpointError(f"{path}: Adam's state of {parameter} does not fit the weights")
-    return _parse(text, path)
+    return _parse(_open(path, tensors=True)[0], path)
 
 
 def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
@@ -137,13 +132,10 @@ def restore(path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer
         raise CheckpointError(f"{path}: these weights are of another model ({error})") from error
     if optimizer is not None:
         for name, parameter in model.named_parameters():
-            parts = {key: tensors.get(f"adam/{key}/{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
-            state = {k: _like(t, parameter, k) for k, t in parts.items() if t is not None}
-            # A parameter that never had a gradient has no state at all.
-            if state and len(state) < len(parts):
-                raise CheckpointError(f"{path}: part of Adam's state of {name} is missing")
-            if state:
-                optimizer.state[parameter] = state
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                # A parameter that never had a gradient has no state at all.
+                if (tensor := tensors.get(f"adam/{key}/{name}")) is not None:
+                    optimizer.state[parameter][key] = _like(tensor, parameter, key)
     return progress
 
 
@@ -164,8 +156,7 @@ def _open(path: str | Path, *, tensors: bool) -> tuple[str, dict[str, Tensor]]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
     text = metadata.get("progress", "{}")
-    intact = not tensors or digest(text, content) == metadata.get("digest")
-    if not intact or metadata.keys() - {"progress", "digest"}:
+    if tensors and digest(text, content) != metadata.get("digest"):
         raise CheckpointError(f"{path}: its content has changed since it was written, so it is damaged")
     return text, content
 
@@ -173,18 +164,10 @@ def _open(path: str | Path, *, tensors: bool) -> tuple[str, dict[str, Tensor]]:
 def _parse(text: str, path: str | Path) -> Progress:
     try:
         values: dict[str, Any] = json.loads(text)
-        if values["format"] > FORMAT:
+        if (version := values.pop("format")) > FORMAT:
             raise CheckpointError(
-                f"{path}: format {values['format']} is newer than this program's ({FORMAT}); update it"
+                f"{path}: format {version} is newer than this program's ({FORMAT}); update it"
             )
-        del values["format"]
-        progress = Progress(**(values | {"config": TrialConfig.from_dict(values["config"])}))
-        options = dict(progress.data_options).values()
-        counts = (progress.epoch, progress.step, progress.examples)
-        good = isinstance(progress.data, str) and all(type(v) in (int, str) for v in options)
-        good = good and all(type(n) is int and n >= 0 for n in counts)
+        return Progress(**(values | {"config": TrialConfig.from_dict(values["config"])}))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not a checkpoint of this program ({error})") from error
-    if not good:
-        raise CheckpointError(f"{path}: not a checkpoint of this program; its progress has impossible values")
-    return progress

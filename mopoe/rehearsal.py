@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mopoe.batch_loss import batch_loss
 from mopoe.config import TrialConfig
-from mopoe.data.container import MultimodalData
+from mopoe.data.container import MultimodalData, to_unit
 from mopoe.errors import ConfigError, DataError, MopoeError
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.model import build_model
@@ -83,27 +83,20 @@ def training_bytes(config: TrialConfig, data: MultimodalData) -> int | None:
         ConfigError: the networks of a modality cannot be built.
     """
     try:
-        return _counted(config, data)
+        with torch.device("meta"):
+            model = build_model(config, data.modalities).train()
+            n = min(config.batch_size, len(data.train))
+            types = {name: x.dtype for name, x in data.train.x.items()}
+            x = {m.name: to_unit(torch.empty(n, *m.shape, dtype=types[m.name])) for m in data.modalities}
+            loss = batch_loss(model, replace(config, compile="no"), torch.device("meta"))
+            saved, draws = SavedTensors(), step_draws(config, model, 0, n)
+            with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
+                loss(x, draws, loss_weights(config, data), None)
+        return 16 * sum(p.numel() for p in model.parameters()) + saved.size(model)
     except MopoeError:
         raise
     except Exception:  # noqa: BLE001 - such a network may raise anything on tensors without values
         return None
-
-
-def _counted(config: TrialConfig, data: MultimodalData) -> int:
-    with torch.device("meta"):
-        model = build_model(config, data.modalities).train()
-        n = min(config.batch_size, len(data.train))
-        symbols = {name for name, x in data.train.x.items() if x.dtype == torch.int8}
-        x = {
-            m.name: torch.empty(n, *m.shape, dtype=torch.int8 if m.name in symbols else None)
-            for m in data.modalities
-        }
-        loss = batch_loss(model, replace(config, compile="no"), torch.device("meta"))
-        saved, draws = SavedTensors(), step_draws(config, model, 0, n)
-        with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
-            loss(x, draws, loss_weights(config, data), None)
-    return 16 * sum(p.numel() for p in model.parameters()) + saved.size(model)
 
 
 class SavedTensors:

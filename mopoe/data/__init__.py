@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mopoe.data.registry import DATA_SETS, DataSetEntry, ModalitySpec, Option, check_options, entry
 from mopoe.errors import ConfigError, DataError, MopoeError
 from mopoe.plugins import named_function, reason
+from mopoe.wording import did_you_mean
 
 if TYPE_CHECKING:
     from mopoe.data.container import MultimodalData
@@ -22,11 +23,10 @@ def load_data(name: str, **options: Option) -> "MultimodalData":
         DataError: its files are missing or damaged, or a user's function does not return a valid data set.
     """
     known = entry(name)
+    names = (*known.required, *known.options)
     for option in options:
-        if option not in known.option_names:
-            raise ConfigError(
-                f"data set {name!r} has no option {option!r}; there are: {', '.join(known.option_names)}"
-            )
+        if option not in names:
+            raise ConfigError(f"data set {name!r} has no option {option!r}; {did_you_mean(option, names)}")
     for option, what in known.required.items():
         if option not in options:
             raise ConfigError(f"data set {name!r} needs the option {option!r}: {what}")

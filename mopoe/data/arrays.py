@@ -15,6 +15,7 @@ from mopoe.data.container import (
     MultimodalData,
     Split,
     fingerprint,
+    held_out,
     stratified_order,
     type_and_shape,
 )
@@ -200,9 +201,4 @@ def _held_out(train: Split, missing: list[str], seed: int) -> dict[str, Split]:
     rng = np.random.default_rng(seed)
     labels = train.labels.numpy()
     order = stratified_order(labels, rng) if labels.ndim == 1 else rng.permutation(len(labels))
-    place = np.arange(len(order)) % 10
-    shares = dict(zip(missing, (0, 5), strict=False))
-    positions = {name: order[place == share] for name, share in shares.items()}
-    positions["train"] = order[~np.isin(place, list(shares.values()))]
-    # In random order, because an evaluation takes the first samples of a split.
-    return {name: train.take(torch.from_numpy(rng.permutation(index))) for name, index in positions.items()}
+    return {name: train.shuffled(index, rng) for name, index in held_out(order, missing).items()}

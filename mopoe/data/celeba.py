@@ -123,10 +123,7 @@ def _attributes(file: Path) -> tuple[list[str], dict[str, list[str]]]:
     names = [word for word in words if set(word.lower()) <= set(ALPHABET)]
     if len(names) != N_ATTRIBUTES:
         raise DataError(f"{file}:{1 + count}: names {len(names)} attributes, but must name {N_ATTRIBUTES}")
-    rows = _rows(file, lines, 1 + count, names, ("-1", "1"))
-    if count and lines[0] != [str(len(rows))]:
-        raise DataError(f"{file}:1: is {' '.join(lines[0])!r}, but {len(rows)} images follow")
-    return names, rows
+    return names, _rows(file, lines, 1 + count, names, ("-1", "1"))
 
 
 def _rows(

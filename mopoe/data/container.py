@@ -61,6 +61,10 @@ class Split:
         rows = {name: row[index] for name, row in self.rows.items()}
         return Split(x, self.labels[index], rows, None if self.present is None else self.present[index])
 
+    def shuffled(self, index: NDArray[np.int64], rng: np.random.Generator) -> "Split":
+        """Return the samples at an index in random order, as an evaluation takes a split's first ones."""
+        return self.take(torch.from_numpy(rng.permutation(index)))
+
     def complete(self) -> "Split":
         """Return the samples that have all modalities."""
         return self if self.present is None else self.take(self.present.all(1))
@@ -95,8 +99,6 @@ class MultimodalData:
 
     def split(self, name: str) -> Split:
         """Return a split by name: train, validation or test."""
-        if name not in SPLITS:
-            raise DataError(f"there is no split {name!r}; there are: {', '.join(SPLITS)}")
         split: Split = getattr(self, name)
         return split
 
@@ -126,6 +128,14 @@ def stratified_order(labels: NDArray[np.int64], rng: np.random.Generator) -> NDA
     return np.concatenate([rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)])
 
 
+def held_out(order: NDArray[np.int64], names: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+    """Return a tenth of the elements of an order for each of at most two names, and the rest as "train"."""
+    place = np.arange(len(order)) % 10
+    shares = dict(zip(names, (0, 5), strict=False))
+    chosen = {name: order[place == share] for name, share in shares.items()}
+    return chosen | {"train": order[~np.isin(place, list(shares.values()))]}
+
+
 def hold_out(sources: Sequence[Labelled], rng: np.random.Generator) -> dict[str, Labelled]:
     """Return three splits by name from one source, or from two: one for training and one for testing.
 
@@ -133,11 +143,9 @@ def hold_out(sources: Sequence[Labelled], rng: np.random.Generator) -> dict[str,
     another tenth becomes the test split.
     """
     images, labels = sources[0]
-    order = stratified_order(labels, rng)
-    place = np.arange(len(order)) % 10
     single = len(sources) == 1
-    index = {"validation": place == 0, "test": place == 5, "train": (place > 0) & ~(single & (place == 5))}
-    splits = {name: (images[order[chosen]], labels[order[chosen]]) for name, chosen in index.items()}
+    index = held_out(stratified_order(labels, rng), ("validation", "test") if single else ("validation",))
+    splits = {name: (images[chosen], labels[chosen]) for name, chosen in index.items()}
     return splits if single else splits | {"test": sources[1]}
 
 
@@ -224,8 +232,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def save_splits(path: Path, splits: Mapping[str, Split], about: Mapping[str, Any] | None = None) -> None:
-    """Write the splits to one file, with `about`, which `read_about` returns, in its header."""
+def save_splits(path: Path, splits: Mapping[str, Split], about: Mapping[str, Any]) -> None:
+    """Write the splits to one file, with `about`, which `read_file` returns, in its header."""
     tensors = {f"{name}/{m}": x.contiguous() for name, s in splits.items() for m, x in s.x.items()}
     tensors |= {f"{name}/labels": s.labels.contiguous() for name, s in splits.items()}
     tensors |= {
@@ -233,55 +241,44 @@ def save_splits(path: Path, splits: Mapping[str, Split], about: Mapping[str, Any
     }
     tensors |= {f"{name}/present": s.present for name, s in splits.items() if s.present is not None}
     # A single entry, as the format does not keep the order of several: equal data give equal files.
-    save_file(tensors, path, None if about is None else {"about": json.dumps(about)})
+    save_file(tensors, path, {"about": json.dumps(about)})
 
 
-def read_about(path: Path) -> dict[str, Any]:
-    """Return the `about` that was given to `save_splits`, empty if none was.
+def read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the memory-mapped tensors of a file and the `about` in its header, empty if there is none.
 
     Raises:
         DataError: the file is missing or damaged.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            about: dict[str, Any] = json.loads((file.metadata() or {}).get("about", "{}"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+            return tensors, json.loads((file.metadata() or {}).get("about", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable data set ({error})") from error
-    return about
+        raise DataError(
+            f"{path}: not a readable data set ({error}); delete the file to build it again"
+        ) from error
 
 
 def map_splits(path: Path, modalities: tuple[ModalitySpec, ...]) -> dict[str, Split]:
     """Return the splits of a file as memory-mapped tensors.
 
     Raises:
-        DataError: the file is damaged, or a tensor is missing or has the wrong shape.
+        DataError: the file is damaged, or a tensor is missing.
     """
+    tensors, _ = read_file(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError) as error:
-        raise DataError(
-            f"{path}: not a readable data set ({error}); delete the file to build it again"
-        ) from error
-    splits = {}
-    for name in SPLITS:
-        if f"{name}/labels" not in tensors:
-            raise DataError(f"{path}: {name}/labels is missing; delete the file to build it again")
-        for m in modalities:
-            tensor = tensors.get(f"{name}/{m.name}")
-            if tensor is None or tuple(tensor.shape[1:]) != m.shape:
-                what = "is missing" if tensor is None else f"has shape {list(tensor.shape)}"
-                raise DataError(
-                    f"{path}: {name}/{m.name} {what}, but must have samples of shape {list(m.shape)}; "
-                    "delete the file to build it again"
-                )
-        splits[name] = Split(
-            {m.name: tensors[f"{name}/{m.name}"] for m in modalities},
-            tensors[f"{name}/labels"],
-            {m.name: tensors[key] for m in modalities if (key := f"{name}/rows/{m.name}") in tensors},
-            tensors.get(f"{name}/present"),
-        )
-    return splits
+        return {
+            name: Split(
+                {m.name: tensors[f"{name}/{m.name}"] for m in modalities},
+                tensors[f"{name}/labels"],
+                {m.name: tensors[key] for m in modalities if (key := f"{name}/rows/{m.name}") in tensors},
+                tensors.get(f"{name}/present"),
+            )
+            for name in SPLITS
+        }
+    except KeyError as error:
+        raise DataError(f"{path}: {error.args[0]} is missing; delete the file to build it again") from error
 
 
 def map_data(
@@ -302,13 +299,13 @@ def map_data(
         fingerprint: a hash of the data; by default the one in the file's header.
 
     Raises:
-        DataError: the file is damaged, or a tensor is missing or has the wrong shape.
+        DataError: the file is damaged, or a tensor is missing.
     """
     modalities = DATA_SETS[name].modalities
     return MultimodalData(
         name=name,
         options=options,
-        fingerprint=fingerprint or read_about(path)["fingerprint"],
+        fingerprint=fingerprint or read_file(path)[1]["fingerprint"],
         modalities=modalities,
         n_classes=n_classes,
         **map_splits(path, modalities),

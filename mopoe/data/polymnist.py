@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -29,8 +28,9 @@ from mopoe.data.container import (
     MultimodalData,
     Split,
     cached_splits,
+    held_out,
     map_data,
-    read_about,
+    read_file,
     stratified_order,
     type_and_shape,
 )
@@ -48,18 +48,14 @@ _FORMAT = 1
 def source_state(folder: Path) -> list[tuple[str, int, int]]:
     """Return name, size and modification time of all files in the train and test folders, sorted by name."""
     files: list[tuple[str, int, int]] = []
-    waiting = ["train", "test"]
-    while waiting:
-        part = waiting.pop()
+    for part in ("train", "test"):
         if not (folder / part).is_dir():
             raise DataError(f"{folder / part}: there is no such folder; MMNIST has train and test")
-        with os.scandir(folder / part) as entries:
-            for item in entries:
-                if item.is_dir():
-                    waiting.append(f"{part}/{item.name}")
-                else:
-                    stat = item.stat()
-                    files.append((f"{part}/{item.name}", stat.st_size, stat.st_mtime_ns))
+        for place, _, names in os.walk(folder / part, followlinks=True):
+            where = Path(place).relative_to(folder)
+            for name in names:
+                stat = Path(place, name).stat()
+                files.append((f"{where}/{name}", stat.st_size, stat.st_mtime_ns))
     return sorted(files)
 
 
@@ -141,13 +137,9 @@ def _read_png(file: Path, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...],
 
 def _read_tensors(folder: Path, modalities: tuple[ModalitySpec, ...]) -> Split:
     labels = _read_tensor(folder / "labels.pt")
-    if labels.dim() != 1 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+    if labels.dim() != 1 or not set(labels.tolist()) <= set(range(10)):
         raise DataError(
-            f"{folder / 'labels.pt'}: holds {type_and_shape(labels)}, but must be whole numbers [N]"
-        )
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= 9:
-        raise DataError(
-            f"{folder / 'labels.pt'}: holds labels from {labels.min()} to {labels.max()}, but must be 0 to 9"
+            f"{folder / 'labels.pt'}: holds {type_and_shape(labels)}, but must be one digit 0 to 9 per sample"
         )
     x = {}
     for m in modalities:
@@ -208,7 +200,7 @@ load_translated = partial(load, name="translated_polymnist")
 
 
 def _built(file: Path, seed: int, name: str) -> Path:
-    about = read_about(file)
+    _, about = read_file(file)
     if about.get("data") != name or not {"seed", "fingerprint"} <= about.keys():
         raise DataError(f"{file}: not a file made by `sweep data build {name}`")
     if about["seed"] != seed:
@@ -222,18 +214,12 @@ def _converted(folder: Path, seed: int, modalities: tuple[ModalitySpec, ...]) ->
     def convert() -> dict[str, Split]:
         train, test = (read_folder(folder / name, modalities) for name in ("train", "test"))
         rng = np.random.default_rng(seed)
-        place = np.arange(len(train)) % 10
-        order = stratified_order(train.labels.numpy(), rng)
+        index = held_out(stratified_order(train.labels.numpy(), rng), ["validation"])
         return {
-            "train": _shuffled(train, order[place > 0], rng),
-            "validation": _shuffled(train, order[place == 0], rng),
-            "test": _shuffled(test, np.arange(len(test)), rng),
+            "train": train.shuffled(index["train"], rng),
+            "validation": train.shuffled(index["validation"], rng),
+            "test": test.shuffled(np.arange(len(test)), rng),
         }
 
     recipe = [_FORMAT, str(folder.resolve()), seed, source_state(folder)]
     return cached_splits("polymnist", recipe, convert)
-
-
-def _shuffled(split: Split, index: NDArray[np.int64], rng: np.random.Generator) -> Split:
-    """Return the samples at an index in random order, as an evaluation takes the first ones of a split."""
-    return split.take(torch.from_numpy(rng.permutation(index)))

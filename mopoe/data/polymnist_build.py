@@ -8,11 +8,8 @@ For translated PolyMNIST the digits are resized to 21 pixels and placed at rando
 (Daunhawer et al. 2022; scale and places are those of MultiVae's `TranslatedMMNIST`).
 """
 
-import contextlib
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,8 +18,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from mopoe.data.container import SPLITS, Labelled, Split, fingerprint, hold_out, save_splits, whole_file
-from mopoe.data.digits import SIDE, pair, shrunk
-from mopoe.data.formats import mnist_files, open_picture, read_mnist
+from mopoe.data.digits import pair, shrunk
+from mopoe.data.formats import SIDE, mnist_files, open_picture, read_mnist
 from mopoe.data.polymnist import write_pngs
 from mopoe.data.registry import DATA_SETS, check_options
 from mopoe.errors import DataError
@@ -120,11 +117,13 @@ def _read_photograph(file: Path) -> NDArray[np.uint8]:
 def _write(out: Path, folder: Path | None, splits: dict[str, Split], about: dict[str, Any]) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(out) as file, _whole_folder(folder) as pngs:
+        with whole_file(out) as file, TemporaryDirectory(dir=out.parent, prefix=".MMNIST.") as temporary:
             save_splits(file, splits, about)
-            if pngs is not None:
+            if folder is not None:
+                pngs = Path(temporary, "MMNIST")
                 write_pngs(pngs / "train", _joined(splits["train"], splits["validation"]))
                 write_pngs(pngs / "test", splits["test"])
+                pngs.replace(folder)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{out}: cannot be written ({error})") from error
 
@@ -132,18 +131,3 @@ def _write(out: Path, folder: Path | None, splits: dict[str, Split], about: dict
 def _joined(first: Split, second: Split) -> Split:
     x = {m: torch.cat([first.x[m], second.x[m]]) for m in first.x}
     return Split(x, torch.cat([first.labels, second.labels]))
-
-
-@contextlib.contextmanager
-def _whole_folder(folder: Path | None) -> Iterator[Path | None]:
-    """Give a temporary folder that is renamed to the folder at the end, or deleted on an error; or None."""
-    if folder is None:
-        yield None
-        return
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    temporary.chmod(0o755)
-    try:
-        yield temporary
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

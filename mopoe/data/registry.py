@@ -5,7 +5,6 @@ A data set of your own is a function marked `@mopoe.plugin` that returns a `Mult
 options.
 """
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from typing import Any
 
 from mopoe.errors import ConfigError
 from mopoe.plugins import GROUPS, named_function
+from mopoe.wording import did_you_mean
 
 Option = int | str
 """The value of a data set's option."""
@@ -47,11 +47,6 @@ class DataSetEntry:
     """Names and descriptions of the required options."""
     numbers: frozenset[str] = frozenset()
     """The required options that are whole numbers; the others are strings."""
-
-    @property
-    def option_names(self) -> tuple[str, ...]:
-        """Return the names of all options, the required ones first."""
-        return (*self.required, *self.options)
 
 
 _PICTURES = tuple(ModalitySpec(name=f"m{m}", shape=(3, 28, 28)) for m in range(5))
@@ -127,12 +122,9 @@ def entry(name: str) -> DataSetEntry:
         return DATA_SETS[name]
     offered = {name: name} if ":" in name else installed()
     if name not in offered:
-        names = [*DATA_SETS, *offered]
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        possible = did_you_mean(name, [*DATA_SETS, *offered])
         raise ConfigError(
-            f"there is no data set {name!r}; there are: {', '.join(names)}, and functions of your own as "
-            f"package.module:function.{hint}"
+            f"there is no data set {name!r}; {possible}, and functions of your own as package.module:function"
         )
     try:
         return _entry_of(offered[name])

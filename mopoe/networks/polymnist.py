@@ -42,9 +42,7 @@ def image(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
 class ImageEncoder(nn.Module):
     """Three convolutions of stride 2, one hidden layer as wide as the latent space, two linear heads."""
 
-    def __init__(
-        self, latent_dim: int, channels: tuple[int, int, int] = (32, 64, 128), n_colours: int = 3
-    ) -> None:
+    def __init__(self, latent_dim: int, channels: tuple[int, int, int], n_colours: int) -> None:
         super().__init__()
         widths = (n_colours, *channels)
         self.convolutions = nn.ModuleList(
@@ -68,9 +66,7 @@ class ImageEncoder(nn.Module):
 class ImageDecoder(nn.Module):
     """One hidden layer and three transposed convolutions, without a final activation."""
 
-    def __init__(
-        self, latent_dim: int, channels: tuple[int, int, int] = (32, 64, 128), n_colours: int = 3
-    ) -> None:
+    def __init__(self, latent_dim: int, channels: tuple[int, int, int], n_colours: int) -> None:
         super().__init__()
         first, second, third = channels
         self.hidden = nn.Linear(latent_dim, third * SIDE * SIDE)

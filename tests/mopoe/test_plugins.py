@@ -24,7 +24,7 @@ MARK = "import mopoe\n@mopoe.plugin\n"
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Write:
     """Return a function that writes a module, new for each test, and gives its name."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(plugins, "_folders", [])
+    monkeypatch.setattr(plugins, "_folders", set())
     name = f"functions_{abs(hash(request.node.nodeid))}"
 
     def make(text: str) -> str:
@@ -127,7 +127,7 @@ def test_data_that_name_a_command_run_nothing(tmp_path: Path, monkeypatch: pytes
     for module, name in ((os, "system"), (os, "popen"), (builtins, "exec"), (builtins, "eval")):
         monkeypatch.setattr(module, name, ran.append)
     for reference in ("os:system", "os:popen", "builtins:exec", "builtins:eval", "posix:system"):
-        with pytest.raises(ConfigError, match=r"is not marked as a plugin|but must be a function"):
+        with pytest.raises(ConfigError, match="is not marked as a plugin"):
             entry(reference)
     assert ran == []
 
@@ -135,7 +135,7 @@ def test_data_that_name_a_command_run_nothing(tmp_path: Path, monkeypatch: pytes
 def test_a_folder_is_added_once_and_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that no file of a user's can hide a library."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(plugins, "_folders", [])
+    monkeypatch.setattr(plugins, "_folders", set())
     (tmp_path / "math.py").write_text("gcd = None\n")
     before = list(sys.path)
     also_import_from(str(tmp_path))
@@ -146,7 +146,7 @@ def test_a_folder_is_added_once_and_last(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("text", "name", "sentence"),
     [
-        ("f = 3\n", "f", "data set 'M:f' is of type int, but must be a function"),
+        ("f = 3\n", "f", "data set 'M:f' is not marked as a plugin, so it is not called"),
         ("", "f", "data set 'M:f' cannot be imported (AttributeError: module 'M' has no attribute 'f')"),
         ("", "", "data set 'M:' cannot be imported (AttributeError: module 'M' has no attribute '')"),
         (
@@ -228,7 +228,7 @@ def test_loading_fills_in_defaults_and_checks_options(write: Write) -> None:
     from mopoe.data import load_data
 
     module = write(f"{MARK}def f(n: int, seed: int = 4):\n    return [n, seed]\n")
-    with pytest.raises(ConfigError, match=r"^data set '.*:f' has no option 'sed'; there are: n, seed$"):
+    with pytest.raises(ConfigError, match=r"^data set '.*:f' has no option 'sed'; .* possible: n, seed$"):
         load_data(f"{module}:f", sed=3)
     with pytest.raises(ConfigError, match=r"^data set '.*:f' needs the option 'n': a whole number$"):
         load_data(f"{module}:f")
@@ -246,6 +246,6 @@ def test_a_network_that_cannot_be_imported_names_its_modality() -> None:
     with pytest.raises(ConfigError) as error:
         build_modality(TrialConfig(), ModalitySpec(name="a", shape=(2,), network="nowhere:f"), 3)
     assert str(error.value) == (
-        "modality 'a' has the network 'nowhere:f', but it cannot be imported (there is no module "
-        "'nowhere'); it must be a function, as 'package.module:function'"
+        "modality 'a' has the network 'nowhere:f', but it cannot be imported (ModuleNotFoundError: "
+        "No module named 'nowhere'); it must be a function, as 'package.module:function'"
     )

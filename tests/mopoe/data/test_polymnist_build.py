@@ -16,7 +16,7 @@ from PIL import Image
 import mopoe
 from mopoe.config import TrialConfig
 from mopoe.data import load_data, polymnist_build
-from mopoe.data.container import SPLITS, MultimodalData, Split, read_about
+from mopoe.data.container import SPLITS, MultimodalData, Split, read_file
 from mopoe.data.digits import shrunk
 from mopoe.data.formats import mnist_files, read_idx, read_mnist
 from mopoe.data.polymnist_build import build
@@ -50,7 +50,7 @@ def test_real_digits_are_split_8_to_1_to_1_within_each_class(real: MultimodalDat
         for m in real.modalities:
             assert split.x[m.name].shape == (n, 3, 28, 28)
             assert split.x[m.name].dtype == torch.uint8
-    about = read_about(Path(str(real.options["path"])))
+    _, about = read_file(Path(str(real.options["path"])))
     assert about["digits"] == "t10k"
     assert about["samples"] == {"train": 8000, "validation": 1000, "test": 1000}
     assert about["photographs"][:2] == ["chelsea.png", "coffee.png"]
@@ -165,7 +165,7 @@ BAD: list[tuple[str, Callable[[Path, Path], object], str]] = [
     (
         "images cut off",
         lambda mnist, _: edit(mnist, T10K_IMAGES, lambda b: b[:-1]),
-        f"mnist/{T10K_IMAGES}: has 15695 bytes, but a header of 16 and 20 x 28 x 28 values are 15696",
+        f"mnist/{T10K_IMAGES}: declares 20 x 28 x 28 values, but contains 15679",
     ),
     (
         "magic number",
@@ -257,7 +257,7 @@ def test_a_build_that_breaks_off_leaves_nothing(
     """A full disk while the PNG files are written takes the file with it; the reason is told."""
 
     def write_pngs(folder: Path, _: Split) -> None:
-        folder.mkdir()
+        folder.mkdir(parents=True)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(polymnist_build, "write_pngs", write_pngs)
@@ -304,7 +304,7 @@ def test_translated_digits_are_at_random_places_in_every_modality(
         assert set(places[m].flatten().tolist()) == set(range(7))
         assert not torch.equal(places[m][0], places[m][1])
     assert not torch.equal(places["m0"], places["m1"])
-    about = read_about(tmp_path / "p")
+    _, about = read_file(tmp_path / "p")
     assert (about["data"], about["scale"]) == ("translated_polymnist", 0.75)
 
 
