@@ -189,25 +189,6 @@ def test_a_store_that_fails_twice_is_tried_again(begun_trial):
     assert len(tries) == 6
 
 
-@pytest.mark.parametrize(
-    ("errors", "failures"),
-    [
-        ([OSError("a"), OSError("b")], []),
-        ([StoreError("the disk is full")], []),
-        ([DivergedError("the loss is not finite")], ["the loss is not finite"]),
-    ],
-)
-def test_what_may_pass_is_tried_again(begun_trial, errors, failures):
-    """An error may pass, also one of the store; other errors of ours come again with the same numbers."""
-    left = list(errors)
-
-    def train(*_, **__):
-        if left:
-            raise left.pop(0)
-
-    assert [report["failure"] for report in begun_trial(train, lambda _: None)] == failures
-
-
 def test_a_broken_gpu_ends_the_worker(begun_trial):
     """An error that stays with the process is raised after what was measured is written: Ray replaces it."""
     calls = []
