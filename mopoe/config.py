@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self, get_type_hints
 
-from pydantic import AfterValidator, Field, StrictBool, create_model
+from pydantic import AfterValidator, Field, StrictBool, ValidationError, create_model
 from pydantic.dataclasses import dataclass
 
 from mopoe.errors import ConfigError
 from mopoe.subsets import check_simplex
-from mopoe.validation import CLOSED, Count, Seed, config_errors
+from mopoe.validation import CLOSED, Count, Seed, config_errors, told
 
 Method = Literal["mopoe", "poe", "moe", "mvtcae"]
 Mixture = Literal["stratified", "categorical", "batch_split", "all"]
@@ -255,18 +255,20 @@ class TrialConfig:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-_SomeSettings: Any = create_model(
-    "_SomeSettings",
+_OneSetting: Any = create_model(
+    "_OneSetting",
     __config__=CLOSED,
     **{name: (hint, None) for name, hint in get_type_hints(TrialConfig, include_extras=True).items()},  # type: ignore[call-overload]
 )
 
 
-def some_settings(values: Mapping[str, object]) -> dict[str, Any]:
-    """Return some settings in their types, each checked for itself: whether they go together is not asked.
+def checked_setting(name: str, value: object) -> Any:
+    """Return the value of one setting in its type, whatever the others are.
 
     Raises:
-        ValidationError: pydantic's, so that a reader of files can say where each mistake is.
+        ConfigError: there is no such setting, or the value is impossible for it.
     """
-    checked = _SomeSettings.model_validate(dict(values))
-    return {name: getattr(checked, name) for name in values}
+    try:
+        return getattr(_OneSetting.model_validate({name: value}), name)
+    except ValidationError as error:
+        raise ConfigError(told(TrialConfig, error)) from None

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from pydantic import ValidationError, ValidationInfo
+from pydantic import ValidationInfo
 
-from mopoe.config import TrialConfig, some_settings
-from mopoe.validation import told
+from mopoe.config import TrialConfig, checked_setting
+from mopoe.methods import LISTS, check_length
 from mopoe.wording import did_you_mean, show, unknown_key
 from sweep.config.messages import problem, problems_at
 from sweep.config.parameters import Choice, Parameter, Simplex, as_tuple, weights_by_label
@@ -30,16 +30,14 @@ def setting(name: str, value: Any, modalities: Sequence[str], *at: str | int) ->
 
     Mixture weights may be given by label; without the modalities' names they stay so.
     """
-    by_label = isinstance(value, Mapping) or (
-        isinstance(value, list | tuple) and value and all(isinstance(label, str) for label in value)
-    )
-    if name == "subset_weights" and modalities and by_label:
-        with problems_at(*at):
+    labels = value if isinstance(value, Mapping | list | tuple) else ()
+    with problems_at(*at):
+        if name == "subset_weights" and modalities and any(isinstance(label, str) for label in labels):
             value = weights_by_label(value, modalities)
-    try:
-        return some_settings({name: value})[name]
-    except ValidationError as error:
-        raise problem(told(TrialConfig, error), *at) from None
+        value = checked_setting(name, value)
+        if modalities and name in LISTS:
+            check_length(name, value, len(modalities))
+    return value
 
 
 def check_fixed(values: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:

@@ -13,7 +13,6 @@ from pydantic_core import PydanticCustomError
 from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from mopoe.evaluation_config import EvaluationConfig
-from mopoe.methods import check_length
 from mopoe.validation import Count
 from search_spaces import Document, find, load_yaml, split_assignment
 from sweep.config.checks import check
@@ -264,7 +263,6 @@ def trial_config_for(spec: SweepSpec, assignments: Sequence[str]) -> TrialConfig
         try:
             name, value = split_assignment(text)
             given[name] = setting(name, value, spec.modalities)
-            check_length(name, given[name], spec.n_modalities)
         except (ConfigError, PydanticCustomError) as error:
             raise SpecError(f"{text!r}: {error}") from None
     try:
