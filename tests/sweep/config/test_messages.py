@@ -5,8 +5,8 @@ import re
 import pytest
 from spec_texts import FOLDER, FULL, SHORT, TOP, WORD, mistakes
 
+from mopoe.errors import ConfigError
 from sweep.config.sweep_spec import load_spec
-from sweep.errors import SpecError
 
 MISTAKES = r"""
 trials: 14 => trails: 14
@@ -307,7 +307,7 @@ joint_coherence] => log_likelihood]
 :17: search_space.batch_size.values: entry 2 means the same as 64; keep one
 
 seed: 3 => trials: 3
-:4:1: invalid YAML: key 'trials' is there twice, in lines 3 and 4; keep one
+:4:1: invalid YAML: key 'trials' appears twice, in lines 3 and 4; keep one
 
   epochs: 5 =>   epochs: 0
 :20: fixed: epochs is 0, <COUNT>
@@ -374,10 +374,10 @@ def test_a_bad_file_is_a_spec_error(refusal, tmp_path):
     assert refusal("") == "x.yaml is empty, but must have keys and values such as `trials: 14`"
     assert refusal("- a\n") == "x.yaml:1: the file is ['a'], but must be a mapping of keys to values"
     assert refusal("a: [1\nb: 2\n") == "x.yaml:2:2: invalid YAML: expected ',' or ']', but got ':'"
-    with pytest.raises(SpecError, match=r"^there is no file missing\.yaml; "):
+    with pytest.raises(ConfigError, match=r"^there is no file missing\.yaml; "):
         load_spec("missing.yaml")
     with pytest.raises(
-        SpecError, match=rf"^{re.escape(str(tmp_path))} is a folder, but must be a YAML file$"
+        ConfigError, match=rf"^{re.escape(str(tmp_path))} is a folder, but must be a YAML file$"
     ):
         load_spec(tmp_path)
 
