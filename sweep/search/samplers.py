@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mopoe.errors import ConfigError
 from sweep.config.objectives import Objective, gains
 from sweep.config.space import Space, Suggestion
-from sweep.errors import SpecError
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -51,7 +51,7 @@ def make_sampler(name: str, seed: int, n_trials: int, *, conditional: bool = Fal
     sweep, from 8 to Optuna's 50.
 
     Raises:
-        SpecError: gp, and a package that it needs is not installed.
+        ConfigError: gp, and a package that it needs is not installed.
     """
     from optuna import samplers
     from optuna.exceptions import ExperimentalWarning
@@ -68,7 +68,7 @@ def make_sampler(name: str, seed: int, n_trials: int, *, conditional: bool = Fal
             case "gp":
                 for package in ("scipy", "torch"):
                     if find_spec(package) is None:
-                        raise SpecError(f"sampler gp needs {package}, which is not installed here; use tpe")
+                        raise ConfigError(f"sampler gp needs {package}, which is not installed here; use tpe")
                 return samplers.GPSampler(seed=seed, n_startup_trials=max(1, min(10, n_trials // 3)))
             case "nsga2":
                 return samplers.NSGAIISampler(seed=seed, population_size=population)

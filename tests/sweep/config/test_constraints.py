@@ -33,9 +33,7 @@ def test_what_was_not_measured_misses_the_limit():
     assert limit("x", ">= 0.1").sentence({"x": 0.05}) == "x is 0.05, but must be at least 0.1"
 
 
-@pytest.mark.parametrize(
-    "text", ["", "5", "<= 1e999", "< 5", "<= five", "<= nan", "<= inf", "== 5", "<= 5 6"]
-)
+@pytest.mark.parametrize("text", ["", "5", "<= 1e999", "<= five", "<= nan", "<= inf", "== 5", "<= 5 6"])
 def test_another_text_is_no_limit(refusal, text):
     """Only the two comparisons with a finite number are."""
     assert refusal(f"{SHORT}constraints: {{seconds: '{text}'}}\n") == (

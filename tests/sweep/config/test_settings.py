@@ -6,9 +6,9 @@ import pytest
 from spec_texts import FULL, SHORT
 
 from mopoe.config import TrialConfig
+from mopoe.errors import ConfigError
 from sweep.config.parameters import Choice
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
-from sweep.errors import SpecError
 
 
 def test_choices_have_the_type_of_their_setting(load):
@@ -51,7 +51,7 @@ def test_methods_and_mixtures_are_searchable(load):
 
 def test_a_contradicting_assignment_is_refused(load):
     """A searched setting at its middle counts as given."""
-    with pytest.raises(SpecError) as caught:
+    with pytest.raises(ConfigError) as caught:
         trial_config_for(load(FULL), ["method=poe"])
     assert str(caught.value) == (
         "subset_weights is given, but method poe fixes the subsets' weights; leave one out"

@@ -5,11 +5,11 @@ import math
 import pytest
 from optuna.trial import TrialState
 
+from mopoe.errors import ConfigError
 from sweep.config.constraints import limit
 from sweep.config.objectives import Objective
 from sweep.config.parameters import Choice, Int, LogUniform, Simplex
 from sweep.config.space import Space
-from sweep.errors import SpecError
 from sweep.search.samplers import make_sampler
 from sweep.search.state import ConfigResult
 from sweep.search.study import ConfigStudy
@@ -203,7 +203,7 @@ def test_generations_go_on_with_what_is_known(sampler):
 def test_gp_says_what_is_missing(monkeypatch):
     """Without a package that it needs, one sentence names it."""
     monkeypatch.setattr("sweep.search.samplers.find_spec", lambda name: None)
-    with pytest.raises(SpecError, match=r"^sampler gp needs scipy, which is not installed here; use tpe$"):
+    with pytest.raises(ConfigError, match=r"^sampler gp needs scipy, which is not installed here; use tpe$"):
         make_sampler("gp", 0, 10)
 
 
