@@ -30,12 +30,8 @@ class DataSpec(StrictModel, extra="allow"):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, given: Any, info: ValidationInfo) -> Any:
-        if not isinstance(given, dict) or not isinstance(given.get("name"), str):
-            return given
-        if info.context:  # the modalities' names; so that the data set, somebody's own code, is not called
-            for name, value in given.items():
-                if type(value) not in (int, str):
-                    raise problem(wrong(name, value, str | int), name)
+        # With the modalities' names as context the data set, somebody's own code, is not called.
+        if not isinstance(given, dict) or not isinstance(given.get("name"), str) or info.context:
             return given
         return _with_defaults(given)
 
@@ -96,15 +92,6 @@ class SchedulerSpec(StrictModel):
     objective: str | None = None
     """The objective that asha and median compare; it may be left out if the sweep has only one."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.objective is not None and self.type in ("none", "halving"):
-            compares = "stops no trial" if self.type == "none" else "compares all objectives"
-            raise problem(
-                f"objective is {self.objective!r}, but {self.type} {compares}; leave it out", "objective"
-            )
-        return self
-
     def rungs(self, budget: int, bracket: int = 0) -> tuple[int, ...]:
         """Return the epochs at which trials are compared: grace times powers of eta, below the full budget.
 
@@ -122,18 +109,20 @@ class SchedulerSpec(StrictModel):
         """Return the objectives that decide at a rung.
 
         Raises:
-            ConfigError: it is missing, or none of the sweep's.
+            ConfigError: `objective` is missing, none of the sweep's, or of no use.
         """
-        if self.type in ("none", "halving") or (self.objective is None and len(objectives) == 1):
+        found, possible = f"objective is {self.objective!r}", names(objectives)
+        if self.type in ("none", "halving"):
+            if self.objective is not None:
+                compares = "stops no trial" if self.type == "none" else "compares all objectives"
+                raise ConfigError(f"{found}, but {self.type} {compares}; leave it out")
             return tuple(objectives)
-        if self.objective is None:
-            possible = ", ".join(names(objectives))
-            raise ConfigError(f"key 'objective' is missing; {self.type} compares one of: {possible}")
-        if self.objective not in names(objectives):
-            raise ConfigError(
-                f"objective is {self.objective!r}; {did_you_mean(self.objective, names(objectives))}"
-            )
-        return tuple(o for o in objectives if o.name == self.objective)
+        if self.objective is None and len(objectives) > 1:
+            one = ", ".join(possible)
+            raise ConfigError(f"key 'objective' is missing; {self.type} compares one of: {one}")
+        if self.objective not in (None, *possible):
+            raise ConfigError(f"{found}; {did_you_mean(self.objective, possible)}")
+        return tuple(o for o in objectives if self.objective in (None, o.name))
 
 
 class ResourcesSpec(StrictModel):

@@ -181,7 +181,7 @@ low: 0.25 => low: 8
 :14: search_space.lr: low is 0.005, but must be below high (0.004); swap them?
 
 low: 0.25 => low: 0
-:11: search_space.beta: low is 0.0, but must be above 0 for log_uniform
+:11: search_space.beta: low is 0, but must be a finite number above 0
 
 low: 8, => low: 0,
 :16: search_space.latent_dim: low is 0, but must be at least 1 with log: true

@@ -270,7 +270,7 @@ def test_a_known_point_outside_the_space_is_refused(settings, message):
         ("beta", 9.0, "beta is 9.0, but must be between 0.25 and 8.0"),
         ("lr", 0.0, "lr is 0.0, but must be between 0.001 and 0.004"),
         ("latent_dim", None, "latent_dim is None, but must be between 8 and 64"),
-        ("epochs", 3, "epochs is 3, but must be between 2 and 11 in steps of 3"),
+        ("epochs", 3, "epochs is 3, but must be 2 plus a multiple of 3"),
     ],
 )
 def test_a_known_number_outside_its_range_is_refused(space, name, value, message):
