@@ -36,7 +36,7 @@ def check(spec: "SweepSpec") -> None:
 def _check_objectives(spec: "SweepSpec") -> None:
     """Refuse objectives that this data set has not, or whose corner is not the reference point."""
     objectives = names(spec.objectives)
-    if spec.n_modalities == 1 and "conditional_coherence" in objectives:
+    if len(spec.modalities) == 1 and "conditional_coherence" in objectives:
         why = "'conditional_coherence' generates a modality from others, but the data set has only one"
         raise problem(why, "objectives")
     for name in objectives:
@@ -53,7 +53,7 @@ def _check_objectives(spec: "SweepSpec") -> None:
 
 def _check_evaluation(spec: "SweepSpec") -> None:
     """Refuse sizes of observed subsets that the data set has not, or that leave no target."""
-    m, whole = spec.n_modalities, spec.evaluation
+    m, whole = len(spec.modalities), spec.evaluation
     for at, amounts in ((("evaluation",), whole), (("evaluation", "intermediate"), whole.intermediate)):
         sizes = amounts.subset_sizes
         if sizes and not (max(sizes) <= m and min(sizes) < max(2, m)):

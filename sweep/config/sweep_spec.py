@@ -143,11 +143,6 @@ class SweepSpec(StrictModel):
         return self.data.modalities
 
     @property
-    def n_modalities(self) -> int:
-        """Return the number of modalities M."""
-        return len(self.modalities)
-
-    @property
     def space(self) -> Space:
         """Return the search space, translated for Optuna."""
         return Space(self.search_space, self.modalities)

@@ -42,7 +42,6 @@ def test_a_full_file(load):
     assert spec.evaluation == EvaluationConfig(coherence_samples=300, split="test")
     assert spec.resources == ResourcesSpec(cpu=2, gpu=0.25, concurrent=4)
     assert spec.modalities == ("m0", "m1", "m2", "m3", "m4")
-    assert spec.n_modalities == 5
 
 
 def test_a_short_file_has_the_documented_defaults(load):

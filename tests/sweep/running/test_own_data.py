@@ -89,7 +89,7 @@ def test_a_sweep_knows_options_and_modalities_of_the_users_function(own: str) ->
     """Defaults of the signature are filled in, the number of modalities is that of the options; one call."""
     spec = load_spec("own.yaml", ["data.size=3"])
     assert spec.modalities == ("m0", "m1", "m2")
-    assert spec.n_modalities == 3
+    assert len(spec.modalities) == 3
     assert spec.plain()["data"] == {"name": f"{own}:load", "n": 40, "word": "a", "size": 3}
     assert sys.modules[own].calls == [(40, "a", 3)]
 
