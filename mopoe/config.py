@@ -198,7 +198,7 @@ class TrialConfig:
         first, both = next(iter(weights), ""), " and ".join(weights[:2])
         laplace, weighted = self.posterior == "laplace", estimator != "elbo"
         fixed = f"{first} is given, but method {method} fixes the subsets' weights; leave one out"
-        prior_needed = "prior_expert is none, but method poe has the prior in every product"
+        prior_needed = "prior_expert is none, but method poe multiplies the prior into every product"
         for contradict, sentence in (
             (first and method != "mopoe", fixed),
             (len(weights) > 1, f"{both} are both given; leave one out"),
@@ -211,7 +211,7 @@ class TrialConfig:
             (laplace and prior == "all", "posterior laplace needs prior_expert full or none"),
             (self.samples > 1 and not weighted, "samples above 1 needs estimator iwae or dreg"),
             (weighted and method in ("poe", "mvtcae"), f"estimator {estimator} needs method mopoe or moe"),
-            (weighted and self.learned_weights, f"estimator {estimator} has no learned_weights"),
+            (weighted and self.learned_weights, f"estimator {estimator} does not support learned_weights"),
             (
                 self.learned_scale and self.likelihood == "bernoulli",
                 "likelihood bernoulli has no scale to learn",

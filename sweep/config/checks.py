@@ -29,8 +29,8 @@ def check(spec: "SweepSpec") -> None:
         _check_grid(spec)
     for name, parameter in spec.search_space.items() if spec.sampler == "gp" else ():
         if isinstance(parameter, Int) and parameter.size > MAX_GRID:
-            wide = f"{name} has {parameter.size} values, but gp looks at each; at most {MAX_GRID}"
-            raise problem(f"{wide}; raise step, or take tpe", "search_space", name)
+            most = f"sampler gp enumerates them and takes at most {MAX_GRID}; raise step, or use sampler tpe"
+            raise problem(f"{name} has {parameter.size} values, but {most}", "search_space", name)
 
 
 def _check_objectives(spec: "SweepSpec") -> None:
@@ -57,7 +57,7 @@ def _check_evaluation(spec: "SweepSpec") -> None:
     for at, amounts in ((("evaluation",), whole), (("evaluation", "intermediate"), whole.intermediate)):
         sizes = amounts.subset_sizes
         if sizes and not (max(sizes) <= m and min(sizes) < max(2, m)):
-            must = f"must hold sizes from 1 to {m}, one of them smaller, so that a target is left"
+            must = f"must hold sizes from 1 to {m}, at least one below {m}, so that a target is left"
             raise problem(f"subset_sizes is {list(sizes)}, but {must}", *at, "subset_sizes")
 
 
@@ -111,7 +111,7 @@ def _check_scheduler(spec: "SweepSpec") -> None:
 def _check_grid(spec: "SweepSpec") -> None:
     """Refuse a grid that is endless, too large to shuffle or smaller than the number of trials."""
     if spec.space.conditional:
-        raise problem("sampler is 'grid', but a grid has no parameter with `when`", "sampler")
+        raise problem("sampler is 'grid', but a grid does not support `when`", "sampler")
     for name, parameter in spec.search_space.items():
         if not isinstance(parameter, Choice | Int):
             kind = f"type is {parameter.type!r}, but a grid needs int or choice"
@@ -120,4 +120,4 @@ def _check_grid(spec: "SweepSpec") -> None:
     if spec.trials > size:
         raise problem(f"trials is {spec.trials}, but the grid has {size} points", "trials")
     if size > MAX_GRID:
-        raise problem(f"the grid has {size} points, but may have {MAX_GRID} at most", "search_space")
+        raise problem(f"the grid has {size} points, but at most {MAX_GRID} are possible", "search_space")

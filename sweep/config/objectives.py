@@ -92,7 +92,7 @@ def _check(objectives: tuple[Objective, ...]) -> tuple[Objective, ...]:
                 f"unknown objective {objective.name!r}; {did_you_mean(objective.name, OBJECTIVES)}", i
             )
         if objective.name in names(objectives[:i]):
-            raise problem(f"{objective.name!r} is there twice; keep one", i)
+            raise problem(f"{objective.name!r} appears twice; keep one", i)
     return objectives
 
 

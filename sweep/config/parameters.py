@@ -32,12 +32,11 @@ def subset_places(labels: Sequence[object], modalities: Sequence[str]) -> tuple[
         if len(set(names)) < len(names) or not set(names) <= set(modalities):
             known = [subset_label(mask, modalities) for mask in masks]
             (near,) = difflib.get_close_matches(str(label), known, n=1, cutoff=0.0)
-            raise ConfigError(
-                f"there is no subset {label!r}; did you mean {near!r}? modalities: {', '.join(modalities)}"
-            )
+            hint = f"did you mean {near!r}? The modalities are {', '.join(modalities)}"
+            raise ConfigError(f"there is no subset {label!r}; {hint}")
         place = masks.index(sum(1 << modalities.index(name) for name in names))
         if place in places:
-            raise ConfigError(f"subset {label!r} is there twice (as {places[place]!r}); keep one")
+            raise ConfigError(f"subset {label!r} appears twice (as {places[place]!r}); keep one")
         places[place] = label
     return tuple(places)
 

@@ -1,6 +1,6 @@
 """The sections of a sweep's file that have keys of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, model_validator
@@ -30,10 +30,25 @@ class DataSpec(StrictModel, extra="allow"):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, given: Any, info: ValidationInfo) -> Any:
+        """Return the name and the options, those not given at their defaults, or say what is wrong."""
         # With the modalities' names as context the data set, somebody's own code, is not called.
         if not isinstance(given, dict) or not isinstance(given.get("name"), str) or info.context:
             return given
-        return _with_defaults(given)
+        with problems_at("name"):
+            known = entry(given["name"])
+        required = {name: 0 if name in known.numbers else "" for name in known.required}
+        defaults = {"name": "", **required, **known.options}
+        for name, value in given.items():
+            if name not in defaults:
+                raise problem(unknown_key(name, defaults), name)
+            if type(value) is not type(defaults[name]):
+                raise problem(wrong(name, value, type(defaults[name])), name)
+        for name, what in known.required.items():
+            if name not in given:
+                raise problem(f"key {name!r} is missing; {what}", name)
+        if given["name"] in DATA_SETS:
+            check_options(given)
+        return {**defaults, **given}
 
     @model_validator(mode="after")
     def _name_modalities(self, info: ValidationInfo) -> Self:
@@ -50,25 +65,6 @@ class DataSpec(StrictModel, extra="allow"):
     def modalities(self) -> tuple[str, ...]:
         """Return the names of the modalities, in the order of the bits of a subset mask."""
         return self._modalities
-
-
-def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a data set's name and options, those not given at their defaults, or say what is wrong."""
-    with problems_at("name"):
-        known = entry(given["name"])
-    required = {name: 0 if name in known.numbers else "" for name in known.required}
-    defaults = {"name": "", **required, **known.options}
-    for name, value in given.items():
-        if name not in defaults:
-            raise problem(unknown_key(name, defaults), name)
-        if type(value) is not type(defaults[name]):
-            raise problem(wrong(name, value, type(defaults[name])), name)
-    for name, what in known.required.items():
-        if name not in given:
-            raise problem(f"key {name!r} is missing; {what}", name)
-    if given["name"] in DATA_SETS:
-        check_options(given)
-    return {**defaults, **given}
 
 
 class SchedulerSpec(StrictModel):

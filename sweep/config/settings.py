@@ -85,7 +85,7 @@ def _check_when(name: str, when: Mapping[str, Any], above: Mapping[str, Paramete
     for other, value in when.items():
         if other not in choices:
             hint = did_you_mean(other, choices)
-            raise problem(f"when needs a choice that stands above {name}; {hint}", name, "when", other)
+            raise problem(f"when needs a choice that is listed before {name}; {hint}", name, "when", other)
         if as_tuple(value) not in choices[other].values:
             hint = did_you_mean(value, map(str, choices[other].values))
             raise problem(f"{other} is {show(value)}; {hint}", name, "when", other)
@@ -109,7 +109,7 @@ def check_start_with(
         for name in values:
             if name not in space.active(full):
                 when = ", ".join(f"{k}: {v}" for k, v in (space.parameters[name].when or {}).items())
-                raise problem(f"{name} exists only when {when}; leave it out", i, name)
+                raise problem(f"{name} is only used when {when}; leave it out", i, name)
         with problems_at(i):
             space.suggestion(full)
         checked.append(values)

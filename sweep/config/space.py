@@ -184,7 +184,7 @@ class Space:
         suggestion: dict[str, float | int | str] = {}
         for name, parameter in self.active(settings).items():
             if name not in settings:
-                raise ConfigError(f"{name} is absent, but the search space has: {', '.join(self.parameters)}")
+                raise ConfigError(f"{name} is missing; the search space has: {', '.join(self.parameters)}")
             value = settings[name]
             match parameter:
                 case Choice(values=values):
@@ -237,9 +237,9 @@ class Space:
         places = parameter.places(self.modalities)
         n = parameter.length(self.modalities)
         if value is None or len(value) != n:
-            raise ConfigError(f"{name} is {value!r}, but must have {n} numbers here")
+            raise ConfigError(f"{name} is {value!r}, but must have {n} numbers")
         if any(weight for i, weight in enumerate(value) if i not in places):
-            raise ConfigError(f"{name} has weight on other subsets than {', '.join(parameter.over)}")
+            raise ConfigError(f"{name} gives weight to subsets outside {', '.join(parameter.over)}")
         return [float(value[i]) for i in places]
 
     def _axes(self, name: str, parameter: Simplex) -> list[str]:

@@ -262,10 +262,10 @@ over: size => over: sizes
 :24: evaluation: split is 'tst'; did you mean 'test'? possible: train, validation, test
 
 over: size => over: [m0, m9+m1]
-:18: search_space.subset_weights: there is no subset 'm9+m1'; did you mean 'm0+m1'? modalities: m0, m1, m2, m3, m4
+:18: search_space.subset_weights: there is no subset 'm9+m1'; did you mean 'm0+m1'? The modalities are m0, m1, m2, m3, m4
 
 over: size => over: [m0+m1, m1+m0]
-:18: search_space.subset_weights: subset 'm1+m0' is there twice (as 'm0+m1'); keep one
+:18: search_space.subset_weights: subset 'm1+m0' appears twice (as 'm0+m1'); keep one
 
 over: size => over: [m0]
 :18: search_space.subset_weights: over is ['m0'], <OVER>
@@ -298,7 +298,7 @@ trials: 14 => trials: 14\nstart_with: [{beta: 1}, {bta: 1}]
 :6: objectives is an empty list, but must be non-empty
 
 joint_coherence] => log_likelihood]
-:6: objectives: 'log_likelihood' is there twice; keep one
+:6: objectives: 'log_likelihood' appears twice; keep one
 
 [64, 128] => []
 :17: search_space.batch_size: values is an empty list, but must be non-empty

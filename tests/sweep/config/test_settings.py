@@ -95,7 +95,7 @@ def test_known_points_are_filled_in_from_the_middle(load):
 def test_a_known_point_may_not_set_what_does_not_exist_there(refusal):
     """The message says when the parameter exists."""
     assert refusal(CONDITIONAL + "start_with: [{method: moe, unimodal_elbos: true}]\n") == (
-        "x.yaml:9: start_with.0: unimodal_elbos exists only when method: poe; leave it out"
+        "x.yaml:9: start_with.0: unimodal_elbos is only used when method: poe; leave it out"
     )
 
 
@@ -109,7 +109,7 @@ def test_constants_and_choices_may_be_weights_by_label(load, refusal):
     assert fixed("{m0: 0.2, m1+m0: 0.8}") == tuple(places.get(i, 0.0) for i in range(31))
     assert fixed("[m4, m0+m1+m2+m3+m4]") == tuple({4: 0.5, 30: 0.5}.get(i, 0.0) for i in range(31))
     assert refusal(SHORT + "fixed: {subset_weights: {m0: 0.2, m9: 0.8}}\n") == (
-        "x.yaml:6: fixed: there is no subset 'm9'; did you mean 'm4'? modalities: m0, m1, m2, m3, m4"
+        "x.yaml:6: fixed: there is no subset 'm9'; did you mean 'm4'? The modalities are m0, m1, m2, m3, m4"
     )
     assert refusal(SHORT + "fixed: {subset_weights: {m0: 0.2, m1: 0.7}}\n") == (
         "x.yaml:6: fixed: subset_weights sums to 0.9, but must sum to 1"
