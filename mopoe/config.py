@@ -9,24 +9,18 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self, get_type_hints
 
-from pydantic import AfterValidator, Field, StrictBool, create_model
+from pydantic import AfterValidator, Field, StrictBool, ValidationError, create_model
 from pydantic.dataclasses import dataclass
 
 from mopoe.errors import ConfigError
 from mopoe.subsets import check_simplex
-from mopoe.validation import CLOSED, Count, Seed, config_errors
+from mopoe.validation import CLOSED, Count, Seed, config_errors, told
 
-Method = Literal["mopoe", "poe", "moe", "mvtcae"]
 Mixture = Literal["stratified", "categorical", "batch_split", "all"]
 PriorExpert = Literal["full", "all", "none"]
-LikelihoodWeights = Literal["dimensions", "none"]
 Posterior = Literal["gaussian", "laplace"]
-Estimator = Literal["elbo", "iwae", "dreg"]
-BetaSchedule = Literal["linear", "cosine", "cyclical"]
-PixelLikelihood = Literal["laplace", "normal", "bernoulli"]
 Initialisation = Literal["torch", "he"]
 Precision = Literal["float32", "bfloat16"]
-Compile = Literal["no", "step", "graph"]
 
 
 def _simplex(weights: tuple[float, ...]) -> tuple[float, ...]:
@@ -42,7 +36,9 @@ def _not_all_zero(weights: str | tuple[float, ...]) -> str | tuple[float, ...]:
 
 # Ranges are wider than anybody wants, and narrow enough to catch slips.
 Weight = Annotated[float, Field(strict=True, ge=0, le=1_000_000)]
-Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+LikelihoodWeights = Annotated[
+    Literal["dimensions", "none"] | tuple[Weight, ...], AfterValidator(_not_all_zero)
+]
 Channels = Annotated[int, Field(strict=True, ge=1, le=16_384)]
 Simplex = Annotated[
     tuple[Annotated[float, Field(strict=True)], ...],
@@ -66,7 +62,7 @@ class TrialConfig:
     """Epochs over which beta goes from beta_start to its value, changing at every step; 0 for none."""
     beta_start: Weight = 0.0
     """The value at which a warm-up of beta begins; it may lie above beta."""
-    beta_schedule: BetaSchedule = "linear"
+    beta_schedule: Literal["linear", "cosine", "cyclical"] = "linear"
     """The shape of the warm-up.
 
     linear: beta changes by the same amount at every step.
@@ -82,7 +78,7 @@ class TrialConfig:
     """Weight of the KL terms of the private latents; beta multiplies it."""
     style_weights: tuple[Weight, ...] | None = None
     """Weight of each modality's private KL term; beta_style multiplies it, and null stands for 1 each."""
-    method: Method = "mopoe"
+    method: Literal["mopoe", "poe", "moe", "mvtcae"] = "mopoe"
     """Which subsets of the modalities give the posterior.
 
     mopoe: a mixture over all subsets, each the product of its modalities' posteriors (Sutter et al. 2021).
@@ -92,7 +88,7 @@ class TrialConfig:
     """
     unimodal_elbos: StrictBool = True
     """Whether method poe adds one ELBO per modality, as MVAE does; other methods add none."""
-    tc_ratio: Share = 5 / 6
+    tc_ratio: Annotated[float, Field(strict=True, ge=0, le=1)] = 5 / 6
     """The share of the total-correlation term in the loss of method mvtcae."""
     mixture: Mixture = "stratified"
     """How a subset is drawn from the mixture for each sample of a batch.
@@ -134,7 +130,7 @@ class TrialConfig:
     gaussian: normal distributions with a diagonal covariance.
     laplace: Laplace distributions; they need method moe, since their products are of another family.
     """
-    estimator: Estimator = "elbo"
+    estimator: Literal["elbo", "iwae", "dreg"] = "elbo"
     """Which lower bound of the log-likelihood is maximised.
 
     elbo: the generalized ELBO.
@@ -145,7 +141,7 @@ class TrialConfig:
     """Latents drawn per sample and step for the importance-weighted bound."""
     missing: Annotated[float, Field(strict=True, ge=0, le=0.99)] = 0.0
     """Share of modalities that are hidden in training, chosen once per sample, which keeps at least one."""
-    likelihood: PixelLikelihood = "laplace"
+    likelihood: Literal["laplace", "normal", "bernoulli"] = "laplace"
     """The distribution of an image's pixel, given the decoder's output.
 
     laplace: a Laplace distribution of scale likelihood_scale.
@@ -156,9 +152,7 @@ class TrialConfig:
     """Scale of the pixel's distribution, in units of an intensity from 0 to 1."""
     learned_scale: StrictBool = False
     """Whether that scale is trained with the networks, one per modality, starting at likelihood_scale."""
-    likelihood_weights: Annotated[LikelihoodWeights | tuple[Weight, ...], AfterValidator(_not_all_zero)] = (
-        "dimensions"
-    )
+    likelihood_weights: LikelihoodWeights = "dimensions"
     """Weight of each modality's log-likelihood in the loss, as numbers or by a rule.
 
     dimensions: 1 for the modality with the most dimensions; for any other, that number divided by its own.
@@ -182,7 +176,7 @@ class TrialConfig:
     float32: full precision.
     bfloat16: automatic mixed precision, faster on GPUs that support it.
     """
-    compile: Compile = "no"
+    compile: Literal["no", "step", "graph"] = "no"
     """Whether torch.compile compiles the training step.
 
     no: the step runs as it is.
@@ -204,7 +198,7 @@ class TrialConfig:
         first, both = next(iter(weights), ""), " and ".join(weights[:2])
         laplace, weighted = self.posterior == "laplace", estimator != "elbo"
         fixed = f"{first} is given, but method {method} fixes the subsets' weights; leave one out"
-        prior_needed = "prior_expert is none, but method poe has the prior in every product"
+        prior_needed = "prior_expert is none, but method poe multiplies the prior into every product"
         for contradict, sentence in (
             (first and method != "mopoe", fixed),
             (len(weights) > 1, f"{both} are both given; leave one out"),
@@ -217,7 +211,7 @@ class TrialConfig:
             (laplace and prior == "all", "posterior laplace needs prior_expert full or none"),
             (self.samples > 1 and not weighted, "samples above 1 needs estimator iwae or dreg"),
             (weighted and method in ("poe", "mvtcae"), f"estimator {estimator} needs method mopoe or moe"),
-            (weighted and self.learned_weights, f"estimator {estimator} has no learned_weights"),
+            (weighted and self.learned_weights, f"estimator {estimator} does not support learned_weights"),
             (
                 self.learned_scale and self.likelihood == "bernoulli",
                 "likelihood bernoulli has no scale to learn",
@@ -255,18 +249,20 @@ class TrialConfig:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-_SomeSettings: Any = create_model(
-    "_SomeSettings",
+_OneSetting: Any = create_model(
+    "_OneSetting",
     __config__=CLOSED,
     **{name: (hint, None) for name, hint in get_type_hints(TrialConfig, include_extras=True).items()},  # type: ignore[call-overload]
 )
 
 
-def some_settings(values: Mapping[str, object]) -> dict[str, Any]:
-    """Return some settings in their types, each checked for itself: whether they go together is not asked.
+def checked_setting(name: str, value: object) -> Any:
+    """Return the value of one setting in its type, whatever the others are.
 
     Raises:
-        ValidationError: pydantic's, so that a reader of files can say where each mistake is.
+        ConfigError: there is no such setting, or the value is impossible for it.
     """
-    checked = _SomeSettings.model_validate(dict(values))
-    return {name: getattr(checked, name) for name in values}
+    try:
+        return getattr(_OneSetting.model_validate({name: value}), name)
+    except ValidationError as error:
+        raise ConfigError(told(TrialConfig, error)) from None

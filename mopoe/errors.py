@@ -1,11 +1,10 @@
 """The tree of the project's exceptions.
 
 MopoeError                 the root: its message is one sentence for the user
-├── ConfigError            a setting has an impossible value
+├── ConfigError            a setting has an impossible value, or a YAML file is missing or malformed
 ├── DataError              input data is missing, damaged or of an unexpected shape
 ├── CheckpointError        a checkpoint is missing, damaged or of another model
 ├── DivergedError          the loss or a gradient is no longer a finite number
-├── SpecError              (sweep.errors) the YAML file is wrong
 ├── StoreError             (sweep.errors) a results folder is missing, damaged or another sweep's
 ├── TrialsFailedError      (sweep.errors) all trials that were asked for failed, or too many in a row
 ├── TrialTimeError         (sweep.errors) a trial took longer than its sweep allows
@@ -48,7 +47,7 @@ class MopoeError(Exception):
 
 
 class ConfigError(MopoeError, ValueError):
-    """A setting has an impossible value."""
+    """A setting has an impossible value, or a YAML file is missing or malformed."""
 
 
 class DataError(MopoeError):

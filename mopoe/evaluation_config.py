@@ -9,7 +9,6 @@ from pydantic.dataclasses import dataclass
 from mopoe.config import Precision
 from mopoe.validation import CLOSED, Count, Seed, config_errors
 
-Split = Literal["train", "validation", "test"]
 FinalMetric = Literal["representation", "frechet", "conditional_likelihood", "mixture_prior", "fid"]
 Sizes = tuple[Annotated[int, Field(strict=True, ge=1)], ...]
 _AMOUNTS = ("coherence_samples", "joint_samples", "likelihood_samples", "importance_samples")
@@ -43,7 +42,7 @@ class EvaluationConfig:
         ConfigError: a value has the wrong type or is impossible.
     """
 
-    split: Split = "validation"
+    split: Literal["train", "validation", "test"] = "validation"
     """The split that objectives are measured on."""
     every: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
     """Epochs between evaluations; 0 evaluates once, after the last epoch."""

@@ -9,7 +9,7 @@ from functools import wraps
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 from pydantic import AllowInfNan, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -174,6 +174,8 @@ def allowed(hint: object, *, many: bool = False) -> str:
 
 def _range(info: FieldInfo) -> str:
     """Return the limits of a number as words; whole numbers beyond 2^31 end at a power of two, less one."""
+    if any(isinstance(m, Gt) for m in info.metadata):
+        return " above 0"
     low: Any = next((m.ge for m in info.metadata if isinstance(m, Ge)), None)
     high: Any = next((m.le for m in info.metadata if isinstance(m, Le)), None)
     if low is None or high is None:

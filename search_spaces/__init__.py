@@ -29,30 +29,23 @@ class Document:
     overrides: Mapping[tuple[Hashable, ...], str] = field(default_factory=dict)
     """The assignments whose values replaced the file's, by key path."""
 
-    def line_of(self, key_path: tuple[Hashable, ...]) -> int | None:
-        """Return the line, counted from 1, of a key or list element; None if the file has none at that path.
-
-        `("search_space", "beta", "low")` is the key `low`, `("objectives", 0)` the first element.
-        """
-        node = place = self.root
-        for key in key_path:
-            found = _child(node, key)
-            if found is None:
-                return None
-            place, node = found
-        return None if place is None else int(place.start_mark.line) + 1
-
     def where(self, key_path: tuple[Hashable, ...]) -> str:
         """Return where a key comes from, for a message: `x.yaml:12`, or the assignment that set it.
 
+        `("search_space", "beta", "low")` is the key `low`, `("objectives", 0)` the first element of a list.
         A key that the file lacks is at the line of its nearest ancestor; a missing top-level key has no line.
         """
-        parents = [key_path[:n] for n in range(len(key_path), 0, -1)]
-        for path in parents:
-            if path in self.overrides:
-                return repr(self.overrides[path])
-        line = next((line for path in parents if (line := self.line_of(path))), None)
-        return str(self.path) if line is None else f"{self.path}:{line}"
+        for n in range(len(key_path), 0, -1):
+            if key_path[:n] in self.overrides:
+                return repr(self.overrides[key_path[:n]])
+        node, line = self.root, ""
+        for key in key_path:
+            found = _child(node, key)
+            if found is None:
+                break
+            place, node = found
+            line = f":{place.start_mark.line + 1}"
+        return f"{self.path}{line}"
 
     def override(self, assignment: str) -> "Document":
         """Return the document with another value for one key: `trials=30` or `evaluation.every=2`.
@@ -95,7 +88,7 @@ def find(name_or_path: str | Path) -> Path:
     raise ConfigError(f"there is no file {path}; {did_you_mean(path.stem, names, these='shipped')}")
 
 
-def load_yaml(path: str | Path) -> Document:
+def load_yaml(path: Path) -> Document:
     """Return the content of a YAML file whose top level is a mapping.
 
     Numbers are read as in YAML 1.2 (`1e-3` is a number), and a key may stand only once in a mapping.
@@ -104,13 +97,8 @@ def load_yaml(path: str | Path) -> Document:
         ConfigError: the file cannot be read, is not valid YAML, is empty or is not a mapping; the message
             is one sentence that starts with the path and, where there is one, the line.
     """
-    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path} is a folder, but must be a YAML file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not a text file in UTF-8") from None
     except OSError as error:
@@ -120,11 +108,8 @@ def load_yaml(path: str | Path) -> Document:
 
 def parsed(text: str, path: Path) -> Document:
     """Return the content of a YAML file that is already read; see `load_yaml`."""
-    try:
-        root, data = _parse(text)
-    except _InvalidYamlError as error:
-        raise ConfigError(f"{path}{error.place}: {error}") from None
-    if root is None or data is None:
+    root, data = _parse(text, path)
+    if data is None:
         raise ConfigError(f"{path} is empty, but must have keys and values such as `trials: 14`")
     if not isinstance(data, dict):
         raise ConfigError(f"{path}:1: the file is {show(data)}, but must be a mapping of keys to values")
@@ -146,13 +131,6 @@ def split_assignment(text: str) -> tuple[str, Any]:
     return key.strip(), _parse(value)[1]
 
 
-class _InvalidYamlError(ConfigError):
-    def __init__(self, problem: str, place: str = "") -> None:
-        super().__init__(problem)
-        self.place = place
-        """Where in the text, as `:line` or `:line:column`; empty if not known."""
-
-
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader that refuses duplicate keys and resolves words by YAML 1.2's core schema.
 
@@ -164,7 +142,7 @@ class _Loader(yaml.SafeLoader):
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             name, line = (key.tag, key.value), key.start_mark.line + 1
             if name in lines:
-                problem = f"key {key.value!r} is there twice, in lines {lines[name]} and {line}; keep one"
+                problem = f"key {key.value!r} appears twice, in lines {lines[name]} and {line}; keep one"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             lines[name] = line
         return super().construct_mapping(node, deep=deep)
@@ -197,36 +175,36 @@ MOST_NODES = 100_000
 
 def _expanded(node: yaml.Node, above: frozenset[int] = frozenset()) -> int:
     """Return how many nodes a tree has with its aliases written out, and refuse one without an end."""
-    line = f":{node.start_mark.line + 1}"
     if id(node) in above:
-        raise _InvalidYamlError("invalid YAML: an alias stands within what it names", line)
+        problem = "an alias refers to a node that contains it"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
     total = 1
     children = chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
     for child in () if isinstance(node, yaml.ScalarNode) else children:
         total += _expanded(child, above | {id(node)})
         if total > MOST_NODES:
-            raise _InvalidYamlError(f"has more than {MOST_NODES:,} keys and values", line)
+            problem = f"more than {MOST_NODES:,} keys and values"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
     return total
 
 
-def _parse(text: str) -> tuple[yaml.Node | None, Any]:
-    """Return the root node and the value of a text, or raise _InvalidYamlError."""
+def _parse(text: str, path: Path | None = None) -> tuple[yaml.Node | None, Any]:
+    """Return the root node and the value of a text, or raise a ConfigError, with the place in a file."""
+    mark = None
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
         if root is not None:
             _expanded(root)
         return root, None if root is None else loader.construct_document(root)
-    except _InvalidYamlError:
-        raise
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = "" if mark is None else f":{mark.line + 1}:{mark.column + 1}"
-        raise _InvalidYamlError(f"invalid YAML: {error.problem or error.context}", place) from None
+        problem, mark = error.problem or error.context, error.problem_mark or error.context_mark
     except RecursionError:
-        raise _InvalidYamlError("invalid YAML: nested too deeply") from None
+        problem = "nested too deeply"
     except (yaml.YAMLError, ValueError) as error:  # a forbidden character, or a number of thousands of digits
-        raise _InvalidYamlError(f"invalid YAML: {str(error).splitlines()[0]}") from None
+        problem = str(error).splitlines()[0]
+    place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+    raise ConfigError((f"{path}{place}: " if path else "") + f"invalid YAML: {problem}")
 
 
 def _child(node: yaml.Node | None, key: Hashable) -> tuple[yaml.Node, yaml.Node] | None:

@@ -3,10 +3,6 @@
 from mopoe.errors import MopoeError
 
 
-class SpecError(MopoeError):
-    """The YAML file of a sweep is missing, malformed or asks for something that does not exist."""
-
-
 class StoreError(MopoeError):
     """A results folder is missing, damaged, of a newer schema, or holds another sweep."""
 

@@ -32,7 +32,7 @@ def stored_spec(root: str | Path, overrides: Sequence[str] = ()) -> SweepSpec:
 
     Raises:
         StoreError: the folder is no results folder.
-        SpecError: an override is wrong, or `sweep.json` holds settings that this release does not know.
+        ConfigError: an override is wrong, or `sweep.json` holds settings that this release does not know.
     """
     return spec_of(open_store(root).document, overrides)
 

@@ -215,7 +215,7 @@ def _missing_rows(
     for trial, number, epochs in rows.select("trial_id", "_number", "epochs").sort("trial_id").iter_rows():
         yield f"epochs: trial_id {trial} has rows of {number} of its {epochs} epochs"
     spec, blind = store.spec, frames["subset_metrics"].filter(metric="pictures")["trial_id"]
-    tables = ["subset_metrics", "pair_coherence"] if spec.n_modalities > 1 else ["subset_metrics"]
+    tables = ["subset_metrics", "pair_coherence"] if len(spec.modalities) > 1 else ["subset_metrics"]
     whole = done.filter(pl.col("status") != "stopped")
     tables += ["samples"] if spec.evaluation.pictures else []
     for table in [name for name in tables if name not in damaged]:

@@ -1,15 +1,13 @@
 """What must hold between the keys of a sweep's file, each of which is valid for itself."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mopoe.config import TrialConfig
-from mopoe.methods import LISTS, check_length
 from mopoe.wording import unknown_key
 from sweep.config.messages import problem, problems_at
 from sweep.config.objectives import names
-from sweep.config.parameters import Choice, Int, middle
-from sweep.config.settings import SETTINGS
+from sweep.config.parameters import Choice, Int, Parameter, middle
+from sweep.config.space import Space
 
 if TYPE_CHECKING:
     from sweep.config.sweep_spec import SweepSpec
@@ -25,22 +23,20 @@ def check(spec: "SweepSpec") -> None:
     twice = next((name for name in spec.search_space if name in spec.fixed), None)
     if twice:
         raise problem(f"{twice!r} is also under `fixed`; keep one of the two", "search_space", twice)
-    for name in LISTS:
-        _check_lengths(spec, name)
     _check_settings(spec)
     _check_scheduler(spec)
     if spec.sampler == "grid":
         _check_grid(spec)
     for name, parameter in spec.search_space.items() if spec.sampler == "gp" else ():
         if isinstance(parameter, Int) and parameter.size > MAX_GRID:
-            wide = f"{name} has {parameter.size} values, but gp looks at each; at most {MAX_GRID}"
-            raise problem(f"{wide}; raise step, or take tpe", "search_space", name)
+            most = f"sampler gp enumerates them and takes at most {MAX_GRID}; raise step, or use sampler tpe"
+            raise problem(f"{name} has {parameter.size} values, but {most}", "search_space", name)
 
 
 def _check_objectives(spec: "SweepSpec") -> None:
     """Refuse objectives that this data set has not, or whose corner is not the reference point."""
     objectives = names(spec.objectives)
-    if spec.n_modalities == 1 and "conditional_coherence" in objectives:
+    if len(spec.modalities) == 1 and "conditional_coherence" in objectives:
         why = "'conditional_coherence' generates a modality from others, but the data set has only one"
         raise problem(why, "objectives")
     for name in objectives:
@@ -57,49 +53,34 @@ def _check_objectives(spec: "SweepSpec") -> None:
 
 def _check_evaluation(spec: "SweepSpec") -> None:
     """Refuse sizes of observed subsets that the data set has not, or that leave no target."""
-    m, whole = spec.n_modalities, spec.evaluation
+    m, whole = len(spec.modalities), spec.evaluation
     for at, amounts in ((("evaluation",), whole), (("evaluation", "intermediate"), whole.intermediate)):
         sizes = amounts.subset_sizes
         if sizes and not (max(sizes) <= m and min(sizes) < max(2, m)):
-            must = f"must hold sizes from 1 to {m}, one of them smaller, so that a target is left"
+            must = f"must hold sizes from 1 to {m}, at least one below {m}, so that a target is left"
             raise problem(f"subset_sizes is {list(sizes)}, but {must}", *at, "subset_sizes")
-
-
-def _check_lengths(spec: "SweepSpec", name: str) -> None:
-    """Refuse a list of numbers that has another length than the data set's modalities ask for."""
-    places: dict[tuple[str | int, ...], Any] = {("fixed", name): spec.fixed.get(name, SETTINGS[name])}
-    searched = spec.search_space.get(name)
-    for i, value in enumerate(searched.values if isinstance(searched, Choice) else ()):
-        places["search_space", name, "values", i] = value
-    for at, value in places.items():
-        with problems_at(*at):
-            check_length(name, value, spec.n_modalities)
 
 
 def _check_settings(spec: "SweepSpec") -> None:
     """Refuse constants and searched settings that contradict each other, at the first that does."""
-    settings = dict(spec.fixed)
     with problems_at("fixed"):
-        TrialConfig.from_dict(settings)
-    above: list[str] = []
+        TrialConfig.from_dict(spec.fixed)
+    above: dict[str, Parameter] = {}
     for name, parameter in spec.search_space.items():
-        settings[name] = middle(parameter, spec.modalities)
-        above.append(name)
-        _check_values(spec, name, {n: settings[n] for n in (*spec.fixed, *above)})
+        above[name] = parameter
+        _check_values(spec, Space(above, spec.modalities), name)
     for name in above:
-        _check_values(spec, name, settings)
+        _check_values(spec, spec.space, name)
 
 
-def _check_values(spec: "SweepSpec", name: str, settings: Mapping[str, Any]) -> None:
-    """Refuse a value of a parameter that contradicts the settings, where the parameter exists."""
+def _check_values(spec: "SweepSpec", space: Space, name: str) -> None:
+    """Refuse a value of a parameter that contradicts the constants or the others of a space."""
     parameter = spec.search_space[name]
-    values = parameter.values if isinstance(parameter, Choice) else (settings[name],)
+    values = parameter.values if isinstance(parameter, Choice) else (middle(parameter, spec.modalities),)
     for i, value in enumerate(values):
         at = ("values", i) if isinstance(parameter, Choice) else ()
-        full = {**settings, name: value, **_needed(spec, name)}
-        active = spec.space.active(full)
         with problems_at("search_space", name, *at):
-            TrialConfig.from_dict({n: v for n, v in full.items() if n in active or n in spec.fixed})
+            spec.trial_config(space.complete({name: value, **_needed(spec, name)}))
 
 
 def _needed(spec: "SweepSpec", name: str) -> dict[str, Any]:
@@ -130,7 +111,7 @@ def _check_scheduler(spec: "SweepSpec") -> None:
 def _check_grid(spec: "SweepSpec") -> None:
     """Refuse a grid that is endless, too large to shuffle or smaller than the number of trials."""
     if spec.space.conditional:
-        raise problem("sampler is 'grid', but a grid has no parameter with `when`", "sampler")
+        raise problem("sampler is 'grid', but a grid does not support `when`", "sampler")
     for name, parameter in spec.search_space.items():
         if not isinstance(parameter, Choice | Int):
             kind = f"type is {parameter.type!r}, but a grid needs int or choice"
@@ -139,4 +120,4 @@ def _check_grid(spec: "SweepSpec") -> None:
     if spec.trials > size:
         raise problem(f"trials is {spec.trials}, but the grid has {size} points", "trials")
     if size > MAX_GRID:
-        raise problem(f"the grid has {size} points, but may have {MAX_GRID} at most", "search_space")
+        raise problem(f"the grid has {size} points, but at most {MAX_GRID} are possible", "search_space")

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-Direction = Literal["maximize", "minimize"]
-
 
 @config_errors
 @dataclass(frozen=True, slots=True, kw_only=True, config=CLOSED)
@@ -31,7 +29,7 @@ class Objective:
     joint_coherence: share of draws from the prior for which the classifiers of all modalities agree.
     log_likelihood: estimate of log p(X) per held-out sample, in nats.
     """
-    direction: Direction = "maximize"
+    direction: Literal["maximize", "minimize"] = "maximize"
     """Which values are better.
 
     maximize: larger ones.
@@ -94,7 +92,7 @@ def _check(objectives: tuple[Objective, ...]) -> tuple[Objective, ...]:
                 f"unknown objective {objective.name!r}; {did_you_mean(objective.name, OBJECTIVES)}", i
             )
         if objective.name in names(objectives[:i]):
-            raise problem(f"{objective.name!r} is there twice; keep one", i)
+            raise problem(f"{objective.name!r} appears twice; keep one", i)
     return objectives
 
 

@@ -32,12 +32,11 @@ def subset_places(labels: Sequence[object], modalities: Sequence[str]) -> tuple[
         if len(set(names)) < len(names) or not set(names) <= set(modalities):
             known = [subset_label(mask, modalities) for mask in masks]
             (near,) = difflib.get_close_matches(str(label), known, n=1, cutoff=0.0)
-            raise ConfigError(
-                f"there is no subset {label!r}; did you mean {near!r}? modalities: {', '.join(modalities)}"
-            )
+            hint = f"did you mean {near!r}? The modalities are {', '.join(modalities)}"
+            raise ConfigError(f"there is no subset {label!r}; {hint}")
         place = masks.index(sum(1 << modalities.index(name) for name in names))
         if place in places:
-            raise ConfigError(f"subset {label!r} is there twice (as {places[place]!r}); keep one")
+            raise ConfigError(f"subset {label!r} appears twice (as {places[place]!r}); keep one")
         places[place] = label
     return tuple(places)
 
@@ -91,7 +90,11 @@ class _Range(Conditional):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _check_range(self.low, self.high)
+        if self.low > self.high:
+            raise problem(f"low is {self.low}, but must be below high ({self.high}); swap them?", "low")
+        if self.low == self.high:
+            must = "must differ; put a constant under `fixed`"
+            raise problem(f"low and high are both {self.low}, but {must}", "low")
         return self
 
 
@@ -115,15 +118,11 @@ class LogUniform(_Range):
     """
 
     type: Literal["log_uniform"] = "log_uniform"
-
-    @model_validator(mode="after")
-    def _check_log(self) -> Self:
-        if self.low <= 0:
-            raise problem(f"low is {self.low}, but must be above 0 for log_uniform", "low")
-        return self
+    low: Annotated[FiniteFloat, Field(gt=0)]
+    """The smallest value."""
 
 
-class Int(Conditional):
+class Int(_Range):
     """A whole number between two bounds, both included.
 
     One of 64, 128, 192 and so on:
@@ -142,12 +141,11 @@ class Int(Conditional):
     """Distance between neighbouring values; 1 with log."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check_grid(self) -> Self:
         if self.log and self.low < 1:
             raise problem(f"low is {self.low}, but must be at least 1 with log: true", "low")
         if self.log and self.step > 1:
             raise problem(f"step is {self.step}, but must be 1 with log: true", "step")
-        _check_range(self.low, self.high)
         if beyond := (self.high - self.low) % self.step:
             near = self.high - beyond
             must = f"low plus a multiple of step; near: {near} and {near + self.step}"
@@ -252,10 +250,3 @@ def middle(parameter: Parameter, modalities: Sequence[str]) -> Any:
         case Simplex():
             n = len(parameter.places(modalities))
             return parameter.weights([1 / n] * n, modalities)
-
-
-def _check_range(low: float, high: float) -> None:
-    if low > high:
-        raise problem(f"low is {low}, but must be below high ({high}); swap them?", "low")
-    if low == high:
-        raise problem(f"low and high are both {low}, but must differ; put a constant under `fixed`", "low")

@@ -1,6 +1,6 @@
 """The sections of a sweep's file that have keys of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, model_validator
@@ -30,14 +30,25 @@ class DataSpec(StrictModel, extra="allow"):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, given: Any, info: ValidationInfo) -> Any:
-        if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+        """Return the name and the options, those not given at their defaults, or say what is wrong."""
+        # With the modalities' names as context the data set, somebody's own code, is not called.
+        if not isinstance(given, dict) or not isinstance(given.get("name"), str) or info.context:
             return given
-        if info.context:  # the modalities' names; so that the data set, somebody's own code, is not called
-            for name, value in given.items():
-                if type(value) not in (int, str):
-                    raise problem(wrong(name, value, str | int), name)
-            return given
-        return _with_defaults(given)
+        with problems_at("name"):
+            known = entry(given["name"])
+        required = {name: 0 if name in known.numbers else "" for name in known.required}
+        defaults = {"name": "", **required, **known.options}
+        for name, value in given.items():
+            if name not in defaults:
+                raise problem(unknown_key(name, defaults), name)
+            if type(value) is not type(defaults[name]):
+                raise problem(wrong(name, value, type(defaults[name])), name)
+        for name, what in known.required.items():
+            if name not in given:
+                raise problem(f"key {name!r} is missing; {what}", name)
+        if given["name"] in DATA_SETS:
+            check_options(given)
+        return {**defaults, **given}
 
     @model_validator(mode="after")
     def _name_modalities(self, info: ValidationInfo) -> Self:
@@ -54,25 +65,6 @@ class DataSpec(StrictModel, extra="allow"):
     def modalities(self) -> tuple[str, ...]:
         """Return the names of the modalities, in the order of the bits of a subset mask."""
         return self._modalities
-
-
-def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a data set's name and options, those not given at their defaults, or say what is wrong."""
-    with problems_at("name"):
-        known = entry(given["name"])
-    required = {name: 0 if name in known.numbers else "" for name in known.required}
-    defaults = {"name": "", **required, **known.options}
-    for name, value in given.items():
-        if name not in defaults:
-            raise problem(unknown_key(name, defaults), name)
-        if type(value) is not type(defaults[name]):
-            raise problem(wrong(name, value, type(defaults[name])), name)
-    for name, what in known.required.items():
-        if name not in given:
-            raise problem(f"key {name!r} is missing; {what}", name)
-    if given["name"] in DATA_SETS:
-        check_options(given)
-    return {**defaults, **given}
 
 
 class SchedulerSpec(StrictModel):
@@ -96,15 +88,6 @@ class SchedulerSpec(StrictModel):
     objective: str | None = None
     """The objective that asha and median compare; it may be left out if the sweep has only one."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.objective is not None and self.type in ("none", "halving"):
-            compares = "stops no trial" if self.type == "none" else "compares all objectives"
-            raise problem(
-                f"objective is {self.objective!r}, but {self.type} {compares}; leave it out", "objective"
-            )
-        return self
-
     def rungs(self, budget: int, bracket: int = 0) -> tuple[int, ...]:
         """Return the epochs at which trials are compared: grace times powers of eta, below the full budget.
 
@@ -122,18 +105,20 @@ class SchedulerSpec(StrictModel):
         """Return the objectives that decide at a rung.
 
         Raises:
-            ConfigError: it is missing, or none of the sweep's.
+            ConfigError: `objective` is missing, none of the sweep's, or of no use.
         """
-        if self.type in ("none", "halving") or (self.objective is None and len(objectives) == 1):
+        found, possible = f"objective is {self.objective!r}", names(objectives)
+        if self.type in ("none", "halving"):
+            if self.objective is not None:
+                compares = "stops no trial" if self.type == "none" else "compares all objectives"
+                raise ConfigError(f"{found}, but {self.type} {compares}; leave it out")
             return tuple(objectives)
-        if self.objective is None:
-            possible = ", ".join(names(objectives))
-            raise ConfigError(f"key 'objective' is missing; {self.type} compares one of: {possible}")
-        if self.objective not in names(objectives):
-            raise ConfigError(
-                f"objective is {self.objective!r}; {did_you_mean(self.objective, names(objectives))}"
-            )
-        return tuple(o for o in objectives if o.name == self.objective)
+        if self.objective is None and len(objectives) > 1:
+            one = ", ".join(possible)
+            raise ConfigError(f"key 'objective' is missing; {self.type} compares one of: {one}")
+        if self.objective not in (None, *possible):
+            raise ConfigError(f"{found}; {did_you_mean(self.objective, possible)}")
+        return tuple(o for o in objectives if self.objective in (None, o.name))
 
 
 class ResourcesSpec(StrictModel):

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from pydantic import ValidationError, ValidationInfo
+from pydantic import ValidationInfo
 
-from mopoe.config import TrialConfig, some_settings
-from mopoe.validation import told
+from mopoe.config import TrialConfig, checked_setting
+from mopoe.methods import LISTS, check_length
 from mopoe.wording import did_you_mean, show, unknown_key
 from sweep.config.messages import problem, problems_at
 from sweep.config.parameters import Choice, Parameter, Simplex, as_tuple, weights_by_label
@@ -30,16 +30,14 @@ def setting(name: str, value: Any, modalities: Sequence[str], *at: str | int) ->
 
     Mixture weights may be given by label; without the modalities' names they stay so.
     """
-    by_label = isinstance(value, Mapping) or (
-        isinstance(value, list | tuple) and value and all(isinstance(label, str) for label in value)
-    )
-    if name == "subset_weights" and modalities and by_label:
-        with problems_at(*at):
+    labels = value if isinstance(value, Mapping | list | tuple) else ()
+    with problems_at(*at):
+        if name == "subset_weights" and modalities and any(isinstance(label, str) for label in labels):
             value = weights_by_label(value, modalities)
-    try:
-        return some_settings({name: value})[name]
-    except ValidationError as error:
-        raise problem(told(TrialConfig, error), *at) from None
+        value = checked_setting(name, value)
+        if modalities and name in LISTS:
+            check_length(name, value, len(modalities))
+    return value
 
 
 def check_fixed(values: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
@@ -87,7 +85,7 @@ def _check_when(name: str, when: Mapping[str, Any], above: Mapping[str, Paramete
     for other, value in when.items():
         if other not in choices:
             hint = did_you_mean(other, choices)
-            raise problem(f"when needs a choice that stands above {name}; {hint}", name, "when", other)
+            raise problem(f"when needs a choice that is listed before {name}; {hint}", name, "when", other)
         if as_tuple(value) not in choices[other].values:
             hint = did_you_mean(value, map(str, choices[other].values))
             raise problem(f"{other} is {show(value)}; {hint}", name, "when", other)
@@ -111,7 +109,7 @@ def check_start_with(
         for name in values:
             if name not in space.active(full):
                 when = ", ".join(f"{k}: {v}" for k, v in (space.parameters[name].when or {}).items())
-                raise problem(f"{name} exists only when {when}; leave it out", i, name)
+                raise problem(f"{name} is only used when {when}; leave it out", i, name)
         with problems_at(i):
             space.suggestion(full)
         checked.append(values)

@@ -184,7 +184,7 @@ class Space:
         suggestion: dict[str, float | int | str] = {}
         for name, parameter in self.active(settings).items():
             if name not in settings:
-                raise ConfigError(f"{name} is absent, but the search space has: {', '.join(self.parameters)}")
+                raise ConfigError(f"{name} is missing; the search space has: {', '.join(self.parameters)}")
             value = settings[name]
             match parameter:
                 case Choice(values=values):
@@ -195,58 +195,51 @@ class Space:
                 case Simplex():
                     cube = cube_from_simplex(self._searched(name, parameter, value))
                     suggestion |= zip(self._axes(name, parameter), cube, strict=True)
-                case Int(low=low, high=high, step=step) if (
-                    value is None or not low <= value <= high or (value - low) % step
-                ):
-                    steps = f" in steps of {step}" if step > 1 else ""
-                    raise ConfigError(f"{name} is {value}, but must be between {low} and {high}{steps}")
-                case Uniform(low=low, high=high) | LogUniform(low=low, high=high) if (
-                    value is None or not low <= value <= high
-                ):
-                    raise ConfigError(f"{name} is {value}, but must be between {low} and {high}")
+                case _ if value is None or not parameter.low <= value <= parameter.high:
+                    must = f"must be between {parameter.low} and {parameter.high}"
+                    raise ConfigError(f"{name} is {value}, but {must}")
+                case Int(low=low, step=step) if (value - low) % step:
+                    raise ConfigError(f"{name} is {value}, but must be {low} plus a multiple of {step}")
                 case _:
                     suggestion[name] = value
         return suggestion
 
     def columns(self, settings: Mapping[str, Any]) -> dict[str, float | int | str]:
         """Return the searched settings as table cells, but not None; weights are `subset_weights_1`, ..."""
-        cells: dict[str, float | int | str] = {}
-        for name, parameter in self.active(settings).items():
-            value = settings[name]
-            match parameter:
-                case Choice():
-                    cells[name] = parameter.encode(value)
-                case Simplex():
-                    weights = value or ()  # of a single trial also none, or as many as are not searched
-                    searched = len(weights) == parameter.length(self.modalities)
-                    places = parameter.places(self.modalities) if searched else range(len(weights))
-                    cells |= {f"{name}_{i + 1}": float(weights[i]) for i in places}
-                case _ if value is not None:
-                    cells[name] = value
-        return cells
+        return {
+            column: cell
+            for name, parameter in self.active(settings).items()
+            for column, cell in self._cells(name, parameter, settings[name]).items()
+        }
 
     def kinds(self) -> dict[str, type[float] | type[int] | type[str]]:
         """Return the type of every table cell that `columns` may have, by name."""
-        cells: dict[str, type[float | int | str]] = {}
-        for name, parameter in self.parameters.items():
-            match parameter:
-                case Choice(values=values):
-                    kinds = {type(parameter.encode(value)) for value in values}
-                    cells[name] = next(kind for kind in (str, float, int) if kind in kinds)
-                case Simplex():
-                    cells |= {f"{name}_{i + 1}": float for i in parameter.places(self.modalities)}
-                case _:
-                    cells[name] = int if isinstance(parameter, Int) else float
-        return cells
+        return {
+            column: type(cell)
+            for name, parameter in self.parameters.items()
+            for column, cell in self._cells(name, parameter, middle(parameter, self.modalities)).items()
+        }
+
+    def _cells(self, name: str, parameter: Parameter, value: Any) -> dict[str, float | int | str]:
+        match parameter:
+            case Choice():
+                return {name: parameter.encode(value)}
+            case Simplex():
+                weights = value or ()  # of a single trial also none, or as many as are not searched
+                searched = len(weights) == parameter.length(self.modalities)
+                places = parameter.places(self.modalities) if searched else range(len(weights))
+                return {f"{name}_{i + 1}": float(weights[i]) for i in places}
+            case _:
+                return {} if value is None else {name: value}
 
     def _searched(self, name: str, parameter: Simplex, value: Any) -> list[float]:
         """Return the searched ones of a setting's weights, or say what does not fit."""
         places = parameter.places(self.modalities)
         n = parameter.length(self.modalities)
         if value is None or len(value) != n:
-            raise ConfigError(f"{name} is {value!r}, but must have {n} numbers here")
+            raise ConfigError(f"{name} is {value!r}, but must have {n} numbers")
         if any(weight for i, weight in enumerate(value) if i not in places):
-            raise ConfigError(f"{name} has weight on other subsets than {', '.join(parameter.over)}")
+            raise ConfigError(f"{name} gives weight to subsets outside {', '.join(parameter.over)}")
         return [float(value[i]) for i in places]
 
     def _axes(self, name: str, parameter: Simplex) -> list[str]:

@@ -13,7 +13,6 @@ from pydantic_core import PydanticCustomError
 from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from mopoe.evaluation_config import EvaluationConfig
-from mopoe.methods import check_length
 from mopoe.validation import Count
 from search_spaces import Document, find, load_yaml, split_assignment
 from sweep.config.checks import check
@@ -31,7 +30,6 @@ from sweep.config.schema import (
 )
 from sweep.config.settings import SETTINGS, check_fixed, check_search_space, check_start_with, setting
 from sweep.config.space import Space, Suggestion
-from sweep.errors import SpecError
 
 CHANGEABLE = ("name", "trials", "resources", "replicates", "faults", "keep")
 """Keys that may change between two runs of one sweep: no trial's numbers depend on them."""
@@ -145,11 +143,6 @@ class SweepSpec(StrictModel):
         return self.data.modalities
 
     @property
-    def n_modalities(self) -> int:
-        """Return the number of modalities M."""
-        return len(self.modalities)
-
-    @property
     def space(self) -> Space:
         """Return the search space, translated for Optuna."""
         return Space(self.search_space, self.modalities)
@@ -219,36 +212,28 @@ class SweepSpec(StrictModel):
         return TrialConfig.from_dict({**self.fixed, **settings})
 
 
-def load_spec(path: str | Path, overrides: Mapping[str, str] | Sequence[str] = ()) -> SweepSpec:
+def load_spec(path: str | Path, overrides: Sequence[str] = ()) -> SweepSpec:
     """Return the sweep that a YAML file, or a shipped one of that name, describes.
 
     Overrides replace values of the file: `trials=30` or `evaluation.every=2`, the value read as YAML.
 
     Raises:
-        SpecError: the file or an override is wrong; up to three lines, one sentence each, starting with the
+        ConfigError: the file or an override is wrong; up to three lines, one sentence each, starting with the
             place in the file, or with the override.
     """
-    if isinstance(overrides, Mapping):
-        overrides = [f"{key}={value}" for key, value in overrides.items()]
-    try:
-        document = load_yaml(find(path))
-    except ConfigError as error:
-        raise SpecError(str(error)) from None
-    return spec_of(document, overrides)
+    return spec_of(load_yaml(find(path)), overrides)
 
 
 def spec_of(document: Document, overrides: Sequence[str] = (), modalities: tuple[str, ...] = ()) -> SweepSpec:
-    """Return the sweep that a document describes; SpecError as for `load_spec`.
+    """Return the sweep that a document describes; ConfigError as for `load_spec`.
 
     With the names of its modalities the data set is not asked for them: no code of anybody's is run.
     """
+    document = reduce(Document.override, overrides, document)
     try:
-        document = reduce(Document.override, overrides, document)
         return SweepSpec.model_validate(document.data, context=modalities)
-    except ConfigError as error:
-        raise SpecError(str(error)) from None
     except ValidationError as error:
-        raise SpecError(sentences(SweepSpec, error, document)) from None
+        raise ConfigError(sentences(SweepSpec, error, document)) from None
 
 
 def trial_config_for(spec: SweepSpec, assignments: Sequence[str]) -> TrialConfig:
@@ -257,20 +242,16 @@ def trial_config_for(spec: SweepSpec, assignments: Sequence[str]) -> TrialConfig
     An assignment such as `beta=2.5` names any setting of a trial and may leave the search space.
 
     Raises:
-        SpecError: an assignment is malformed, names no setting or has an impossible value.
+        ConfigError: an assignment is malformed, names no setting or has an impossible value.
     """
     given: dict[str, Any] = {}
     for text in assignments:
         try:
             name, value = split_assignment(text)
             given[name] = setting(name, value, spec.modalities)
-            check_length(name, given[name], spec.n_modalities)
         except (ConfigError, PydanticCustomError) as error:
-            raise SpecError(f"{text!r}: {error}") from None
-    try:
-        return spec.trial_config(spec.space.complete(given))
-    except ConfigError as error:
-        raise SpecError(str(error)) from None
+            raise ConfigError(f"{text!r}: {error}") from None
+    return spec.trial_config(spec.space.complete(given))
 
 
 def one_trial(spec: SweepSpec, config: TrialConfig, name: str) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
+from mopoe.errors import ConfigError
 from search_spaces import Document
-from sweep.errors import SpecError, StoreError
+from sweep.errors import StoreError
 from sweep.store.files import Files, files_at, gone, reason
 from sweep.store.layout import COMPACT, KEYS, MANIFEST, SCHEMA_VERSION
 from sweep.store.records import Manifest, newer_schema
@@ -106,7 +107,7 @@ class Store:
         manifest = self.manifest
         try:
             spec = spec_of(self.document, modalities=manifest.modalities)
-        except SpecError as error:
+        except ConfigError as error:
             raise StoreError(str(error)) from error
         stated = (manifest.objectives, dict(manifest.reference_point), manifest.data)
         if stated != (spec.objectives, dict(spec.reference_point), spec.data.name):

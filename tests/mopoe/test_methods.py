@@ -90,7 +90,7 @@ def test_methods_of_one_modality_have_one_weight() -> None:
         ),
         (
             {"method": "poe", "prior_expert": "none"},
-            "prior_expert is none, but method poe has the prior in every product",
+            "prior_expert is none, but method poe multiplies the prior into every product",
         ),
     ],
 )

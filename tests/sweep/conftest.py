@@ -10,10 +10,10 @@ import made_up
 import pytest
 from s3_server import BUCKET, S3_KEYS, server
 
+from mopoe.errors import ConfigError
 from mopoe.reports import EpochReport, Evaluation
 from sweep.cli import main
 from sweep.config.sweep_spec import SweepSpec, load_spec
-from sweep.errors import SpecError
 from sweep.manifest import new_manifest
 from sweep.search.trial import SuggestedTrial, begin_record
 from sweep.store.records import Manifest, SharedInputs, TrialRecord
@@ -175,10 +175,10 @@ def load(tmp_path, monkeypatch):
 
 @pytest.fixture
 def refusal(load):
-    """Return a function that gives the message of the SpecError of a text."""
+    """Return a function that gives the message of the ConfigError of a text."""
 
     def refusal(text, overrides=()):
-        with pytest.raises(SpecError) as caught:
+        with pytest.raises(ConfigError) as caught:
             load(text, overrides)
         message = str(caught.value)
         assert "pydantic" not in message

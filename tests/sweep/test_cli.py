@@ -112,7 +112,7 @@ def test_show_config_fills_in_every_default_and_reads_back(sweep, sweep_file, tm
         (["trial", "{file}", "--resume", "--out", "{dir}/none"], "leave out --resume to start it"),
         (["trial", "{file}", "--out", "{file}"], "is a file, but results need a folder"),
         (["report", "{dir}/none"], "none"),
-        (["run", "{file}", "--cluster", "{dir}/c.yaml"], "there is no file "),
+        (["run", "{file}", "--cluster", "{dir}/c.yaml"], "c.yaml cannot be read: "),
         (["fetch", "/mnt/x", "{dir}/x"], "/mnt/x is a folder; to fetch it from"),
         (["resume", "{dir}/none"], "there is no results folder"),
         (["extend", "{dir}", "--trials", "2"], "is no results folder: it holds no sweep.json"),

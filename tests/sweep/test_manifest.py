@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from mopoe.errors import ConfigError
 from sweep.config.sweep_spec import load_spec
-from sweep.errors import SpecError, StoreError
+from sweep.errors import StoreError
 from sweep.manifest import (
     PACKAGES,
     differences,
@@ -138,7 +139,7 @@ def test_the_stored_spec_is_that_of_the_last_run(tmp_path, sweep_file):
         open_or_create_manifest(root, spec, spec.spec_hash, NOTHING)
     assert stored_spec(root) == spec
     assert stored_spec(root, ["trials=11"]).trials == 11
-    with pytest.raises(SpecError, match=r"'trial=1': unknown key 'trial'; did you mean 'trials'\?"):
+    with pytest.raises(ConfigError, match=r"'trial=1': unknown key 'trial'; did you mean 'trials'\?"):
         stored_spec(root, ["trial=1"])
 
 

@@ -92,7 +92,7 @@ def test_what_is_left_empty_counts_as_nothing(read):
 
 def test_a_missing_file_is_one_sentence():
     """As for a sweep's file."""
-    with pytest.raises(ConfigError, match=r"^there is no file none\.yaml$"):
+    with pytest.raises(ConfigError, match=r"^none\.yaml cannot be read: No such file or directory$"):
         read_cluster(Path("none.yaml"))
 
 

@@ -31,7 +31,7 @@ trials: 14 => trials: 14\nscheduler: {type: halving, objective: log_likelihood}
 :4: scheduler: objective is 'log_likelihood', but halving compares all objectives; leave it out
 
 type: choice, values: [64, 128] => type: choice, values: [64, 128], when: {method: moe}
-:17: search_space.batch_size.when: when needs a choice that stands above batch_size; possible: none
+:17: search_space.batch_size.when: when needs a choice that is listed before batch_size; possible: none
 
 {type: simplex, over: size} => {type: simplex, over: size, when: {batch_size: 32}}
 :18: search_space.subset_weights.when: batch_size is 32; possible: 64, 128
@@ -150,15 +150,15 @@ def test_a_grid_has_enough_points_and_not_too_many(load, refusal):
     )
     wide = "{type: int, low: 1, high: 65536}, epochs: {type: int, low: 1, high: 100000}}\n"
     assert refusal(text + wide) == (
-        f"x.yaml:6: the grid has {2 * 65536 * 100000} points, but may have 1000000 at most"
+        f"x.yaml:6: the grid has {2 * 65536 * 100000} points, but at most 1000000 are possible"
     )
     endless = text.replace("sampler: grid", "sampler: gp").replace("latent_dim", "seed")
     assert refusal(endless + "{type: int, low: 0, high: 1000000000000}}\n") == (
-        "x.yaml:6: search_space: seed has 1000000000001 values, but gp looks at each; at most 1000000; "
-        "raise step, or take tpe"
+        "x.yaml:6: search_space: seed has 1000000000001 values, but sampler gp enumerates them and takes at "
+        "most 1000000; raise step, or use sampler tpe"
     )
     when = "{type: int, low: 8, high: 9, when: {batch_size: 64}}}\n"
-    assert refusal(text + when) == "x.yaml:5: sampler is 'grid', but a grid has no parameter with `when`"
+    assert refusal(text + when) == "x.yaml:5: sampler is 'grid', but a grid does not support `when`"
 
 
 def test_an_empty_search_space_is_refused(refusal):

@@ -5,8 +5,8 @@ import re
 import pytest
 from spec_texts import FOLDER, FULL, SHORT, TOP, WORD, mistakes
 
+from mopoe.errors import ConfigError
 from sweep.config.sweep_spec import load_spec
-from sweep.errors import SpecError
 
 MISTAKES = r"""
 trials: 14 => trails: 14
@@ -181,7 +181,7 @@ low: 0.25 => low: 8
 :14: search_space.lr: low is 0.005, but must be below high (0.004); swap them?
 
 low: 0.25 => low: 0
-:11: search_space.beta: low is 0.0, but must be above 0 for log_uniform
+:11: search_space.beta: low is 0, but must be a finite number above 0
 
 low: 8, => low: 0,
 :16: search_space.latent_dim: low is 0, but must be at least 1 with log: true
@@ -262,10 +262,10 @@ over: size => over: sizes
 :24: evaluation: split is 'tst'; did you mean 'test'? possible: train, validation, test
 
 over: size => over: [m0, m9+m1]
-:18: search_space.subset_weights: there is no subset 'm9+m1'; did you mean 'm0+m1'? modalities: m0, m1, m2, m3, m4
+:18: search_space.subset_weights: there is no subset 'm9+m1'; did you mean 'm0+m1'? The modalities are m0, m1, m2, m3, m4
 
 over: size => over: [m0+m1, m1+m0]
-:18: search_space.subset_weights: subset 'm1+m0' is there twice (as 'm0+m1'); keep one
+:18: search_space.subset_weights: subset 'm1+m0' appears twice (as 'm0+m1'); keep one
 
 over: size => over: [m0]
 :18: search_space.subset_weights: over is ['m0'], <OVER>
@@ -298,7 +298,7 @@ trials: 14 => trials: 14\nstart_with: [{beta: 1}, {bta: 1}]
 :6: objectives is an empty list, but must be non-empty
 
 joint_coherence] => log_likelihood]
-:6: objectives: 'log_likelihood' is there twice; keep one
+:6: objectives: 'log_likelihood' appears twice; keep one
 
 [64, 128] => []
 :17: search_space.batch_size: values is an empty list, but must be non-empty
@@ -307,7 +307,7 @@ joint_coherence] => log_likelihood]
 :17: search_space.batch_size.values: entry 2 means the same as 64; keep one
 
 seed: 3 => trials: 3
-:4:1: invalid YAML: key 'trials' is there twice, in lines 3 and 4; keep one
+:4:1: invalid YAML: key 'trials' appears twice, in lines 3 and 4; keep one
 
   epochs: 5 =>   epochs: 0
 :20: fixed: epochs is 0, <COUNT>
@@ -374,10 +374,10 @@ def test_a_bad_file_is_a_spec_error(refusal, tmp_path):
     assert refusal("") == "x.yaml is empty, but must have keys and values such as `trials: 14`"
     assert refusal("- a\n") == "x.yaml:1: the file is ['a'], but must be a mapping of keys to values"
     assert refusal("a: [1\nb: 2\n") == "x.yaml:2:2: invalid YAML: expected ',' or ']', but got ':'"
-    with pytest.raises(SpecError, match=r"^there is no file missing\.yaml; "):
+    with pytest.raises(ConfigError, match=r"^there is no file missing\.yaml; "):
         load_spec("missing.yaml")
     with pytest.raises(
-        SpecError, match=rf"^{re.escape(str(tmp_path))} is a folder, but must be a YAML file$"
+        ConfigError, match=rf"^{re.escape(str(tmp_path))} is a folder, but must be a YAML file$"
     ):
         load_spec(tmp_path)
 

@@ -52,7 +52,7 @@ def test_a_file_names_what_is_maximised_and_what_is_minimised(load):
             "[log_likelihood]",
             ": entry 1 is ['log_likelihood'], but must be a name, or {name: NAME, direction: minimize}",
         ),
-        ("{name: joint_coherence, direction: minimize}", ": 'joint_coherence' is there twice; keep one"),
+        ("{name: joint_coherence, direction: minimize}", ": 'joint_coherence' appears twice; keep one"),
     ],
 )
 def test_what_is_no_objective_is_refused_with_its_line(refusal, entry, message):

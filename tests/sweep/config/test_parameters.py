@@ -35,7 +35,7 @@ def test_a_label_of_no_subset_names_the_nearest(label):
     with pytest.raises(ConfigError) as caught:
         subset_places([label], NAMES)
     assert str(caught.value).startswith(f"there is no subset {label!r}; did you mean '")
-    assert str(caught.value).endswith("'? modalities: image, text, sketch")
+    assert str(caught.value).endswith("'? The modalities are image, text, sketch")
 
 
 def test_weights_are_in_their_places():
@@ -46,7 +46,7 @@ def test_weights_are_in_their_places():
 
 def test_a_subset_stands_once():
     """Two spellings of one subset are refused."""
-    with pytest.raises(ConfigError, match=r"^subset 'b\+a' is there twice \(as 'a\+b'\); keep one$"):
+    with pytest.raises(ConfigError, match=r"^subset 'b\+a' appears twice \(as 'a\+b'\); keep one$"):
         weights_by_label({"a+b": 0.5, "b+a": 0.5}, ("a", "b"))
 
 
@@ -80,7 +80,6 @@ def test_middle_of_a_parameter(parameter, value):
             {"low": 2, "high": 2},
             "low and high are both 2.0, but must differ; put a constant under `fixed`",
         ),
-        (LogUniform, {"low": 0, "high": 1}, "low is 0.0, but must be above 0 for log_uniform"),
         (LogUniform, {"low": 4, "high": 1}, "low is 4.0, but must be below high (1.0); swap them?"),
         (Int, {"low": 4, "high": 1}, "low is 4, but must be below high (1); swap them?"),
         (

@@ -126,14 +126,14 @@ def test_an_evaluation_has_amounts_for_rungs_and_extras_for_the_end(load):
             "intermediate: {subset_sizes: [1, 6]}",
             (
                 ":24: evaluation.intermediate: subset_sizes is [1, 6], but must hold sizes from 1 to 5, "
-                "one of them smaller, so that a target is left"
+                "at least one below 5, so that a target is left"
             ),
         ),
         (
             "subset_sizes: [5]",
             (
                 ":24: evaluation: subset_sizes is [5], but must hold sizes from 1 to 5, "
-                "one of them smaller, so that a target is left"
+                "at least one below 5, so that a target is left"
             ),
         ),
     ],

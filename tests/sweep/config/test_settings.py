@@ -6,9 +6,9 @@ import pytest
 from spec_texts import FULL, SHORT
 
 from mopoe.config import TrialConfig
+from mopoe.errors import ConfigError
 from sweep.config.parameters import Choice
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
-from sweep.errors import SpecError
 
 
 def test_choices_have_the_type_of_their_setting(load):
@@ -51,7 +51,7 @@ def test_methods_and_mixtures_are_searchable(load):
 
 def test_a_contradicting_assignment_is_refused(load):
     """A searched setting at its middle counts as given."""
-    with pytest.raises(SpecError) as caught:
+    with pytest.raises(ConfigError) as caught:
         trial_config_for(load(FULL), ["method=poe"])
     assert str(caught.value) == (
         "subset_weights is given, but method poe fixes the subsets' weights; leave one out"
@@ -95,7 +95,7 @@ def test_known_points_are_filled_in_from_the_middle(load):
 def test_a_known_point_may_not_set_what_does_not_exist_there(refusal):
     """The message says when the parameter exists."""
     assert refusal(CONDITIONAL + "start_with: [{method: moe, unimodal_elbos: true}]\n") == (
-        "x.yaml:9: start_with.0: unimodal_elbos exists only when method: poe; leave it out"
+        "x.yaml:9: start_with.0: unimodal_elbos is only used when method: poe; leave it out"
     )
 
 
@@ -109,7 +109,7 @@ def test_constants_and_choices_may_be_weights_by_label(load, refusal):
     assert fixed("{m0: 0.2, m1+m0: 0.8}") == tuple(places.get(i, 0.0) for i in range(31))
     assert fixed("[m4, m0+m1+m2+m3+m4]") == tuple({4: 0.5, 30: 0.5}.get(i, 0.0) for i in range(31))
     assert refusal(SHORT + "fixed: {subset_weights: {m0: 0.2, m9: 0.8}}\n") == (
-        "x.yaml:6: fixed: there is no subset 'm9'; did you mean 'm4'? modalities: m0, m1, m2, m3, m4"
+        "x.yaml:6: fixed: there is no subset 'm9'; did you mean 'm4'? The modalities are m0, m1, m2, m3, m4"
     )
     assert refusal(SHORT + "fixed: {subset_weights: {m0: 0.2, m1: 0.7}}\n") == (
         "x.yaml:6: fixed: subset_weights sums to 0.9, but must sum to 1"

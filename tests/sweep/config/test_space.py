@@ -244,15 +244,15 @@ def test_methods_and_mixtures_are_searched_as_words_and_numbers():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "batch_size is absent, but the search space has: batch_size, subset_weights"),
+        ({}, "batch_size is missing; the search space has: batch_size, subset_weights"),
         ({"batch_size": 32, "subset_weights": [1, 0, 0]}, "batch_size is 32, but must be one of: 64, 128"),
         (
             {"batch_size": 64, "subset_weights": [0.5, 0.5]},
-            "subset_weights is [0.5, 0.5], but must have 3 numbers here",
+            "subset_weights is [0.5, 0.5], but must have 3 numbers",
         ),
         (
             {"batch_size": 64, "subset_weights": None},
-            "subset_weights is None, but must have 3 numbers here",
+            "subset_weights is None, but must have 3 numbers",
         ),
     ],
 )
@@ -270,7 +270,7 @@ def test_a_known_point_outside_the_space_is_refused(settings, message):
         ("beta", 9.0, "beta is 9.0, but must be between 0.25 and 8.0"),
         ("lr", 0.0, "lr is 0.0, but must be between 0.001 and 0.004"),
         ("latent_dim", None, "latent_dim is None, but must be between 8 and 64"),
-        ("epochs", 3, "epochs is 3, but must be between 2 and 11 in steps of 3"),
+        ("epochs", 3, "epochs is 3, but must be 2 plus a multiple of 3"),
     ],
 )
 def test_a_known_number_outside_its_range_is_refused(space, name, value, message):
@@ -302,7 +302,7 @@ def test_weight_on_another_subset_is_no_point_of_the_space():
     """The message names the subsets that are searched."""
     with pytest.raises(ConfigError) as caught:
         SOME.suggestion({"subset_weights": (0.5, 0.5, 0, 0, 0, 0, 0)})
-    assert str(caught.value) == "subset_weights has weight on other subsets than m2+m0, m1"
+    assert str(caught.value) == "subset_weights gives weight to subsets outside m2+m0, m1"
 
 
 def test_what_does_not_exist_has_no_cell_and_no_suggestion():

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from mopoe.data import _own
+from mopoe.errors import ConfigError
 from sweep.cli import main
 from sweep.config.sweep_spec import load_spec
-from sweep.errors import SpecError
 from sweep.running.shared_inputs import _loaded
 from sweep.store.read import open_store
 
@@ -89,7 +89,7 @@ def test_a_sweep_knows_options_and_modalities_of_the_users_function(own: str) ->
     """Defaults of the signature are filled in, the number of modalities is that of the options; one call."""
     spec = load_spec("own.yaml", ["data.size=3"])
     assert spec.modalities == ("m0", "m1", "m2")
-    assert spec.n_modalities == 3
+    assert len(spec.modalities) == 3
     assert spec.plain()["data"] == {"name": f"{own}:load", "n": 40, "word": "a", "size": 3}
     assert sys.modules[own].calls == [(40, "a", 3)]
 
@@ -117,7 +117,7 @@ def test_mistakes_in_the_file_have_their_line(own: str, tmp_path: Path, data: st
     """As for the built-in data sets."""
     text = (tmp_path / "own.yaml").read_text().replace(f'{{name: "{own}:load", n: 40}}', data)
     (tmp_path / "own.yaml").write_text(text.replace("OWN", own))
-    with pytest.raises(SpecError) as error:
+    with pytest.raises(ConfigError) as error:
         load_spec("own.yaml")
     assert str(error.value) == sentence.replace("OWN", own)
 
