@@ -241,9 +241,8 @@ def conditional_coherence(
                 mu_SBZ, kl_SBZ = (part[chosen] for part in subset_posteriors(model, q))
             meter.add(mu_SBZ, kl_SBZ)
             kl.append(kl_SBZ.sum(2).t().cpu())
-            z_SBZ, style_MRW = conditional_latents(model, q, seed, "conditional coherence", start, stop)
-            z_SBZ = z_SBZ[chosen]
-            style_MSBW = None if style_MRW is None else style_MRW.unflatten(1, (-1, stop - start))[:, chosen]
+            z_SBZ, style_MSBW = conditional_latents(model, q, seed, "conditional coherence", start, stop)
+            z_SBZ, style_MSBW = z_SBZ[chosen], None if style_MSBW is None else style_MSBW[:, chosen]
             shape = (*measured_SM.shape, stop - start, *labels.shape[1:])
             result_SMB = torch.zeros(shape, dtype=torch.bool if labels.dim() == 1 else torch.float32)
             for m, name in enumerate(model.names):
