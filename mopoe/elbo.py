@@ -99,15 +99,13 @@ def generalized_elbo(
     """
     q, latents = model.encode(x, present_MB), model.distribution
     active_A, weights_AB = active_weights(model, q)
-    kl = _mixture_kl(model, q, active_A, weights_AB)
+    kl, style = _mixture_kl(model, q, active_A, weights_AB), draw_style(model, q, draws)
     if draws.component_B is None:
         z_RZ = latents.draw(*model.posteriors(q, active_A), draws.noise).flatten(0, 1)
-        style = draw_style(model, q, draws)
         log_p_by_subset = model.log_prob(z_RZ, repeated(x, len(active_A)), style)
         log_p = {n: (weights_AB * t.view(len(weights_AB), -1)).sum(0) for n, t in log_p_by_subset.items()}
     else:
         z_BZ = latents.draw(*chosen_posterior(model, q, draws.component_B), draws.noise)
-        style = draw_style(model, q, draws)
         log_p = model.log_prob(z_BZ, x, style)
     present, factors = presence(model, q), weights.factors(model.names)
     reconstruction = {name: -(log_p_B * present[name]).mean() for name, log_p_B in log_p.items()}
@@ -116,7 +114,7 @@ def generalized_elbo(
     penalty = kl + weighted_style_kl
     if (share := model.method.tc_ratio) is not None:
         fit, penalty = fit * (1 - share / len(model.names)), penalty - share * kl
-        penalty = penalty + share / len(model.names) * _kl_to_unimodal(model, q, active_A, present)
+        penalty = penalty + share / len(model.names) * _kl_to_unimodal(model, q, active_A)
     loss = fit + weights.beta * penalty
     if draws.unimodal_MBZ is not None:
         mu_MBZ, precision_MBZ = model.posteriors(q, slice(len(model.names)))
@@ -177,9 +175,8 @@ def private_kl(
     if model.style_dim == 0:
         return 0.0, 0.0
     kl_M = model.distribution.kl_to_prior(q.style_mu_MBW, q.style_precision_MBW).mean(1)
-    if weights is None:
-        return kl_M.sum(), kl_M.sum()
-    return kl_M.sum(), (kl_M * kl_M.new_tensor(weights)).sum()
+    weighted_M = kl_M if weights is None else kl_M * kl_M.new_tensor(weights)
+    return kl_M.sum(), weighted_M.sum()
 
 
 def _mixture_kl(model: MoPoE, q: Encoded, active_A: Tensor, weights_AB: Tensor) -> Tensor:
@@ -193,17 +190,14 @@ def _mixture_kl(model: MoPoE, q: Encoded, active_A: Tensor, weights_AB: Tensor) 
     return (weights_AB * kl_AB).sum(0).mean()
 
 
-def _kl_to_unimodal(
-    model: MoPoE, q: Encoded, active_A: Tensor, present: Mapping[str, Tensor | float]
-) -> Tensor:
+def _kl_to_unimodal(model: MoPoE, q: Encoded, active_A: Tensor) -> Tensor:
     """Return sum_m KL( q(z | X) || q(z | x_m) ) over the present modalities, averaged over the batch."""
     mu_1BZ, precision_1BZ = model.posteriors(q, active_A)
-    precision_MBZ = q.precision_MBZ
-    if q.present_MB is not None:  # missing modalities do not count, but their terms must be finite
-        precision_MBZ = precision_MBZ.where(q.present_MB[:, :, None], 1)
-    kl_MB = kl_between(mu_1BZ, precision_1BZ, q.mu_MBZ, precision_MBZ)
-    terms = [kl_B * present[name] for name, kl_B in zip(model.names, kl_MB, strict=True)]
-    return sum(terms, start=torch.zeros_like(terms[0])).mean()
+    if q.present_MB is None:
+        return kl_between(mu_1BZ, precision_1BZ, q.mu_MBZ, q.precision_MBZ).sum(0).mean()
+    # Missing modalities do not count, but their terms must be finite.
+    precision_MBZ = q.precision_MBZ.where(q.present_MB[:, :, None], 1)
+    return (kl_between(mu_1BZ, precision_1BZ, q.mu_MBZ, precision_MBZ) * q.present_MB).sum(0).mean()
 
 
 def importance_weighted_bound(

@@ -144,7 +144,7 @@ class EpochReport:
     """Learning rate of the epoch's last step."""
     grad_norm: float
     """Euclidean norm of the last step's gradient."""
-    evaluation: Evaluation | None
+    evaluation: Evaluation | None = None
     """Held-out measurements, if the epoch was due for them."""
     total_seconds: float = 0.0
     """Wall time of training and evaluation of this and all earlier epochs, summed over processes."""

@@ -87,11 +87,10 @@ def path_weights(position: float, n_modalities: int) -> tuple[float, ...]:
     ((0.5, 0.5, 0.0), (0.25, 0.25, 0.5))
     """
     masks = subset_masks(n_modalities)
-    full = masks[-1]
     if position < 0:
         end = [(mask.bit_count() == 1) / n_modalities for mask in masks]
     else:
-        end = [float(mask == full) for mask in masks]
+        end = [float(mask == masks[-1]) for mask in masks]
     share = abs(position)
     return tuple((1 - share) / len(masks) + share * w for w in end)
 

@@ -150,7 +150,6 @@ def _train_epoch(
         kl=kl,
         lr=config.lr,
         grad_norm=grad_norm,
-        evaluation=None,
     )
 
 
@@ -192,10 +191,8 @@ def hide(split: Split, config: TrialConfig) -> Split:
     """
     if config.missing == 0:
         return split
-    rng = generator(config.seed, "missing")
-    chance_NM = torch.rand(len(split), len(split.x), generator=rng, dtype=torch.float64).to(
-        split.labels.device
-    )
+    rng, device = generator(config.seed, "missing"), split.labels.device
+    chance_NM = torch.rand(len(split), len(split.x), generator=rng, dtype=torch.float64).to(device)
     if split.present is not None:
         chance_NM = chance_NM.where(split.present, -1)
     # The modality with the largest number stays whatever the share.

@@ -7,7 +7,7 @@ dropout on, which lowers every coherence it reports.)
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -129,8 +129,7 @@ class Classifiers:
 
     def to(self, device: torch.device) -> "Classifiers":
         """Return the classifiers on the device."""
-        networks = {name: network.to(device) for name, network in self.networks.items()}
-        return Classifiers(networks=networks, accuracy=self.accuracy, hash=self.hash)
+        return replace(self, networks={name: network.to(device) for name, network in self.networks.items()})
 
 
 def load_classifiers(data: MultimodalData, config: ClassifierConfig | None = None) -> Classifiers:

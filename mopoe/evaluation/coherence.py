@@ -8,6 +8,7 @@ T threshold, Z latent.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -15,7 +16,12 @@ from torch import Tensor
 from mopoe.data.container import Split, chunks
 from mopoe.distributions import membership
 from mopoe.evaluation.classifiers import Classifiers
-from mopoe.evaluation.diagnostics import DiagnosticsMeter, PosteriorDiagnostics, subset_posteriors
+from mopoe.evaluation.diagnostics import (
+    PosteriorDiagnostics,
+    posterior_diagnostics,
+    posterior_sums,
+    subset_posteriors,
+)
 from mopoe.evaluation.generation import FittedPrior, conditional_latents, prior_latents
 from mopoe.model import MoPoE
 from mopoe.random_streams import generator
@@ -96,22 +102,19 @@ def attribute_scores(logits_NSMA: Tensor, labels_NA: Tensor, seed: int) -> Attri
         labels_NA: 1 where a sample has the attribute, else 0.
         seed: determines the resamples, which are the same for all models measured on the same samples.
     """
-    n, n_subsets, n_targets, _ = logits_NSMA.shape
     occurs_A = labels_NA.any(0)
-    labels_NA = labels_NA[:, occurs_A].bool()
+    labels_NA, logits_NSMA = labels_NA[:, occurs_A].bool(), logits_NSMA[..., occurs_A]
+    n, n_subsets, n_targets, n_attributes = logits_NSMA.shape
     rows = torch.randint(n, (RESAMPLES, n), generator=generator(seed, "bootstrap"))
     counts = torch.stack([torch.bincount(row, minlength=n) for row in rows])
     weights_RN = torch.cat([torch.ones(1, n), counts]).double()
-    value_RSM = torch.full((RESAMPLES + 1, n_subsets, n_targets), math.nan, dtype=torch.float64)
-    for s in range(n_subsets):
-        for m in range(n_targets):
-            logits_NA = logits_NSMA[:, s, m, occurs_A]
-            by_attribute = [
-                average_precision(*pair, weights_RN)
-                for pair in zip(logits_NA.t(), labels_NA.t(), strict=True)
-            ]
-            # An attribute may not occur in a resample: its average precision is then NaN.
-            value_RSM[:, s, m] = torch.stack(by_attribute).nanmean(0) if by_attribute else math.nan
+    value_RSM = torch.empty(RESAMPLES + 1, n_subsets, n_targets, dtype=torch.float64)
+    value_AR = torch.empty(n_attributes, RESAMPLES + 1, dtype=torch.float64)
+    for s, m in product(range(n_subsets), range(n_targets)):
+        for a in range(n_attributes):
+            value_AR[a] = average_precision(logits_NSMA[:, s, m, a], labels_NA[:, a], weights_RN)
+        # An attribute may not occur in a resample: its average precision is then NaN.
+        value_RSM[:, s, m] = value_AR.nanmean(0)
     return AttributeScores(value_RSM[0], value_RSM[1:], float(labels_NA.double().mean()))
 
 
@@ -146,13 +149,9 @@ def balanced_share(correct: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mean_estimate(values_N: Tensor) -> Estimate:
-    """Return the mean and its standard error."""
-    return float(values_N.mean()), standard_error(values_N)
-
-
-def standard_error(values_N: Tensor) -> float:
-    """Return the standard error of the mean; NaN for a single sample."""
-    return float(values_N.std()) / math.sqrt(len(values_N)) if len(values_N) > 1 else math.nan
+    """Return the mean and its standard error, which is NaN for a single sample."""
+    stderr = float(values_N.std()) / math.sqrt(len(values_N)) if len(values_N) > 1 else math.nan
+    return float(values_N.mean()), stderr
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,43 +227,39 @@ def conditional_coherence(
     masks = tuple(model.masks[s] for s in chosen)
     outside_SM = targets_outside(masks, len(model.names))
     measured_SM = torch.ones_like(outside_SM) if own_targets else outside_SM
-    results: list[Tensor] = []
     kl: list[Tensor] = []
-    meter = DiagnosticsMeter()
+    sums: list[Tensor] = []
     n = min(n, len(split))
     labels = split.labels[:n]
+    classes = labels.dim() == 1
+    result_NSM = torch.zeros(n, *measured_SM.shape, *labels.shape[1:])
     with torch.inference_mode():
         for start, stop in chunks(n, max(1, ROWS // len(chosen))):
             x = split.batch(slice(start, stop), model.device)
             with full_precision(model.members_SM):
                 q = model.encode(x)
                 mu_SBZ, kl_SBZ = (part[chosen] for part in subset_posteriors(model, q))
-            meter.add(mu_SBZ, kl_SBZ)
+            sums.append(posterior_sums(mu_SBZ, kl_SBZ))
             kl.append(kl_SBZ.sum(2).t().cpu())
-            z_SBZ, style_MRW = conditional_latents(model, q, seed, "conditional coherence", start, stop)
-            z_SBZ = z_SBZ[chosen]
-            style_MSBW = None if style_MRW is None else style_MRW.unflatten(1, (-1, stop - start))[:, chosen]
-            shape = (*measured_SM.shape, stop - start, *labels.shape[1:])
-            result_SMB = torch.zeros(shape, dtype=torch.bool if labels.dim() == 1 else torch.float32)
+            z_SBZ, style_MSBW = conditional_latents(model, q, seed, "conditional coherence", start, stop)
+            z_SBZ, style_MSBW = z_SBZ[chosen], None if style_MSBW is None else style_MSBW[:, chosen]
             for m, name in enumerate(model.names):
                 if not (rows_S := measured_SM[:, m]).any():
                     continue
                 style_MRW = None if style_MSBW is None else style_MSBW[:, rows_S].flatten(1, 2)
                 mean_R = model.mean(name, z_SBZ[rows_S].flatten(0, 1), style_MRW)
                 result = classifiers.logits(name, mean_R).unflatten(0, (-1, stop - start))
-                if labels.dim() == 1:
+                if classes:
                     result = _classes(result) == labels[start:stop].to(model.device)
-                result_SMB[rows_S, m] = result.cpu()
-            results.append(result_SMB.movedim(2, 0))
-    result_NSM = torch.cat(results)
+                result_NSM[start:stop, rows_S, m] = result.transpose(0, 1).float().cpu()
     return ConditionalCoherence(
         masks=masks,
-        scores=ClassScores(result_NSM, labels)
-        if labels.dim() == 1
+        scores=ClassScores(result_NSM.bool(), labels)
+        if classes
         else attribute_scores(result_NSM, labels, seed),
         measured_SM=measured_SM,
         kl_NS=torch.cat(kl),
-        diagnostics=meter.result(),
+        diagnostics=posterior_diagnostics(torch.stack(sums).sum(0), n),
     )
 
 

@@ -37,33 +37,26 @@ class PosteriorDiagnostics:
         return self.kl_S < COLLAPSED_KL
 
 
-class DiagnosticsMeter:
-    """Accumulates the diagnostics of posteriors batch by batch, in float64."""
+def posterior_sums(mu_SBZ: Tensor, kl_SBZ: Tensor) -> Tensor:
+    """Return the sums over a batch that diagnostics are computed from: float64 [4, S, Z].
 
-    def __init__(self) -> None:
-        self._n = 0
+    These are the sums of the posterior means, of their squares, of the KLs to the prior, and the number of
+    samples of which one of these is not finite.
+    """
+    mu_SBZ, kl_SBZ = mu_SBZ.double(), kl_SBZ.double()
+    bad_SBZ = ~(mu_SBZ.isfinite() & kl_SBZ.isfinite())
+    return torch.stack([part.sum(1) for part in (mu_SBZ, mu_SBZ.square(), kl_SBZ, bad_SBZ.double())])
 
-    def add(self, mu_SBZ: Tensor, kl_SBZ: Tensor) -> None:
-        """Add the posterior means of a batch and their KLs to the prior, by latent."""
-        if self._n == 0:
-            self._sums_3SZ = mu_SBZ.new_zeros(3, len(mu_SBZ), mu_SBZ.shape[2], dtype=torch.float64)
-            self._bad_S = mu_SBZ.new_zeros(len(mu_SBZ), dtype=torch.float64)
-        wide_SBZ = mu_SBZ.double()
-        for i, values_SBZ in enumerate((wide_SBZ, wide_SBZ.square(), kl_SBZ)):
-            self._sums_3SZ[i] += values_SBZ.sum(1, dtype=torch.float64)
-        self._bad_S += (~(mu_SBZ.isfinite() & kl_SBZ.isfinite())).sum((1, 2))
-        self._n += mu_SBZ.shape[1]
 
-    def result(self) -> PosteriorDiagnostics:
-        """Return the diagnostics of all posteriors added so far, on the CPU."""
-        mu_SZ, square_SZ, kl_SZ = (self._sums_3SZ / self._n).cpu()
-        variance_SZ = square_SZ - mu_SZ.square()
-        return PosteriorDiagnostics(
-            active_S=(variance_SZ > ACTIVE_VARIANCE).sum(1),
-            idle_S=(kl_SZ < IDLE_KL).double().mean(1),
-            kl_S=kl_SZ.sum(1),
-            non_finite_S=self._bad_S.cpu() / (self._n * variance_SZ.shape[1]),
-        )
+def posterior_diagnostics(sums_4SZ: Tensor, n: int) -> PosteriorDiagnostics:
+    """Return the diagnostics, on the CPU, from the `posterior_sums` of all n samples."""
+    mu_SZ, square_SZ, kl_SZ, bad_SZ = (sums_4SZ / n).cpu()
+    return PosteriorDiagnostics(
+        active_S=(square_SZ - mu_SZ.square() > ACTIVE_VARIANCE).sum(1),
+        idle_S=(kl_SZ < IDLE_KL).double().mean(1),
+        kl_S=kl_SZ.sum(1),
+        non_finite_S=bad_SZ.mean(1),
+    )
 
 
 def subset_posteriors(model: MoPoE, q: Encoded) -> tuple[Tensor, Tensor]:

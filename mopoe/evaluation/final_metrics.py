@@ -212,16 +212,10 @@ def _conditional_likelihood(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetr
 
 
 def _mixture_prior(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
-    prior = fit_prior(model, c.data.train, FITTED, seed=c.config.seed)
-    joint = joint_coherence(
-        model,
-        c.classifiers,
-        c.config.joint_samples,
-        c.config.seed,
-        attributes=c.data.train.labels.dim() > 1,
-        prior=prior,
-    )
-    yield subset_metric(0, "joint_coherence_mixture", joint.plain(), len(joint.agreed_N))
+    n, seed, attributes = c.config.joint_samples, c.config.seed, c.data.train.labels.dim() > 1
+    prior = fit_prior(model, c.data.train, FITTED, seed=seed)
+    joint = joint_coherence(model, c.classifiers, n, seed, attributes=attributes, prior=prior)
+    yield subset_metric(0, "joint_coherence_mixture", joint.plain(), n)
 
 
 _FINAL_METRICS: Mapping[FinalMetric, tuple[str, Callable[[MoPoE, EvalContext], Iterator[SubsetMetric]]]] = {

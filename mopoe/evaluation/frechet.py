@@ -38,12 +38,8 @@ class Features:
     """Maps a modality's name and samples [B, ...] to features [B, D]."""
 
 
-Moments = tuple[Tensor, Tensor]
-"""The Gaussian fitted to features: their mean [D] and unbiased covariance [D, D], float64."""
-
-
-def moments(features_ND: Tensor) -> Moments:
-    """Return the Gaussian fitted to features.
+def moments(features_ND: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean [D] and covariance [D, D] of the Gaussian fitted to features: unbiased, float64.
 
     Raises:
         DataError: there are fewer than two samples.
@@ -53,17 +49,22 @@ def moments(features_ND: Tensor) -> Moments:
     return features_ND.double().mean(0), torch.atleast_2d(torch.cov(features_ND.double().t()))
 
 
-def frechet(a: Moments, b: Moments) -> float:
-    """Return |mean_a - mean_b|^2 + tr(A + B - 2 (A B)^1/2), the squared 2-Wasserstein distance of Gaussians.
+def frechet_distance(real_ND: Tensor, generated_ND: Tensor) -> float:
+    """Return the Frechet distance between two sets of features.
 
-    The trace of (A B)^1/2 is computed as that of the symmetric (A^1/2 B A^1/2)^1/2, by two
-    eigendecompositions: no complex numbers arise, and rank-deficient covariances are no problem.
+    This is the squared 2-Wasserstein distance of the Gaussians fitted to them, |mean_a - mean_b|^2 +
+    tr(A + B - 2 (A B)^1/2). The trace of (A B)^1/2 is computed as that of the symmetric
+    (A^1/2 B A^1/2)^1/2, by two eigendecompositions: no complex numbers arise, and rank-deficient covariances
+    are no problem.
 
-    >>> eye = torch.eye(1, dtype=torch.float64)
-    >>> frechet((0 * eye[0], eye), (3 * eye[0], 4 * eye))
+    >>> real_ND = torch.tensor([[-1.0], [0.0], [1.0]])
+    >>> frechet_distance(real_ND, 2 * real_ND + 3)
     10.0
+
+    Raises:
+        DataError: there are fewer than two samples.
     """
-    (mean_a_D, a_DD), (mean_b_D, b_DD) = a, b
+    (mean_a_D, a_DD), (mean_b_D, b_DD) = moments(real_ND), moments(generated_ND)
     values_D, vectors_DD = torch.linalg.eigh(a_DD)
     root_DD = vectors_DD * values_D.clamp(min=0).sqrt() @ vectors_DD.t()
     cross_D = torch.linalg.eigvalsh(root_DD @ b_DD @ root_DD).clamp(min=0).sqrt()
@@ -71,26 +72,12 @@ def frechet(a: Moments, b: Moments) -> float:
     return float((mean_a_D - mean_b_D).square().sum() + traces)
 
 
-def frechet_distance(real_ND: Tensor, generated_ND: Tensor) -> float:
-    """Return the Frechet distance between two sets of features."""
-    return frechet(moments(real_ND), moments(generated_ND))
-
-
 def classifier_features(classifiers: Classifiers) -> Features:
-    """Return the features of each classifier's last hidden layer, computed by its method `features`.
-
-    Raises:
-        DataError: (when called) a classifier has no `features`, or is in training mode.
-    """
+    """Return the features of each classifier's last hidden layer, computed by its method `features`."""
 
     def of(name: str, x: Tensor) -> Tensor:
-        network = classifiers.networks[name]
-        hidden = getattr(network, "features", None)
-        if hidden is None or network.training:
-            fault = "has no part `features`" if hidden is None else "is in training mode"
-            raise DataError(f"the classifier of {name!r} {fault}, so it gives no features")
-        features: Tensor = hidden(x)
-        return features
+        features: Any = classifiers.networks[name].features
+        return features(x)  # type: ignore[no-any-return] # a user's network is untyped
 
     return Features(key=f"classifier:{classifiers.hash}", of=of)
 

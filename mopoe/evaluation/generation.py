@@ -1,10 +1,9 @@
 """Generation: latents of a posterior or a prior, a prior fitted to latents, pictures, and grids of them.
 
-Axes: B batch, C component, M modality, N sample, R row (S B), S subset, W private latent, Z shared latent.
+Axes: B batch, C component, M modality, N sample, S subset, W private latent, Z shared latent.
 """
 
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +28,7 @@ ROWS = 64
 def conditional_latents(
     model: MoPoE, q: Encoded, seed: int, purpose: str, start: int, stop: int, *, same_noise: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Return latents [S, B, Z] drawn from every subset's posterior, and private latents [M, S B, W], if any.
+    """Return latents [S, B, Z] drawn from every subset's posterior, and private latents [M, S, B, W], if any.
 
     Args:
         model: the model.
@@ -50,9 +49,10 @@ def conditional_latents(
     # In float64: in float32 the probability of a number above 5.4 is 1, which picks no modality.
     pick_SB = torch.special.ndtr(noise(" pick").double()) if model.method.mixture_of_experts else None
     z_SBZ = model.distribution.draw(*model.conditionals(q, pick_SB), noise("", model.latent_dim))
-    return z_SBZ, _style(
-        model, noise(" style", len(model.names), model.style_dim) if model.style_dim else None
-    )
+    if not model.style_dim:
+        return z_SBZ, None
+    noise_SBMW = noise(" style", len(model.names), model.style_dim)
+    return z_SBZ, model.distribution.standard(noise_SBMW.movedim(2, 0))
 
 
 def prior_latents(
@@ -61,9 +61,11 @@ def prior_latents(
     """Return latents [B, Z] drawn from the prior, and private latents [M, B, W], if any."""
     device = model.device
     z_BZ = model.distribution.standard(sample_noise(seed, purpose, start, stop, (model.latent_dim,), device))
-    shape = (1, len(model.names), model.style_dim)
-    style = sample_noise(seed, purpose + " style", start, stop, shape, device) if model.style_dim else None
-    return z_BZ, _style(model, None if style is None else style.transpose(0, 1))
+    if not model.style_dim:
+        return z_BZ, None
+    shape = (len(model.names), model.style_dim)
+    noise_BMW = sample_noise(seed, purpose + " style", start, stop, shape, device)
+    return z_BZ, model.distribution.standard(noise_BMW.movedim(1, 0))
 
 
 def source_latents(
@@ -72,16 +74,11 @@ def source_latents(
     """Return latents [B, Z] of a subset's posterior, or of the prior for 0, and private latents, if any."""
     if not source_mask:
         return prior_latents(model, seed, purpose, start, stop)
-    q = model.encode(split.batch(slice(start, stop), model.device))
-    z_SBZ, style_MRW = conditional_latents(model, q, seed, purpose, start, stop, same_noise=True)
+    with full_precision(model.members_SM):
+        q = model.encode(split.batch(slice(start, stop), model.device))
+    z_SBZ, style_MSBW = conditional_latents(model, q, seed, purpose, start, stop, same_noise=True)
     s = model.masks.index(source_mask)
-    return z_SBZ[s], None if style_MRW is None else style_MRW.unflatten(1, z_SBZ.shape[:2])[:, s]
-
-
-def _style(model: MoPoE, noise_SBMW: Tensor | None) -> Tensor | None:
-    return (
-        None if noise_SBMW is None else model.distribution.standard(noise_SBMW.flatten(0, 1).transpose(0, 1))
-    )
+    return z_SBZ[s], None if style_MSBW is None else style_MSBW[:, s]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,34 +185,16 @@ def draw_pictures(
             Picture(kind="input", source_mask=0, target=name, png=strip(x[name]), labels=labels)
             for name in model.names
         ]
-        labelled_by = classifiers if labels else None
-        # The same noise for every source, so that strips differ only by what is observed.
-        with full_precision(model.members_SM):
-            q = model.encode(x)
-        z_SBZ, style_MRW = conditional_latents(model, q, seed, "pictures", 0, n, same_noise=True)
-        for size in range(1, len(model.names) + 1):
-            mask = (1 << size) - 1
-            s = model.masks.index(mask)
-            style_MBW = None if style_MRW is None else style_MRW[:, s * n : (s + 1) * n]
-            strips += _strips(model.means(z_SBZ[s], style_MBW), labelled_by, "conditional", mask)
-        drawn = model.means(*prior_latents(model, seed, "pictures from the prior", 0, n))
-        strips += _strips(drawn, labelled_by, "joint", 0)
+        # One purpose, and so the same noise, for every subset: strips differ only by what is observed.
+        growing = [((1 << size) - 1, "conditional", "pictures") for size in range(1, len(model.names) + 1)]
+        for mask, kind, purpose in (*growing, (0, "joint", "pictures from the prior")):
+            means = model.means(*source_latents(model, split, mask, seed, purpose, 0, n))
+            for name, mean in means.items():
+                found = tuple(classifiers.predict(name, mean).tolist()) if labels else ()
+                strips.append(
+                    Picture(kind=kind, source_mask=mask, target=name, png=strip(mean), labels=found)
+                )
     return tuple(strips)
-
-
-def _strips(
-    means: Mapping[str, Tensor], labelled_by: Classifiers | None, kind: str, mask: int
-) -> list[Picture]:
-    return [
-        Picture(
-            kind=kind,
-            source_mask=mask,
-            target=name,
-            png=strip(mean),
-            labels=tuple(labelled_by.predict(name, mean).tolist()) if labelled_by else (),
-        )
-        for name, mean in means.items()
-    ]
 
 
 def strip(x: Tensor) -> bytes:

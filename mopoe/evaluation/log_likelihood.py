@@ -138,11 +138,7 @@ def component_shares(n: int, n_components: int) -> Tensor:
     >>> component_shares(8, 3)
     tensor([2, 3, 3])
     """
-    shares_S = torch.full((n_components,), n // n_components)
-    rest = n % n_components
-    if rest:
-        shares_S[-rest:] += 1
-    return shares_S
+    return (n + torch.arange(n_components)) // n_components
 
 
 def _log_weights(

@@ -1,6 +1,6 @@
 """A linear probe of the latents: logistic regression from each subset's posterior mean to the labels.
 
-As in the released MoPoE code it is trained on 500 samples and measured by held-out accuracy; where samples
+As in the released MoPoE code it is trained on few samples and measured by held-out accuracy; where samples
 have attributes, by their mean average precision. Axes: A attribute, B batch, N sample, S subset, Z shared
 latent.
 """
@@ -17,17 +17,11 @@ from mopoe.random_streams import generator
 
 ROWS = 512
 """Samples encoded at a time."""
+TRAINING = 500
+"""Samples on which the probe is trained, as in the released MoPoE code."""
 
 
-def linear_probe(
-    model: MoPoE,
-    train: Split,
-    held_out: Split,
-    n: int,
-    seed: int,
-    *,
-    n_train: int = 500,
-) -> Tensor:
+def linear_probe(model: MoPoE, train: Split, held_out: Split, n: int, seed: int) -> Tensor:
     """Return how well each subset's posterior mean predicts the labels of held-out samples: float64 [S].
 
     This is the accuracy for classes [N], and for attributes [N, A] the average precision, averaged over the
@@ -39,10 +33,9 @@ def linear_probe(
         held_out: the split to predict.
         n: the number of its samples, from the first.
         seed: determines the training samples, which are drawn without replacement.
-        n_train: the number of training samples.
     """
     train, held_out = train.complete(), held_out.complete()
-    few = train.take(torch.randperm(len(train), generator=generator(seed, "linear probe"))[:n_train])
+    few = train.take(torch.randperm(len(train), generator=generator(seed, "linear probe"))[:TRAINING])
     some = held_out.take(torch.arange(min(n, len(held_out))))
     labels, truth = few.labels.numpy(), some.labels.numpy()
     latents = zip(posterior_means(model, few), posterior_means(model, some), strict=True)

@@ -13,7 +13,7 @@ from mopoe.data.container import MultimodalData, Split
 from mopoe.data.registry import ModalitySpec
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import conditional_coherence
-from mopoe.evaluation.diagnostics import DiagnosticsMeter, subset_posteriors
+from mopoe.evaluation.diagnostics import posterior_diagnostics, posterior_sums, subset_posteriors
 from mopoe.evaluation.evaluate import Evaluator
 from mopoe.evaluation_config import EvaluationConfig
 from mopoe.likelihoods import Normal as NormalLikelihood
@@ -57,12 +57,12 @@ def build(modality: Callable[..., Any]) -> Callable[..., MoPoE]:
 
 
 def measured(model: MoPoE, x: Tensor, size: int = 300) -> Any:
-    """Return the health, gathered in batches."""
-    meter = DiagnosticsMeter()
-    for part in x.split(size):
-        q = model.encode({"a": part, "b": part})
-        meter.add(*subset_posteriors(model, q))
-    return meter.result()
+    """Return the diagnostics, gathered in batches."""
+    sums = [
+        posterior_sums(*subset_posteriors(model, model.encode({"a": part, "b": part})))
+        for part in x.split(size)
+    ]
+    return posterior_diagnostics(torch.stack(sums).sum(0), len(x))
 
 
 def test_active_units_are_counted_for_every_subset(build: Callable[..., MoPoE], samples: Tensor) -> None:
@@ -88,9 +88,8 @@ def test_a_large_mean_does_not_hide_the_variance() -> None:
     """Means of 1e4 that move by 0.05 and by 0.2, in float32: the first is not active, the second is."""
     x = torch.tensor([-1.0, 1.0]).repeat(500)
     mu = 1e4 + x[None, :, None] * torch.tensor([0.05, 0.2])
-    meter = DiagnosticsMeter()
-    meter.add(mu, torch.zeros_like(mu))
-    assert meter.result().active_S.tolist() == [1]
+    found = posterior_diagnostics(posterior_sums(mu, torch.zeros_like(mu)), 1000)
+    assert found.active_S.tolist() == [1]
 
 
 def test_the_kl_by_latent_sums_to_that_of_the_subset(build: Callable[..., MoPoE], samples: Tensor) -> None:
@@ -124,9 +123,7 @@ def test_numbers_that_are_not_finite_are_counted() -> None:
     """One of 2 x 4 means and one other KL: a quarter of one subset's, none of the other's."""
     mu, kl = torch.zeros(2, 4, 2), torch.zeros(2, 4, 2)
     mu[0, 1, 0], kl[0, 2, 1] = math.nan, math.inf
-    meter = DiagnosticsMeter()
-    meter.add(mu, kl)
-    assert meter.result().non_finite_S.tolist() == [0.25, 0.0]
+    assert posterior_diagnostics(posterior_sums(mu, kl), 4).non_finite_S.tolist() == [0.25, 0.0]
 
 
 def test_health_is_part_of_every_evaluation(build: Callable[..., MoPoE], samples: Tensor) -> None:
