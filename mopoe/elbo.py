@@ -221,8 +221,7 @@ def importance_weighted_bound(
         weights: the weights of the parts.
         present_MB: whether the modality of the sample is present, as booleans; None if all are.
         gradient: the estimator of the encoders' gradient, plain (iwae) or doubly reparameterised (dreg,
-        Tucker
-            et al. 2019); the value is the same.
+            Tucker et al. 2019); the value is the same.
     """
     q, latents = model.encode(x, present_MB), model.distribution
     present, factors = presence(model, q), weights.factors(model.names)
