@@ -63,30 +63,30 @@ def open_folder(
     if MANIFEST not in files.list():
         if not files.empty():
             raise StoreError(
-                f"{files} holds files but no {MANIFEST}: it is no results folder; choose another with --out"
+                f"{files} holds files but no {MANIFEST}: it is not a results folder; choose another with "
+                "--out"
             )
         return None
     store = open_store(files)
     manifest = store.manifest
     if fingerprint and manifest.data_fingerprint and fingerprint != manifest.data_fingerprint:
         raise StoreError(
-            f"{files} holds trials of other data: their fingerprint is {manifest.data_fingerprint}, and that "
-            f"of {spec.data.name} here {fingerprint}; bring the data back, or choose another folder with "
-            "--out"
+            f"{files} holds trials on other data (fingerprint {manifest.data_fingerprint}; {spec.data.name} "
+            f"here has {fingerprint}); restore the data, or choose another folder with --out"
         )
     if manifest.spec_hash == spec_hash:
         return manifest
     changed = differences(store.spec.plain(), spec.plain())
     if spec_hash.startswith("t") and manifest.spec_hash.startswith("t"):
         changed = {key: pair for key, pair in changed.items() if _head(key) in MEASURED_BY}
-    refused = [key for key in changed if _head(key) in FIXED or not _covers(allowed, key)]
+    refused = [key for key in changed if _head(key) in FIXED or not {key, _head(key)} & {*allowed}]
     way_out = ""
     if refused:
         reason = _sentence(refused[0], *changed[refused[0]])
         if _head(refused[0]) not in FIXED:
-            way_out = f", or go on here with --allow-changed {refused[0]}"
+            way_out = f", or continue here with --allow-changed {refused[0]}"
     elif manifest.spec_hash.startswith("t") != spec_hash.startswith("t"):
-        reason = "a sweep and single trials do not share a folder"
+        reason = "a sweep and single trials cannot share a folder"
     else:
         return manifest
     raise StoreError(
@@ -102,23 +102,25 @@ def differences(was: Mapping[str, object], now: Mapping[str, object]) -> dict[st
     >>> differences({"seed": 0, "data": {"name": "digits"}}, {"seed": 1, "data": {"name": "digits"}})
     {'seed': (0, 1)}
     """
-    changed: dict[str, tuple[object, object]] = {}
-    for key in [k for k in dict.fromkeys((*was, *now)) if k not in CHANGEABLE and was.get(k) != now.get(k)]:
-        old, new = was.get(key, "absent"), now.get(key, "absent")
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            pairs = {k: (old.get(k, "absent"), new.get(k, "absent")) for k in dict.fromkeys((*old, *new))}
-            changed |= {f"{key}.{k}": pair for k, pair in pairs.items() if pair[0] != pair[1]}
+    old, new = _by_dotted_key(was), _by_dotted_key(now)
+    pairs = {key: (old.get(key, "absent"), new.get(key, "absent")) for key in old | new}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _by_dotted_key(spec: Mapping[str, object]) -> dict[str, object]:
+    """Return the values that may not change; those of a section by keys such as `data.name`."""
+    values: dict[str, object] = {}
+    for key in [key for key in spec if key not in CHANGEABLE]:
+        section = spec[key]
+        if isinstance(section, Mapping):
+            values |= {f"{key}.{name}": value for name, value in section.items()}
         else:
-            changed[key] = (old, new)
-    return changed
+            values[key] = section
+    return values
 
 
 def _head(key: str) -> str:
     return key.partition(".")[0]
-
-
-def _covers(allowed: Sequence[str], key: str) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in allowed)
 
 
 def _sentence(key: str, old: object, new: object) -> str:

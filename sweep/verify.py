@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 from mopoe.config import TrialConfig
 from mopoe.errors import CheckpointError, DataError
-from mopoe.evaluation_config import EvaluationConfig
 from mopoe.subsets import subset_masks
 from sweep.analysis.fronts import front_mask
 from sweep.analysis.points import by_config, points, usable_trials
@@ -30,14 +29,13 @@ from sweep.store.layout import (
     OBJECTIVE,
     PARAMETER,
     RECONSTRUCTION,
-    SCHEMA_VERSION,
     STDERR,
     WRITTEN,
 )
 from sweep.store.lease import holder
 from sweep.store.read import Store, distinct, reading, retry_if_missing
 from sweep.store.records import Manifest, Status
-from sweep.store.schema import TABLES, schema_version
+from sweep.store.schema import TABLES
 
 _Rule = tuple[str, pl.Expr]
 
@@ -58,16 +56,16 @@ def problems(store: Store) -> Iterator[str]:
         wrong, frames[table] = retry_if_missing(partial(_read, store, table))
         yield from wrong
         damaged |= {table} if wrong else set()
-    frames = {table: frames[table] for table in TABLES}
     trials = frames["trials"]
     owners = trials.select("trial_id", "attempt", pl.col("epochs_max").alias("_budget"), _known=True)
-    for table, frame in frames.items():
-        rows = frame.join(owners, on=["trial_id", "attempt"], how="left", nulls_equal=True)
+    for table in TABLES:
+        rows = frames[table].join(owners, on=["trial_id", "attempt"], how="left", nulls_equal=True)
         yield from _broken(table, rows, row_rules(rows, 2**modalities - 1))
     yield from _broken("trials", trials, trial_rules(trials, store.manifest))
     yield from _config_problems(trials)
     yield from _missing_rows(store, frames | {"trials": before}, damaged)
-    if _all_subsets(store.spec.evaluation):
+    evaluation = store.spec.evaluation
+    if not evaluation.subset_sizes and not evaluation.intermediate.subset_sizes:
         masks = len(subset_masks(modalities))
         frames["subset_metrics"] = frames["subset_metrics"].filter(pl.col("subset_mask") > 0)
         yield from _gaps("subset_metrics", frames, ["subset_mask"], masks)
@@ -77,7 +75,7 @@ def problems(store: Store) -> Iterator[str]:
     yield from _weight_problems(store, trials)
     if isinstance(store.files, LocalFiles) and holder(store.files) is None:
         for path in store.files.leftovers((CHECKPOINTS, *WRITTEN)):
-            yield f"{path} is left over from a write that was cut off; the next `sweep run` deletes it"
+            yield f"{path} is left over from an interrupted write; the next `sweep run` deletes it"
 
 
 def trial_rules(trials: pl.DataFrame, manifest: Manifest) -> list[_Rule]:
@@ -91,7 +89,7 @@ def trial_rules(trials: pl.DataFrame, manifest: Manifest) -> list[_Rule]:
         ("completed without finite objectives", done & unmeasured),
         ("completed short of epochs_max", done & (pl.col("epochs") != pl.col("epochs_max"))),
         (
-            "are running with an end, or ended without one",
+            "are running but have an end, or have ended without one",
             (status == "running") == pl.col("ended_at").is_not_null(),
         ),
         ("ended before they started", pl.col("ended_at") < pl.col("started_at")),
@@ -146,7 +144,7 @@ def _file_problems(store: Store, name: str, table: str) -> Iterator[str]:
     yield from (
         f"has no column {key}" for key in KEYS[table] if key not in (*schema.names, *NULLABLE.get(table, ()))
     )
-    for column in schema if schema_version(schema) in (0, SCHEMA_VERSION) else ():
+    for column in schema:
         wanted = TABLES[table].field(column.name).type if column.name in TABLES[table].names else None
         if wanted is None and not column.name.startswith((PARAMETER, OBJECTIVE, STDERR, RECONSTRUCTION)):
             yield f"has an unknown column {column.name}"
@@ -185,17 +183,13 @@ def _config_problems(trials: pl.DataFrame) -> Iterator[str]:
             yield f"{where} has {name} {row[name]}, but config_json says {right[name]}"
 
 
-def _all_subsets(evaluation: EvaluationConfig) -> bool:
-    """Return whether every evaluation of the sweep, the intermediate ones included, is of all subsets."""
-    return not evaluation.subset_sizes and not evaluation.intermediate.subset_sizes
-
-
 def _gaps(table: str, frames: Mapping[str, pl.DataFrame], of: Sequence[str], *right: int) -> Iterator[str]:
     """Yield the evaluations that lack a subset, or a pair of subset and target."""
     evaluation = ["trial_id", "attempt", "epoch", "split"]
     counts = frames[table].group_by(evaluation).agg(pl.struct(of).n_unique().alias("number"))
     for row in counts.filter(~pl.col("number").is_in(right)).sort(evaluation).iter_rows(named=True):
-        yield f"{table}: {_named(row, evaluation)} has {row['number']} of {right[0]} {' and '.join(of)}"
+        found = f"{row['number']} of {right[0]} values of {' and '.join(of)}"
+        yield f"{table}: {_named(row, evaluation)} has rows for {found}"
 
 
 def _missing_rows(

@@ -89,15 +89,12 @@ class Files:
         Raises:
             StoreError: the content does not match the checksum in the name.
         """
-        content = self._whole(name)
+        with self.open(name) as file, _refusal(f"read {self}/{name}", absent=True):
+            content = file.read_buffer()
         checksum = _CHECKSUM.search(name)
         if checksum and zlib.crc32(content) != int(checksum[1], 16):
             raise StoreError(f"{self}/{name} cannot be read: its content has changed since it was written")
         return content
-
-    def _whole(self, name: str) -> pa.Buffer:
-        with self.open(name) as file, _refusal(f"read {self}/{name}", absent=True):
-            return file.read_buffer()
 
     def open(self, name: str) -> pa.NativeFile:
         """Return a file open for random reads; FileNotFoundError if there is none."""
@@ -122,11 +119,6 @@ class Files:
         """Delete a folder and everything in it, if it is there."""
         with suppress(FileNotFoundError), _refusal(f"delete {self}/{folder}", absent=True):
             self._system.delete_dir(self._at(folder))
-
-    def exists(self) -> bool:
-        """Return whether the folder exists; in an object store it does once it holds a file."""
-        with _refusal(f"look for {self}"):
-            return bool(self._system.get_file_info(self._path).type == fs.FileType.Directory)
 
     def empty(self) -> bool:
         """Return whether the folder does not exist or holds nothing but its lease."""
@@ -196,7 +188,8 @@ class LocalFiles(Files):
 
     def __init__(self, folder: Path) -> None:
         """Take the folder, which the first file creates."""
-        super().__init__(fs.LocalFileSystem(), str(folder), str(folder))
+        # A table's content is mapped, not copied; files are replaced whole, so that a map stays valid.
+        super().__init__(fs.LocalFileSystem(use_mmap=True), str(folder), str(folder))
         self.folder = folder
 
     def put(self, name: str, write: Callable[[BinaryIO], object]) -> None:
@@ -229,10 +222,6 @@ class LocalFiles(Files):
         """Yield the file's own path, and a function that does nothing."""
         yield Path(self._at(name)), lambda: None
 
-    def _whole(self, name: str) -> pa.Buffer:
-        with _refusal(f"read {self}/{name}", absent=True):
-            return pa.memory_map(self._at(name)).read_buffer()  # copies nothing
-
     def leftovers(self, folders: Sequence[str], seconds: float = 0.0) -> list[Path]:
         """Return the files of interrupted writes in this folder and some below it.
 
@@ -260,15 +249,14 @@ def files_at(root: str | Path | Files) -> Files:
     match = _ADDRESS.fullmatch(str(root))
     if match is None or match[1] == "file":
         return LocalFiles(Path(canonical_uri(root) if match else root))
-    address = canonical_uri(root)
-    base, _, options = address.partition("?")
+    address = uri = canonical_uri(root)
     if match[1] == "s3":  # small files in one request; else they take three
-        options = "&".join(filter(None, (options, "allow_delayed_open=true")))
+        uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
     try:
-        system, path = fs.FileSystem.from_uri("?".join(filter(None, (base, options))))
+        system, path = fs.FileSystem.from_uri(uri)
     except (OSError, ValueError) as error:  # Arrow's own errors are ValueErrors
         raise StoreError(
-            f"{masked(base)} cannot be opened: {error}; possible: a folder, s3://, gs://"
+            f"{masked(address)} cannot be opened: {error}; possible: a folder, s3://, gs://"
         ) from error
     return Files(system, path.rstrip("/"), address)
 

@@ -11,7 +11,7 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -24,7 +24,6 @@ from sweep.errors import StoreError
 from sweep.store.files import Files, LocalFiles
 
 LEASE = ".lease.json"
-_JUST_TAKEN = "another driver has just taken over this sweep; `sweep watch` shows its progress"
 RENEWED, EXPIRES = 20.0, 90.0
 """Seconds between two renewals, and from the last renewal until the lease expires."""
 
@@ -82,7 +81,7 @@ def holder(files: Files) -> Lease | None:
     Raises:
         StoreError: the lease cannot be read.
     """
-    lease = _parsed(files, _Place(files).read()[0])
+    lease, _ = _place(files).read()
     return lease if lease and lease.holds(datetime.now(UTC), Lease.of_this_process()) else None
 
 
@@ -95,7 +94,7 @@ def driving(files: Files) -> Iterator[None]:
     Raises:
         StoreError: another driver holds the lease; or the store returns other bytes than were sent.
     """
-    place, mine = _Place(files), Lease.of_this_process()
+    place, mine = _place(files), Lease.of_this_process()
     with _guard(files):
         place.take(mine)
     over = threading.Event()
@@ -104,9 +103,8 @@ def driving(files: Files) -> Iterator[None]:
         lease = mine
         while not over.wait(RENEWED):
             # A store that does not respond for a while is no reason to stop.
-            with contextlib.suppress(StoreError):
-                content, version = place.read()
-                current = _parsed(files, content)
+            with contextlib.suppress(StoreError), _guard(files):
+                current, version = place.read()
                 if current and current.token != mine.token:
                     _interrupt()
                     return
@@ -120,8 +118,8 @@ def driving(files: Files) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        with contextlib.suppress(StoreError):
-            current = _parsed(files, place.read()[0])
+        with contextlib.suppress(StoreError), _guard(files):
+            current, _ = place.read()
             if current and current.token == mine.token:
                 files.delete(LEASE)
 
@@ -144,7 +142,6 @@ def _guard(files: Files) -> Iterator[None]:
     lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
         with contextlib.suppress(NotImplementedError):  # a shared file system without locks
             lock.acquire(timeout=10)
         yield
@@ -156,62 +153,29 @@ def _guard(files: Files) -> Iterator[None]:
         lock.release()
 
 
-def _parsed(files: Files, content: bytes | None) -> Lease | None:
-    if content is None:
-        return None
-    try:
-        lease = TypeAdapter(Lease).validate_json(content)
-        datetime.fromisoformat(lease.renewed)
-    except ValueError as error:
-        raise StoreError(f"{files}/{LEASE} is damaged; delete it if no driver runs this sweep") from error
-    return lease
-
-
 class _Place:
-    """The lease's file. On S3, with boto3, it is written only if it has not changed since it was read."""
+    """The lease's file, which is read and written under `_guard`."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._s3 = _s3(files)
 
-    def read(self) -> tuple[bytes | None, str | None]:
-        """Return the content and its version, or None if there is no lease."""
+    def read(self) -> tuple[Lease | None, str | None]:
+        """Return the lease and the version of its file; None if there is none."""
+        content, version = self._content()
+        if content is None:
+            return None, version
         try:
-            if self._s3 is not None:
-                client, at = self._s3
-                response = client.get_object(**at)
-                return response["Body"].read(), response["ETag"]
-            with self._files.open(LEASE) as file:
-                return file.read(), None
-        except FileNotFoundError:
-            return None, None
-        except Exception as error:
-            if self._s3 is None or not hasattr(error, "response"):
-                raise
-            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-                return None, None
-            raise StoreError(f"cannot read {self._files}/{LEASE}: {error}") from error
-
-    def write(self, lease: Lease, version: str | None) -> None:
-        """Replace a version of the lease; StoreError if another driver has written it meanwhile."""
-        content = json.dumps(asdict(lease)).encode()
-        if self._s3 is None:
-            self._files.put_checked(LEASE, content)
-            return
-        client, at = self._s3
-        condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
-        try:
-            client.put_object(Body=content, **at, **condition)
-        except Exception as error:
-            code = getattr(error, "response", {}).get("Error", {}).get("Code")
-            if code in ("PreconditionFailed", "ConditionalRequestConflict"):
-                raise StoreError(f"{self._files}: {_JUST_TAKEN}") from error
-            raise StoreError(f"cannot write {self._files}/{LEASE}: {error}") from error
+            lease = TypeAdapter(Lease).validate_json(content)
+            datetime.fromisoformat(lease.renewed)
+        except ValueError as error:
+            raise StoreError(
+                f"{self._files}/{LEASE} is damaged; delete it if no driver runs this sweep"
+            ) from error
+        return lease, version
 
     def take(self, mine: Lease) -> None:
         """Write a new lease unless another is valid, and check that it was written."""
-        content, version = self.read()
-        other = _parsed(self._files, content)
+        other, version = self.read()
         if other and other.holds(datetime.now(UTC), mine):
             raise StoreError(
                 f"{self._files}: process {other.pid} on {other.host} has been running this sweep since "
@@ -219,25 +183,67 @@ class _Place:
                 f"{self._files}/{LEASE}, or wait {EXPIRES:.0f} s"
             )
         self.write(mine, version)
-        if (there := _parsed(self._files, self.read()[0])) is None or there.token != mine.token:
-            raise StoreError(f"{self._files}: {_JUST_TAKEN}")
+        there, _ = self.read()
+        if there is None or there.token != mine.token:
+            raise StoreError(
+                f"{self._files}: another driver has just taken over this sweep; `sweep watch` shows its "
+                "progress"
+            )
+
+    def write(self, lease: Lease, _version: str | None) -> None:
+        """Replace the lease."""
+        self._files.put_checked(LEASE, json.dumps(asdict(lease)).encode())
+
+    def _content(self) -> tuple[bytes | None, str | None]:
+        try:
+            with self._files.open(LEASE) as file:
+                return file.read(), None
+        except FileNotFoundError:
+            return None, None
 
 
-def _s3(files: Files) -> tuple[Any, dict[str, str]] | None:
-    """Return boto3's client and the lease's bucket and key, if the folder is on S3 and boto3 is installed."""
+class _S3Place(_Place):
+    """The lease through boto3, which writes it only if it has not changed since it was read."""
+
+    def __init__(self, files: Files, client: Any, at: Mapping[str, str]) -> None:
+        super().__init__(files)
+        self._client, self._at = client, at
+
+    def write(self, lease: Lease, version: str | None) -> None:
+        """Replace a version of the lease; if another driver has written it meanwhile, that one stays."""
+        condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
+        try:
+            self._client.put_object(Body=json.dumps(asdict(lease)).encode(), **self._at, **condition)
+        except Exception as error:
+            if "PreconditionFailed" not in str(error) and "ConditionalRequestConflict" not in str(error):
+                raise StoreError(f"cannot write {self._files}/{LEASE}: {error}") from error
+
+    def _content(self) -> tuple[bytes | None, str | None]:
+        try:
+            response = self._client.get_object(**self._at)
+            return response["Body"].read(), response["ETag"]
+        except self._client.exceptions.NoSuchKey:
+            return None, None
+        except Exception as error:
+            raise StoreError(f"cannot read {self._files}/{LEASE}: {error}") from error
+
+
+def _place(files: Files) -> _Place:
+    """Return the lease's place: that of boto3 if the folder is on S3 and boto3 is installed."""
     match = re.fullmatch(r"s3://(?:([^:/@]+):([^@]+)@)?([^/?]+)/?([^?]*)\??(.*)", files.address)
     if match is None:
-        return None
+        return _Place(files)
     try:
         import boto3  # type: ignore[import-untyped] # ships no type information
     except ImportError:
-        return None
+        return _Place(files)
     from urllib.parse import parse_qs, unquote
 
-    key, secret, bucket, folder, query = match.groups()
+    user, secret, bucket, folder, query = match.groups()
     options = {name: values[-1] for name, values in parse_qs(query).items()}
-    keys = {"aws_access_key_id": unquote(key), "aws_secret_access_key": unquote(secret)} if key else {}
+    keys = {"aws_access_key_id": unquote(user), "aws_secret_access_key": unquote(secret)} if user else {}
     if "endpoint_override" in options:
         keys["endpoint_url"] = f"{options.get('scheme', 'https')}://{options['endpoint_override']}"
     client = boto3.client("s3", region_name=options.get("region"), **keys)
-    return client, {"Bucket": bucket, "Key": f"{folder.strip('/')}/{LEASE}".lstrip("/")}
+    key = f"{folder.strip('/')}/{LEASE}".lstrip("/")
+    return _S3Place(files, client, {"Bucket": bucket, "Key": key})

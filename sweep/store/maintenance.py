@@ -109,7 +109,7 @@ def merge_runs(runs: Sequence[Store], out: Files) -> dict[str, str]:
     for i, run in enumerate(runs):
         if run.manifest.spec_hash != first.spec_hash:
             raise StoreError(
-                f"{run.files} holds another sweep than {runs[0].files}: only runs of one are merged"
+                f"{run.files} and {runs[0].files} hold different sweeps: only runs of one sweep can be merged"
             )
         check_same_data(runs[0], run)
         if run.manifest.sweep_id in [other.manifest.sweep_id for other in runs[:i]]:

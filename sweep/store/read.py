@@ -1,7 +1,7 @@
 """Reads a store: lazy Polars frames over the files that exist at the call."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -24,9 +24,6 @@ from sweep.store.schema import TABLES, schema_version, table_name
 
 if TYPE_CHECKING:
     from sweep.config.sweep_spec import SweepSpec
-
-MIGRATIONS: dict[int, Callable[[str, pl.LazyFrame], pl.LazyFrame]] = {}
-"""By version n: the function that turns the rows of a table of version n into those of version n + 1."""
 
 _T = TypeVar("_T")
 
@@ -51,24 +48,14 @@ def open_store(root: str | Path | Files) -> "Store":
     """
     store = Store(root)
     if MANIFEST not in store.files.list():
-        if store.files.exists():
-            raise StoreError(f"{store.files} is no results folder: it holds no {MANIFEST}")
-        raise StoreError(f"there is no results folder {store.files}")
+        if store.files.empty():
+            raise StoreError(f"there is no results folder {store.files}")
+        raise StoreError(f"{store.files} is not a results folder: it holds no {MANIFEST}")
     _ = store.spec
     return store
 
 
 open = open_store  # noqa: A001 - `sweep.open` reads like gzip.open
-
-
-def _manifest(files: Files, name: str) -> Manifest:
-    path = f"{files}/{name}"
-    try:
-        with files.open(name) as file:
-            text = file.read().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"cannot read {path}: {error}") from error
-    return Manifest.from_json(text, path)
 
 
 class Store:
@@ -93,7 +80,13 @@ class Store:
     @cached_property
     def manifest(self) -> Manifest:
         """What holds for the whole sweep."""
-        return _manifest(self.files, MANIFEST)
+        path = f"{self.files}/{MANIFEST}"
+        try:
+            with self.files.open(MANIFEST) as file:
+                text = file.read().decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StoreError(f"cannot read {path}: {error}") from error
+        return Manifest.from_json(text, path)
 
     @cached_property
     def spec(self) -> "SweepSpec":
@@ -153,15 +146,27 @@ class Store:
         """Return a table by name."""
         if name not in TABLES:
             raise StoreError(f"there is no table {name!r}; there are: {', '.join(TABLES)}")
-        schemas = retry_if_missing(lambda: self.schemas(self.names(name)))
-        columns = _all_columns(name, schemas.values())
+
+        def found() -> tuple[dict[str, pa.Schema], pl.Schema]:
+            schemas = self.schemas(self.names(name))
+            with reading(f"cannot read {self.files}"):
+                return schemas, self.rows(name, schemas).collect_schema()
+
+        schemas, columns = retry_if_missing(found)
 
         def collect(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> pl.DataFrame:
             nonlocal schemas
             try:
                 schemas = schemas or self.schemas(self.names(name))
                 with reading(f"cannot read {self.files}"):
-                    rows = self.rows(name, schemas, columns)
+                    rows = self.rows(name, schemas)
+                    now = rows.collect_schema()
+                    for column, kind in columns.items():
+                        if now[column] != kind:
+                            raise StoreError(
+                                f"column {column} changed from {kind} to {now[column]} while it was read; "
+                                "read the table again"
+                            )
                     rows = distinct(name, rows) if may_repeat(list(schemas)) else rows
                     rows = rows if predicate is None else rows.filter(predicate)
                     rows = rows.select(wanted or list(columns))
@@ -190,20 +195,22 @@ class Store:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             return dict(zip(names, pool.map(partial(_read_schema, self.files), names), strict=True))
 
-    def rows(
-        self, table: str, schemas: Mapping[str, pa.Schema], columns: Mapping[str, pl.DataType] | None = None
-    ) -> pl.LazyFrame:
-        """Return all rows of some files, in order, with the columns of all of them; absent ones are null."""
-        columns = columns or _all_columns(table, schemas.values())
+    def rows(self, table: str, schemas: Mapping[str, pa.Schema]) -> pl.LazyFrame:
+        """Return all rows of some files, in order, with the columns of all of them; absent ones are null.
+
+        The fixed columns come first. A searched parameter that is whole in one file and not in another is a
+        float; text wins over numbers.
+        """
+        fixed = pl.Schema(TABLES[table])
         # One scan per schema, not per file: a sweep's files have few different ones.
-        groups: dict[tuple[int, pa.Schema], list[str]] = {}
+        groups: dict[pa.Schema, list[str]] = {}
         for name, schema in schemas.items():
-            groups.setdefault((schema_version(schema), schema.remove_metadata()), []).append(name)
-        frames = [
-            _conform(migrated(table, version, self.files.scan(names, schema)), columns, TABLES[table].names)
-            for (version, schema), names in groups.items()
-        ]
-        return pl.concat(frames or [pl.LazyFrame(schema=columns)])
+            groups.setdefault(schema.remove_metadata(), []).append(name)
+        frames = [pl.LazyFrame(schema=fixed)]
+        for schema, names in groups.items():
+            kinds = {column: fixed[column] for column in schema.names if column in fixed}
+            frames.append(self.files.scan(names, schema).cast(kinds))
+        return pl.concat(frames, how="diagonal_relaxed")
 
     def _list(self, table: str) -> list[str]:
         return [name for name in self.files.list(table) if name.endswith(".parquet")]
@@ -244,7 +251,7 @@ def retry_if_missing(read: Callable[[], _T]) -> _T:
             return read()
         except FileNotFoundError as error:
             missing = error
-    raise StoreError(f"a file vanishes again and again while it is read: {missing}")
+    raise StoreError(f"files keep disappearing while they are read: {missing}")
 
 
 def _compacted(names: Sequence[str]) -> set[str]:
@@ -273,53 +280,3 @@ def _read_schema(files: Files, name: str) -> pa.Schema:
     if version and table_name(schema) != (table := name.partition("/")[0]):
         raise StoreError(f"{files}/{name} is a file of the table {table_name(schema)}, not of {table}")
     return schema
-
-
-def migrated(table: str, version: int, rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Return rows of an older version as rows of the current one, as which version 0 counts."""
-    for n in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
-        rows = MIGRATIONS[n](table, rows)
-    return rows
-
-
-def _all_columns(table: str, found: Iterable[pa.Schema]) -> dict[str, pl.DataType]:
-    """Return type by name: the fixed columns, then all others in order of appearance.
-
-    A searched parameter that is whole in one file and not in another is a float; text wins over numbers.
-    """
-    columns = _types(TABLES[table])
-    names = set(columns)
-    for version, schema in dict.fromkeys((schema_version(s), s.remove_metadata()) for s in found):
-        empty = pl.LazyFrame(schema=_types(schema))
-        for name, kind in migrated(table, version, empty).collect_schema().items():
-            if name not in names:
-                columns[name] = _wider(columns.get(name, kind), kind)
-    return columns
-
-
-def _wider(one: pl.DataType, other: pl.DataType) -> pl.DataType:
-    if one == other:
-        return one
-    return pl.String() if pl.String() in (one, other) else pl.Float64()
-
-
-def _types(schema: pa.Schema) -> dict[str, pl.DataType]:
-    frame = pl.from_arrow(schema.empty_table())
-    assert isinstance(frame, pl.DataFrame)
-    return dict(frame.schema)
-
-
-def _conform(rows: pl.LazyFrame, columns: Mapping[str, pl.DataType], fixed: Sequence[str]) -> pl.LazyFrame:
-    """Return the rows of files of one schema, in the wanted columns and types."""
-    found = rows.collect_schema()
-
-    def column(name: str, kind: pl.DataType) -> pl.Expr:
-        if name not in found:
-            return pl.lit(None, dtype=kind).alias(name)
-        if name not in fixed and _wider(kind, found[name]) != kind:
-            raise StoreError(
-                f"{name} was {kind} and has become {found[name]} meanwhile; ask for the table again"
-            )
-        return pl.col(name) if found[name] == kind else pl.col(name).cast(kind)
-
-    return rows.select(column(n, k) for n, k in columns.items())

@@ -78,11 +78,6 @@ class TrialRecord:
     stderr: Mapping[str, float] = field(default_factory=dict)
     """Standard error over held-out samples, by objective."""
 
-    def __post_init__(self) -> None:
-        """Reject a time without a time zone, which could not be stored as UTC."""
-        _check_zone("started_at", self.started_at)
-        _check_zone("ended_at", self.ended_at)
-
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         """Return the record that a row of the trials table was written from."""
@@ -143,10 +138,6 @@ class EventRecord:
     """Trials at the rung, itself not counted."""
     objectives: Mapping[str, float] = field(default_factory=dict)
     """Value by objective that the decision rests on."""
-
-    def __post_init__(self) -> None:
-        """Reject a time without a time zone, which could not be stored as UTC."""
-        _check_zone("at", self.at)
 
 
 _CHECKED = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -238,11 +229,6 @@ class Manifest(SharedInputs):
 def searched_by_logarithm(written: Mapping[str, Any]) -> bool:
     """Return whether a parameter, as the manifest's spec has it, is searched on a logarithmic scale."""
     return written.get("type") == "log_uniform" or bool(written.get("log"))
-
-
-def _check_zone(name: str, time: datetime | None) -> None:
-    if time is not None and time.tzinfo is None:
-        raise ValueError(f"{name} is {time}, but must have a time zone")
 
 
 def newer_schema(path: Path | str, found: int) -> str:

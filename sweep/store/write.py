@@ -14,7 +14,6 @@ from mopoe.subsets import subset_label
 from sweep.errors import StoreError
 from sweep.store.files import Files, files_at
 from sweep.store.layout import MANIFEST, OBJECTIVE, PARAMETER, RECONSTRUCTION, STDERR
-from sweep.store.read import Store
 from sweep.store.records import EventRecord, Manifest, TrialRecord
 from sweep.store.schema import TABLES, field, table_name
 
@@ -128,17 +127,11 @@ class StoreWriter:
         self._kinds = kinds or {}
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Write `sweep.json`, replacing that of the same sweep.
+        """Write `sweep.json`, replacing the one there.
 
         Raises:
-            StoreError: the folder holds another sweep, cannot be written, or returns other bytes.
+            StoreError: the folder cannot be written, or returns other bytes.
         """
-        known = MANIFEST in self.files.list()
-        if known and (there := Store(self.files).manifest).sweep_id != manifest.sweep_id:
-            raise StoreError(
-                f"{self.files} holds the results of another sweep, {there.name!r} ({there.sweep_id}): "
-                "choose another folder"
-            )
         self.files.put_checked(MANIFEST, manifest.to_json().encode())
 
     def write_trial(self, record: TrialRecord) -> None:
@@ -177,8 +170,8 @@ class StoreWriter:
     def _add(self, table: pa.Table, trial_id: str, attempt: int, what: str) -> None:
         if not _SAFE.fullmatch(trial_id):
             raise StoreError(
-                f"the trial is named {trial_id!r}, but must be named with letters, digits, dots, dashes and "
-                "underscores only, the first no dot or dash"
+                f"the trial is named {trial_id!r}, but a name consists of letters, digits, dots, dashes and "
+                "underscores, and begins with neither '.' nor '-'"
             )
         # The checksum in the name keeps a restarted or forgotten process from replacing another's file.
         self.files.put_table(f"{table_name(table.schema)}/{trial_id}-{attempt}-{what}", table)

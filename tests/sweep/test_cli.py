@@ -115,8 +115,8 @@ def test_show_config_fills_in_every_default_and_reads_back(sweep, sweep_file, tm
         (["run", "{file}", "--cluster", "{dir}/c.yaml"], "c.yaml cannot be read: "),
         (["fetch", "/mnt/x", "{dir}/x"], "/mnt/x is a folder; to fetch it from"),
         (["resume", "{dir}/none"], "there is no results folder"),
-        (["extend", "{dir}", "--trials", "2"], "is no results folder: it holds no sweep.json"),
-        (["resume", "{trained}"], "a sweep and single trials do not share a folder"),
+        (["extend", "{dir}", "--trials", "2"], "is not a results folder: it holds no sweep.json"),
+        (["resume", "{trained}"], "a sweep and single trials cannot share a folder"),
         (
             ["resume", "{trained}", "-o", "trials=0"],
             "'trials=0': trials is 0, but must be a whole number between 1 and 1,000,000",

@@ -64,7 +64,8 @@ def test_another_sweep_is_refused_with_the_difference(tmp_path, sweep_file):
     assert str(caught.value) == (
         f"{root} holds the results of another sweep: "
         "evaluation.importance_samples was 31 there and is 62 here; "
-        "choose another folder with --out, or go on here with --allow-changed evaluation.importance_samples"
+        "choose another folder with --out, "
+        "or continue here with --allow-changed evaluation.importance_samples"
     )
     assert (root / "sweep.json").read_bytes() == before
 
@@ -73,14 +74,14 @@ def test_single_trials_and_sweeps_do_not_mix(tmp_path, sweep_file):
     """A folder of single trials has another hash with the same specification, and says so."""
     spec = load_spec(sweep_file)
     open_or_create_manifest(tmp_path / "r", spec, "t123", NOTHING)
-    with pytest.raises(StoreError, match="a sweep and single trials do not share a folder"):
+    with pytest.raises(StoreError, match="a sweep and single trials cannot share a folder"):
         open_folder(tmp_path / "r", spec, spec.spec_hash)
 
 
 def test_foreign_folders_and_files_are_refused(tmp_path, sweep_file):
     """A folder with other files, or a file, is never written into."""
     spec = load_spec(sweep_file)
-    with pytest.raises(StoreError, match=r"holds files but no sweep\.json: it is no results folder"):
+    with pytest.raises(StoreError, match=r"holds files but no sweep\.json: it is not a results folder"):
         open_folder(tmp_path, spec, spec.spec_hash)
     with pytest.raises(StoreError, match="is a file, but results need a folder"):
         open_folder(sweep_file, spec, spec.spec_hash)
@@ -186,8 +187,8 @@ def test_other_data_under_the_same_name_are_refused(tmp_path, sweep_file):
             root, spec, spec.spec_hash, replace(INPUTS, data_fingerprint="beef"), allowed=["data"]
         )
     assert str(error.value) == (
-        f"{root} holds trials of other data: their fingerprint is f00d, and that of digits here beef; "
-        "bring the data back, or choose another folder with --out"
+        f"{root} holds trials on other data (fingerprint f00d; digits here has beef); "
+        "restore the data, or choose another folder with --out"
     )
     assert open_store(root).manifest == before
 
@@ -197,7 +198,7 @@ def test_a_folder_of_an_earlier_release_takes_the_data_it_goes_on_with(tmp_path,
     root, spec = tmp_path / "r", load_spec(sweep_file)
     open_or_create_manifest(root, spec, spec.spec_hash, NOTHING)
     assert open_or_create_manifest(root, spec, spec.spec_hash, INPUTS).data_fingerprint == "f00d"
-    with pytest.raises(StoreError, match="trials of other data"):
+    with pytest.raises(StoreError, match="trials on other data"):
         open_folder(root, spec, spec.spec_hash, fingerprint="beef")
 
 

@@ -119,7 +119,11 @@ TRIALS = [
     (T0, {"o_log_likelihood": math.nan}, f"1 rows completed without finite objectives; the first: {KEY}"),
     (T0, {"o_log_likelihood": None}, f"1 rows completed without finite objectives; the first: {KEY}"),
     (T0, {"o_conditional_coherence": 1.01}, "1 rows have a o_conditional_coherence outside 0 to 1; "),
-    (T0, {"ended_at": None}, f"1 rows are running with an end, or ended without one; the first: {KEY}"),
+    (
+        T0,
+        {"ended_at": None},
+        f"1 rows are running but have an end, or have ended without one; the first: {KEY}",
+    ),
     (T0, {"ended_at": pl.col("started_at").dt.offset_by("-1s")}, "1 rows ended before they started; "),
     (T0, {"se_log_likelihood": -0.1}, f"1 rows have a se_log_likelihood below 0; the first: {KEY}"),
     (T0, {"seed": 7}, f"{KEY} has seed 7, but config_json says 0"),
@@ -141,10 +145,18 @@ SUBSETS = [
         {"metric": "coherence_all"},
         f"1 rows have a coherence outside 0 to 1; the first: {EVALUATED}",
     ),
-    (SUBSET_3, {"subset_mask": 1, "metric": "x"}, f"{EVALUATED}split validation has 2 of 3 subset_mask"),
+    (
+        SUBSET_3,
+        {"subset_mask": 1, "metric": "x"},
+        f"{EVALUATED}split validation has rows for 2 of 3 values of subset_mask",
+    ),
 ]
 PAIRS = [
-    (3, {"target": "m1"}, f"{EVALUATED}split validation has 5 of 6 source_mask and target"),
+    (
+        3,
+        {"target": "m1"},
+        f"{EVALUATED}split validation has rows for 5 of 6 values of source_mask and target",
+    ),
     (1, {"value": -0.5}, f"1 rows have a coherence outside 0 to 1; the first: {EVALUATED}"),
     (1, {"chance": 2.0}, f"1 rows have a chance outside 0 to 1; the first: {EVALUATED}"),
 ]
@@ -398,7 +410,7 @@ def test_what_a_kill_has_left_is_seen_and_swept_up(root, name):
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(bytes(100))
     (root / ".hidden").write_text("a user's own")
-    line = f"{path} is left over from a write that was cut off; the next `sweep run` deletes it"
+    line = f"{path} is left over from an interrupted write; the next `sweep run` deletes it"
     assert list(problems(Store(root))) == [line]
     with driving(files_at(root)):
         assert list(problems(Store(root))) == []

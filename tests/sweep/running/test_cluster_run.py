@@ -77,4 +77,4 @@ def test_a_node_is_lost_in_mid_sweep(ended):
     assert "a node is lost" in said
     assert store.latest_trials().collect()["status"].to_list() == ["completed"] * 3
     assert store.trials().collect().height == 3
-    assert [text for text in problems(store) if "is left over from a write" not in text] == []
+    assert [text for text in problems(store) if "is left over from an interrupted write" not in text] == []

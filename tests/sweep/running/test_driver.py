@@ -401,7 +401,7 @@ def test_a_signal_ends_cleanly_and_says_how_to_go_on(sweep, tmp_path, quick_file
     assert sweep("status", root)[1].startswith("tiny: interrupted with ")
     assert not (root / ".lease.json").exists()
     # Ray ends workers in mid write, of which verify says what is left.
-    found = [text for text in problems(open_store(root)) if "is left over from a write" not in text]
+    found = [text for text in problems(open_store(root)) if "left over from an interrupted" not in text]
     assert found == []
 
 

@@ -243,8 +243,8 @@ def test_a_folder_does_not_take_other_data_of_the_same_name(
     for words in (["trial", "own.yaml", "--out", "r"], ["trial", "own.yaml", "--out", "r", "--resume"]):
         assert run(monkeypatch, *words) == 2
         assert re.fullmatch(
-            rf"sweep: {tmp_path}/r holds trials of other data: their fingerprint is \w{{12}}, and that of "
-            rf"{own}:load here \w{{12}}; bring the data back, or choose another folder with --out\n",
+            rf"sweep: {tmp_path}/r holds trials on other data \(fingerprint \w{{12}}; "
+            rf"{own}:load here has \w{{12}}\); restore the data, or choose another folder with --out\n",
             capsys.readouterr().err,
         )
     assert run(monkeypatch, "samples", "r") == 2

@@ -120,7 +120,7 @@ def test_writer_that_is_retried_leaves_no_rows_twice(root, make_sweep):
 
 
 def test_missing_store_is_said(root):
-    """A place that holds nothing and one without a manifest are told apart; another sweep's is refused."""
+    """A place that holds nothing and one without a manifest are told apart."""
     files = files_at(root)
     with pytest.raises(StoreError) as error:
         open_store(root)
@@ -128,15 +128,13 @@ def test_missing_store_is_said(root):
     files.put("a", lambda file: file.write(b"1"))
     with pytest.raises(StoreError) as error:
         open_store(root)
-    assert str(error.value) == f"{files} is no results folder: it holds no sweep.json"
+    assert str(error.value) == f"{files} is not a results folder: it holds no sweep.json"
 
 
-def test_another_sweeps_place_is_left_alone(root, make_manifest):
-    """A manifest replaces that of the same sweep only."""
+def test_a_manifest_is_replaced(root, make_manifest):
+    """The manifest that was written last is the one that is read."""
     writer = StoreWriter(root)
     writer.write_manifest(make_manifest())
-    with pytest.raises(StoreError, match=r" holds the results of another sweep, "):
-        writer.write_manifest(replace(make_manifest(), sweep_id="other"))
     writer.write_manifest(replace(make_manifest(), git_revision="def5678"))
     assert open_store(root).manifest.git_revision == "def5678"
 

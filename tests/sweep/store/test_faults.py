@@ -169,7 +169,7 @@ def test_200_writers_killed_at_random(tmp_path, make_sweep, make_manifest):
     store = open_store(root)
     halves = store.files.leftovers(WRITTEN)
     assert halves, "no writer was killed while it wrote a file: the test tests nothing"
-    left = "is left over from a write that was cut off; the next `sweep run` deletes it"
+    left = "is left over from an interrupted write; the next `sweep run` deletes it"
     assert sorted(problems(store)) == sorted(f"{path} {left}" for path in halves)
     epochs = store.epochs().select("trial_id", "epoch", "loss").collect()
     found = set(epochs.select("trial_id", "epoch").iter_rows())

@@ -8,6 +8,7 @@ import threading
 import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,7 +27,8 @@ def files(request, tmp_path):
 def leave(files, **changes):
     """Leave the lease of another machine, renewed a moment ago, or what the changes say."""
     other = replace(Lease.of_this_process(), host="elsewhere", pid=7, **changes)
-    files.put(LEASE, lambda file: file.write(json.dumps(asdict(other)).encode()))
+    with module._guard(files):
+        files.put(LEASE, lambda file: file.write(json.dumps(asdict(other)).encode()))
     return other
 
 
@@ -184,6 +186,24 @@ def test_a_damaged_lease_is_one_sentence(tmp_path, text):
     files.put(LEASE, lambda file: file.write(json.dumps(odd).encode()))
     with pytest.raises(StoreError, match="is damaged; delete it"):
         holder(files)
+
+
+def test_an_s3_that_does_not_respond_is_a_store_error():
+    """The thread that renews the lease outlives a StoreError only."""
+
+    class Away:
+        exceptions = SimpleNamespace(NoSuchKey=KeyError)
+
+        def get_object(self, **_):
+            raise ConnectionError("no route")
+
+        put_object = get_object
+
+    place = module._S3Place(files_at("s3://bucket/r?region=eu-north-1"), Away(), {})
+    with pytest.raises(StoreError, match=r"^cannot read s3://bucket/r.*/\.lease\.json: no route"):
+        place.read()
+    with pytest.raises(StoreError, match=r"^cannot write s3://bucket/r.*/\.lease\.json: no route"):
+        place.write(Lease.of_this_process(), None)
 
 
 def test_other_signals_are_left_as_they_were(tmp_path):

@@ -27,10 +27,13 @@ def test_no_folder_is_said(tmp_path):
 
 
 def test_folder_without_manifest_is_said(tmp_path):
-    """A folder that is no results folder says what was looked for."""
+    """A folder of other files is told from one that is empty, and the message says what was looked for."""
+    with pytest.raises(StoreError, match=r"^there is no results folder "):
+        open_store(tmp_path)
+    (tmp_path / "notes").touch()
     with pytest.raises(StoreError) as error:
         open_store(tmp_path)
-    assert str(error.value) == f"{tmp_path} is no results folder: it holds no sweep.json"
+    assert str(error.value) == f"{tmp_path} is not a results folder: it holds no sweep.json"
 
 
 def test_damaged_manifest_is_found_on_opening(tmp_path):

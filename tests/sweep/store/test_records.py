@@ -1,5 +1,4 @@
 import json
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -57,9 +56,3 @@ def test_damaged_manifest_names_the_file(text):
     """Text that is no manifest raises StoreError with the file's name, whatever is wrong."""
     with pytest.raises(StoreError, match=r"^results/digits/sweep\.json is damaged: "):
         Manifest.from_json(text, PATH)
-
-
-def test_time_needs_a_zone(make_record):
-    """A record with a time of no zone is refused, since it could not be stored as UTC."""
-    with pytest.raises(ValueError, match="started_at is 2026-01-02 00:00:00, but must have a time zone"):
-        make_record(started_at=datetime(2026, 1, 2))  # noqa: DTZ001 - the missing zone is the point

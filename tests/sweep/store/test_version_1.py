@@ -9,13 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweep.store import read, schema
 from sweep.store.maintenance import compact
 from sweep.store.read import Store, open_store
-from sweep.store.schema import field, schema_version
+from sweep.store.schema import schema_version
 from sweep.verify import problems
 
 V1 = Path(__file__).parent / "v1"
@@ -69,29 +67,3 @@ def test_files_of_version_1_are_sound_and_mix_with_todays(tmp_path, make_sweep):
     make_sweep(root)
     compact(open_store(root))
     check(open_store(root))
-
-
-def test_made_up_step_is_applied_on_reading_and_compacting(tmp_path, monkeypatch):
-    """Had version 2 another name and unit for a column, version 1 would be read and compacted as that."""
-    epochs = schema.TABLES["epochs"]
-    today = pa.schema([f if f.name != "seconds" else field("minutes", f.type, "x.") for f in epochs])
-    today = today.with_metadata(epochs.metadata | {b"schema_version": b"2"})
-    monkeypatch.setitem(schema.TABLES, "epochs", today)
-    monkeypatch.setattr(read, "SCHEMA_VERSION", 2)
-
-    def step(table, rows):
-        minutes = (pl.col("seconds") / 60).alias("minutes")
-        return rows.with_columns(minutes).drop("seconds") if table == "epochs" else rows
-
-    monkeypatch.setitem(read.MIGRATIONS, 1, step)
-    store = open_store(shutil.copytree(V1, tmp_path / "x"))
-    (path,) = (tmp_path / "x" / "epochs").iterdir()
-    shutil.copy(path, path.with_stem("again"))  # one file alone is not compacted
-    for _ in range(2):
-        epochs = store.epochs().collect()
-        assert "seconds" not in epochs.columns
-        assert set(epochs["minutes"]) == {2 / 60}
-        check(store)
-        compact(store)
-    (path,) = (tmp_path / "x" / "epochs").iterdir()
-    assert schema_version(pq.read_schema(path)) == 2
