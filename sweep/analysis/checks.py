@@ -32,15 +32,13 @@ class Check:
 
 
 def run_checks(tradeoff: Tradeoff, metrics: pl.DataFrame, explained: pl.DataFrame) -> tuple[Check, ...]:
-    """Return the results of all checks; none before a trial has completed with finite objectives.
+    """Return the results of all checks.
 
     Args:
-        tradeoff: the trade-off.
+        tradeoff: the trade-off, of a config or more.
         metrics: rows of the subset_metrics table of the picks' last evaluations.
         explained: those of the metric `explained` of all trials and evaluations.
     """
-    if not tradeoff.configs.height:
-        return ()
     return (
         bounds_check(tradeoff),
         seeds_check(tradeoff),
@@ -69,8 +67,8 @@ def bounds_check(tradeoff: Tradeoff) -> Check:
             for bound, near in (("low", (place < 0.02).sum()), ("high", (place > 0.98).sum())):
                 if near >= max(2, len(values) / 2):
                     parts.append(f"{name} at its {bound} bound {written[bound]:g} ({near} of {len(values)})")
-    worry = f"Half of the front lies at a bound: {'; '.join(parts)}. Widen the search space there."
-    return _check("search space", parts, worry, "No bound of the search space holds half of the front.")
+    worry = f"Half of the front lies at the edge of the search space: {'; '.join(parts)}. Widen it there."
+    return _check("search space", parts, worry, "At no edge of the search space lies half of the front.")
 
 
 def seeds_check(tradeoff: Tradeoff) -> Check:
@@ -105,15 +103,15 @@ def constant_check(tradeoff: Tradeoff) -> Check:
     spans = zip(tradeoff.points.names, np.ptp(tradeoff.points.values, axis=0), strict=True)
     same = [n.replace("_", " ") for n, span in spans if not span]
     if tradeoff.configs.height < 2:
-        return Check("objectives", "unknown", "It takes two configs to see whether an objective varies.")
-    worry = f"All configs have the same {' and '.join(same)}: it decides nothing."
+        return Check("objectives", "unknown", "This needs two configs.")
+    worry = f"All configs have the same {' and '.join(same)}, so it cannot tell them apart."
     return _check("objectives", same, worry, "Every objective varies.")
 
 
 def failure_check(trials: pl.DataFrame) -> Check:
     """Check that at most a tenth of the trials that ended have failed."""
     ended, failed = trials.filter(pl.col("status") != "running").height, trials.filter(status="failed")
-    sentence = f"{failed.height} of {ended} trials that ended have failed"
+    sentence = f"{failed.height} of {ended} finished trials have failed"
     sentence += f", most often because: {failure_reasons(trials)[0][0]}." if failed.height else "."
     return _check("failures", failed.height * 10 > ended, sentence, sentence)
 
@@ -143,7 +141,8 @@ def plateaus(explained: pl.DataFrame) -> list[str]:
     for (target,), rows in low.group_by("target", maintain_order=True):
         of, some = last.filter(target=target).height, rows["trial_id"].to_list()
         named = ", ".join(some[:5]) + (" and others" if len(some) > 5 else "")
-        clauses.append(f"{target} is hardly better than a constant in {len(some)} of {of} trials ({named})")
+        those = f"{len(some)} of {of} trials ({named})"
+        clauses.append(f"{target} is hardly better than a constant prediction in {those}")
     return clauses
 
 
@@ -151,7 +150,7 @@ def constant_baseline_check(explained: pl.DataFrame) -> Check:
     """Check that every trial explains each modality better than a constant does."""
     parts = plateaus(explained)
     worry = f"{'; '.join(parts)}: compare their likelihoods with care; more epochs or a lower beta may help."
-    clear = "Every trial explains a third or more of what the best one explains of each modality."
+    clear = "For each modality, every trial explains at least a third of what the best trial explains."
     return _check("plateaus", parts, worry, clear, known=explained.height > 0)
 
 
@@ -169,7 +168,7 @@ def estimator_check(metrics: pl.DataFrame) -> Check:
 def split_check(spec: Mapping[str, Any]) -> Check:
     """Check that the objectives were not measured on the test split."""
     split = spec.get("evaluation", {}).get("split", "validation")
-    worry = "Picks were chosen by values on the test split, which makes these too good to report."
+    worry = "Picks were chosen by values on the test split, so these values are too optimistic to report."
     clear = (
         f"Picks were chosen on the {split} split; to test one: sweep best DIR > best.yaml; "
         "sweep trial best.yaml -o evaluation.split=test"

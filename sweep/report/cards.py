@@ -1,6 +1,6 @@
 """The cards of the report: each has a title, a computed finding, and a figure or a table.
 
-A card without data says why in its finding. `CARDS` lists them in the order of the page.
+A card without data says why in its finding. `report_cards` returns them in the order of the page.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,13 +15,9 @@ from sweep.report import figures, trust
 from sweep.report.details import details_html, strips_html
 from sweep.report.formatting import count, number, plain, status_line
 from sweep.report.tables import front_rows, front_text, nothing_yet, with_arrows
+from sweep.report.theme import MOST_SETTINGS
 from sweep.report.view import Card, View
 from sweep.store.layout import OBJECTIVE, PARAMETER
-
-__all__ = ["CARDS", "Card"]
-
-_MOST_SETTINGS = 12
-"""Most searched settings that are drawn: those with the strongest link to an objective."""
 
 
 def front_card(view: View) -> Card:
@@ -68,16 +64,14 @@ def _price_of_knee(view: View) -> str:
 
 def table_card(view: View) -> Card:
     """Return the configs of the front with their settings."""
-    title, trade = "Configs on the front", view.tradeoff
-    if not trade.configs.height:
-        return Card(title=title, finding=nothing_yet(trade))
+    trade = view.tradeoff
     seeds = trade.configs.filter(pl.Series(trade.on_front))["seeds"]
     single = int((seeds == 1).sum())
     reasons = [f"{p.trial_id} {plain(p.why)}." for p in trade.picks]
     if single:
         reasons.append(f"{single} of {count(len(seeds), 'config')} rest on a single seed.")
     texts = with_arrows(front_text(front_rows(trade)), trade.points.objectives)
-    return Card(title=title, finding=" ".join(reasons), table=texts)
+    return Card(title="Configs on the front", finding=" ".join(reasons), table=texts)
 
 
 def size_card(view: View) -> Card:
@@ -115,8 +109,8 @@ _MEASURED = ("kl", "active_units", "idle_latents", "representation", "log_likeli
 def measured_card(view: View) -> Card:
     """Return the diagnostics of the posterior and the final metrics of the trial in focus."""
     title, names = "Latents and further measurements", view.tradeoff.manifest.modalities
-    metrics = view.metrics.filter(trial_id=view.focus or "")
-    means = metrics_by_size(metrics, names).filter(pl.col("metric").is_in(_MEASURED))
+    measured = view.metrics.filter(pl.col("metric").is_in(_MEASURED), trial_id=view.focus or "")
+    means = metrics_by_size(measured, names)
     if not means.height:
         return Card(title=title, finding="No picked trial has further measurements.")
     sizes = sorted(set(means["subset_size"]))
@@ -124,10 +118,7 @@ def measured_card(view: View) -> Card:
     columns = {"observed modalities": ["none (prior)" if s == 0 else str(s) for s in sizes]}
     shown = [m for m in _MEASURED if any(metric == m for metric, _ in cells)]
     columns |= {plain(m): [cells.get((m, s), "") for s in sizes] for m in shown}
-    finding = f"Means of {view.focus} over the subsets of a size."
-    if "collapsed" in metrics["metric"]:
-        dead = metrics.filter(metric="collapsed", value=1.0)["subset_label"].sort().to_list()
-        finding += f" Modalities that have collapsed onto the prior: {', '.join(dead) or 'none'}."
+    finding = f"Means of {view.focus} over the subsets of each size."
     return Card(title=title, finding=finding, table=pl.DataFrame(columns))
 
 
@@ -162,9 +153,8 @@ def setting_card(view: View) -> Card:
     """Return the searched settings against the objectives, and the strongest monotone link."""
     title, configs = "Hyperparameters against objectives", view.tradeoff.configs
     columns = [c for c in configs.columns if c.startswith(PARAMETER)]
-    if not configs.height or not columns:
-        why = nothing_yet(view.tradeoff) if columns else "No setting was searched."
-        return Card(title=title, finding=why)
+    if not columns:
+        return Card(title=title, finding="No setting was searched.")
     links = [
         (abs(value), value, column, objective)
         for column in columns
@@ -179,11 +169,11 @@ def setting_card(view: View) -> Card:
             f"rank correlation {value:+.2f} over {count(configs.height, 'config')}."
         )
         if configs.height < 20:
-            finding += " So few configs may show such a link by chance."
+            finding += " With so few configs, such a link may be chance."
     else:
         finding = "Too few different values for a rank correlation."
     strength = {c: max((a for a, _, name, _ in links if name == c), default=0.0) for c in columns}
-    shown = sorted(columns, key=lambda c: -strength[c])[:_MOST_SETTINGS]
+    shown = sorted(columns, key=lambda c: -strength[c])[:MOST_SETTINGS]
     if len(shown) < len(columns):
         finding += f" The figure shows the {len(shown)} of {len(columns)} settings with the strongest links."
     shown = [c for c in columns if c in shown]
@@ -193,11 +183,8 @@ def setting_card(view: View) -> Card:
 def _rank_correlation(frame: pl.DataFrame, one: str, other: str) -> float | None:
     """Return Spearman's rank correlation, or None for text and for columns that do not vary."""
     rows = frame.select(one, other).drop_nulls()
-    if (
-        rows.height < 3
-        or rows[one].dtype == pl.String
-        or min(rows[one].n_unique(), rows[other].n_unique()) < 2
-    ):
+    varies = rows.height >= 3 and min(rows[one].n_unique(), rows[other].n_unique()) > 1
+    if not varies or rows[one].dtype == pl.String:
         return None
     return float(rows.select(pl.corr(one, other, method="spearman")).item())
 
@@ -267,6 +254,12 @@ def provenance_card(view: View) -> Card:
     )
 
 
+def report_cards(view: View) -> list[Card]:
+    """Return the cards in the order of the page; before a config has completed, those of `EARLY_CARDS`."""
+    makers = CARDS if view.tradeoff.configs.height else EARLY_CARDS
+    return [make(view) for make in makers]
+
+
 CARDS: Sequence[Callable[[View], Card]] = (
     front_card,
     table_card,
@@ -287,3 +280,6 @@ CARDS: Sequence[Callable[[View], Card]] = (
     provenance_card,
 )
 """The cards in the order of the page."""
+
+EARLY_CARDS = (front_card, curve_card, failure_card, provenance_card)
+"""Those of a sweep in which no trial has completed with finite objectives."""

@@ -15,17 +15,14 @@ from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.analysis.uncertainty import Array, Difference, attainment_difference, attainment_surface, seed_sets
 from sweep.config.objectives import Objective, gains
 from sweep.errors import StoreError
-from sweep.report.cards import Card
 from sweep.report.formatting import count, number, plain
-from sweep.report.page import page_html
+from sweep.report.page import write_html
 from sweep.report.tables import front_rows, front_text
 from sweep.report.theme import COLOURS, STEPS, axis, drawn, layout, series, steps
-from sweep.store.files import write_atomically
+from sweep.report.view import Card
 from sweep.store.layout import OBJECTIVE
 from sweep.store.maintenance import check_same_data
 from sweep.store.read import Store
-
-_MARKS = ("circle", "diamond")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +65,7 @@ def compare(one: Store, other: Store) -> Comparison:
 
 def write_comparison(comparison: Comparison, out: Path) -> Path:
     """Write report.html into `out`, and return its path; StoreError if it cannot be written."""
-    text = page_html(comparison.title, comparison.note, comparison.cards)
-    write_atomically(out / "report.html", lambda file: file.write(text.encode()))
-    return out / "report.html"
+    return write_html(out, comparison.title, comparison.note, comparison.cards)
 
 
 def _front_card(a: Tradeoff, b: Tradeoff) -> Card:
@@ -123,7 +118,7 @@ def _flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:
 
 def _figure(a: Tradeoff, b: Tradeoff, first: Objective, second: Objective) -> str:
     flat, x, y, parts = len(a.points.names) == 2, first.name, second.name, []
-    for trade, own, colour, mark in zip((a, b), "AB", COLOURS, _MARKS, strict=False):
+    for trade, own, colour, mark in zip((a, b), "AB", COLOURS[:2], ("circle", "diamond"), strict=True):
         for on_front, opacity in ((False, 0.35), (True, 1.0)):
             rows = worst_first(trade.configs.filter(pl.Series(trade.on_front == on_front)), first)
             parts.append(
@@ -161,7 +156,7 @@ def _attainment_card(a: Tradeoff, b: Tradeoff) -> Card:
         )
         sentence = f"{own} leads most at {at}, "
         sentence += f"which {shares[own]} of its seeds reach and {shares[other]} of {other}'s."
-        sentences.append(sentence if lead[i, j] > 0 else f"{own} leads nowhere.")
+        sentences.append(sentence if lead[i, j] > 0 else f"{own} is ahead nowhere.")
     of = [
         f"{count(len(s[0]), 'config')} of {own} with {len(s)} seeds each"
         for own, s in zip("AB", sets, strict=True)

@@ -17,6 +17,7 @@
     document.querySelectorAll(".details article").forEach(article => { article.hidden = true; });
     let article = trial ? document.getElementById("detail-" + trial) : null;
     chosen.value = article ? trial : "";
+    history.replaceState(null, "", "#" + chosen.value);
     if (trial && !article) {
       article = document.getElementById("detail-other");
       article.querySelector("h3").textContent = trial;

@@ -1,7 +1,7 @@
 """Details of one config at a time: settings, coherence by subset and target, learning curve, pictures."""
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import polars as pl
@@ -21,30 +21,35 @@ def strips_html(samples: pl.DataFrame, modalities: Sequence[str]) -> str:
         samples: the trial's rows of the samples table.
         modalities: names, in the order of the bits of a subset mask.
     """
-    strips = {
-        (kind, mask, target): (png, tuple(labels))
-        for kind, mask, target, png, labels in samples.select(
-            "kind", "source_mask", "target", "png", "labels"
-        ).iter_rows()
-    }
+    stored = samples.select("kind", "source_mask", "target", "png", "labels").iter_rows()
+    strips = {(kind, mask, target): (png, labels) for kind, mask, target, png, labels in stored}
     truth = {target: labels for (kind, _, target), (_, labels) in strips.items() if kind == "input"}
     masks = subset_masks(len(modalities))
     rows = [("conditional", mask, "from " + subset_label(mask, modalities)) for mask in masks]
     rows = [("input", 0, "held-out data"), *rows, ("joint", 0, "from the prior")]
-    body = []
+    cells = {}
     for kind, mask, title in rows:
-        cells = []
         for target in modalities:
             png, labels = strips.get((kind, mask, target), (b"", ()))
             expected = truth.get(target, ()) if kind == "conditional" else ()
-            cells.append(
-                f"<td>{_strip(png, labels, expected, f'{target}, {title}')}</td>" if png else "<td></td>"
-            )
-        if any(cell != "<td></td>" for cell in cells):
-            body.append(f'<tr><th scope="row"><div>{_breakable(title)}</div></th>{"".join(cells)}</tr>')
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in modalities)
-    head = f"<thead><tr><td></td>{head}</tr></thead>"
-    return f'<table class="samples">{head}<tbody>{"".join(body)}</tbody></table>'
+            if png:
+                cells[title, target] = f"<td>{_strip(png, labels, expected, f'{target}, {title}')}</td>"
+    titles = [title for _, _, title in rows]
+    return f'<table class="samples">{_grid(cells, titles, modalities)}</table>'
+
+
+def _grid(cells: Mapping[tuple[str, str], str], titles: Sequence[str], names: Sequence[str]) -> str:
+    """Return the head and body of a table of cells by title of the row and name; empty rows are left out."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    body = [
+        # A subset's label may break after each plus sign.
+        f'<tr><th scope="row"><div>{escape(title).replace("+", "+<wbr>")}</div></th>'
+        + "".join(cells.get((title, name), "<td></td>") for name in names)
+        + "</tr>"
+        for title in titles
+        if any((title, name) in cells for name in names)
+    ]
+    return f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
 
 
 def _strip(png: bytes, labels: Sequence[int], expected: Sequence[int], title: str) -> str:
@@ -56,11 +61,6 @@ def _strip(png: bytes, labels: Sequence[int], expected: Sequence[int], title: st
         wrong = place < len(expected) and expected[place] != label
         spans.append(f'<b class="wrong">{label}</b>' if wrong else f"<span>{label}</span>")
     return f'{image}<div class="labels" aria-hidden="true">{"".join(spans)}</div>'
-
-
-def _breakable(label: str) -> str:
-    """Return a subset's label that may break after each plus sign."""
-    return escape(label).replace("+", "+<wbr>")
 
 
 _MOST_CELLS = 40_000
@@ -114,20 +114,13 @@ def _settings(view: View, row: dict[str, object]) -> str:
 
 def _heat(pairs: pl.DataFrame, names: tuple[str, ...], masks: Sequence[int]) -> str:
     """Return coherence by observed subset and target as a table with coloured cells."""
-    rows = pairs.select("source_mask", "target", "value", "in_source").iter_rows()
-    cells = {(s, t): _cell(value, seen) for s, t, value, seen in rows}
-    body = "".join(
-        f'<tr><th scope="row">{_breakable(subset_label(mask, names))}</th>'
-        + "".join(cells.get((mask, name), "<td></td>") for name in names)
-        + "</tr>"
-        for mask in masks
-        if any((mask, name) in cells for name in names)
-    )
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    rows = pairs.select("source_label", "target", "value", "in_source").iter_rows()
+    cells = {(source, target): _cell(value, observed) for source, target, value, observed in rows}
+    labels = [subset_label(mask, names) for mask in masks]
     return (
         '<div class="scroll heat" tabindex="0" role="region" aria-label="coherence by subset and target">'
         "<table><caption>Coherence by observed subset (rows) and target; in brackets, the target was observed"
-        f"</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"</caption>{_grid(cells, labels, names)}</table></div>"
     )
 
 

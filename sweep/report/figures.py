@@ -23,7 +23,6 @@ from sweep.report.theme import (
     axis,
     drawn,
     every_nth,
-    figure_html,
     layout,
     series,
     steps,
@@ -259,26 +258,23 @@ def setting_figures(view: View, columns: Sequence[str]) -> str:
 
 
 def _setting_figure(view: View, column: str) -> str:
-    from plotly.subplots import make_subplots
-
-    tradeoff, name = view.tradeoff, column.removeprefix(PARAMETER)
+    tradeoff, title = view.tradeoff, plain(column.removeprefix(PARAMETER))
     objectives = tradeoff.points.names
     rows = tradeoff.configs.with_columns(_front=tradeoff.on_front).filter(pl.col(column).is_not_null())
     rows = pl.concat([every_nth(rows.filter(~pl.col("_front"))), rows.filter("_front")])
-    figure = make_subplots(rows=len(objectives), cols=1, shared_xaxes=True, vertical_spacing=0.06)
     marker = {"size": 7, "color": np.where(rows["_front"], FRONT, MUTED).tolist()}
+    dots = {"type": "scatter", "mode": "markers", "marker": marker, "x": rows[column].to_list()}
+    dots |= {"hovertext": rows["trial_id"].to_list(), "hoverinfo": "text+x+y", "showlegend": False}
+    traces, panels = [], {}
     for panel, objective in enumerate(objectives, start=1):
-        points = {"x": rows[column].to_list(), "y": rows[OBJECTIVE + objective].to_list()}
-        hover = {"hovertext": rows["trial_id"].to_list(), "hoverinfo": "text+x+y"}
-        look = {"mode": "markers", "marker": marker, "showlegend": False}
-        figure.add_scatter(**points, **hover, **look, row=panel, col=1)
-        figure.update_yaxes(axis(plain(objective).replace(" ", "\n")), row=panel, col=1)
-    figure.update_xaxes(axis(""))
-    figure.update_xaxes(_scale(rows[column], log=logarithmic(rows, column)))
-    figure.update_xaxes(axis(plain(name)), row=len(objectives), col=1)
-    figure.update_layout(layout(60 + 150 * len(objectives)))
-    description = f"Scatter plots of {plain(name)} against {' and '.join(map(plain, objectives))}"
-    return figure_html(figure, f"setting-{name}", description)
+        traces.append(dots | {"y": rows[OBJECTIVE + objective].to_list(), "yaxis": f"y{panel}"})
+        panels[f"yaxis{panel}"] = axis(plain(objective).replace(" ", "\n"))
+    # In a grid all panels of a column share its horizontal axis, which is below the last.
+    grid = {"rows": len(objectives), "columns": 1, "ygap": 0.12}
+    panels["xaxis"] = axis(title, **_scale(rows[column], log=logarithmic(rows, column)))
+    description = f"Scatter plots of {title} against {' and '.join(map(plain, objectives))}"
+    form = layout(60 + 150 * len(objectives), grid=grid, **panels)
+    return drawn(f"setting-{column.removeprefix(PARAMETER)}", description, traces, form)
 
 
 def logarithmic(configs: pl.DataFrame, column: str) -> bool:

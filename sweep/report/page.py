@@ -13,20 +13,17 @@ from pathlib import Path
 import polars as pl
 
 from mopoe.errors import masked
-from sweep.report.cards import CARDS, Card
-from sweep.report.formatting import NUMBER, number, status_line
+from sweep.report.cards import report_cards
+from sweep.report.formatting import NUMBER, number, plain, status_line
 from sweep.report.paper import paper_figures, save_figure
 from sweep.report.tables import front_rows, front_text, latex_table, with_arrows
-from sweep.report.view import View, view
+from sweep.report.view import Card, View, view
 from sweep.store.files import write_atomically
 from sweep.store.read import Store
 
 
-def write_files(report: View, out: Path) -> tuple[str, ...]:
+def write_files(report: View, out: Path) -> None:
     """Write front.parquet, figures/*.pdf and .svg, tables/*.csv and .tex, sweep.yaml and provenance.json.
-
-    Returns:
-        The names of the figures.
 
     Raises:
         StoreError: `out` cannot be written.
@@ -35,38 +32,30 @@ def write_files(report: View, out: Path) -> tuple[str, ...]:
     write_atomically(out / "front.parquet", front.write_parquet)
     for name, (rows, texts) in report_tables(report, front).items():
         write_atomically(out / "tables" / f"{name}.csv", rows.write_csv)
-        tex = latex_table(texts).encode()
-        write_atomically(out / "tables" / f"{name}.tex", lambda file, tex=tex: file.write(tex))  # type: ignore[misc] # mypy knows no defaults of lambdas
-    figures = paper_figures(report)
-    for name, figure in figures.items():
+        _write_text(out / "tables" / f"{name}.tex", latex_table(texts))
+    for name, figure in paper_figures(report).items():
         for kind in ("pdf", "svg"):
             write_atomically(out / "figures" / f"{name}.{kind}", partial(save_figure, figure, kind))
     _write_provenance(report, out)
-    return tuple(figures)
 
 
 def report_tables(report: View, front: pl.DataFrame) -> dict[str, tuple[pl.DataFrame, pl.DataFrame]]:
     """Return the tables by name, as data and as strings: the front, the picks, coherence by size."""
-    pairs = [(p.label, p.trial_id) for p in report.tradeoff.picks]
+    pairs = [(plain(p.label), p.trial_id) for p in report.tradeoff.picks]
     labels = pl.DataFrame(pairs, schema={"pick": pl.String, "trial_id": pl.String}, orient="row")
     picks = labels.join(front.drop("picks"), on="trial_id", how="left", maintain_order="left")
     named = front_text(picks.with_columns(picks="pick").drop("pick"))
-    named = named.select(_words("picks").alias("pick"), pl.exclude("picks"))
+    named = named.select(pl.col("picks").alias("pick"), pl.exclude("picks"))
     objectives = report.tradeoff.points.objectives
     wide = report.sizes.with_columns(pl.col("value").map_elements(lambda v: f"{v:.3f}", pl.String)).pivot(
         "source_size", index="trial_id", values="value"
     )
     wide = labels.unique("trial_id", maintain_order=True).join(wide, on="trial_id", maintain_order="left")
-    wide = wide.with_columns(_words("pick")).fill_null("")
     return {
         "front": (front, with_arrows(front_text(front), objectives)),
         "picks": (picks, with_arrows(named, objectives)),
-        "coherence_by_size": (report.sizes, wide.rename({"trial_id": "trial"})),
+        "coherence_by_size": (report.sizes, wide.fill_null("").rename({"trial_id": "trial"})),
     }
-
-
-def _words(column: str) -> pl.Expr:
-    return pl.col(column).str.replace_all("_", " ", literal=True)
 
 
 def _write_provenance(report: View, out: Path) -> None:
@@ -81,10 +70,14 @@ def _write_provenance(report: View, out: Path) -> None:
         "reported_by": f"mopoe-sweep {version('mopoe-sweep')}",
         "commands": ["sweep run sweep.yaml --out RESULTS", "sweep report RESULTS"],
     }
-    text = masked(json.dumps(content, indent=2, ensure_ascii=False)).encode() + b"\n"
-    spec = masked(yaml.safe_dump(dict(manifest.spec), sort_keys=False, allow_unicode=True)).encode()
-    write_atomically(out / "sweep.yaml", lambda file: file.write(spec))
-    write_atomically(out / "provenance.json", lambda file: file.write(text))
+    spec = yaml.safe_dump(dict(manifest.spec), sort_keys=False, allow_unicode=True)
+    _write_text(out / "sweep.yaml", masked(spec))
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    _write_text(out / "provenance.json", masked(text) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 # The page holds all scripts, styles and images and loads nothing else, which the browser enforces.
@@ -98,9 +91,8 @@ def write_report(store: Store, out: Path) -> Path:
         StoreError: a file of the store is damaged or of a newer schema, or `out` cannot be written.
     """
     report = view(store)
-    figures = write_files(report, out)
-    folders = "figures/ and tables/" if figures else "tables/"
-    return _write(report, out, None, f"; see {folders} beside it")
+    write_files(report, out)
+    return _write(report, out, None, "; see the files beside it")
 
 
 def write_page(store: Store, out: Path, refresh: int) -> Path:
@@ -118,24 +110,25 @@ def _write(report: View, out: Path, refresh: int | None, instead: str) -> Path:
         f"{status_line(report.tradeoff.trials)}. {manifest.data}, {len(manifest.modalities)} modalities. "
         f"As of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
     )
-    text = page_html(manifest.name, note, [card(report) for card in CARDS], refresh, instead)
-    write_atomically(out / "report.html", lambda file: file.write(text.encode()))
-    return out / "report.html"
+    return write_html(out, manifest.name, note, report_cards(report), refresh, instead)
 
 
-def page_html(
-    title: str, note: str, cards: Sequence[Card], refresh: int | None = None, instead: str = ""
-) -> str:
-    """Return a page of cards; with `refresh` it reloads itself every so many seconds.
+def write_html(
+    out: Path, title: str, note: str, cards: Sequence[Card], refresh: int | None = None, instead: str = ""
+) -> Path:
+    """Write cards into `out` as report.html, which with `refresh` reloads itself every so many seconds.
 
-    Without JavaScript it shows the figures' descriptions and `instead`, which says where else to look.
+    Without JavaScript the page shows the figures' descriptions and `instead`, which says where else to look.
+
+    Raises:
+        StoreError: it cannot be written.
     """
     from plotly.offline import get_plotlyjs
 
     scripts = [_part("details.js")]
     if refresh is not None:
         scripts.append(_part("refresh.js").replace("SECONDS", str(refresh)))
-    return f"""<!doctype html>
+    text = f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -163,6 +156,8 @@ figure > div, .details {{ display: none }} figure::before {{ content: attr(aria-
 </body>
 </html>
 """
+    _write_text(out / "report.html", text)
+    return out / "report.html"
 
 
 def _part(name: str) -> str:

@@ -10,7 +10,7 @@ from sweep.analysis.tradeoff import Tradeoff
 from sweep.config.objectives import Objective
 from sweep.report.figures import logarithmic
 from sweep.report.formatting import plain
-from sweep.report.theme import FRONT, MOST_POINTS
+from sweep.report.theme import FRONT, MOST_POINTS, MOST_SETTINGS
 from sweep.report.view import View
 from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 
@@ -32,7 +32,7 @@ _PRINT: Any = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
-_MOST_SETTINGS, _ACROSS = 12, 4
+_ACROSS = 4
 
 
 def paper_figures(view: View) -> Mapping[str, "Figure"]:
@@ -45,7 +45,7 @@ def paper_figures(view: View) -> Mapping[str, "Figure"]:
             figures["front"] = front_figure(trade)
         if view.sizes.height:
             figures["coherence_by_size"] = _size_figure(view)
-        columns = [c for c in trade.configs.columns if c.startswith(PARAMETER)][:_MOST_SETTINGS]
+        columns = [c for c in trade.configs.columns if c.startswith(PARAMETER)][:MOST_SETTINGS]
         if columns and trade.configs.height:
             figures["hyperparameters"] = _setting_figure(trade, columns)
     return figures
@@ -149,19 +149,17 @@ def _setting_figure(trade: Tradeoff, columns: list[str]) -> "Figure":
     height = blocks * (1.15 * len(objectives) + 0.3)
     figure = Figure(figsize=(PAGE_INCHES * across / _ACROSS, height), layout="constrained")
     grid = figure.subplots(blocks * len(objectives), across, squeeze=False)
-    for place in range(blocks * across):
-        block, across_at = divmod(place, across)
-        panels = grid[block * len(objectives) : (block + 1) * len(objectives), across_at]
-        if place >= len(columns):
-            for axes in panels:
-                axes.set_axis_off()
-            continue
-        for panel, (axes, objective) in enumerate(zip(panels, objectives, strict=True)):
-            _scatter(axes, trade, columns[place], OBJECTIVE + objective.name)
-            axes.tick_params(labelbottom=panel == len(objectives) - 1, labelleft=across_at == 0)
-            if across_at == 0:
+    # A row of panels for each setting, a column for each objective.
+    panels = grid.reshape(blocks, len(objectives), across).swapaxes(1, 2).reshape(-1, len(objectives))
+    for axes in panels[len(columns) :].flat:
+        axes.set_axis_off()
+    for place, (column, its) in enumerate(zip(columns, panels, strict=False)):
+        for axes, objective in zip(its, objectives, strict=True):
+            _scatter(axes, trade, column, OBJECTIVE + objective.name)
+            axes.tick_params(labelbottom=axes is its[-1], labelleft=place % across == 0)
+            if place % across == 0:
                 axes.set_ylabel(_label(objective).replace(" ", "\n", 1))
-        panels[-1].set_xlabel(plain(columns[place].removeprefix(PARAMETER)))
+        its[-1].set_xlabel(plain(column.removeprefix(PARAMETER)))
     return figure
 
 

@@ -42,7 +42,7 @@ def nothing_yet(trade: Tradeoff) -> str:
 
     nearest = min(infeasible.iter_rows(named=True), key=excess)
     return (
-        f"All {count(infeasible.height, 'trial')} of full budget are infeasible; the nearest is "
+        f"All {count(infeasible.height, 'trial')} with full budget are infeasible; the closest is "
         f"{nearest['trial_id']}: {nearest['error']}."
     )
 

@@ -32,6 +32,9 @@ bounds what the front attains, whichever way the objectives point.
 MOST_POINTS = 1000
 """Most points in a scatter plot; beyond, those off the front are thinned and have no error bars."""
 
+MOST_SETTINGS = 12
+"""Most searched settings that are drawn: those that matter most."""
+
 
 def every_nth(rows: pl.DataFrame, most: int = MOST_POINTS) -> pl.DataFrame:
     """Return every nth row, `most` at most.
@@ -95,25 +98,21 @@ def steps(front: NDArray[np.float64], i: int, **more: object) -> dict[str, Any]:
 
 
 def drawn(name: str, description: str, traces: Iterable[dict[str, Any]], form: dict[str, Any]) -> str:
-    """Return a figure of these traces in this layout as HTML; name and description as for `figure_html`."""
-    import plotly.graph_objects as go
-
-    return figure_html(go.Figure(list(traces), layout=form), name, description)
-
-
-def figure_html(figure: Any, name: str, description: str) -> str:
     """Return a Plotly figure as HTML for a page that holds plotly.js.
 
     Args:
-        figure: the plotly Figure.
         name: the figure's id on the page; may hold any characters.
         description: the figure in words, for readers who cannot see it.
+        traces: what it draws.
+        form: its layout, from `layout`.
     """
-    body = figure.to_html(
+    import plotly.graph_objects as go
+
+    body = go.Figure(list(traces), layout=form).to_html(
         full_html=False,
         include_plotlyjs=False,
         div_id=re.sub(r"[^A-Za-z0-9_]+", "-", name),
-        default_height=f"{figure.layout.height}px",
+        default_height=f"{form['height']}px",
         config={"displayModeBar": False, "responsive": True},
     )
     return f'<figure role="img" aria-label="{escape(description)}">{body}</figure>'

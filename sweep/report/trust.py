@@ -7,30 +7,26 @@ import polars as pl
 from sweep.analysis.checks import run_checks
 from sweep.analysis.fronts import hypervolume
 from sweep.analysis.importances import FEWEST, NEAR_FRONT, importances
+from sweep.analysis.points import worst_first
 from sweep.analysis.summaries import by_method, hypervolume_history, rank_agreement
 from sweep.analysis.tradeoff import level_axes
 from sweep.analysis.uncertainty import Array, attainment_surface, seed_sets
 from sweep.config.objectives import gains
 from sweep.report import figures
-from sweep.report.formatting import count, number, plain, value_text, with_error
-from sweep.report.tables import nothing_yet
+from sweep.report.formatting import count, number, plain, value_text
+from sweep.report.theme import MOST_SETTINGS
 from sweep.report.view import Card, View
-from sweep.store.layout import OBJECTIVE, STDERR
 
 _ORDER = ("warn", "unknown", "pass")
-_MOST_SETTINGS = 12
-"""Most settings with bars: those of the largest importance."""
 
 
 def checks_card(view: View) -> Card:
     """Return the checks of the sweep's conclusions, warnings first."""
     results = run_checks(view.tradeoff, view.metrics, view.explained)
-    if not results:
-        return Card(title="Checks", finding=nothing_yet(view.tradeoff))
     checks = sorted(results, key=lambda c: _ORDER.index(c.result))
     warnings = [c.check for c in checks if c.result == "warn"]
     finding = f"{sum(c.result == 'pass' for c in checks)} of {len(checks)} checks pass"
-    finding += f"; look at: {', '.join(warnings)}." if warnings else "."
+    finding += f"; warnings: {', '.join(warnings)}." if warnings else "."
     table = pl.DataFrame(checks).select("result", "check", finding="sentence")
     return Card(title="Checks", finding=finding, table=table)
 
@@ -38,13 +34,10 @@ def checks_card(view: View) -> Card:
 def stability_card(view: View) -> Card:
     """Return how often each config is on the front, and how often the picks recur, in bootstraps."""
     title, trade, sure = "Uncertainty of the front", view.tradeoff, view.stability
-    if not trade.configs.height:
-        return Card(title=title, finding=nothing_yet(trade))
     if sure.unknown:
-        few = count(sure.unknown, "config")
         why = (
-            f"It is unknown, because {few} with a single seed {'has' if sure.unknown == 1 else 'have'} no "
-            "standard error; raise evaluation.likelihood_samples or replicates.seeds."
+            f"It is unknown, because there is no standard error for {count(sure.unknown, 'config')} with a "
+            "single seed; raise evaluation.likelihood_samples or replicates.seeds."
         )
         return Card(title=title, finding=why)
     half, fifth = int((sure.on_front >= 0.5).sum()), int((sure.on_front >= 0.2).sum())
@@ -54,16 +47,11 @@ def stability_card(view: View) -> Card:
         f"at least half of {sure.draws} bootstraps and {fifth} in at least a fifth. "
         f"Bootstraps with the same pick: {', '.join(again)}."
     )
-    single = int((trade.configs["seeds"] == 1).sum())
-    note = ""
-    if several := trade.configs.height - single:
-        note = f"The seeds of {count(several, 'config')} are resampled, which understates the uncertainty "
-        note += "where seeds are few. "
-    if single:
-        note += (
-            f"{count(single, 'config')} with a single seed get noise of the standard error over held-out "
-            "samples, which ignores the variance between seeds."
-        )
+    note = (
+        "A bootstrap resamples the seeds of a config that has several, which understates the uncertainty "
+        "where seeds are few. A config with a single seed gets noise of its standard error over held-out "
+        "samples, which ignores the variance between seeds."
+    )
     figure = figures.stability_figure(view) if len(trade.points.names) > 1 else ""
     return Card(title=title, finding=finding, figure_html=f'{figure}<p class="note">{note}</p>')
 
@@ -99,8 +87,6 @@ def level_card(view: View) -> Card:
 def history_card(view: View) -> Card:
     """Return how the hypervolume grew, and whether it still grows."""
     title, trade, manifest = "Hypervolume over the sweep", view.tradeoff, view.tradeoff.manifest
-    if not trade.configs.height:
-        return Card(title=title, finding=nothing_yet(trade))
     axes = (manifest.objectives, manifest.reference_point)
     history = hypervolume_history(trade.trials, view.usable, view.curves, *axes)
     if not history.height or not (final := history["hypervolume"][-1]):
@@ -162,7 +148,7 @@ def importance_card(view: View) -> Card:
         "PED-ANOVA: difference between the values of a setting in the best tenth (at least five) and in all "
         "configs. Pale: not significant (permutation p >= 0.1)."
     )
-    settings = ranked["setting"].unique(maintain_order=True).head(_MOST_SETTINGS).to_list()
+    settings = ranked["setting"].unique(maintain_order=True).head(MOST_SETTINGS).to_list()
     figure = figures.importance_figure(shares, settings)
     return Card(title=title, finding=finding, figure_html=f'{figure}<p class="note">{note}</p>')
 
@@ -185,9 +171,10 @@ def rung_card(view: View) -> Card:
     )
     whole = agreement.filter(pl.col("kept").reverse().cum_min().reverse() == 1)["epoch"]
     if first["kept"] < 1:
-        finding += f" From epoch {whole[0]} on it keeps all." if len(whole) else " No later one keeps all."
+        later = f"From epoch {whole[0]} on, a rung keeps" if len(whole) else "No later rung keeps"
+        finding += f" {later} the whole front."
     if scheduler.get("type", "none") != "none":
-        finding += " Trials that were stopped are not counted."
+        finding += " Stopped trials are not counted."
     return Card(title=title, finding=finding, figure_html=figures.rung_figure(agreement))
 
 
@@ -197,26 +184,18 @@ def method_card(view: View) -> Card:
     methods = by_method(trade)
     if methods["method"].n_unique() < 2:
         return Card(title=title, finding="This needs two methods; search over `method`.")
-    best = {
-        f"best {plain(o.name)}": pl.struct(OBJECTIVE + o.name, STDERR + o.name)
-        .sort_by(OBJECTIVE + o.name, descending=o.maximize, maintain_order=True)
-        .first()
-        .map_elements(lambda cell: with_error(*cell.values()), return_dtype=pl.String)
-        for o in trade.points.objectives
-    }
-    table = (
-        methods.group_by("method", maintain_order=True)
-        .agg(
-            pl.len().alias("configs"),
-            pl.col("on_front").sum().alias("on the front"),
-            pl.col("own_hypervolume").first().alias("hypervolume"),
-            **best,
-        )
-        .sort("hypervolume", descending=True, maintain_order=True)
-    )
+    rows = []
+    for own in methods.partition_by("method", maintain_order=True):
+        row = {"method": own["method"][0], "configs": own.height, "on the front": own["on_front"].sum()}
+        row["hypervolume"] = own["own_hypervolume"][0]
+        for o in trade.points.objectives:
+            best = worst_first(own, o).row(-1, named=True)
+            row[f"best {plain(o.name)}"] = value_text(best, o.name)
+        rows.append(row)
+    table = pl.DataFrame(rows).sort("hypervolume", descending=True, maintain_order=True)
     volumes = [f"{m} {number(v)} ({count(n, 'config')})" for m, n, _, v, *_ in table.iter_rows()]
     finding = f"Hypervolume by method: {', '.join(volumes)}."
     if table["configs"].n_unique() > 1:
-        finding += " It increases with the number of configs alone."
+        finding += " More configs alone increase it."
     figure = figures.method_figure(view, methods) if len(trade.points.names) > 1 else None
     return Card(title=title, finding=finding, figure_html=figure, table=table)

@@ -155,4 +155,4 @@ def test_status_says_what_failed_and_what_to_look_at(
     lines = [" ".join(line.split()) for line in sweep("status", tmp_path / "sweep")[1].splitlines()]
     assert "failed 2 x KeyError: 'x'; own.py:7" in lines
     assert "failed 1 x it diverged" in lines
-    assert "warning m3 is hardly better than a constant in 1 of 1 trials (t0003)" in lines
+    assert "warning m3 is hardly better than a constant prediction in 1 of 1 trials (t0003)" in lines

@@ -85,7 +85,7 @@ def test_page_is_self_contained(outline, written):
     assert "default-src 'none'" in text
     assert text.count("plotly.js v") == 1
     style = re.search("<style>(.*?)</style>", text, re.DOTALL).group(1)
-    assert "prefers-color-scheme: dark" in style
+    assert "color-scheme: light dark" in style
     assert "url(" not in style
 
 
@@ -95,21 +95,13 @@ def without_scripts(page) -> str:
     return re.search('</h1>.*?<noscript><p class="note">(.*?)</p></noscript>\n</header>', text, re.DOTALL)[1]
 
 
-def test_without_javascript_a_page_points_to_the_files_that_are_there(
-    written, made_up_sweep, tmp_path, make_manifest, make_spec
-):
-    """A report to its folders, a watched page to the command that writes them, a comparison to none."""
+def test_without_javascript_a_page_points_to_the_files_that_are_there(written, made_up_sweep, tmp_path):
+    """A report to its files, a watched page to the command that writes them, a comparison to none."""
     need, store = "The figures of this page need JavaScript", open_store(made_up_sweep)
-    assert without_scripts(written / "report.html") == f"{need}; see figures/ and tables/ beside it."
+    assert without_scripts(written / "report.html") == f"{need}; see the files beside it."
     later = f"{need}; <code>sweep report</code> writes the main ones as files."
     assert without_scripts(write_page(store, tmp_path, refresh=2)) == later
     assert without_scripts(write_comparison(compare(store, store), tmp_path)) == f"{need}."
-    one = {"objectives": ["log_likelihood"], "reference_point": {"log_likelihood": -9.0}}
-    found = replace(make_manifest(), **one | {"objectives": store.manifest.objectives[1:]})
-    StoreWriter(tmp_path / "empty").write_manifest(replace(found, spec=make_spec(**one)))
-    page = write_report(open_store(tmp_path / "empty"), tmp_path / "report")
-    assert not (tmp_path / "report" / "figures").exists()
-    assert without_scripts(page) == f"{need}; see tables/ beside it."
 
 
 def test_without_javascript_a_figure_is_its_description(written):

@@ -96,7 +96,7 @@ def test_a_sweep_of_infeasible_trials_says_what_is_nearest(tmp_path, make_manife
         fields = {"status": "infeasible", "epochs": 20, "objectives": values}
         more = {"n_parameters": parameters, "seconds": seconds, "error": f"{parameters} and {seconds:g}"}
         writer.write_trial(make_record(trial, **fields, **more))
-    sentence = "All 3 trials of full budget are infeasible; the nearest is t2: 120 and 11"
+    sentence = "All 3 trials with full budget are infeasible; the closest is t2: 120 and 11"
     assert nothing_yet(tradeoff(open_store(tmp_path))) == f"{sentence}."
     assert printed(tmp_path).startswith(f"{sentence} (")
 

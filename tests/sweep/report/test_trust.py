@@ -89,15 +89,14 @@ def test_stability_card(seen):
     assert card.finding.startswith("Of 7 configs, 5 are on the front in at least half of 1000 bootstraps and")
     assert "Bootstraps with the same pick: " in card.finding
     assert "knee 100%" in card.finding
-    assert "The seeds of 1 config are resampled, which understates" in card.figure_html
-    assert "6 configs with a single seed get noise of the standard error over held-out" in card.figure_html
+    assert "A bootstrap resamples the seeds of a config that has several" in card.figure_html
     assert card.figure_html.count("<figure") == 1
 
 
 def test_checks_card_has_worries_first(seen):
     """What is to be looked at stands first and in the finding; what was not measured does not pass."""
     card = checks_card(seen)
-    assert card.finding == "5 of 9 checks pass; look at: seeds."
+    assert card.finding == "5 of 9 checks pass; warnings: seeds."
     assert card.table["result"].to_list() == ["warn"] + ["unknown"] * 3 + ["pass"] * 5
 
 
@@ -134,7 +133,7 @@ def test_method_card(rich):
     card = method_card(rich)
     assert card.finding.startswith("Hypervolume by method: mopoe ")
     assert "(8 configs), mvae " in card.finding
-    assert card.finding.endswith(" It increases with the number of configs alone.")
+    assert card.finding.endswith(" More configs alone increase it.")
     assert card.table["configs"].to_list() == [8, 4]
     best = rich.tradeoff.configs.sort("o_log_likelihood").row(-1, named=True)
     assert card.table["best log likelihood"][1].startswith(f"{best['o_log_likelihood']:.0f}")
@@ -180,26 +179,26 @@ def hypervolume_history_of(view):
     return hypervolume_history(view.tradeoff.trials, view.usable, view.curves, *of)
 
 
-def test_cards_say_why_they_do_not_apply(seen, tmp_path, make_manifest):
-    """Without configs, methods, seeds in common or earlier evaluations each card says what it takes."""
+def test_cards_say_why_they_do_not_apply(seen, tmp_path, make_manifest, make_record):
+    """Without methods, seeds in common, errors or earlier evaluations each card says what it takes."""
     assert [make(seen).finding for make in (method_card, importance_card, rung_card)] == [
         "This needs two methods; search over `method`.",
         "This needs 10 configs whose settings and values vary; there are 7.",
         "This needs five completed trials that were evaluated before the end (evaluation.every).",
     ]
-    StoreWriter(tmp_path).write_manifest(make_manifest())
-    empty = [make(view(open_store(tmp_path))) for make in CARDS]
-    assert all(card.figure_html is None and card.table is None for card in empty)
-    nothing = "No trial has completed with finite objectives yet, so there is nothing to compare."
-    assert [card.finding for card in empty] == [
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(make_manifest())
+    values = {"conditional_coherence": 0.5, "log_likelihood": -1800.0}
+    writer.write_trial(make_record("t0", status="completed", objectives=values))
+    alone = view(open_store(tmp_path))
+    assert [make(alone).finding for make in (level_card, stability_card, attainment_card, history_card)] == [
         "The front spans no range of conditional coherence.",
-        nothing,
-        nothing,
-        "This needs two methods; search over `method`.",
-        "This needs 10 configs whose settings and values vary; there are 0.",
-        "This needs five completed trials that were evaluated before the end (evaluation.every).",
+        (
+            "It is unknown, because there is no standard error for 1 config with a single seed; raise "
+            "evaluation.likelihood_samples or replicates.seeds."
+        ),
         "This needs two objectives and configs that share several seeds (replicates.seeds).",
-        nothing,
+        "No config with a known end dominates the reference point.",
     ]
 
 
