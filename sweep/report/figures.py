@@ -263,7 +263,12 @@ def _setting_figure(view: View, column: str) -> str:
     rows = tradeoff.configs.with_columns(_front=tradeoff.on_front).filter(pl.col(column).is_not_null())
     rows = pl.concat([every_nth(rows.filter(~pl.col("_front"))), rows.filter("_front")])
     marker = {"size": 7, "color": np.where(rows["_front"], FRONT, MUTED).tolist()}
-    dots = {"type": "scatter", "mode": "markers", "marker": marker, "x": rows[column].to_list()}
+    dots: dict[str, Any] = {
+        "type": "scatter",
+        "mode": "markers",
+        "marker": marker,
+        "x": rows[column].to_list(),
+    }
     dots |= {"hovertext": rows["trial_id"].to_list(), "hoverinfo": "text+x+y", "showlegend": False}
     traces, panels = [], {}
     for panel, objective in enumerate(objectives, start=1):
