@@ -42,11 +42,11 @@ class Progress:
     """Name of the data set."""
     data_options: dict[str, Option]
     """The data set's options, with which it can be loaded again."""
-    epoch: NonNegativeInt
+    epoch: NonNegativeInt = 0
     """Finished epochs."""
-    step: NonNegativeInt
+    step: NonNegativeInt = 0
     """Optimiser steps taken."""
-    examples: NonNegativeInt
+    examples: NonNegativeInt = 0
     """Training samples seen."""
     seconds: float = 0.0
     """Wall time of all epochs and their evaluations, summed over processes."""

@@ -75,7 +75,9 @@ def train(
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
     loss = batch_loss(model, config, device)
     split, weights = hide(data.train.to(device), config), loss_weights(config, data)
-    progress = _first_step(config, data)
+    progress = Progress(
+        config=config, data=data.name, data_options=dict(data.options), fingerprint=data.fingerprint
+    )
     if checkpoint is not None and checkpoint.exists():
         progress = _resumed(checkpoint, progress)
         checkpoints.restore(checkpoint, model, optimizer)
@@ -212,19 +214,6 @@ def _finite_gradient(model: MoPoE, sums: list[LossTerms], progress: Progress) ->
         return norm
     raise DivergedError(
         f"the {what} is not finite at step {progress.step + step + 1} (epoch {progress.epoch + 1})"
-    )
-
-
-def _first_step(config: TrialConfig, data: MultimodalData) -> Progress:
-    """Return the progress of a trial that has not taken a step yet."""
-    return Progress(
-        config=config,
-        data=data.name,
-        data_options=dict(data.options),
-        epoch=0,
-        step=0,
-        examples=0,
-        fingerprint=data.fingerprint,
     )
 
 

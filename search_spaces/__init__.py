@@ -53,10 +53,7 @@ class Document:
         Raises:
             ConfigError: the assignment is malformed, or a key on its way holds no mapping.
         """
-        try:
-            name, value = split_assignment(assignment)
-        except ConfigError as error:
-            raise ConfigError(f"{assignment!r}: {error}") from None
+        name, value = split_assignment(assignment)
         *parents, last = path = tuple(name.split("."))
         data = deepcopy(self.data)
         place: Any = data
@@ -127,8 +124,11 @@ def split_assignment(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not (key.strip() and equals):
-        raise ConfigError("not an assignment; write KEY=VALUE, for example trials=30")
-    return key.strip(), _parse(value)[1]
+        raise ConfigError(f"{text!r} is not an assignment; write KEY=VALUE, for example trials=30")
+    try:
+        return key.strip(), _parse(value)[1]
+    except ConfigError as error:
+        raise ConfigError(f"{text!r}: {error}") from None
 
 
 class _Loader(yaml.SafeLoader):

@@ -107,10 +107,7 @@ def _bounds(front: "Tradeoff", assignments: Sequence[str]) -> dict[str, float]:
 
     bounds = {}
     for text in assignments:
-        try:
-            name, value = split_assignment(text)
-        except ConfigError as error:
-            raise ConfigError(f"--at-least {text!r}: {error}") from None
+        name, value = split_assignment(text)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(f"--at-least {text!r}: {value!r} is not a number")
         if name not in front.points.names:

@@ -1,22 +1,20 @@
 """What must hold between the keys of a sweep's file, each of which is valid for itself."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mopoe.config import TrialConfig
 from mopoe.wording import unknown_key
+from sweep.config.keys import SweepKeys
 from sweep.config.messages import problem, problems_at
 from sweep.config.objectives import names
 from sweep.config.parameters import Choice, Int, Parameter, middle
 from sweep.config.space import Space
 
-if TYPE_CHECKING:
-    from sweep.config.sweep_spec import SweepSpec
-
 MAX_GRID = 10**6
 """Points of the largest grid: their order is drawn at once."""
 
 
-def check(spec: "SweepSpec") -> None:
+def check(spec: SweepKeys) -> None:
     """Refuse keys that contradict each other or the data set, with the path of the one to change."""
     _check_objectives(spec)
     _check_evaluation(spec)
@@ -33,7 +31,7 @@ def check(spec: "SweepSpec") -> None:
             raise problem(f"{name} has {parameter.size} values, but {most}", "search_space", name)
 
 
-def _check_objectives(spec: "SweepSpec") -> None:
+def _check_objectives(spec: SweepKeys) -> None:
     """Refuse objectives that this data set has not, or whose corner is not the reference point."""
     objectives = names(spec.objectives)
     if len(spec.modalities) == 1 and "conditional_coherence" in objectives:
@@ -51,7 +49,7 @@ def _check_objectives(spec: "SweepSpec") -> None:
             raise problem(f"{name} is {value:g}, but {must}", "reference_point", name)
 
 
-def _check_evaluation(spec: "SweepSpec") -> None:
+def _check_evaluation(spec: SweepKeys) -> None:
     """Refuse sizes of observed subsets that the data set has not, or that leave no target."""
     m, whole = len(spec.modalities), spec.evaluation
     for at, amounts in ((("evaluation",), whole), (("evaluation", "intermediate"), whole.intermediate)):
@@ -61,7 +59,7 @@ def _check_evaluation(spec: "SweepSpec") -> None:
             raise problem(f"subset_sizes is {list(sizes)}, but {must}", *at, "subset_sizes")
 
 
-def _check_settings(spec: "SweepSpec") -> None:
+def _check_settings(spec: SweepKeys) -> None:
     """Refuse constants and searched settings that contradict each other, at the first that does."""
     with problems_at("fixed"):
         TrialConfig.from_dict(spec.fixed)
@@ -73,7 +71,7 @@ def _check_settings(spec: "SweepSpec") -> None:
         _check_values(spec, spec.space, name)
 
 
-def _check_values(spec: "SweepSpec", space: Space, name: str) -> None:
+def _check_values(spec: SweepKeys, space: Space, name: str) -> None:
     """Refuse a value of a parameter that contradicts the constants or the others of a space."""
     parameter = spec.search_space[name]
     values = parameter.values if isinstance(parameter, Choice) else (middle(parameter, spec.modalities),)
@@ -83,7 +81,7 @@ def _check_values(spec: "SweepSpec", space: Space, name: str) -> None:
             spec.trial_config(space.complete({name: value, **_needed(spec, name)}))
 
 
-def _needed(spec: "SweepSpec", name: str) -> dict[str, Any]:
+def _needed(spec: SweepKeys, name: str) -> dict[str, Any]:
     """Return the settings under which a parameter exists."""
     when = dict(spec.search_space[name].when or {})
     for other in list(when):
@@ -91,7 +89,7 @@ def _needed(spec: "SweepSpec", name: str) -> dict[str, Any]:
     return when
 
 
-def _check_scheduler(spec: "SweepSpec") -> None:
+def _check_scheduler(spec: SweepKeys) -> None:
     """Refuse a scheduler that could not stop any trial."""
     scheduler, rungs = spec.scheduler, spec.rungs
     with problems_at("scheduler", "objective"):
@@ -102,13 +100,11 @@ def _check_scheduler(spec: "SweepSpec") -> None:
         least = f"but trials have {spec.epochs_max} epochs and a rung must lie below"
         raise problem(f"grace is {scheduler.grace}, {least}", "scheduler", "grace")
     if scheduler.brackets > len(rungs):
-        epochs = ", ".join(map(str, rungs))
-        raise problem(
-            f"brackets is {scheduler.brackets}, but rungs are at: {epochs}", "scheduler", "brackets"
-        )
+        why = f"brackets is {scheduler.brackets}, but rungs are at: {', '.join(map(str, rungs))}"
+        raise problem(why, "scheduler", "brackets")
 
 
-def _check_grid(spec: "SweepSpec") -> None:
+def _check_grid(spec: SweepKeys) -> None:
     """Refuse a grid that is endless, too large to shuffle or smaller than the number of trials."""
     if spec.space.conditional:
         raise problem("sampler is 'grid', but a grid does not support `when`", "sampler")

@@ -287,8 +287,8 @@ def test_where_is_the_line_or_the_override(write):
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("trials", "'trials': not an assignment; write KEY=VALUE, for example trials=30"),
-        ("=3", "'=3': not an assignment; write KEY=VALUE, for example trials=30"),
+        ("trials", "'trials' is not an assignment; write KEY=VALUE, for example trials=30"),
+        ("=3", "'=3' is not an assignment; write KEY=VALUE, for example trials=30"),
         ("trials=[1", "'trials=[1': invalid YAML: expected ',' or ']', but got '<stream end>'"),
         ("name.x=3", "'name.x=3': name is not a mapping and has no key 'x'"),
         ("objectives.0=x", "'objectives.0=x': objectives is not a mapping and has no key '0'"),

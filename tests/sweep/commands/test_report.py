@@ -108,7 +108,7 @@ def test_the_best_config_trains_at_once(sweep, planned, few_digits, tmp_path):
                 "possible: conditional_coherence, log_likelihood"
             ),
         ),
-        (("--at-least", "log_likelihood"), "--at-least 'log_likelihood': not an assignment; write KEY=VALUE"),
+        (("--at-least", "log_likelihood"), "'log_likelihood' is not an assignment; write KEY=VALUE"),
         (("--at-least", "log_likelihood=high"), "--at-least 'log_likelihood=high': 'high' is not a number"),
         (("--pick", "kne"), "there is no pick 'kne'; did you mean 'knee'? possible: "),
         (("--pick", "knee", "--coherence-at-least", "0.5"), "are two ways to choose; give only one of them"),

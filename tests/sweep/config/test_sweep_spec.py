@@ -195,7 +195,7 @@ def test_a_single_trial_is_the_middle_of_the_space_and_the_assignments(load):
     ("assignment", "message"),
     [
         ("bta=2", f"'bta=2': unknown key 'bta'; did you mean 'beta'? possible: {SETTINGS}"),
-        ("beta", "'beta': not an assignment; write KEY=VALUE, for example trials=30"),
+        ("beta", "'beta' is not an assignment; write KEY=VALUE, for example trials=30"),
         ("beta=-1", "'beta=-1': beta is -1, but must be a number between 0 and 1,000,000"),
         (
             "latent_dim=6.5",
@@ -228,7 +228,7 @@ def test_overrides_replace_values_of_the_file(load):
     ("override", "message"),
     [
         ("trials=-3", f"'trials=-3': trials is -3, {COUNT}"),
-        ("trials", "'trials': not an assignment; write KEY=VALUE, for example trials=30"),
+        ("trials", "'trials' is not an assignment; write KEY=VALUE, for example trials=30"),
         ("trials.x=3", "'trials.x=3': trials is not a mapping and has no key 'x'"),
         (
             "search_space.lr.low=9",
