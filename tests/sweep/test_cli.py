@@ -242,8 +242,7 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(sweep, quick_file, tmp_p
     status, _, err = sweep("trial", quick_file, "--out", tmp_path / "r")
     assert (status, tree(tmp_path)) == (2, before)
     assert err == (
-        f"sweep: cannot write {tmp_path}/file/x: Not a directory; set MOPOE_CACHE to a folder that can be "
-        "written\n"
+        f"sweep: cannot write {tmp_path}/file/x: Not a directory; set MOPOE_CACHE to a writable folder\n"
     )
 
 

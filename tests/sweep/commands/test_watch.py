@@ -99,7 +99,7 @@ def test_watch_goes_on_until_the_sweep_is_complete(sweep, begun, monkeypatch):
         "trials       2: 1 completed, 0 failed, 1 running, 0 left",
         "trials       2: 2 completed, 0 failed, 0 running, 0 left",
     ]
-    assert ["})(7);" in page for page in pages] == [True, True]
+    assert ["1000 * 7)" in page for page in pages] == [True, True]
     last = page(folder)
     assert "location.reload" not in last
     assert "2 trials: 2 completed." in last

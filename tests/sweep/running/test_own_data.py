@@ -173,7 +173,7 @@ def test_an_entry_point_is_a_data_set_by_a_short_name(
     assert (spec.data.name, spec.modalities) == ("mine", ("m0", "m1"))
     assert run(monkeypatch, "data", "list") == 0
     assert (
-        "mine                  its modalities are known once it is loaded\n"
+        "mine                  modalities: known once it is loaded\n"
         f"{'':22}n: required; a whole number\n{'':22}word: a by default\n{'':22}size: 2 by default\n"
     ) in capsys.readouterr().out
 

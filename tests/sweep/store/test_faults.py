@@ -78,7 +78,7 @@ def test_store_that_stays_away_is_one_sentence(proxy: Proxy, s3, make_sweep, mak
         f"cannot list {s3}/trials": store.trials,
         f"cannot read {s3}/{name}": lambda: store.files.open(name),
         f"cannot delete {s3}/{name}": lambda: store.files.delete(name),
-        f"cannot look for {s3}": store.files.exists,
+        f"cannot list {s3}": store.files.empty,
         f"cannot read {store.files}": frame.collect,
     }
 
