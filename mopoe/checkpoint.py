@@ -129,7 +129,7 @@ def restore(path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise CheckpointError(f"{path}: these weights are of another model ({error})") from error
+        raise CheckpointError(f"{path}: these are the weights of another model ({error})") from error
     if optimizer is not None:
         for name, parameter in model.named_parameters():
             for key in ("step", "exp_avg", "exp_avg_sq"):

@@ -125,7 +125,7 @@ def _split(where: str, arrays: Mapping[str, Any]) -> Split:
                 warnings.filterwarnings("ignore", "The given NumPy array is not writable")
                 x = array if isinstance(array, Tensor) else torch.from_numpy(np.ascontiguousarray(array))
         except (TypeError, ValueError) as error:
-            raise DataError(f"{where}: {name!r} is no array of numbers ({error})") from error
+            raise DataError(f"{where}: {name!r} is not an array of numbers ({error})") from error
         tensors[name] = x.float() if x.is_floating_point() else x
     labels = tensors.pop("labels")
     return Split(tensors, labels if labels.is_floating_point() else labels.long())

@@ -147,9 +147,8 @@ def _entry_of(reference: str) -> DataSetEntry:
             )
         if parameter.default is not parameter.empty:
             if type(parameter.default) not in (int, str):
-                raise ConfigError(
-                    f"has the option {name!r} = {parameter.default!r}, but options are words or whole numbers"
-                )
+                has = f"has the option {name!r} = {parameter.default!r}"
+                raise ConfigError(f"{has}, but options must be strings or integers")
             options[name] = parameter.default
         elif kind in ("int", "str", "_empty"):
             required[name] = "a whole number" if kind == "int" else "a word"

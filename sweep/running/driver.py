@@ -137,9 +137,8 @@ def run_sweep(
             raise KeyboardInterrupt
         if (why := state.repeated_failure) is not None:
             times = f"{spec.faults.identical} trials in a row failed"
-            raise TrialsFailedError(
-                f"{times}, so no other was begun: {why}; once that is mended: {_retry(store)}"
-            )
+            again = f"after fixing the cause, run: {_retry(store)}"
+            raise TrialsFailedError(f"{times}, so no further trial was started: {why}; {again}")
     return store
 
 
@@ -160,7 +159,7 @@ def _sweep_up(files: Files) -> None:
 
 def _nothing_left(store: Store, status: SweepStatus) -> str:
     failed = status.counts.get("failed", 0)
-    again = f"; `{_retry(store)}` trains the {failed} again that failed" if failed else ""
+    again = f"; `{_retry(store)}` retries the {failed} that failed" if failed else ""
     return f"{store.files} holds all {status.ended} trials already{again}"
 
 
@@ -170,7 +169,7 @@ def _say_what_is_there(
     if status.begun:
         say(f"{store.files} holds {status.ended} of {status.total} trials already")
     if spec.n_configs < spec.trials:
-        say(f"the search space has no more than {spec.n_configs} configs, so {spec.trials} are not run")
+        say(f"the search space has only {spec.n_configs} configs, so fewer than {spec.trials} are run")
 
 
 def _learned_from(folder: Path, spec: SweepSpec, say: Callable[[str], None]) -> list[ConfigResult]:
@@ -249,8 +248,8 @@ def start_ray(address: str) -> None:
         ray.shutdown()
         what = "Ray did not start" if address == "local" else f"no Ray cluster answered at {address!r}"
         if answered:
-            what = f"the Ray cluster at {address!r} takes no driver from here; is its head's RAY_AUTH_MODE"
-            what += " or ~/.ray/auth_token another?"
+            what = f"the Ray cluster at {address!r} refuses this driver; has its head another RAY_AUTH_MODE"
+            what += " or ~/.ray/auth_token?"
         raise ClusterError(shown(f"{what} ({str(error).strip().partition(chr(10))[0]})")) from error
     # A lost worker is in the trials table; its traceback says nothing about the trial.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

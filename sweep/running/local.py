@@ -84,7 +84,7 @@ def run_single(
             raise ConfigError(last.failure) from error
         raise
     except KeyboardInterrupt:
-        last = replace(last, failure="interrupted; go on with --resume")
+        last = replace(last, failure="interrupted; continue with --resume")
         raise
     finally:
         try:
@@ -111,7 +111,7 @@ def _begin(
     weights = checkpoint_name(f"{trial_id}-{attempt}")
     if resume and weights not in writer.files.list(CHECKPOINTS):
         raise StoreError(
-            f"{writer.files}/{weights} is missing, so that the trial cannot be resumed; leave out --resume"
+            f"{writer.files}/{weights} is missing, so the trial cannot be resumed; leave out --resume"
         )
     classifier_hash = before.classifier_hash if before else None
     inputs = data, classifiers = load_inputs(spec, writer.files.address, classifier_hash)

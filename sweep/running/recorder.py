@@ -112,7 +112,7 @@ class Recorder(Callback):
             self._never_began[name] += 1
             self._state.give_back(suggested)
         else:
-            told = str(trial.get_error() or "Ray does not say why").strip().splitlines()[-1]
+            told = str(trial.get_error() or "Ray gives no reason").strip().splitlines()[-1]
             self._close(self._begun(suggested), f"no worker could be started for it: {told}")
         self._drained(trial.trial_id)
 

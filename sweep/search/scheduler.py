@@ -74,7 +74,7 @@ class HalvingScheduler(FIFOScheduler):
         self._decided.add((trial_id, epoch))
         keep = 2 if self._spec.type == "median" else self._spec.eta
         found = decide(trial_id, recorded, [o.maximize for o in self._objectives], keep)
-        share = f"{found.ahead} of {found.compared_to} others ahead, the best 1/{keep} go on"
+        share = f"{found.ahead} of {found.compared_to} others ahead; the best 1/{keep} continue"
         self._on_decision(
             EventRecord(
                 trial_id=trial_id,

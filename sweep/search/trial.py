@@ -153,7 +153,7 @@ def final_status(
         return "failed", last.failure
     epochs = last.epoch or 0
     if epochs < epochs_max and last.stopped is None:
-        return "failed", f"it ended after {epochs} of {epochs_max} epochs without saying why"
+        return "failed", f"it ended after {epochs} of {epochs_max} epochs for an unknown reason"
     values = zip(objectives, last.values(objectives), strict=True)
     if unknown := [o.name for o, value in values if not math.isfinite(value)]:
         why = (last.faults or {}).get(unknown[0])

@@ -198,7 +198,7 @@ def test_a_model_of_other_shapes_is_an_error(tiny_data: MultimodalData, tmp_path
     wider = build_model(TrialConfig(latent_dim=4, channels=(2, 2, 2)), tiny_data.modalities)
     with pytest.raises(CheckpointError) as error:
         restore(path, wider)
-    assert str(error.value).startswith(f"{path}: these weights are of another model (")
+    assert str(error.value).startswith(f"{path}: these are the weights of another model (")
     assert "encoders.grey.hidden.weight" in str(error.value)
 
 

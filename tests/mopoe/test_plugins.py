@@ -173,7 +173,7 @@ def test_a_folder_is_added_once_and_last(tmp_path: Path, monkeypatch: pytest.Mon
         (
             f"{MARK}def f(x=0.5): ...",
             "f",
-            "data set 'M:f' has the option 'x' = 0.5, but options are words or whole numbers",
+            "data set 'M:f' has the option 'x' = 0.5, but options must be strings or integers",
         ),
         (
             f"{MARK}def f(x=True): ...",

@@ -202,7 +202,7 @@ def test_a_signal_interrupts_a_trial(sweep, quick_file, tmp_path, number, status
     again = shlex.split(err.partition("To continue: ")[2])
     assert again == ["sweep", *map(str, words[:2]), "--set", "epochs=100000", "--out", str(root), "--resume"]
     (row,) = open_store(root).latest_trials().collect().iter_rows(named=True)
-    assert (row["status"], row["error"]) == ("failed", "interrupted; go on with --resume")
+    assert (row["status"], row["error"]) == ("failed", "interrupted; continue with --resume")
     weights = list((root / "checkpoints").glob("*.safetensors"))
     if number == signal.SIGUSR2:
         assert check(weights[0]).epoch == row["epochs"] == open_store(root).epochs().collect().height

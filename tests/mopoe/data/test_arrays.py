@@ -103,9 +103,9 @@ MISFITS = {
     ),
     "words": (
         [broken(b=np.array(["x"] * 200))],
-        "train: 'b' is no array of numbers (can't convert np.ndarray of type numpy.str_.",
+        "train: 'b' is not an array of numbers (can't convert np.ndarray of type numpy.str_.",
     ),
-    "ragged": ([broken(b=[[1], [1, 2]])], "train: 'b' is no array of numbers (setting an array element"),
+    "ragged": ([broken(b=[[1], [1, 2]])], "train: 'b' is not an array of numbers (setting an array element"),
     "type": (
         [broken(b=np.arange(200))],
         "train: 'b' is int64 [200], but must be uint8 (0 to 255, becomes 0 to 1), float32, or int8 (numbers",

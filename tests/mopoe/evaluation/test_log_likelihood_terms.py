@@ -205,5 +205,5 @@ def test_what_is_no_subset_is_refused(modality: Make) -> None:
     model, split = model_of(modality), samples(2)
     with pytest.raises(ConfigError, match=r"^the subset mask is 8, but must be from 1 to 7$"):
         log_likelihood(model, split, 2, 1, 0, observed=8)
-    with pytest.raises(ConfigError, match=r"^given is a\+b\+c, which leaves no modality over$"):
+    with pytest.raises(ConfigError, match=r"^given is a\+b\+c, which leaves no other modality to score$"):
         conditional_log_likelihood(model, split, 2, 1, 0, 7)

@@ -198,10 +198,8 @@ def test_running_again_runs_only_what_is_missing(finished, monkeypatch, capsys):
     said, statuses = run(path, root)
     assert not left.exists()
     failed = open_store(root).latest_trials().filter(status="failed").collect().height
-    assert said[-1] == (
-        f"{root} holds all 5 trials already; `sweep resume {root} --retry-failed` trains the {failed} again "
-        "that failed"
-    )
+    again = f"`sweep resume {root} --retry-failed` retries the {failed} that failed"
+    assert said[-1] == f"{root} holds all 5 trials already; {again}"
     assert statuses == []
     before_it = signal.getsignal(signal.SIGINT)
     app(standalone_mode=False)
@@ -345,8 +343,8 @@ def test_a_cluster_that_refuses_is_told_from_one_that_is_not_there(quick_file, t
         with pytest.raises(ClusterError) as error:
             run(quick_file, tmp_path / "r", address=address)
     assert str(error.value) == (
-        f"the Ray cluster at '{address}' takes no driver from here; is its head's "
-        "RAY_AUTH_MODE or ~/.ray/auth_token another? (Failed to connect to Ray cluster at 192.0.2.2:7399)"
+        f"the Ray cluster at '{address}' refuses this driver; has its head another "
+        "RAY_AUTH_MODE or ~/.ray/auth_token? (Failed to connect to Ray cluster at 192.0.2.2:7399)"
     )
 
 

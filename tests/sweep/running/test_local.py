@@ -81,7 +81,7 @@ def test_an_interrupted_trial_goes_on_where_it_was(quick_file, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             run_single(spec, config, root, resume=False, device="cpu", on_report=stop_after_one)
     cut = open_store(root).trials().collect().row(0, named=True)
-    assert (cut["status"], cut["error"]) == ("failed", "interrupted; go on with --resume")
+    assert (cut["status"], cut["error"]) == ("failed", "interrupted; continue with --resume")
     reports = []
     resumed = run(quick_file, root, resume=True, reports=reports)
     assert [r.epoch for r in reports] == [2]

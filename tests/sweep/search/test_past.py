@@ -76,7 +76,9 @@ def test_another_measurement_gives_nothing(sweep_file, earlier, override, what):
     """Objectives on other data, or measured otherwise, are not comparable; the sentence says so."""
     found, sentence = warm_start(earlier, load_spec(sweep_file, [override]))
     assert found == []
-    assert sentence == f"warm start: none of the 3 trials of {earlier} fits, as its {what} is another"
+    assert (
+        sentence == f"warm start: none of the 3 trials of {earlier} can be used, because its {what} differs"
+    )
 
 
 def test_a_folder_without_results_is_refused(sweep_file, tmp_path):

@@ -70,7 +70,7 @@ def test_a_dominated_newcomer_stops_and_the_decision_says_why():
     last = decisions[1]
     assert (last.trial_id, last.epoch, last.bracket, last.rung) == ("b", 2, 0, 0)
     assert (last.decision, last.front_rank, last.ahead, last.compared_to) == ("stop", 1, 1, 1)
-    assert last.reason == "epoch 2: 1 of 1 others ahead, the best 1/3 go on"
+    assert last.reason == "epoch 2: 1 of 1 others ahead; the best 1/3 continue"
     assert last.objectives == {"conditional_coherence": 0.4, "log_likelihood": -6.0}
     assert report(s, "a", 6, 0.5, -5.0) == TrialScheduler.CONTINUE
     assert (decisions[3].rung, decisions[3].compared_to) == (1, 0)
