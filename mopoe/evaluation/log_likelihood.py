@@ -96,9 +96,8 @@ def conditional_log_likelihood(
     """
     full = model.masks[-1]
     if given == full:
-        raise ConfigError(
-            f"given is {subset_label(given, model.names)}, which leaves no other modality to score"
-        )
+        label = subset_label(given, model.names)
+        raise ConfigError(f"given is {label}, which leaves no other modality to score")
 
     def of(mask: int) -> LogLikelihood:
         return log_likelihood(model, split, n, importance_samples, seed, observed=mask)

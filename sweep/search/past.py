@@ -54,10 +54,8 @@ def warm_start(root: Path, spec: SweepSpec) -> tuple[list[ConfigResult], str]:
     there, here = store.manifest.spec, spec.plain()
     other = next((key for key in ("data", "evaluation") if there.get(key) != here[key]), None)
     if other is not None:
-        return (
-            [],
-            f"warm start: none of the {len(done)} trials of {root} can be used, because its {other} differs",
-        )
+        unfit = f"none of the {len(done)} trials of {root} can be used, because its {other} differs"
+        return [], f"warm start: {unfit}"
     fit = [config for record in done if (config := _as_config(record, spec)) is not None]
     return fit, f"warm start: {len(fit)} of the {len(done)} trials of {root} fit this sweep"
 

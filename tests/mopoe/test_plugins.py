@@ -178,7 +178,7 @@ def test_a_folder_is_added_once_and_last(tmp_path: Path, monkeypatch: pytest.Mon
         (
             f"{MARK}def f(x=True): ...",
             "f",
-            "data set 'M:f' has the option 'x' = True, but options are words or whole",
+            "data set 'M:f' has the option 'x' = True, but options must be strings",
         ),
         (
             f"{MARK}def f(x: float): ...",
