@@ -30,7 +30,6 @@ from sweep.store.records import Status, TrialRecord
 BEST_FIRST: tuple[Status, ...] = ("completed", "infeasible", "stopped")
 """How a config's seeds end, best first; failed is last."""
 
-
 _Key = TypeVar("_Key", str, int)
 
 Curve = Mapping[int, float]
@@ -175,8 +174,6 @@ class SweepState:
         trial = SuggestedTrial(trial_id=record.trial_id, attempt=record.attempt, suggestion=suggestion)
         self.begin(trial)
 
-    # What comes next.
-
     def next_action(self) -> Action | SuggestedTrial:
         """Return the trial to begin next, or what else is to be done."""
         if not self.halted:
@@ -198,8 +195,6 @@ class SweepState:
     def _suggested(self, name: str) -> SuggestedTrial:
         suggestion = dict(self._suggestions[split_name(name)[0]])
         return SuggestedTrial(trial_id=name, attempt=self._cut_off.get(name, 0), suggestion=suggestion)
-
-    # What has happened.
 
     def begin(self, trial: SuggestedTrial) -> None:
         """Note that a trial runs."""
@@ -254,8 +249,6 @@ class SweepState:
             return None
         self._undecided.remove(config)
         return self._result(config)
-
-    # How the sweep stands.
 
     @property
     def repeated_failure(self) -> str | None:
