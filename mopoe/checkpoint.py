@@ -165,9 +165,8 @@ def _parse(text: str, path: str | Path) -> Progress:
     try:
         values: dict[str, Any] = json.loads(text)
         if (version := values.pop("format")) > FORMAT:
-            raise CheckpointError(
-                f"{path}: format {version} is newer than this program's ({FORMAT}); update it"
-            )
+            newer = f"{path} has format {version}, but this version reads formats up to {FORMAT}"
+            raise CheckpointError(f"{newer}; update mopoe-sweep")
         return Progress(**(values | {"config": TrialConfig.from_dict(values["config"])}))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not a checkpoint of this program ({error})") from error

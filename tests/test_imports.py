@@ -6,6 +6,7 @@ import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,22 @@ def test_imports_only_point_down() -> None:
         if not below(i, *allowed(name)) and not any(a.startswith(f"{i}.") for a in allowed(name))
     ]
     assert wrong == []
+
+
+def test_no_modules_import_each_other() -> None:
+    """Not even lazily, for types alone, or by a detour: some order reads every module before its users."""
+    known = {name for package in PACKAGES for name in modules(package)}
+    uses = {name: (imported(tree) & known) - {name} for name, tree in sources()}
+    # `from package import module` names the package too, which needs none of what it holds.
+    uses = {name: {u for u in used if not below(name, u)} for name, used in uses.items()}
+    order = list(TopologicalSorter(uses).static_order())
+    assert len(order) == len(known)
+
+
+def test_modules_are_short() -> None:
+    """One idea each: none above 350 lines, docstrings included."""
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    assert [str(p) for p in files if len(p.read_text(encoding="utf-8").splitlines()) > 350] == []
 
 
 def test_nothing_imports_the_command_line() -> None:

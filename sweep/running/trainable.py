@@ -67,9 +67,8 @@ def make_trainable(
         from ray import tune
 
         trial = SuggestedTrial.from_ray(config)
-        with contextlib.suppress(
-            FileNotFoundError
-        ):  # on another machine; data given by a full path may be there
+        # Another machine may lack the folder, and have data that is given by a full path.
+        with contextlib.suppress(FileNotFoundError):
             os.chdir(folder)
         also_import_from(folder)  # data sets and networks of the user's own
         spec = SweepSpec.model_validate(plain)

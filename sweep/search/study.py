@@ -89,7 +89,7 @@ class ConfigStudy:
 
     @property
     def study(self) -> "Study":
-        """The Optuna study, for reading: of a long sweep what its sampler remembers (`memory`)."""
+        """The Optuna study, for reading: of a long sweep what its sampler remembers (`remembered`)."""
         if self._pool is not None:
             self._pool.submit(bool).result()
         return self._study

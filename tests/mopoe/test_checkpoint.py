@@ -186,9 +186,8 @@ def test_a_newer_format_is_an_error(tmp_path: Path) -> None:
     path = written(tmp_path / "c", progress_text(format=FORMAT + 1))
     with pytest.raises(CheckpointError) as error:
         read_progress(path)
-    assert (
-        str(error.value) == f"{path}: format {FORMAT + 1} is newer than this program's ({FORMAT}); update it"
-    )
+    reads = f"but this version reads formats up to {FORMAT}; update mopoe-sweep"
+    assert str(error.value) == f"{path} has format {FORMAT + 1}, {reads}"
 
 
 def test_a_model_of_other_shapes_is_an_error(tiny_data: MultimodalData, tmp_path: Path) -> None:
