@@ -95,6 +95,16 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SampleValues:
+    """What each held-out sample contributed to an objective, whose value is their mean."""
+
+    metric: str
+    """The objective."""
+    values: tuple[float, ...]
+    """Its value on each sample, in order, or on each draw from the prior; the same ones for every trial."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """All measurements on held-out data after one epoch."""
 
@@ -116,6 +126,8 @@ class Evaluation:
     """Number of the model's trained parameters."""
     classifiers: str | None = None
     """Hash of the classifiers that measured coherence."""
+    sample_values: tuple[SampleValues, ...] = ()
+    """The contributions to those objectives that are means over samples, after the last epoch."""
     faults: Mapping[str, str] = field(default_factory=dict)
     """By objective name, why it is NaN although a number was computed."""
 

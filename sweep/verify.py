@@ -258,8 +258,9 @@ def _checkpoint_problems(store: Store, trials: pl.DataFrame) -> Iterator[str]:
     kept = {PurePosixPath(name).stem for name in store.files.list(CHECKPOINTS)}
     kept |= {name.rpartition("-")[0] for name in kept}  # a single trial's end in its attempt
     last = trials.sort("attempt").unique("trial_id", keep="last", maintain_order=True)
-    configs = by_config(usable_trials(last, store.manifest.objectives), store.manifest.objectives)
-    on_front = configs.filter(front_mask(points(configs, store.manifest.objectives)))
+    manifest = store.manifest
+    configs = by_config(usable_trials(last, manifest.objectives, manifest.limits), manifest.objectives)
+    on_front = configs.filter(front_mask(points(configs, manifest.objectives)))
     for trial, config_id in on_front.select("trial_id", "config_id").iter_rows():
         if kept and not kept & set(last.filter(config_id=config_id)["trial_id"]):
             yield f"{CHECKPOINTS}: trial_id {trial} is on the front, but its weights are not kept"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from mopoe.config import TrialConfig
-from mopoe.reports import EpochReport, Evaluation, PairCoherence, Picture, SubsetMetric
+from mopoe.reports import EpochReport, Evaluation, PairCoherence, Picture, SampleValues, SubsetMetric
 from mopoe.subsets import subset_masks, subset_members
 from sweep.config.objectives import Objective
 from sweep.store.records import EventRecord, Manifest, TrialRecord
@@ -43,6 +44,11 @@ def strip(target: int, labels: tuple[int, ...]) -> bytes:
     return file.getvalue()
 
 
+def _shared_noise(mean: float, stderr: float) -> tuple[float, ...]:
+    """Make 100 values with this mean and standard error; the same samples are the worst for every trial."""
+    return tuple(mean + stderr * math.sqrt(99) * (1 if n % 2 else -1) for n in range(100))
+
+
 def evaluation(names: tuple[str, ...], coherence: float, likelihood: float) -> Evaluation:
     """Make an evaluation whose coherence grows by 0.02 with every further observed modality."""
     truth = (3, 1, 4, 1, 5, 9, 2, 6)
@@ -69,6 +75,10 @@ def evaluation(names: tuple[str, ...], coherence: float, likelihood: float) -> E
         subset_metrics=tuple(metrics),
         pair_coherence=tuple(pairs),
         pictures=tuple(pictures),
+        sample_values=(
+            SampleValues(metric="conditional_coherence", values=_shared_noise(coherence, 0.015)),
+            SampleValues(metric="log_likelihood", values=_shared_noise(likelihood, 2.5)),
+        ),
         seconds=1.5,
     )
 

@@ -62,7 +62,11 @@ class ClassScores:
 
     def mean_over(self, chosen_SM: Tensor) -> Estimate:
         """Return the mean over the chosen pairs and its standard error over samples."""
-        return mean_estimate(self.correct_NSM[:, chosen_SM].double().mean(1))
+        return mean_estimate(self.by_sample(chosen_SM))
+
+    def by_sample(self, chosen_SM: Tensor) -> Tensor:
+        """Return each sample's share of the chosen pairs that are correct: float64 [N]."""
+        return self.correct_NSM[:, chosen_SM].double().mean(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,9 @@ class AttributeScores:
 
     def balanced(self) -> None:
         """Return None: there are no classes, and attributes already have equal weight."""
+
+    def by_sample(self, chosen_SM: Tensor) -> None:
+        """Return None: an average precision is no mean over samples."""
 
     def mean_over(self, chosen_SM: Tensor) -> Estimate:
         """Return the mean over the chosen pairs and its bootstrap standard error."""

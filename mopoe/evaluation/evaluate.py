@@ -34,7 +34,7 @@ from mopoe.evaluation.generation import draw_pictures
 from mopoe.evaluation.log_likelihood import log_likelihood
 from mopoe.evaluation_config import EvaluationConfig
 from mopoe.model import MoPoE
-from mopoe.reports import Evaluation, PairCoherence, Picture, SubsetMetric
+from mopoe.reports import Evaluation, PairCoherence, Picture, SampleValues, SubsetMetric
 from mopoe.runtime import prepared
 
 
@@ -118,6 +118,11 @@ class Evaluator:
             "joint_coherence": joint.plain(),
             "log_likelihood": mean_estimate(likelihood.log_p_N),
         }
+        by_sample = {
+            "conditional_coherence": conditional.scores.by_sample(outside_SM),
+            "joint_coherence": joint.agreed_N,
+            "log_likelihood": likelihood.log_p_N,
+        }
         faults = {}
         value, largest = estimates["log_likelihood"][0], largest_log_likelihood(model, self.data)
         if value > largest + 1e-6 * abs(largest):
@@ -145,6 +150,11 @@ class Evaluator:
             seconds=time.perf_counter() - started,
             n_parameters=sum(p.numel() for p in model.parameters()),
             classifiers=self.classifiers.hash,
+            sample_values=tuple(
+                SampleValues(metric=name, values=tuple(values.double().tolist()))
+                for name, values in by_sample.items()
+                if what == "all" and values is not None
+            ),
             faults=faults,
         )
 

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
-from sweep.analysis.summaries import failure_reasons, last_evaluation
+from sweep.analysis.points import last_evaluation
+from sweep.analysis.summaries import failure_reasons
 from sweep.analysis.tradeoff import Tradeoff
-from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
+from sweep.store.layout import PARAMETER
 from sweep.store.records import searched_by_logarithm
 
 EXPLAINED = 0.05
@@ -80,22 +82,28 @@ def seeds_check(tradeoff: Tradeoff) -> Check:
 
 
 def resolution_check(tradeoff: Tradeoff) -> Check:
-    """Check that neighbours on the front mostly differ by more than their difference's standard error."""
-    front, blurred, unknown = tradeoff.configs.filter(tradeoff.on_front), [], []
-    for name in tradeoff.points.names:
-        if front.height > 1 and front[STDERR + name].fill_nan(None).null_count():
+    """Check that neighbours on the front mostly differ by more than their difference's standard error.
+
+    The error is that of the difference itself, as all trials are measured on the same held-out samples.
+    """
+    blurred, unknown = [], []
+    for at, name in enumerate(tradeoff.points.names):
+        values = tradeoff.points.values[:, at]
+        rows = sorted(np.flatnonzero(tradeoff.on_front).tolist(), key=values.__getitem__)
+        steps = [
+            (values[b] - values[a], tradeoff.inference.difference_error(a, b)[at]) for a, b in pairwise(rows)
+        ]
+        if not np.isfinite(steps).all():
             unknown.append(name.replace("_", " "))
-            continue
-        rows = front.select(OBJECTIVE + name, STDERR + name).drop_nulls().sort(OBJECTIVE + name)
-        value, error = rows.to_numpy().T
-        if len(value) > 1 and np.median(np.diff(value)) < np.median(np.hypot(error[1:], error[:-1])):
+        elif steps and np.less(*np.median(steps, axis=0)):
             blurred.append(name.replace("_", " "))
-    worry = f"Neighbours on the front differ by less than their standard error in {' and '.join(blurred)}."
-    clear = "Neighbours on the front differ by more than their standard error."
+    over = "seeds and held-out samples" if tradeoff.inference.posterior else "held-out samples alone"
+    worry = f"Neighbours on the front differ by less than their standard error in {' and '.join(blurred)}"
+    clear = "Neighbours on the front differ by more than their standard error"
     if unknown and not blurred:
         why = f"Standard errors of {' and '.join(unknown)} are not known for all configs of the front."
         return Check("resolution", "unknown", why)
-    return _check("resolution", blurred, worry, clear)
+    return _check("resolution", blurred, f"{worry} (over {over}).", f"{clear} (over {over}).")
 
 
 def constant_check(tradeoff: Tradeoff) -> Check:

@@ -1,4 +1,4 @@
-"""Points in objective space: completed trials, and configs as means over their seeds."""
+"""Points in objective space: trials at full budget, and configs as means over all of their seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sweep.config.constraints import Limit
 from sweep.config.objectives import Objective, gains, names
 from sweep.store.layout import OBJECTIVE, STDERR
 
@@ -33,15 +34,49 @@ class Points:
         return gains(self.values, self.objectives)
 
 
-def usable_trials(trials: pl.DataFrame, objectives: Sequence[Objective]) -> pl.DataFrame:
-    """Return the completed trials whose objectives are all finite, with a column for every objective.
+FULL_BUDGET = ("completed", "infeasible")
+"""The statuses of trials that reached their full budget with finite objectives."""
 
-    A standard error that was not measured is null.
+
+def usable_trials(
+    trials: pl.DataFrame, objectives: Sequence[Objective], limits: Sequence[Limit] = ()
+) -> pl.DataFrame:
+    """Return the trials at full budget of the configs that can be compared, with a column per objective.
+
+    A config is judged whole, for a mean over the seeds that did well is too good: it counts if none of its
+    seeds was stopped early or failed, and if the means over its seeds keep the limits. Trials that still run
+    are not waited for. A standard error that was not measured is null.
+
+    Args:
+        trials: one row per trial.
+        objectives: what is compared.
+        limits: the constraints.
     """
     wanted = [prefix + o.name for o in objectives for prefix in (OBJECTIVE, STDERR)]
     absent = [pl.lit(None, dtype=pl.Float64).alias(name) for name in wanted if name not in trials.columns]
-    finite = [pl.col(OBJECTIVE + o.name).is_finite() for o in objectives]
-    return trials.with_columns(absent).filter(pl.col("status") == "completed", *finite)
+    full = pl.col("status").is_in(FULL_BUDGET)
+    for o in objectives:
+        full &= pl.col(OBJECTIVE + o.name).is_finite().fill_null(value=False)
+    rows = trials.with_columns(absent).with_columns(_full=full)
+    seed_is_full = pl.col("_full").any().over("config_id", "seed") | (pl.col("status") == "running")
+    rows = rows.filter(seed_is_full.all().over("config_id")).filter("_full").drop("_full")
+    kept = replicates(rows).group_by("config_id").agg(_keeps(limit, rows.columns) for limit in limits)
+    names = [name for name in kept.columns if name != "config_id"]
+    return rows.join(kept.filter(*names), on="config_id", how="semi", maintain_order="left")
+
+
+def _keeps(limit: Limit, columns: Sequence[str]) -> pl.Expr:
+    """Return whether the mean of a config's trials keeps a limit; what was not measured does not."""
+    name = {"parameters": "n_parameters", "seconds": "seconds"}.get(limit.name, OBJECTIVE + limit.name)
+    mean = pl.col(name).mean() if name in columns else pl.lit(None, dtype=pl.Float64)
+    kept = mean <= limit.bound if limit.at_most else mean >= limit.bound
+    return kept.fill_null(value=False).alias(f"keeps {limit.name}")
+
+
+def last_evaluation(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of each trial's last attempt and, in it, last evaluated epoch."""
+    last = pl.col("attempt") == pl.col("attempt").max().over("trial_id")
+    return frame.filter(last).filter(pl.col("epoch") == pl.col("epoch").max().over("trial_id"))
 
 
 def replicates(usable: pl.DataFrame) -> pl.DataFrame:

@@ -16,12 +16,6 @@ _Z_95 = 1.959964
 """Quantile of the standard normal distribution that leaves 2.5 % above it."""
 
 
-def last_evaluation(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows of each trial's last attempt and, in it, last evaluated epoch."""
-    last = pl.col("attempt") == pl.col("attempt").max().over("trial_id")
-    return frame.filter(last).filter(pl.col("epoch") == pl.col("epoch").max().over("trial_id"))
-
-
 def failure_reasons(trials: pl.DataFrame) -> list[tuple[str, int]]:
     """Return the first line of each error with the number of trials that it failed, most frequent first."""
     first_line = pl.col("error").fill_null("no reason recorded").str.split("\n").list.first()

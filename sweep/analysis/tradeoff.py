@@ -8,7 +8,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweep.analysis.fronts import front_mask, hypervolume
-from sweep.analysis.points import Points, by_config, points, usable_trials
+from sweep.analysis.inference import Inference, infer
+from sweep.analysis.points import Points, by_config, last_evaluation, points, usable_trials
 from sweep.store.read import Store
 from sweep.store.records import Manifest
 
@@ -34,9 +35,11 @@ class Tradeoff:
     trials: pl.DataFrame
     """One row per trial: its last attempt."""
     configs: pl.DataFrame
-    """One row per config with completed trials of finite objectives, from `by_config`."""
+    """One row per config that can be compared, from `usable_trials`, `by_config` and `infer`."""
     points: Points
     """The same configs as points, in the same order."""
+    inference: Inference
+    """What is known of their true means."""
     on_front: NDArray[np.bool_]
     """Whether a config is on the front."""
     hypervolume: float
@@ -58,13 +61,16 @@ def tradeoff(store: Store) -> Tradeoff:
     """
     manifest = store.manifest
     trials = store.latest_trials().collect()
-    configs = by_config(usable_trials(trials, manifest.objectives), manifest.objectives)
+    usable = usable_trials(trials, manifest.objectives, manifest.limits)
+    samples = last_evaluation(store.sample_values().collect())
+    configs, inference = infer(usable, by_config(usable, manifest.objectives), manifest.objectives, samples)
     means = points(configs, manifest.objectives)
     return Tradeoff(
         manifest=manifest,
         trials=trials,
         configs=configs,
         points=means,
+        inference=inference,
         on_front=front_mask(means),
         hypervolume=hypervolume(means, manifest.reference_point),
         picks=picks(means),

@@ -13,7 +13,7 @@ from mopoe.reports import OBJECTIVES
 from sweep.analysis.summaries import failure_reasons, metrics_by_size, pair_interval
 from sweep.report import figures, trust
 from sweep.report.details import details_html, strips_html
-from sweep.report.formatting import count, number, plain, status_line
+from sweep.report.formatting import count, interval_text, number, plain, status_line
 from sweep.report.tables import front_rows, front_text, nothing_yet, with_arrows
 from sweep.report.theme import MOST_SETTINGS
 from sweep.report.view import Card, View
@@ -44,7 +44,7 @@ def front_card(view: View) -> Card:
         return Card(title=title, finding=finding)
     meanings = (f"{plain(n)}: {OBJECTIVES[n]}. " for n in trade.points.names if n in OBJECTIVES)
     note = "".join(m[0].upper() + m[1:] for m in meanings)
-    note += "Bars are standard errors: over seeds where a config has several, else over held-out samples."
+    note += f"± and bars show {interval_text(view.tradeoff)}."
     return Card(
         title=title,
         finding=finding,

@@ -141,7 +141,8 @@ def _figure(a: Tradeoff, b: Tradeoff, first: Objective, second: Objective) -> st
 def _attainment_card(a: Tradeoff, b: Tradeoff) -> Card:
     """Return which goals more seeds of one sweep attain than of the other."""
     title, names, objectives = "Attainment over seeds", a.points.names, a.points.objectives
-    sets = left, right = [seed_sets(usable_trials(t.trials, objectives), objectives) for t in (a, b)]
+    usable = (usable_trials(t.trials, objectives, t.manifest.limits) for t in (a, b))
+    sets = left, right = [seed_sets(trials, objectives) for trials in usable]
     if min(map(len, sets)) < 2 or len(names) != 2:
         why = "This needs two objectives and, in both A and B, configs that share several seeds."
         return Card(title=title, finding=why)

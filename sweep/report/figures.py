@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from sweep.analysis.points import worst_first
-from sweep.analysis.uncertainty import Array
+from sweep.analysis.uncertainty import Array, coarse
 from sweep.config.objectives import Objective, gains
 from sweep.report.formatting import number, pick_labels, plain, row_terms, searched_settings
 from sweep.report.theme import (
@@ -28,7 +28,7 @@ from sweep.report.theme import (
     steps,
 )
 from sweep.report.view import View
-from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
+from sweep.store.layout import INTERVAL, OBJECTIVE, PARAMETER
 
 _MOST_EPOCHS, _MOST_CURVES = 200, 300
 """Most points of a learning curve, and most trials with a curve besides the picks."""
@@ -48,7 +48,9 @@ def _front_figure(view: View, first: Objective, second: Objective) -> str:
 
     def dots(rows: pl.DataFrame, colour: str, size: int, *, bars: bool, **more: object) -> dict[str, Any]:
         bar = {"thickness": 1, "width": 0, "color": colour}
-        bars_of = {f"error_{a}": bar | {"array": rows[STDERR + n].to_list()} for a, n in (("x", x), ("y", y))}
+        bars_of = {
+            f"error_{a}": bar | {"array": rows[INTERVAL + n].to_list()} for a, n in (("x", x), ("y", y))
+        }
         more |= {"hovertext": rows["_hover"].to_list(), "hoverinfo": "text"}
         more |= {"customdata": rows["trial_id"].to_list(), "marker": {"color": colour, "size": size}}
         return series(
@@ -105,15 +107,19 @@ def _hover(view: View) -> list[str]:
 
 
 def stability_figure(view: View) -> str:
-    """Return the first two objectives of all configs, coloured by the share of bootstraps on the front."""
+    """Return the first two objectives of all configs, coloured by their probability of being on the front."""
     order = np.argsort(view.stability.on_front)
     share = view.stability.on_front[order].tolist()
     bar = {"thickness": 10, "outlinewidth": 0, "tickvals": [0, 0.2, 0.5, 1], "tickformat": ".0%"}
     marker = {"color": share, "colorscale": _RARE, "cmin": 0, "cmax": 1, "colorbar": bar, "size": 11}
     ids = view.tradeoff.points.trial_ids
-    text = [f"{escape(ids[i])}: on the front in {s:.0%}" for i, s in zip(order, share, strict=True)]
+    few = view.stability.few_seeds[order].tolist()
+    text = [
+        f"{escape(ids[i])}: on the front with probability {coarse(p, few_seeds=of_few)}"
+        for i, p, of_few in zip(order, share, few, strict=True)
+    ]
     dots = series(view.tradeoff.points.values[order], mode="markers", marker=marker, text=text)
-    return _plane(view, "stability", "Configs coloured by their share of bootstraps on the front", [dots])
+    return _plane(view, "stability", "Configs coloured by their probability of being on the front", [dots])
 
 
 def attainment_figure(view: View, sets: Sequence[Array], surfaces: Mapping[str, Array]) -> str:

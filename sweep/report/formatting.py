@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from sweep.analysis.tradeoff import Pick
-from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
+from sweep.analysis.tradeoff import Pick, Tradeoff
+from sweep.store.layout import INTERVAL, OBJECTIVE, PARAMETER
 
 NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?( ± [\d.]+)?|")
 """A cell of a numeric column: a number, perhaps with its error, or empty."""
@@ -26,7 +26,7 @@ def number(value: float) -> str:
 
 
 def with_error(value: float, error: float | None) -> str:
-    """Return a value with its standard error, both rounded to two significant digits of the error.
+    """Return a value with its error or interval, both rounded to two significant digits of the latter.
 
     >>> with_error(0.72, 0.0213), with_error(-1512.34, 2.5), with_error(0.5, None), with_error(-1512.34, 38.2)
     ('0.720 ± 0.021', '-1512.3 ± 2.5', '0.5', '-1512 ± 38')
@@ -38,8 +38,16 @@ def with_error(value: float, error: float | None) -> str:
 
 
 def value_text(row: Mapping[str, Any], name: str) -> str:
-    """Return a config's value of an objective with its error."""
-    return with_error(row[OBJECTIVE + name], row[STDERR + name])
+    """Return a config's value of an objective with the half width of its 95 % interval."""
+    return with_error(row[OBJECTIVE + name], row[INTERVAL + name])
+
+
+def interval_text(trade: Tradeoff) -> str:
+    """Return what the half widths of a sweep's intervals are over."""
+    over = "seeds and held-out samples"
+    if trade.inference.posterior is None:
+        over = "held-out samples alone (no config has a second seed)"
+    return f"the half width of the 95 % interval over {over}"
 
 
 def plain(name: str) -> str:

@@ -12,7 +12,7 @@ from sweep.report.figures import logarithmic
 from sweep.report.formatting import plain
 from sweep.report.theme import FRONT, MOST_POINTS, MOST_SETTINGS
 from sweep.report.view import View
-from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
+from sweep.store.layout import INTERVAL, OBJECTIVE, PARAMETER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,8 +73,8 @@ def front_figure(trade: Tradeoff) -> "Figure":
             axes.errorbar(
                 rows[OBJECTIVE + x],
                 rows[OBJECTIVE + y],
-                xerr=None if crowded else rows[STDERR + x].fill_null(0.0),
-                yerr=None if crowded else rows[STDERR + y].fill_null(0.0),
+                xerr=None if crowded else rows[INTERVAL + x].fill_null(0.0),
+                yerr=None if crowded else rows[INTERVAL + y].fill_null(0.0),
                 fmt="o",
                 rasterized=crowded,
                 color=colour,

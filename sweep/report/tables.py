@@ -9,11 +9,11 @@ import polars as pl
 
 from sweep.analysis.summaries import failure_reasons
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
-from sweep.config.constraints import limit
 from sweep.config.objectives import Objective
 from sweep.report.formatting import (
     NUMBER,
     count,
+    interval_text,
     number,
     pick_labels,
     plain,
@@ -22,7 +22,7 @@ from sweep.report.formatting import (
     status_line,
     value_text,
 )
-from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
+from sweep.store.layout import INTERVAL, OBJECTIVE, PARAMETER, STDERR
 from sweep.store.read import Store
 from sweep.store.records import TrialRecord
 
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
 def nothing_yet(trade: Tradeoff) -> str:
     """Return why there is no config to show."""
-    infeasible = trade.trials.filter(status="infeasible")
+    infeasible, limits = trade.trials.filter(status="infeasible"), trade.manifest.limits
+    if trade.trials.filter(status="completed").height:
+        return "No config has all of its seeds at full budget within the constraints, so none is compared."
     if not infeasible.height:
         return "No trial has completed with finite objectives yet, so there is nothing to compare."
-    limits = [limit(name, text) for name, text in trade.manifest.spec.get("constraints", {}).items()]
 
     def excess(row: dict[str, Any]) -> float:
         return max((limit.excess(TrialRecord.from_row(row).measured) for limit in limits), default=0.0)
@@ -51,10 +52,11 @@ def front_rows(trade: Tradeoff) -> pl.DataFrame:
     """Return one row per config on the front, the best in the first objective first.
 
     Columns: trial_id (the replicate of the lowest seed), config_id, seeds (number of replicates), picks, then
-    o_<objective> (mean over seeds) and se_<objective>, then p_<parameter>.
+    o_<objective> (mean over seeds), se_<objective> (its standard error) and ci_<objective> (half width of its
+    95 % interval), then p_<parameter>.
     """
     first = trade.points.objectives[0]
-    values = [prefix + name for name in trade.points.names for prefix in (OBJECTIVE, STDERR)]
+    values = [prefix + name for name in trade.points.names for prefix in (OBJECTIVE, STDERR, INTERVAL)]
     searched = [name for name in trade.configs.columns if name.startswith(PARAMETER)]
     labels = [pick_labels(trade.picks, trial) for trial in trade.configs["trial_id"]]
     return (
@@ -115,7 +117,8 @@ def front_screen(trade: Tradeoff) -> "Group":
         table.add_column(header, justify="left" if name == "trial" else "right", no_wrap=True)
     for row in texts.iter_rows():
         table.add_row(*map(Text, row))
-    return Group(table, "", *(Text(f"{plain(pick.label)}: {pick.trial_id}") for pick in trade.picks))
+    picks = (Text(f"{plain(pick.label)}: {pick.trial_id}") for pick in trade.picks)
+    return Group(table, "", Text(f"± is {interval_text(trade)}."), *picks)
 
 
 _SIGNS = {c: f"\\{c}" for c in "&%$#_{}"} | {

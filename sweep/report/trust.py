@@ -10,7 +10,7 @@ from sweep.analysis.importances import FEWEST, NEAR_FRONT, importances
 from sweep.analysis.points import worst_first
 from sweep.analysis.summaries import by_method, hypervolume_history, rank_agreement
 from sweep.analysis.tradeoff import level_axes
-from sweep.analysis.uncertainty import Array, attainment_surface, seed_sets
+from sweep.analysis.uncertainty import FEW_SEEDS, Array, attainment_surface, coarse, seed_sets
 from sweep.config.objectives import gains
 from sweep.report import figures
 from sweep.report.formatting import count, number, plain, value_text
@@ -32,26 +32,34 @@ def checks_card(view: View) -> Card:
 
 
 def stability_card(view: View) -> Card:
-    """Return how often each config is on the front, and how often the picks recur, in bootstraps."""
+    """Return how probable it is that configs are on the front, and that the picks are the right ones."""
     title, trade, sure = "Uncertainty of the front", view.tradeoff, view.stability
-    if sure.unknown:
+    if not sure.draws:
         why = (
-            f"It is unknown, because there is no standard error for {count(sure.unknown, 'config')} with a "
-            "single seed; raise evaluation.likelihood_samples or replicates.seeds."
+            "It is unknown, because no config has a second seed and training varies with the seed; set "
+            "replicates.seeds to 3 or more, with `when: front` to repeat only what may be on the front."
         )
         return Card(title=title, finding=why)
     half, fifth = int((sure.on_front >= 0.5).sum()), int((sure.on_front >= 0.2).sum())
-    again = [f"{plain(label)} {share:.0%}" for label, share in sure.agree.items()]
+    few = dict(zip(trade.points.trial_ids, sure.few_seeds.tolist(), strict=True))
+    picks = [
+        f"{plain(p.label)} {coarse(sure.agree[p.label], few_seeds=few[p.trial_id])}" for p in trade.picks
+    ]
     finding = (
-        f"Of {count(trade.configs.height, 'config')}, {half} {'is' if half == 1 else 'are'} on the front in "
-        f"at least half of {sure.draws} bootstraps and {fifth} in at least a fifth. "
-        f"Bootstraps with the same pick: {', '.join(again)}."
+        f"Of {count(trade.configs.height, 'config')}, {half} {'is' if half == 1 else 'are'} on the front "
+        f"with a probability of at least 0.5, and {fifth} of at least 0.2. Probability that the pick is the "
+        f"right one: {', '.join(picks)}."
     )
     note = (
-        "A bootstrap resamples the seeds of a config that has several, which understates the uncertainty "
-        "where seeds are few. A config with a single seed gets noise of its standard error over held-out "
-        "samples, which ignores the variance between seeds."
+        f"Probabilities are shares of {sure.draws} draws from the posterior of the configs' means over seeds "
+        "and held-out samples (a hierarchical model that pools the variance between seeds). With fewer than "
+        f"{FEW_SEEDS} seeds a config's probability is told only as below 0.2, above 0.8 or open."
     )
+    if trade.inference.unpaired:
+        note += (
+            f" Samples are not paired in {' and '.join(map(plain, trade.inference.unpaired))}: its standard "
+            "errors count as independent between configs."
+        )
     figure = figures.stability_figure(view) if len(trade.points.names) > 1 else ""
     return Card(title=title, finding=finding, figure_html=f'{figure}<p class="note">{note}</p>')
 
@@ -79,8 +87,12 @@ def level_card(view: View) -> Card:
     finding = f"The best {plain(y)} depends on c: with {', with '.join(ends)}."
     if view.stability.draws:
         shares = {"P(same pick)": "agree", "P(constraint holds)": "keeps"}
-        table |= {head: [f"{share:.2f}" for share in chosen[name]] for head, name in shares.items()}
-        finding += f" The probabilities are shares of {view.stability.draws} bootstraps."
+        few = [bool(view.stability.few_seeds[i]) for i in chosen["row"]]
+        table |= {
+            head: [coarse(p, few_seeds=of_few) for p, of_few in zip(chosen[name], few, strict=True)]
+            for head, name in shares.items()
+        }
+        finding += f" The probabilities are shares of {view.stability.draws} draws from the posterior."
     return Card(title=title, finding=finding, table=pl.DataFrame(table))
 
 

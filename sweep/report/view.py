@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import polars as pl
 import polars.selectors as cs
 
-from sweep.analysis.points import usable_trials
-from sweep.analysis.summaries import coherence_by_size, last_evaluation
+from sweep.analysis.points import last_evaluation, usable_trials
+from sweep.analysis.summaries import coherence_by_size
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.analysis.uncertainty import Stability, stability
 from sweep.report.formatting import pick_labels
@@ -64,9 +64,9 @@ class View:
     samples: pl.DataFrame
     """Strips of images of the picked trials' last evaluations."""
     usable: pl.DataFrame
-    """The completed trials with finite objectives."""
+    """The trials at full budget of the configs that can be compared."""
     stability: Stability
-    """Bootstraps of the front and the picks."""
+    """How probable the front and the picks are."""
 
 
 def view(store: Store) -> View:
@@ -80,7 +80,7 @@ def view(store: Store) -> View:
     of_picks = pl.col("trial_id").is_in(trials)
     pairs = last_evaluation(store.pair_coherence().collect())
     curves = store.epochs().select("trial_id", "attempt", "epoch", "loss", cs.starts_with(OBJECTIVE))
-    usable = usable_trials(trade.trials, trade.manifest.objectives)
+    usable = usable_trials(trade.trials, trade.manifest.objectives, trade.manifest.limits)
     return View(
         tradeoff=trade,
         picked=tuple(
@@ -99,5 +99,5 @@ def view(store: Store) -> View:
         .collect(),
         samples=last_evaluation(store.samples().filter(of_picks).collect()),
         usable=usable,
-        stability=stability(usable, trade.configs, trade.manifest.objectives),
+        stability=stability(trade),
     )

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from itertools import chain
-from statistics import fmean
-from typing import Self, TypeVar
+from typing import Self
 
 from sweep.config.space import Suggestion
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
@@ -21,16 +20,13 @@ from sweep.search.trial import (
     SuggestedTrial,
     config_name,
     config_number,
+    config_status,
     is_whole,
+    means_by_key,
     replicate_name,
     split_name,
 )
 from sweep.store.records import Status, TrialRecord
-
-BEST_FIRST: tuple[Status, ...] = ("completed", "infeasible", "stopped")
-"""How a config's seeds end, best first; failed is last."""
-
-_Key = TypeVar("_Key", str, int)
 
 Curve = Mapping[int, float]
 """The first objective by the epoch after which it was measured."""
@@ -237,10 +233,14 @@ class SweepState:
             record = replace(record, status="failed")
         self._ended[config].append(record)
         self._counts[record.status] += 1
-        if record.status == "completed":
-            self._front.add(config, record)
-            if self._spec.replicates.when == "survivors":
-                self._missing |= dict.fromkeys(self._not_begun(config))
+        if record.status == "completed" and self._spec.replicates.when == "survivors":
+            self._missing |= dict.fromkeys(self._not_begun(config))
+        judged, measured = config_status(self._ended[config], self._spec.limits)
+        if judged == "stopped":
+            for name in self._not_begun(config):
+                self._missing.pop(name, None)
+        whole = judged == "completed"
+        self._front.place(config, tuple(measured[o.name] for o in self._spec.objectives) if whole else None)
         reason = record.error if record.status == "failed" else None
         times = self._failure[1] if reason and reason == self._failure[0] else 0
         self._failure = (reason, times + 1)
@@ -297,10 +297,15 @@ class SweepState:
         may move a config on or off the front: until it has ended, what it dominates stays.
         """
         keep = self._spec.keep
-        dropped = {name for name, status in weights.items() if status != "completed" or keep == "none"}
+        configs = {name: split_name(name)[0] for name in weights}
+        kept = {
+            name
+            for name, status in weights.items()
+            if status == "completed" or (status == "infeasible" and configs[name] in self._front.configs)
+        }
+        dropped = weights.keys() - kept if keep != "none" else set(weights)
         if keep != "front" or self._front_may_move:
             return dropped
-        configs = {name: split_name(name)[0] for name in weights}
         off = {name for name, config in configs.items() if config not in self._front.configs}
         return dropped | {name for name in off if not self._lacks(configs[name])}
 
@@ -329,22 +334,16 @@ class SweepState:
         return [name for name in names if name not in self._begun[config]]
 
     def _result(self, config: str) -> ConfigResult:
-        """Return what has become of a config: the means over the seeds that got farthest."""
         seeds = self._ended[config]
-        best: Status = next((s for s in BEST_FIRST if any(seed.status == s for seed in seeds)), "failed")
-        values = [seed.measured for seed in seeds if seed.status == best != "failed"]
+        status, measured = config_status(seeds, self._spec.limits)
         return ConfigResult(
             name=config,
             suggestion=self._suggestions[config],
-            status="running" if config in self._undecided else best,
-            measured=_means(values),
-            curve=_means([self._curves[seed.trial_id] for seed in seeds if seed.trial_id in self._curves]),
+            status="running" if config in self._undecided else status,
+            measured=measured,
+            curve=means_by_key(
+                [self._curves[seed.trial_id] for seed in seeds if seed.trial_id in self._curves]
+            ),
             began=min((seed.started_at for seed in seeds), default=None),
             ended=max((seed.ended_at for seed in seeds if seed.ended_at), default=None),
         )
-
-
-def _means(rows: Sequence[Mapping[_Key, float]]) -> dict[_Key, float]:
-    """Return the mean by key, over the rows that have the key."""
-    keys = dict.fromkeys(key for row in rows for key in row)
-    return {key: fmean(row[key] for row in rows if key in row) for key in keys}

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
-from typing import Any, Self
+from statistics import fmean
+from typing import Any, Self, TypeVar
 
 from mopoe.config import TrialConfig
 from sweep.config.constraints import Limit
@@ -14,6 +15,8 @@ from sweep.config.objectives import Objective
 from sweep.config.space import Suggestion
 from sweep.config.sweep_spec import SweepSpec
 from sweep.store.records import Status, TrialRecord, measured_values
+
+_Key = TypeVar("_Key", str, int)
 
 
 def config_name(number: int) -> str:
@@ -162,6 +165,29 @@ def final_status(
         return "stopped", last.stopped
     missed = [limit.sentence(last.measured) for limit in limits if limit.excess(last.measured) > 0]
     return ("infeasible", "; ".join(missed)) if missed else ("completed", None)
+
+
+def config_status(
+    seeds: Sequence[TrialRecord], limits: Sequence[Limit]
+) -> tuple[Status, Mapping[str, float]]:
+    """Return how a config ended by its seeds that have ended, and the means of what they measured.
+
+    It is judged whole, as a mean over the seeds that did well is too good: one that was stopped early or
+    failed decides for all, and the limits are on the means.
+    """
+    statuses = {seed.status for seed in seeds}
+    means = means_by_key([seed.measured for seed in seeds if seed.status != "failed"])
+    if "stopped" in statuses:
+        return "stopped", means
+    if "failed" in statuses or not seeds:
+        return "failed", {}
+    return "completed" if all(limit.excess(means) <= 0 for limit in limits) else "infeasible", means
+
+
+def means_by_key(rows: Sequence[Mapping[_Key, float]]) -> dict[_Key, float]:
+    """Return the mean by key, over the rows that have the key."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return {key: fmean(row[key] for row in rows if key in row) for key in keys}
 
 
 def begin_record(

@@ -22,6 +22,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "epochs": ("trial_id", "attempt", "epoch"),
     "subset_metrics": ("trial_id", "attempt", "epoch", "split", "subset_mask", "metric", "target"),
     "pair_coherence": ("trial_id", "attempt", "epoch", "split", "source_mask", "target"),
+    "sample_values": ("trial_id", "attempt", "epoch", "split", "metric"),
     "samples": ("trial_id", "attempt", "epoch", "kind", "source_mask", "target"),
     "events": ("trial_id", "attempt", "epoch", "kind", "at"),
 }
@@ -35,3 +36,6 @@ WRITTEN = (CLASSIFIERS, *KEYS, "report", "report/figures", "report/tables")
 
 PARAMETER, OBJECTIVE, STDERR, RECONSTRUCTION = "p_", "o_", "se_", "reconstruction_"
 """Prefixes of the columns whose names depend on the sweep."""
+
+INTERVAL = "ci_"
+"""Prefix of the half widths of 95 % intervals, which the analysis computes for configs."""

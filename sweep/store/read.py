@@ -134,6 +134,10 @@ class Store:
         """Return one row per trial, attempt, epoch, split, source subset and target."""
         return self.table("pair_coherence")
 
+    def sample_values(self) -> pl.LazyFrame:
+        """Return one row per trial, attempt, epoch, split and objective that is a mean over samples."""
+        return self.table("sample_values")
+
     def samples(self) -> pl.LazyFrame:
         """Return one row per trial, attempt, epoch, kind, source subset and target."""
         return self.table("samples")

@@ -1,6 +1,7 @@
 """The records of a store: a trial, an event and the manifest of a sweep, as frozen dataclasses."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from sweep.config.constraints import LIMIT, Limit, limit
 from sweep.config.objectives import Objective
 from sweep.errors import StoreError
 from sweep.store.layout import OBJECTIVE, PARAMETER, SCHEMA_VERSION, STDERR
@@ -199,6 +201,19 @@ class Manifest(SharedInputs):
     """Revision of the source tree, if there was one, followed by `+` if it had uncommitted changes."""
     allowed_changes: tuple[str, ...] = ()
     """Changes between two runs of the sweep that its trials depend on, as sentences."""
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """Return the constraints on a config.
+
+        Raises:
+            StoreError: one of them is not a limit.
+        """
+        texts = {name: str(text) for name, text in (self.spec.get("constraints") or {}).items()}
+        for name, text in texts.items():
+            if not re.match(LIMIT, text):
+                raise StoreError(f"sweep.json is damaged: constraints.{name} is {text!r}, which is no limit")
+        return tuple(limit(name, text) for name, text in texts.items())
 
     def to_json(self) -> str:
         """Return the text of `sweep.json`."""

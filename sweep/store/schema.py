@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
-from mopoe.reports import EpochReport, Evaluation, PairCoherence, Picture, SubsetMetric
+from mopoe.reports import EpochReport, Evaluation, PairCoherence, Picture, SampleValues, SubsetMetric
 from sweep.store.layout import SCHEMA_VERSION
 from sweep.store.records import EventRecord, TrialRecord
 
@@ -63,6 +63,7 @@ _COLUMNS: Mapping[str, tuple[tuple[type, ...], str]] = {
         _KEY
         + "epoch split source_mask target source_label source_size in_source value stderr n chance measure",
     ),
+    "sample_values": ((SampleValues, *_EVALUATED), _KEY + "epoch split metric values"),
     "samples": ((Picture, *_EVALUATED), _KEY + "epoch kind source_mask target source_label png labels"),
     "events": (
         (EventRecord,),
@@ -91,6 +92,7 @@ _TYPES: Mapping[Any, pa.DataType] = {
     bytes: pa.binary(),
     datetime: pa.timestamp("us", tz="UTC"),
     tuple[int, ...]: pa.list_(pa.int32()),
+    tuple[float, ...]: pa.list_(pa.float32()),  # half the size, and far more digits than a sample is worth
 }
 
 

@@ -73,26 +73,28 @@ def epoch_table(
 _MEASURED = {
     "subset_metrics": ("subset_metrics", "subset"),
     "pair_coherence": ("pair_coherence", "source"),
+    "sample_values": ("sample_values", None),
     "samples": ("pictures", "source"),
 }
-"""By table: the field of an evaluation that holds its rows, and the prefix of its columns of the subset."""
+"""By table: the field of an evaluation that holds its rows, and the prefix of the subset's columns."""
 
 
 def measured_table(
     table: str, trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
 ) -> pa.Table:
-    """Return the rows of subset_metrics, pair_coherence or samples, one per record of evaluated epochs."""
+    """Return the rows of one of the tables of evaluations, one per record of the evaluated epochs."""
     part, subset = _MEASURED[table]
     rows: list[_Row] = []
     for report in reports:
         for record in getattr(report.evaluation, part, ()):
             row = {f.name: getattr(record, f.name) for f in fields(record)}
-            mask = row[f"{subset}_mask"]
-            row |= {f"{subset}_label": subset_label(mask, modalities), f"{subset}_size": mask.bit_count()}
             row |= {"trial_id": trial_id, "attempt": attempt, "epoch": report.epoch}
             row["split"] = report.evaluation.split if report.evaluation else None
-            if row["target"] in modalities:
-                row["in_source"] = bool(mask >> modalities.index(row["target"]) & 1)
+            if subset:
+                mask = row[f"{subset}_mask"]
+                row |= {f"{subset}_label": subset_label(mask, modalities), f"{subset}_size": mask.bit_count()}
+                if row["target"] in modalities:
+                    row["in_source"] = bool(mask >> modalities.index(row["target"]) & 1)
             rows.append(row)
     return _table(table, rows)
 
@@ -162,7 +164,7 @@ class StoreWriter:
             return
         what = f"{reports[0].epoch:04}-{reports[-1].epoch:04}"
         of = (trial_id, attempt, reports, modalities)
-        made = (measured_table(name, *of) for name in ("subset_metrics", "pair_coherence", "samples"))
+        made = (measured_table(name, *of) for name in _MEASURED)
         for table in (epoch_table(*of), *made):
             if table.num_rows:
                 self._add(table, trial_id, attempt, what)

@@ -1,7 +1,9 @@
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pytest
+from trade_offs import trade
 
 from sweep.analysis.checks import (
     bounds_check,
@@ -91,30 +93,30 @@ def test_values_that_are_not_of_the_space_are_left_out(found, values):
     assert bounds_check(searched(replace(found, configs=configs), beta=space)).result == "pass"
 
 
-def test_neighbours_closer_than_their_error(found):
-    """Likelihoods 22 apart in the median are told apart with errors of 10, and not with errors of 40."""
-    for error, result in ((10.0, "pass"), (40.0, "warn")):
-        configs = found.configs.with_columns(se_log_likelihood=pl.lit(error))
-        check = resolution_check(replace(found, configs=configs))
-        assert check.result == result
+@pytest.mark.parametrize(("shared", "result"), [(0.0, "warn"), (40.0, "pass")])
+def test_neighbours_closer_than_their_error(shared, result):
+    """Values 3 apart with errors of 4 are told apart if the trials share nearly all of the noise."""
+    random = np.random.default_rng(0)
+    own = random.standard_normal((4, 1, 100)) * (1.0 if shared else 40.0)
+    noise = own + shared * random.standard_normal(100)
+    noise -= noise.mean(2, keepdims=True)
+    values = np.stack([np.arange(0, 12, 3.0), -np.arange(0, 12, 3.0)], 1)[:, None]
+    some = trade(values, error=4.0, samples=noise)
+    check = resolution_check(some)
+    assert check.result == result
+    less = "less" if result == "warn" else "more"
+    where = " in x and y" if result == "warn" else ""
     assert check.sentence == (
-        "Neighbours on the front differ by less than their standard error in log likelihood."
+        f"Neighbours on the front differ by {less} than their standard error{where} "
+        "(over held-out samples alone)."
     )
-    unknown = found.configs.with_columns(
-        pl.lit(None, dtype=pl.Float64).alias(n) for n in ("se_log_likelihood", "se_conditional_coherence")
-    )
-    check = resolution_check(replace(found, configs=unknown))
-    assert (check.result, check.sentence) == (
-        "unknown",
-        (
-            "Standard errors of conditional coherence and log likelihood are not known for all configs of "
-            "the front."
-        ),
-    )
-    for error, result in ((10.0, "unknown"), (40.0, "unknown")):  # one unknown among known ones
-        errors = [None, *[error] * (found.configs.height - 1)]
-        configs = found.configs.with_columns(se_log_likelihood=pl.Series(errors, dtype=pl.Float64))
-        assert resolution_check(replace(found, configs=configs)).result == result
+
+
+def test_an_unknown_error_is_told():
+    """Without standard errors nothing is said of the resolution."""
+    check = resolution_check(trade([[[0.0, 3.0]], [[1.0, 2.0]]]))
+    assert check.result == "unknown"
+    assert check.sentence == "Standard errors of x and y are not known for all configs of the front."
 
 
 def test_a_constant_objective(found):

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import polars as pl
 
-from sweep.analysis.points import by_config, points, usable_trials
+from sweep.analysis.points import by_config, last_evaluation, points, usable_trials
+from sweep.config.constraints import limit
 from sweep.config.objectives import Objective
 from sweep.store.read import open_store
 
@@ -71,3 +72,54 @@ def test_points_keep_names_directions_and_order():
     assert found.names == ("x", "y")
     np.testing.assert_array_equal(found.gains, [[3.0, -1.0], [4.0, -2.0]])
     np.testing.assert_array_equal(found.values, [[3.0, 1.0], [4.0, 2.0]])
+
+
+def test_last_evaluation_is_the_last_epoch_of_the_last_attempt():
+    """An earlier attempt that got further does not count, nor do earlier epochs."""
+    frame = pl.DataFrame(
+        {
+            "trial_id": ["a", "a", "a", "a", "b"],
+            "attempt": [0, 0, 1, 1, 0],
+            "epoch": [5, 10, 2, 4, 1],
+            "value": [1, 2, 3, 4, 5],
+        }
+    )
+    assert last_evaluation(frame)["value"].to_list() == [4, 5]
+
+
+def test_a_config_is_compared_whole():
+    """A config of which a seed was stopped or failed is left out; one whose seed still runs is not."""
+    frame = trials(
+        config_id=["a", "a", "a", "b", "b", "c", "c", "d", "d"],
+        seed=[0, 1, 2, 0, 1, 0, 1, 0, 0],
+        status=[
+            "completed",
+            "stopped",
+            "completed",
+            "completed",
+            "failed",
+            "completed",
+            "running",
+            "failed",
+            "completed",
+        ],
+        o_x=[0.98, 0.725, 0.99, 1.0, None, 2.0, None, None, 3.0],
+        o_y=[1.0, 1.0, 1.0, 1.0, None, 1.0, None, None, 1.0],
+    )
+    assert usable_trials(frame, TWO)["trial_id"].to_list() == ["t5", "t8"]
+
+
+def test_constraints_are_on_means_over_seeds():
+    """Of three seeds one is lucky and feasible; the mean is not, and the config is left out."""
+    frame = trials(
+        config_id=["a"] * 3 + ["b"] * 3,
+        seed=[0, 1, 2] * 2,
+        status=["completed", "infeasible", "infeasible", "completed", "completed", "infeasible"],
+        o_x=[0.85, 0.7, 0.6, 0.9, 0.9, 0.75],
+        o_y=[1.0] * 6,
+        n_parameters=[10] * 6,
+    )
+    found = by_config(usable_trials(frame, TWO, [limit("x", ">= 0.8"), limit("parameters", "<= 10")]), TWO)
+    assert found.select("config_id", "seeds").rows() == [("b", 3)]
+    assert math.isclose(found["o_x"][0], 0.85)
+    assert usable_trials(frame, TWO, [limit("seconds", "<= 10")]).height == 0

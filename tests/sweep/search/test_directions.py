@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
-from trial_records import NAMES, record
+from trial_records import NAMES
 
 from sweep.config.objectives import Objective, gains
 from sweep.config.parameters import LogUniform, Uniform
@@ -41,8 +41,8 @@ def test_the_front_and_its_volume(objectives, points):
     other = Front(objectives, dict(zip(NAMES, turned((-1.0, -1.0), objectives), strict=True)))
     for number, point in enumerate(points):
         config = f"t{number // 2:04}"
-        up.add(config, record(config, *map(float, point)))
-        other.add(config, record(config, *turned(point, objectives)))
+        up.place(config, tuple(map(float, point)))
+        other.place(config, turned(point, objectives))
         assert other.configs == up.configs
         assert other.volume == pytest.approx(up.volume)
 

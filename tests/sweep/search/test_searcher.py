@@ -110,16 +110,18 @@ def test_saving_and_restoring_need_no_pickle(sweep_file, tmp_path):
 @pytest.mark.parametrize(
     ("results", "state", "expected"),
     [
-        ([last(0.5, -7.0), TrialReport(failure="no")], TrialState.COMPLETE, [0.5, -7.0]),
-        ([TrialReport(failure="no"), last(0.5, -7.0)], TrialState.COMPLETE, [0.5, -7.0]),
+        ([last(0.5, -7.0), last(0.75, -9.0)], TrialState.COMPLETE, [0.625, -8.0]),
+        ([last(0.5, -7.0), TrialReport(failure="no")], TrialState.FAIL, None),
+        ([TrialReport(failure="no"), last(0.5, -7.0)], TrialState.FAIL, None),
+        ([last(0.5, -7.0, epoch=1), last(0.5, -7.0)], TrialState.PRUNED, None),
         ([TrialReport(failure="no"), None], TrialState.FAIL, None),
         ([last(float("nan"), -7.0), TrialReport(failure="no")], TrialState.FAIL, None),
         ([last(float("nan"), -7.0), last(0.5, -7.0, epoch=1)], TrialState.PRUNED, None),
         ([last(0.5, -7.0, epoch=1), last(float("nan"), -7.0)], TrialState.PRUNED, None),
     ],
 )
-def test_only_completed_seeds_count(spec, results, state, expected):
-    """A seed that failed, is not finite or was stopped is left out; without any the config is as the best."""
+def test_a_config_counts_whole(spec, results, state, expected):
+    """One seed that was stopped, failed or is not finite decides for the config."""
     s = Searched(spec)
     for name, found in zip("ab", results, strict=True):
         s.suggest(name)

@@ -98,8 +98,9 @@ def means(done):
     """Return the means over completed seeds by config."""
     seeds = {}
     for trial in done:
-        if trial.status == "completed":
-            seeds.setdefault(split_name(trial.trial_id)[0], []).append([trial.objectives[n] for n in NAMES])
+        found = [trial.objectives[n] for n in NAMES] if trial.status == "completed" else None
+        seeds.setdefault(split_name(trial.trial_id)[0], []).append(found)
+    seeds = {config: found for config, found in seeds.items() if None not in found}
     return {config: tuple(fmean(v) for v in zip(*found, strict=True)) for config, found in seeds.items()}
 
 
@@ -167,3 +168,37 @@ def test_a_config_has_the_mean_curve_of_its_seeds(make_spec):
     result = state.end(ended("t0000-s1", 0.5))
     assert result.curve == {1: 0.375, 2: 1.0}
     assert result.measured["conditional_coherence"] == 0.75
+
+
+def test_a_config_is_judged_whole(make_spec):
+    """With one good seed and two bad ones it is stopped or failed, and not on the front."""
+    spec = make_spec(1, 3, "all")
+    good = ended("t0000", 0.981, -5.0)
+    for status in ("stopped", "failed"):
+        bad = [ended("t0000-s1", 0.725, -5.0, status), ended("t0000-s2", 0.5, -5.0, status)]
+        for order in ([good, *bad], [*bad, good]):
+            state = state_of(spec, order)
+            (result,) = state.results
+            assert result.status == status
+            assert state.status.front_size == 0
+
+
+def test_constraints_are_on_the_means_over_seeds(make_spec):
+    """A lucky feasible seed keeps no config on the front, an unlucky infeasible one takes none off."""
+    spec = make_spec(2, 3, "all").model_copy(update={"constraints": {"conditional_coherence": ">= 0.8"}})
+    values = {"t0000": (0.85, 0.7, 0.6), "t0001": (0.9, 0.9, 0.75)}
+    seeds = [
+        ended(replicate_name(config, r), x, -5.0, "completed" if x >= 0.8 else "infeasible")
+        for config, found in values.items()
+        for r, x in enumerate(found)
+    ]
+    state = state_of(spec, seeds)
+    assert [r.status for r in state.results] == ["infeasible", "completed"]
+    assert [r.measured[NAMES[0]] for r in state.results] == pytest.approx([0.7166667, 0.85])
+    assert state.status.front_size == 1
+
+
+def test_a_config_with_a_stopped_seed_gets_no_further_one(make_spec):
+    """It cannot come on the front any more."""
+    spec = make_spec(1, 3, "all")
+    assert next_trial(spec, [ended("t0000", status="stopped")]) is Action.END
