@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mopoe.reports import OBJECTIVES, EpochReport
+from mopoe.reports import OBJECTIVES, EpochReport, PairCoherence, pair_interval
 from mopoe.subsets import subset_label
 from sweep.errors import StoreError
 from sweep.store.files import Files, files_at
@@ -93,6 +93,9 @@ def measured_table(
             row["split"] = report.evaluation.split if report.evaluation else None
             if row["target"] in modalities:
                 row["in_source"] = bool(mask >> modalities.index(row["target"]) & 1)
+            if isinstance(record, PairCoherence):
+                ends = pair_interval(record.value, record.stderr, record.n, record.measure)
+                row |= dict(zip(("low", "high"), ends, strict=True))
             rows.append(row)
     return _table(table, rows)
 
