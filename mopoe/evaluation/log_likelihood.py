@@ -163,8 +163,10 @@ def _log_weights(
     index_P = torch.tensor(proposing(model, observed), device=device)
     names = [model.names[m] for m in subset_members(observed)]
     counts_P = component_shares(importance_samples, len(index_P))
-    component_K = torch.repeat_interleave(torch.arange(len(index_P)), counts_P).to(device)
+    component_K = torch.repeat_interleave(torch.arange(len(index_P)), counts_P)
     parts = [slice(None), *(slice(i, None, 2) for i in (0, 1) if importance_samples >= 2 * len(index_P))]
+    counts = [component_K[part].bincount(minlength=len(index_P)).double() for part in parts]
+    shares, component_K = [counts_P / counts_P.sum() for counts_P in counts], component_K.to(device)
     rows, n = max(1, ROWS // importance_samples), min(n, len(split))
     for start, stop in chunks(n, rows):
         batch = split.batch(slice(start, stop), device)
@@ -184,11 +186,15 @@ def _log_weights(
             style_MBKW, log_ratio_BK = _style(model, q, noise_BKMW)
             log_p_BK = log_p_BK + log_ratio_BK
         log_p_BK = log_p_BK + _log_prob(model, z_BKZ.to(mu_PBZ.dtype), x, style_MBKW)
-        log_w = []
-        for part in parts:
-            shares_P = component_K[part].bincount(minlength=len(index_P)).double() / len(component_K[part])
-            log_q_BK = model.distribution.log_mixture(z_BKZ[:, part], mu_PBZ, precision_PBZ, shares_P)
-            log_w.append(log_p_BK[:, part] - log_q_BK)
+        log_w: list[Tensor] = []
+        for part, shares_P in zip(parts, shares, strict=True):
+            if log_w and torch.equal(
+                shares_P, shares[0]
+            ):  # the same mixture, which need not be computed anew
+                log_w.append(log_w[0][:, part])
+            else:
+                components = mu_PBZ, precision_PBZ, shares_P.to(device)
+                log_w.append(log_p_BK[:, part] - model.distribution.log_mixture(z_BKZ[:, part], *components))
         yield log_w
 
 
