@@ -188,9 +188,7 @@ def _log_weights(
         log_p_BK = log_p_BK + _log_prob(model, z_BKZ.to(mu_PBZ.dtype), x, style_MBKW)
         log_w: list[Tensor] = []
         for part, shares_P in zip(parts, shares, strict=True):
-            if log_w and torch.equal(
-                shares_P, shares[0]
-            ):  # the same mixture, which need not be computed anew
+            if log_w and torch.equal(shares_P, shares[0]):  # the same mixture
                 log_w.append(log_w[0][:, part])
             else:
                 components = mu_PBZ, precision_PBZ, shares_P.to(device)

@@ -157,6 +157,20 @@ def test_the_mean_rise_is_that_between_independent_estimates(modality: Make, k: 
     assert float(found.rise_N.mean()) == pytest.approx(expected, abs=4.5 * stderr)
 
 
+def test_each_half_is_an_unbiased_estimate_whatever_its_shares(modality: Make) -> None:
+    """Of 7 latents from three proposals: the mean of half / p(X) is 1 within 4 standard errors."""
+    model, n = model_of(modality, shift=0.3), 12_000
+    split = samples(n, copies=True)
+    chunks = [halves for _, *halves in module._log_weights(model, split, n, 7, 0, 3)]
+    for i, size in ((0, 4), (1, 3)):
+        log_w_BH = torch.cat([halves[i] for halves in chunks])
+        assert log_w_BH.shape == (n, size)
+        ratio_B = (log_w_BH - exact(split, 3)[:, None]).exp().mean(1)
+        stderr = float(ratio_B.std()) / math.sqrt(n)
+        assert stderr < 0.01
+        assert float(ratio_B.mean()) == pytest.approx(1.0, abs=4 * stderr)
+
+
 def test_the_rise_of_a_sample_by_hand(modality: Make) -> None:
     """Every other latent and its own shares: for K = 2 of one proposal, log-mean-exp less the mean log."""
     model, split = model_of(modality, shift=0.15), samples(5)
