@@ -84,7 +84,8 @@ class TrialConfig:
     mopoe: a mixture over all subsets, each the product of its modalities' posteriors (Sutter et al. 2021).
     poe: the product over all modalities, as in MVAE (Wu and Goodman 2018).
     moe: a mixture over the single modalities, as in MMVAE (Shi et al. 2019).
-    mvtcae: the product over all modalities with the total-correlation objective (Hwang et al. 2021).
+    mvtcae: the product over all modalities with the total-correlation objective (Hwang et al. 2021), which is
+        no lower bound of the log-likelihood.
     """
     unimodal_elbos: StrictBool = True
     """Whether method poe adds one ELBO per modality, as MVAE does; other methods add none."""
@@ -112,7 +113,9 @@ class TrialConfig:
     """
     mixture_path: Annotated[float, Field(strict=True, ge=-1, le=1)] | None = None
     """Mixture weights as a point between methods, in place of subset_weights: -1 for all weight on the single
-    modalities, 0 for equal weights of all subsets, 1 for all weight on the full set; linear in between."""
+    modalities, 0 for equal weights of all subsets, 1 for all weight on the full set; linear in between.
+    At -1 the loss is that of method moe, but several modalities are evaluated by their product, which is then
+    not trained; method moe evaluates their mixture."""
     learned_weights: StrictBool = False
     """Whether the mixture weights are trained with the networks, as in CoDE-VAE; it needs mixture all."""
     weight_entropy: Weight = 1000.0

@@ -10,7 +10,7 @@ the mixture's KL, so L(X) is a lower bound of log p(X) for beta >= 1. A `MethodS
 - learned mixture weights (CoDE-VAE, Mancisidor et al. 2025), whose entropy is one more term;
 - the total correlation (MVTCAE, Hwang et al. 2021): for a share a of it, (M - a) / M of the reconstruction
   and, in place of the KL, (1 - a) KL( q(z | X) || p(z) ) + a / M sum_m KL( q(z | X) || q(z | x_m) ), where M
-  counts all modalities.
+  counts all modalities. For a > 0 this is no bound of log p(X), at beta = 1 either.
 
 Private latents w_m add - beta * style_m * KL( q(w_m | x_m) || p(w_m) ). A missing modality is in no product
 and is not reconstructed, and the mixture is over the remaining subsets. Axes: A subsets of weight above 0, B
@@ -76,9 +76,10 @@ class Draws:
     noise: Tensor
     """Standard normal noise for that draw: [B, Z], or [A, B, Z] without components."""
     unimodal_MBZ: Tensor | None = None
-    """Noise for the unimodal ELBOs, if the method has them."""
+    """Noise for the unimodal ELBOs [M, B, Z]; needed exactly if the method has them."""
     style_MBW: Tensor | None = None
-    """Noise for the private latents, if there are any: [M, B, W], or [M, A B, W] without components."""
+    """Noise for the private latents, needed exactly if there are any: [M, B, W], or [M, A B, W] without
+    components."""
 
 
 def generalized_elbo(
@@ -116,7 +117,8 @@ def generalized_elbo(
         fit, penalty = fit * (1 - share / len(model.names)), penalty - share * kl
         penalty = penalty + share / len(model.names) * _kl_to_unimodal(model, q, active_A)
     loss = fit + weights.beta * penalty
-    if draws.unimodal_MBZ is not None:
+    if model.method.unimodal_elbos:
+        assert draws.unimodal_MBZ is not None, "the method has unimodal ELBOs, but there is no noise for them"
         mu_MBZ, precision_MBZ = model.posteriors(q, slice(len(model.names)))
         z_MBZ = latents.draw(mu_MBZ, precision_MBZ, draws.unimodal_MBZ)
         kl_MB = latents.kl_to_prior(mu_MBZ, precision_MBZ)
@@ -148,8 +150,9 @@ def chosen_posterior(model: MoPoE, q: Encoded, component_B: Tensor) -> tuple[Ten
 
 def draw_style(model: MoPoE, q: Encoded, draws: Draws, *, float64: bool = False) -> Tensor | None:
     """Return private latents [M, R, W] drawn from their posteriors, or None if there are none."""
-    if draws.style_MBW is None:
+    if model.style_dim == 0:
         return None
+    assert draws.style_MBW is not None, "there are private latents, but no noise for them"
     n_repeats = draws.style_MBW.shape[1] // q.style_mu_MBW.shape[1]
     mu, precision = q.style_mu_MBW.repeat(1, n_repeats, 1), q.style_precision_MBW.repeat(1, n_repeats, 1)
     draw = model.distribution.draw_float64 if float64 else model.distribution.draw

@@ -53,7 +53,8 @@ class EvaluationConfig:
     likelihood_samples: Count = 256
     """Held-out samples for the joint log-likelihood."""
     importance_samples: Count = 62
-    """Importance samples per held-out sample; a multiple of the number of subsets stratifies exactly."""
+    """Importance samples per held-out sample; a multiple of the number of subsets stratifies exactly, and two
+    per subset or more show how loose the log-likelihood is."""
     subset_sizes: Sizes = ()
     """Sizes of the observed subsets whose coherence and Frechet distances are measured; [] for all."""
     own_targets: StrictBool = True

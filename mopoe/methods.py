@@ -33,14 +33,15 @@ class MethodSpec:
     learned_weights: bool = False
     """Whether the mixture weights are trained parameters, initially uniform."""
     tc_ratio: float | None = None
-    """The share of MVTCAE's total-correlation term; None without that term."""
+    """The share of MVTCAE's total-correlation term; None without that term. Above 0 the loss is no bound."""
 
 
 def resolve_method(config: TrialConfig, n_modalities: int) -> MethodSpec:
     """Return the mixture weights, the prior expert and the extra terms of a config's method.
 
     MVAE (method poe) includes the prior in every product, so that the posterior of a single modality is
-    proportional to q(z | x_m) N(0, I). MVTCAE (Hwang et al. 2021) includes it in none.
+    proportional to q(z | x_m) N(0, I). MVTCAE (Hwang et al. 2021) includes it in none,
+    and its loss is no bound of -log p(X).
 
     >>> resolve_method(TrialConfig(method="moe"), 2).subset_weights
     (1.0, 0.0)

@@ -1,5 +1,6 @@
 """What a trial reports: plain numbers and bytes, which can be stored and plotted without torch."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -22,11 +23,14 @@ METRICS: Mapping[str, str] = {
     "idle_latents": "share of latents whose KL to the prior averages below 0.01 nats",
     "collapsed": "of single modalities: 1 if the KL of their posterior averages below 0.1 nats, else 0",
     "ess": "effective sample size of the log-likelihood's weights, from 1 to its importance samples",
+    "looseness": "rise of log p(X_A) from half its importance samples to all, nats: to first order what "
+    "is still missing, and less than that where ess is near 1",
     "representation": "final metric: accuracy (or mean average precision) of logistic regression on latents",
     "frechet": "final metric, per target: Frechet distance in its classifier's features (subset 0: prior)",
     "fid": "final metric, per target: Frechet distance in Inception v3's features (subset 0: prior)",
     "log_likelihood": "final metric: log p(X_A) of the subset A, nats",
-    "log_likelihood_conditional": "final metric: log p(x_m | X_A) per target, of all without one, nats",
+    "log_likelihood_conditional": "final metric: log p(x_m | X_A) per target, of all without one, nats: "
+    "log p of both less log p(X_A), so too low by what the first lacks and too high by what the second does",
     "joint_coherence_mixture": "final metric, of the prior: with a Gaussian mixture fitted to the latents",
     "non_finite": "share of posterior means and KLs that are not finite numbers",
     "nll": "per target: negative log-likelihood given a latent of the full set's posterior, nats",
@@ -76,6 +80,27 @@ class PairCoherence:
     """The value of always guessing the most frequent class; for attributes, of random scores."""
     measure: str = "accuracy"
     """The kind of value: `accuracy`, or `average_precision` where samples have attributes."""
+
+
+_Z_95 = 1.959964
+"""Quantile of the standard normal distribution that leaves 2.5 % above it."""
+
+
+def pair_interval(value: float, stderr: float, n: int, measure: str | None) -> tuple[float, float]:
+    """Return the 95 % interval of a pair's coherence: Wilson's of an accuracy, else from the standard error.
+
+    Wilson's (1927) has a width even if all samples are right. A measure of None is an accuracy.
+
+    >>> [round(end, 3) for end in pair_interval(1.0, 0.0, 10, "accuracy")]
+    [0.722, 1.0]
+    """
+    if measure in (None, "accuracy"):
+        scale = 1 + _Z_95**2 / n
+        middle = (value + _Z_95**2 / (2 * n)) / scale
+        half = _Z_95 / scale * math.sqrt(value * (1 - value) / n + (_Z_95 / (2 * n)) ** 2)
+    else:
+        middle, half = value, _Z_95 * stderr
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,7 +112,7 @@ def row_rules(rows: pl.DataFrame, full: int) -> list[_Rule]:
             rules.append((f"have a {name} outside 0 to {full}", _outside(name, 0, full)))
         elif name == "value":
             rules.append(("have a coherence outside 0 to 1", share & _outside(name, 0, 1)))
-        elif name == "chance" or (name.startswith(OBJECTIVE) and name.endswith("coherence")):
+        elif name in ("chance", "low", "high") or (name.startswith(OBJECTIVE) and name.endswith("coherence")):
             rules.append((f"have a {name} outside 0 to 1", _outside(name, 0, 1)))
         elif name in ("stderr", "n") or name.startswith(STDERR) or name.endswith("seconds"):
             rules.append((f"have a {name} below 0", pl.col(name) < 0))

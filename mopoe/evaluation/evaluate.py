@@ -26,6 +26,9 @@ from mopoe.evaluation.final_metrics import (
     check_final_metrics,
     final_metrics,
     guarded,
+    impossible,
+    largest_log_likelihood,
+    likelihood_metrics,
     parameter_metrics,
     reconstruction_metrics,
     subset_metric,
@@ -124,8 +127,11 @@ class Evaluator:
             "log_likelihood": likelihood.log_p_N,
         }
         faults = {}
-        value, largest = estimates["log_likelihood"][0], largest_log_likelihood(model, self.data)
-        if value > largest + 1e-6 * abs(largest):
+        value, largest = (
+            estimates["log_likelihood"][0],
+            largest_log_likelihood(model, self.data, model.masks[-1]),
+        )
+        if impossible(value, largest):
             estimates["log_likelihood"] = math.nan, math.nan
             faults["log_likelihood"] = (
                 f"log_likelihood would be {value:.6g}, but the likelihoods allow {largest:.6g} at most: the "
@@ -139,7 +145,7 @@ class Evaluator:
                 *_coherence_metrics(model.names, conditional, outside_SM),
                 *_joint_metrics(joint),
                 *_diagnostics_metrics(conditional),
-                subset_metric(model.masks[-1], "ess", mean_estimate(likelihood.ess_N), len(likelihood.ess_N)),
+                *likelihood_metrics(model.masks[-1], likelihood),
                 *reconstruction_metrics(model, context, split),
                 *parameter_metrics(model),
                 *last_metrics,
@@ -157,11 +163,6 @@ class Evaluator:
             ),
             faults=faults,
         )
-
-
-def largest_log_likelihood(model: MoPoE, data: MultimodalData) -> float:
-    """Return the largest log p(X) in nats that a model's likelihoods allow; inf if one does not say."""
-    return sum(model.likelihood(m.name).most(math.prod(m.shape)) for m in data.modalities)
 
 
 def _coherence_metrics(

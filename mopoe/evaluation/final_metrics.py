@@ -27,13 +27,14 @@ from mopoe.evaluation.frechet import (
     real_features,
 )
 from mopoe.evaluation.generation import fit_prior, source_latents
-from mopoe.evaluation.log_likelihood import log_likelihood
+from mopoe.evaluation.log_likelihood import LogLikelihood, log_likelihood
 from mopoe.evaluation.representation import linear_probe
 from mopoe.evaluation_config import EvaluationConfig, FinalMetric
 from mopoe.likelihoods import Likelihood
 from mopoe.model import MoPoE
 from mopoe.plugins import reason
 from mopoe.reports import SubsetMetric
+from mopoe.subsets import subset_label, subset_members
 
 FITTED = 10_000
 """Training samples to which the mixture prior is fitted."""
@@ -137,6 +138,27 @@ def _constant_output(data: MultimodalData, name: str, likelihood: Likelihood) ->
     return _constants[key]
 
 
+def likelihood_metrics(mask: int, found: LogLikelihood) -> Iterator[SubsetMetric]:
+    """Give the effective sample size of a subset's log-likelihood and, where it is known, its looseness."""
+    yield subset_metric(mask, "ess", mean_estimate(found.ess_N), len(found.ess_N))
+    if not found.rise_N.isnan().all():
+        yield subset_metric(mask, "looseness", mean_estimate(found.rise_N), len(found.rise_N))
+
+
+def largest_log_likelihood(model: MoPoE, data: MultimodalData, mask: int) -> float:
+    """Return the largest log p(X_A) in nats that a model's likelihoods allow; inf if one does not say.
+
+    The same holds for log p(X_A | X_B), as both are averages of p(X_A | z) over latents.
+    """
+    chosen = [data.modalities[m] for m in subset_members(mask)]
+    return sum(model.likelihood(m.name).most(math.prod(m.shape)) for m in chosen)
+
+
+def impossible(value: float, largest: float) -> bool:
+    """Return whether a log-likelihood is above the largest one by more than rounding."""
+    return value > largest + 1e-6 * abs(largest)
+
+
 def parameter_metrics(model: MoPoE) -> Iterator[SubsetMetric]:
     """Give the trained parameters that are not weights of networks: mixture weights and likelihood scales."""
     if model.method.learned_weights:
@@ -195,20 +217,33 @@ def _distances(
 def _conditional_likelihood(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
     """Give log p(X_A) of every subset, and the conditionals log p(. | X_A) as differences of these."""
     config, split = c.config, c.data.split(c.config.split).complete()
-    full, log_p = model.masks[-1], {}
+    full, found = model.masks[-1], {}
     for mask in model.masks:
         amounts = (config.likelihood_samples, config.importance_samples, config.seed)
-        log_p[mask] = log_likelihood(model, split, *amounts, observed=mask).log_p_N
-    for mask, own_N in log_p.items():
-        n = len(own_N)
-        yield subset_metric(mask, "log_likelihood", mean_estimate(own_N), n)
-        if mask != full:
-            rest = mean_estimate(log_p[full] - own_N)
-            yield subset_metric(mask, "log_likelihood_conditional", rest, n)
-        for i, name in enumerate(model.names):
-            if not mask >> i & 1:
-                single = mean_estimate(log_p[mask | 1 << i] - own_N)
-                yield subset_metric(mask, "log_likelihood_conditional", single, n, name)
+        found[mask] = log_likelihood(model, split, *amounts, observed=mask)
+    for mask, own in found.items():
+        n = len(own.log_p_N)
+        yield _possible(model, c, subset_metric(mask, "log_likelihood", mean_estimate(own.log_p_N), n), mask)
+        if mask == full:
+            break  # nothing is left to predict, and its other metrics are those of every evaluation
+        yield from likelihood_metrics(mask, own)
+        for target in (None, *subset_members(full & ~mask)):
+            scored, name = (full & ~mask, None) if target is None else (1 << target, model.names[target])
+            estimate = mean_estimate(found[mask | scored].log_p_N - own.log_p_N)
+            metric = subset_metric(mask, "log_likelihood_conditional", estimate, n, name)
+            yield _possible(model, c, metric, scored)
+
+
+def _possible(model: MoPoE, c: EvalContext, metric: SubsetMetric, scored: int) -> SubsetMetric:
+    """Return a log-likelihood of the subset `scored`, or NaN with the reason if it cannot be so large."""
+    if not impossible(metric.value, most := largest_log_likelihood(model, c.data, scored)):
+        return metric
+    own, what = (subset_label(mask, model.names) for mask in (metric.subset_mask, scored))
+    why = "the posteriors are too narrow for an estimate; lower lr"
+    if scored != metric.subset_mask:
+        what, why = f"{what} | {own}", f"log p({own}) is too loose; raise evaluation.importance_samples"
+    found = f"log p({what}) would be {metric.value:.6g}, but the likelihoods allow {most:.6g} at most"
+    return replace(metric, value=math.nan, stderr=None, error=f"{found}: {why}")
 
 
 def _mixture_prior(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:

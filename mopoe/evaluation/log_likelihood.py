@@ -6,8 +6,10 @@ or "balance" weighting, Veach & Guibas 1995; Shi et al. 2019 use it over single 
 mixture weights play no part, so that they do not affect how accurately a trial is measured.
 
 The estimate of p(X) is unbiased for every K. Its logarithm is therefore below log p(X) in
-expectation, by var(w) / (2 K mean(w)^2) to first order, and rises towards it with K.
-Axes: B batch, M modality, P proposal, W private latent, Z shared latent, K importance sample.
+expectation, by c / K with c = var(w) / (2 mean(w)^2) to first order, and rises towards it with K. From
+K / 2 to K it rises by c / K on average, so that the rise estimates what is still missing. This first order
+holds where many weights count; at an effective sample size near 1 more is missing than the rise.
+Axes: B batch, H half of K, M modality, P proposal, W private latent, Z shared latent, K importance sample.
 """
 
 import math
@@ -37,6 +39,9 @@ class LogLikelihood:
     """The estimates in nats, float64."""
     ess_N: Tensor
     """Effective sample size (sum w)^2 / sum w^2 of the importance weights, from 1 to K: float64."""
+    rise_N: Tensor
+    """The estimate less the mean of those from either half of the K samples, in nats, float64: to first
+    order what is still missing. NaN with fewer than two samples from each proposal, as halves then differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +75,15 @@ def log_likelihood(
     Raises:
         ConfigError: `observed` is not a subset of the modalities.
     """
-    log_p, ess = [], []
+    log_p, ess, rise = [], [], []
     with torch.inference_mode():
-        for log_w_BK in _log_weights(model, split, n, importance_samples, seed, observed):
+        for log_w_BK, *halves in _log_weights(model, split, n, importance_samples, seed, observed):
             total_B = torch.logsumexp(log_w_BK, 1)
             log_p.append(total_B - math.log(importance_samples))
             ess.append(torch.exp(2 * total_B - torch.logsumexp(2 * log_w_BK, 1)))
-    return LogLikelihood(torch.cat(log_p).cpu(), torch.cat(ess).cpu())
+            less = [torch.logsumexp(half_BH, 1) - math.log(half_BH.shape[1]) for half_BH in halves]
+            rise.append(log_p[-1] - torch.stack(less).mean(0) if less else torch.full_like(total_B, math.nan))
+    return LogLikelihood(torch.cat(log_p).cpu(), torch.cat(ess).cpu(), torch.cat(rise).cpu())
 
 
 def conditional_log_likelihood(
@@ -86,10 +93,10 @@ def conditional_log_likelihood(
 
     Each is log p(X_A, X_target) - log p(X_A): the proposals of the first term depend on A and the target,
     those of the second on A alone; both terms use K latents and the same noise. Both terms are too low in
-    expectation, so the error of the difference, of either sign, is at most that of the worse term. (Averaging
-    p(X_target | z) over latents drawn given A estimates the same quantity, but if the target has many
-    elements hardly any of these latents has weight.) The effective sample size is the smaller of the two
-    terms'.
+    expectation, so the error of the difference, of either sign, is at most that of the worse term; its
+    `rise_N` is the difference of theirs. (Averaging p(X_target | z) over latents drawn given A estimates the
+    same quantity, but if the target has many elements hardly any of these latents has weight.) The effective
+    sample size is the smaller of the two terms'.
 
     Raises:
         ConfigError: `given` is not a subset of the modalities, or is all of them.
@@ -105,7 +112,8 @@ def conditional_log_likelihood(
     marginal = of(given)
 
     def conditional(joint: LogLikelihood) -> LogLikelihood:
-        return LogLikelihood(joint.log_p_N - marginal.log_p_N, torch.minimum(joint.ess_N, marginal.ess_N))
+        ess_N = torch.minimum(joint.ess_N, marginal.ess_N)
+        return LogLikelihood(joint.log_p_N - marginal.log_p_N, ess_N, joint.rise_N - marginal.rise_N)
 
     rest = conditional(of(full))
     others = subset_members(full & ~given)
@@ -144,15 +152,21 @@ def component_shares(n: int, n_components: int) -> Tensor:
 
 def _log_weights(
     model: MoPoE, split: Split, n: int, importance_samples: int, seed: int, observed: int | None
-) -> Iterator[Tensor]:
-    """Give log p(X_A, z, w) - log q(z, w), a few samples at a time: float64 [B, K]."""
+) -> Iterator[list[Tensor]]:
+    """Give log p(X_A, z, w) - log q(z, w), a few samples at a time: float64 [B, K], then [B, H] of each half.
+
+    A half is every other latent, and its q the mixture in its own shares. With fewer than two latents from
+    each proposal there are no halves.
+    """
     device = model.device
     observed = model.masks[-1] if observed is None else observed
     index_P = torch.tensor(proposing(model, observed), device=device)
     names = [model.names[m] for m in subset_members(observed)]
-    shares_P = component_shares(importance_samples, len(index_P))
-    component_K = torch.repeat_interleave(torch.arange(len(index_P)), shares_P).to(device)
-    weights_P = (shares_P.double() / importance_samples).to(device)
+    counts_P = component_shares(importance_samples, len(index_P))
+    component_K = torch.repeat_interleave(torch.arange(len(index_P)), counts_P)
+    parts = [slice(None), *(slice(i, None, 2) for i in (0, 1) if importance_samples >= 2 * len(index_P))]
+    counts = [component_K[part].bincount(minlength=len(index_P)).double() for part in parts]
+    shares, component_K = [counts_P / counts_P.sum() for counts_P in counts], component_K.to(device)
     rows, n = max(1, ROWS // importance_samples), min(n, len(split))
     for start, stop in chunks(n, rows):
         batch = split.batch(slice(start, stop), device)
@@ -164,7 +178,6 @@ def _log_weights(
         noise_BKZ = sample_noise(seed, "log-likelihood", start, stop, shape, device)
         mu_BKZ = mu_PBZ[component_K].transpose(0, 1)
         z_BKZ = model.distribution.draw_float64(mu_BKZ, precision_PBZ[component_K].transpose(0, 1), noise_BKZ)
-        log_q_BK = model.distribution.log_mixture(z_BKZ, mu_PBZ, precision_PBZ, weights_P)
         log_p_BK = model.distribution.log_prior(z_BKZ)
         style_MBKW = None
         if model.style_dim:
@@ -172,7 +185,15 @@ def _log_weights(
             noise_BKMW = sample_noise(seed, "log-likelihood style", start, stop, private, device)
             style_MBKW, log_ratio_BK = _style(model, q, noise_BKMW)
             log_p_BK = log_p_BK + log_ratio_BK
-        yield log_p_BK + _log_prob(model, z_BKZ.to(mu_PBZ.dtype), x, style_MBKW) - log_q_BK
+        log_p_BK = log_p_BK + _log_prob(model, z_BKZ.to(mu_PBZ.dtype), x, style_MBKW)
+        log_w: list[Tensor] = []
+        for part, shares_P in zip(parts, shares, strict=True):
+            if log_w and torch.equal(shares_P, shares[0]):  # the same mixture
+                log_w.append(log_w[0][:, part])
+            else:
+                components = mu_PBZ, precision_PBZ, shares_P.to(device)
+                log_w.append(log_p_BK[:, part] - model.distribution.log_mixture(z_BKZ[:, part], *components))
+        yield log_w
 
 
 def _style(model: MoPoE, q: Encoded, noise_BKMW: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,9 +12,6 @@ from sweep.analysis.tradeoff import Tradeoff
 from sweep.config.objectives import Objective, gains
 from sweep.store.layout import OBJECTIVE, STDERR
 
-_Z_95 = 1.959964
-"""Quantile of the standard normal distribution that leaves 2.5 % above it."""
-
 
 def failure_reasons(trials: pl.DataFrame) -> list[tuple[str, int]]:
     """Return the first line of each error with the number of trials that it failed, most frequent first."""
@@ -63,22 +60,6 @@ def metrics_by_size(metrics: pl.DataFrame, modalities: Sequence[str]) -> pl.Data
         .agg(pl.col("value").mean())
         .sort("trial_id", "metric", "subset_size")
     )
-
-
-def pair_interval(value: float, stderr: float, n: int, measure: str | None) -> tuple[float, float]:
-    """Return the 95 % interval of a pair's coherence: Wilson's of an accuracy, else from the standard error.
-
-    Wilson's (1927) has a width even if all samples are right. A measure of None is an accuracy.
-
-    >>> [round(end, 3) for end in pair_interval(1.0, 0.0, 10, "accuracy")]
-    [0.722, 1.0]
-    """
-    from scipy.stats import binomtest
-
-    if measure in (None, "accuracy"):
-        interval = binomtest(round(value * n), n).proportion_ci(method="wilson")
-        return float(interval.low), float(interval.high)
-    return max(0.0, value - _Z_95 * stderr), min(1.0, value + _Z_95 * stderr)
 
 
 _MOST_STEPS = 200

@@ -3,14 +3,15 @@
 A card without data says why in its finding. `report_cards` returns them in the order of the page.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from html import escape
 
 import polars as pl
 
 from mopoe.errors import masked
-from mopoe.reports import OBJECTIVES
-from sweep.analysis.summaries import failure_reasons, metrics_by_size, pair_interval
+from mopoe.reports import OBJECTIVES, pair_interval
+from sweep.analysis.summaries import failure_reasons, metrics_by_size
 from sweep.report import figures, trust
 from sweep.report.details import details_html, strips_html
 from sweep.report.formatting import count, interval_text, number, plain, status_line
@@ -114,11 +115,14 @@ def measured_card(view: View) -> Card:
     if not means.height:
         return Card(title=title, finding="No picked trial has further measurements.")
     sizes = sorted(set(means["subset_size"]))
-    cells = {(m, s): number(v) for m, s, v in means.select("metric", "subset_size", "value").iter_rows()}
+    rows = means.select("metric", "subset_size", "value").iter_rows()
+    cells = {(m, s): "-" if math.isnan(v) else number(v) for m, s, v in rows}
     columns = {"observed modalities": ["none (prior)" if s == 0 else str(s) for s in sizes]}
     shown = [m for m in _MEASURED if any(metric == m for metric, _ in cells)]
     columns |= {plain(m): [cells.get((m, s), "") for s in sizes] for m in shown}
     finding = f"Means of {view.focus} over the subsets of each size."
+    for reason in measured["error"].drop_nulls()[:1]:
+        finding += f" A dash stands where one could not be measured: {reason}."
     return Card(title=title, finding=finding, table=pl.DataFrame(columns))
 
 

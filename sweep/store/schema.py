@@ -35,6 +35,10 @@ class _Derived:
     """Number of observed modalities."""
     in_source: bool
     """Whether the target is itself observed."""
+    low: float
+    """Lower end of the 95 % interval: Wilson's of an accuracy, else 1.96 standard errors away."""
+    high: float
+    """Upper end of the 95 % interval."""
     evaluation_seconds: float
     """Wall time of the evaluation; null without one."""
     objectives_json: str
@@ -61,7 +65,8 @@ _COLUMNS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "pair_coherence": (
         (PairCoherence, *_EVALUATED),
         _KEY
-        + "epoch split source_mask target source_label source_size in_source value stderr n chance measure",
+        + "epoch split source_mask target source_label source_size in_source value stderr low high n chance "
+        + "measure",
     ),
     "sample_values": ((SampleValues, *_EVALUATED), _KEY + "epoch split metric values"),
     "samples": ((Picture, *_EVALUATED), _KEY + "epoch kind source_mask target source_label png labels"),

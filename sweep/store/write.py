@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mopoe.reports import OBJECTIVES, EpochReport
+from mopoe.reports import OBJECTIVES, EpochReport, PairCoherence, pair_interval
 from mopoe.subsets import subset_label
 from sweep.errors import StoreError
 from sweep.store.files import Files, files_at
@@ -95,6 +95,9 @@ def measured_table(
                 row |= {f"{subset}_label": subset_label(mask, modalities), f"{subset}_size": mask.bit_count()}
                 if row["target"] in modalities:
                     row["in_source"] = bool(mask >> modalities.index(row["target"]) & 1)
+            if isinstance(record, PairCoherence):
+                ends = pair_interval(record.value, record.stderr, record.n, record.measure)
+                row |= dict(zip(("low", "high"), ends, strict=True))
             rows.append(row)
     return _table(table, rows)
 

@@ -208,11 +208,16 @@ def test_draws_average_to_all_subsets(
 
 def test_mvae_adds_one_elbo_per_modality(tiny_data: MultimodalData, in_double: Callable[..., MoPoE]) -> None:
     """With the prior in every product; each reconstructs its own modality, weighted as in the joint term."""
-    model = double_model(tiny_data, in_double, subset_weights=FULL_SET, prior_expert="all")
+    settings = {"subset_weights": FULL_SET, "prior_expert": "all"}
+    model = double_model(tiny_data, in_double, **settings, unimodal_elbos=True)
+    plain_model = double_model(tiny_data, in_double, **settings)
     x, component, noise = batch(tiny_data, [2] * 9)
     unimodal = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     weights = {"grey": 3.0, "colour": 1.0}
-    joint = elbo(model, x, component, noise, 2.0)
+    joint = elbo(plain_model, x, component, noise, 2.0, unimodal=unimodal)
+    assert joint.loss == elbo(plain_model, x, component, noise, 2.0).loss  # the method decides, not the noise
+    with pytest.raises(AssertionError, match="the method has unimodal ELBOs, but there is no noise for them"):
+        elbo(model, x, component, noise, 2.0)
     both = elbo(model, x, component, noise, 2.0, unimodal=unimodal, likelihood=weights)
     expected = 2.0 * joint.kl
     for name, eps in zip(model.names, unimodal, strict=True):

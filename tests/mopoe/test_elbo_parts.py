@@ -1,5 +1,8 @@
 """What a bound may add to the objective: private latents, missing modalities, MVTCAE, learned weights."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -168,6 +171,47 @@ def test_mvtcae_trades_the_kl_for_the_total_correlation() -> None:
     tc = kl(q, normal(mu_a, v_a)) + kl(q, normal(mu_b, v_b))
     expected = 0.8 * fit + 2.5 * (0.6 * kl(q) + 0.2 * tc).mean()
     torch.testing.assert_close(found.loss, expected, rtol=1e-12, atol=0)
+
+
+def test_mvtcae_is_no_bound_of_the_log_likelihood() -> None:
+    """x_m = z + noise of scale 1/2, both 3, and encoders N(0.889 x_m, 0.2): its loss is far below -log p(X).
+
+    The ELBO of the same posterior is not.
+    """
+    heads = TwoHeads(1, 1)
+    for layer, weight, bias in ((heads.mu, 8 / 9, 0.0), (heads.logvar, 0.0, math.log(0.2))):
+        nn.init.constant_(layer.weight, weight)
+        nn.init.constant_(layer.bias, bias)
+    parts = {name: Modality(heads, nn.Identity(), Normal(0.5)) for name in "ab"}
+    method = MethodSpec(subset_weights=(0.0, 0.0, 1.0), prior_expert="none", tc_ratio=5 / 6)
+    model, n = MoPoE(parts, 1, method).double(), 20_000
+    x = {name: torch.full((n, 1), 3.0, dtype=torch.float64) for name in "ab"}
+    noise = torch.randn(n, 1, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    draws = Draws(component_B=torch.full((n,), 2), noise=noise)
+    found = generalized_elbo(model, x, draws, LossWeights(beta=1.0)).summed(1)
+    # The product is N(8/3, 0.1): each KL to a modality's is log(2) / 2 - 1/4, and the rest in closed form.
+    fit = math.log(2 * math.pi / 4) + 2 * (1 / 9 + 0.1) / (2 / 4)
+    own = (0.1 + (8 / 3) ** 2 - 1 - math.log(0.1)) / 2
+    loss = (2 - 5 / 6) / 2 * fit + own / 6 + 5 / 12 * 2 * (math.log(2) / 2 - 1 / 4)
+    assert float(found.loss) == pytest.approx(loss, abs=0.02)
+    covariance = torch.tensor([[1.25, 1.0], [1.0, 1.25]], dtype=torch.float64)
+    normal_ab = torch.distributions.MultivariateNormal(torch.zeros(2, dtype=torch.float64), covariance)
+    truth = -float(normal_ab.log_prob(torch.full((2,), 3.0, dtype=torch.float64)))
+    assert loss < truth - 3
+    assert fit + own > truth
+    assert float(found.kl + sum(found.reconstruction.values())) == pytest.approx(fit + own, abs=0.02)
+
+
+def test_private_latents_need_their_noise() -> None:
+    """The model says whether there are any, not the noise that is given."""
+    model, x = private_model()
+    draws = Draws(component_B=torch.full((5,), 2), noise=torch.zeros(5, 3, dtype=torch.float64))
+    with pytest.raises(AssertionError, match="there are private latents, but no noise for them"):
+        generalized_elbo(model, x, draws, LossWeights(beta=1.0))
+    plain, x = private_model(style_dim=0)
+    more = replace(draws, style_MBW=torch.ones(2, 5, 2, dtype=torch.float64))
+    losses = [generalized_elbo(plain, x, d, LossWeights(beta=1.0)).loss for d in (draws, more)]
+    assert torch.equal(*losses)
 
 
 def test_learned_weights_follow_their_gradient() -> None:

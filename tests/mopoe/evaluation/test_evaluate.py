@@ -10,7 +10,8 @@ import torch
 
 from mopoe.data.container import Split
 from mopoe.evaluation.coherence import conditional_coherence, joint_coherence, targets_outside
-from mopoe.evaluation.evaluate import Evaluator, largest_log_likelihood
+from mopoe.evaluation.evaluate import Evaluator
+from mopoe.evaluation.final_metrics import largest_log_likelihood
 from mopoe.evaluation.log_likelihood import LogLikelihood, joint_log_likelihood
 from mopoe.evaluation_config import EvaluationConfig, IntermediateConfig
 from mopoe.reports import METRICS, OBJECTIVES, Evaluation
@@ -240,10 +241,11 @@ def test_samples_with_attributes_are_evaluated(case: Any) -> None:
 
 def test_a_likelihood_that_is_not_allowed_is_no_number(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An estimate above what the likelihoods allow is NaN with the reason; one at it is kept."""
-    most = largest_log_likelihood(case.model, case.data)
+    most = largest_log_likelihood(case.model, case.data, case.model.masks[-1])
     assert math.isfinite(most)
     for value, kept in ((most, True), (most + 1, False)):
-        estimate = LogLikelihood(torch.full((20,), value, dtype=torch.float64), torch.ones(20).double())
+        ones = torch.ones(20).double()
+        estimate = LogLikelihood(value * ones, ones, ones)
         monkeypatch.setattr("mopoe.evaluation.evaluate.log_likelihood", lambda *_, found=estimate: found)
         found = Evaluator(case.data, case.classifiers, CONFIG, epochs=1).measure(case.model)
         assert (found.objectives["log_likelihood"] == pytest.approx(value)) is kept

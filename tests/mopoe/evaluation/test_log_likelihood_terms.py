@@ -102,6 +102,7 @@ def test_conditionals_converge_to_the_closed_form(modality: Make, given: int, st
         torch.testing.assert_close(one.log_p_N, expected, atol=0.1, rtol=0)
     terms = [log_likelihood(model, split, 10, 4000, 0, observed=a) for a in (7, given)]
     assert torch.equal(found.rest.ess_N, torch.minimum(*(term.ess_N for term in terms)))
+    assert torch.equal(found.rest.rise_N, terms[0].rise_N - terms[1].rise_N)
 
 
 def test_the_error_of_a_conditional_falls_as_that_of_its_terms(modality: Make) -> None:
@@ -114,6 +115,73 @@ def test_the_error_of_a_conditional_falls_as_that_of_its_terms(modality: Make) -
     terms = [log_likelihood(model, split, n, 128, 0, observed=a).log_p_N for a in (7, 2)]
     worse = max(float(term.var()) / 2 for term in terms)
     assert abs(float(errors[2].mean())) < worse + 4 * float(errors[2].std()) / math.sqrt(n)
+
+
+@pytest.mark.parametrize(
+    ("mask", "style_dim", "shift"), [(7, 0, 0.3), (3, 0, 0.3), (5, 1, 0.3), (7, 0, -0.8)]
+)
+def test_the_rise_is_what_is_still_missing_where_many_weights_count(
+    modality: Make, mask: int, style_dim: int, shift: float
+) -> None:
+    """At K = 56 its mean is the distance to the closed form, within a fifth and 4 standard errors."""
+    model, n = model_of(modality, style_dim=style_dim, shift=shift), 4000
+    split = samples(n, copies=True)
+    found = log_likelihood(model, split, n, 56, 0, observed=mask)
+    missing_N = exact(split, mask, style_dim) - found.log_p_N
+    missing, stderr = float(missing_N.mean()), float((missing_N - found.rise_N).std()) / math.sqrt(n)
+    assert float(found.ess_N.mean()) > 5
+    assert stderr < 0.25 * missing
+    assert float(found.rise_N.mean()) == pytest.approx(missing, abs=0.2 * missing + 4 * stderr)
+
+
+def test_the_rise_is_a_lower_limit_of_what_is_missing_where_one_weight_decides(modality: Make) -> None:
+    """Posteriors sharp at a wrong place, with an effective sample size of 2: a sixth of it, but above 0."""
+    model, split = model_of(modality, shift=-1.5), samples(2000, copies=True)
+    found = log_likelihood(model, split, 2000, 56, 0)
+    missing = float((exact(split, 7) - found.log_p_N).mean())
+    assert float(found.ess_N.mean()) < 2.5
+    assert 0.1 < float(found.rise_N.mean()) / missing < 0.25
+
+
+@pytest.mark.parametrize("k", [14, 17, 28])
+def test_the_mean_rise_is_that_between_independent_estimates(modality: Make, k: int) -> None:
+    """From runs with K / 2 (or the two numbers next to it) and K importance samples, within 4.5 errors."""
+    model, n = model_of(modality, shift=0.15), 6000
+    split = samples(n, copies=True)
+    found = log_likelihood(model, split, n, k, 0)
+    halves = [log_likelihood(model, split, n, h, 1).log_p_N for h in {k // 2, k - k // 2}]
+    less_N, more_N = torch.stack(halves).mean(0), log_likelihood(model, split, n, k, 2).log_p_N
+    stderr = math.sqrt(float(found.rise_N.var() + less_N.var() + more_N.var()) / n)
+    expected = float((more_N - less_N).mean())
+    assert stderr < 0.02
+    assert float(found.rise_N.mean()) == pytest.approx(expected, abs=4.5 * stderr)
+
+
+def test_each_half_is_an_unbiased_estimate_whatever_its_shares(modality: Make) -> None:
+    """Of 7 latents from three proposals: the mean of half / p(X) is 1 within 4 standard errors."""
+    model, n = model_of(modality, shift=0.3), 12_000
+    split = samples(n, copies=True)
+    chunks = [halves for _, *halves in module._log_weights(model, split, n, 7, 0, 3)]
+    for i, size in ((0, 4), (1, 3)):
+        log_w_BH = torch.cat([halves[i] for halves in chunks])
+        assert log_w_BH.shape == (n, size)
+        ratio_B = (log_w_BH - exact(split, 3)[:, None]).exp().mean(1)
+        stderr = float(ratio_B.std()) / math.sqrt(n)
+        assert stderr < 0.01
+        assert float(ratio_B.mean()) == pytest.approx(1.0, abs=4 * stderr)
+
+
+def test_the_rise_of_a_sample_by_hand(modality: Make) -> None:
+    """Every other latent and its own shares: for K = 2 of one proposal, log-mean-exp less the mean log."""
+    model, split = model_of(modality, shift=0.15), samples(5)
+    found = log_likelihood(model, split, 5, 2, 0, observed=4)
+    log_w_BK, *_ = next(module._log_weights(model, split, 5, 2, 0, 4))
+    expected_N = torch.logsumexp(log_w_BK, 1) - math.log(2) - log_w_BK.mean(1)
+    torch.testing.assert_close(found.rise_N, expected_N)
+    assert bool((expected_N > 0).all())
+    assert bool(log_likelihood(model, split, 5, 1, 0, observed=4).rise_N.isnan().all())
+    assert bool(log_likelihood(model, split, 5, 13, 0).rise_N.isnan().all())
+    assert not bool(log_likelihood(model, split, 5, 14, 0).rise_N.isnan().any())
 
 
 @pytest.mark.parametrize("style_dim", [0, 1])

@@ -22,7 +22,13 @@ from sweep.analysis.tradeoff import tradeoff
 from sweep.store.read import open_store
 
 NO_METRICS = pl.DataFrame(
-    schema={"trial_id": pl.String, "metric": pl.String, "value": pl.Float64, "subset_label": pl.String}
+    schema={
+        "trial_id": pl.String,
+        "metric": pl.String,
+        "value": pl.Float64,
+        "subset_label": pl.String,
+        "subset_size": pl.Int32,
+    }
 )
 
 UNEXPLAINED = pl.DataFrame(
@@ -149,6 +155,7 @@ def test_failures_with_their_reason():
 
 def metrics(*rows) -> pl.DataFrame:
     """Make rows of trial, metric, value and subset."""
+    rows = [(*row, row[-1].count("+") + 1) for row in rows]
     return pl.DataFrame(rows, schema=NO_METRICS.schema, orient="row")
 
 
@@ -199,13 +206,38 @@ def test_a_trial_that_has_just_begun_is_not_behind():
     ]
 
 
-def test_a_loose_likelihood_estimate():
-    """An effective sample size below two of any pick is told."""
-    check = estimator_check(metrics(("t1", "ess", 9.0, ""), ("t2", "ess", 1.25, "")))
+def test_a_loose_likelihood_estimate(found):
+    """An effective sample size below two of any pick is told; that of a marginal is not the objective's."""
+    check = estimator_check(metrics(("t1", "ess", 9.0, "a+b"), ("t2", "ess", 1.25, "a+b")), found)
     assert check.result == "warn"
-    assert check.sentence.startswith("Log-likelihoods of picks rest on 1.2 effective importance samples,")
-    assert estimator_check(metrics(("t1", "ess", 9.0, ""))).result == "pass"
-    assert estimator_check(NO_METRICS).result == "unknown"
+    assert check.sentence == (
+        "Log-likelihoods of picks rest on 1.2 effective importance samples: raise "
+        "evaluation.importance_samples."
+    )
+    assert (
+        estimator_check(metrics(("t1", "ess", 9.0, "a+b"), ("t1", "ess", 1.0, "a")), found).result == "pass"
+    )
+    assert estimator_check(NO_METRICS, found).result == "unknown"
+
+
+@pytest.mark.parametrize(("lacks", "result"), [(15.9, "pass"), (16.1, "warn")])
+def test_nats_that_an_estimate_lacks_are_compared_with_the_front(found, lacks, result):
+    """The made-up front spans 160 nats, of which a tenth may be missing from a pick's log-likelihood."""
+    ess, less = ("t1", "ess", 9.0, "a+b"), ("t1", "looseness", 0.5, "a+b")
+    rows = metrics(ess, less, ("t2", "looseness", lacks, "a+b"), ("t2", "looseness", 99.0, "a"))
+    check = estimator_check(rows, found)
+    assert check.result == result
+    about = "Log-likelihoods of picks rest on 9.0 effective importance samples"
+    assert check.sentence == (
+        f"{about} or more and are about 16 nats too low at most."
+        if result == "pass"
+        else f"{about} and are at least 16 nats too low, of the 160 that the front spans: raise "
+        "evaluation.importance_samples."
+    )
+    # One config has no span, and nor has a sweep without this objective.
+    one = replace(found, configs=found.configs[:1], on_front=found.on_front[:1])
+    other = replace(found, configs=found.configs.drop("o_log_likelihood"))
+    assert estimator_check(rows, one).result == estimator_check(rows, other).result == "pass"
 
 
 def test_picks_chosen_on_the_test_split():

@@ -18,7 +18,6 @@ from sweep.analysis.summaries import (
     failure_reasons,
     hypervolume_history,
     metrics_by_size,
-    pair_interval,
     rank_agreement,
 )
 from sweep.analysis.tradeoff import tradeoff
@@ -57,23 +56,6 @@ def test_metrics_by_size_leave_out_observed_targets():
         ("kl", 1, 2.0),
         ("log_likelihood_conditional", 1, -5.0),
     ]
-
-
-@pytest.mark.parametrize(("right", "n"), [(0, 10), (1, 1), (7, 20), (250, 250), (499, 1000)])
-def test_interval_of_an_accuracy_is_wilsons(right, n):
-    """The share is 1.96 standard errors from its ends, by their own errors; no measure is an accuracy."""
-    share, z = right / n, 1.959964
-    low, high = pair_interval(share, 0.0, n, "accuracy")
-    for end in {low, high} - {0.0, 1.0}:
-        assert abs(share - end) == pytest.approx(z * math.sqrt(end * (1 - end) / n), rel=1e-4)
-    assert low <= share <= high
-    assert pair_interval(share, 0.0, n, None) == (low, high)
-
-
-def test_an_average_precision_has_the_interval_of_its_standard_error():
-    """Within 0..1."""
-    assert pair_interval(0.5, 0.1, 40, "average_precision") == pytest.approx((0.304, 0.696), abs=1e-3)
-    assert pair_interval(0.99, 0.1, 40, "average_precision")[1] == 1.0
 
 
 TWO = (Objective(name="x"), Objective(name="y", direction="minimize"))

@@ -85,11 +85,26 @@ def test_measured_card_has_the_means_by_size(seen):
             "target": ["m0", "m1", "m1", None],
             "subset_size": [0, 1, 1, 1],
             "value": [9.0, 5.0, 1.0, 1.0],
+            "error": [None] * 4,
         },
-        schema_overrides={"subset_mask": pl.Int32},
+        schema_overrides={"subset_mask": pl.Int32, "error": pl.String},
     )
     card = measured_card(replace(seen, metrics=rows))
     assert card.table.rows() == [("none (prior)", "9"), ("1", "5")]
+
+
+def test_measured_card_has_no_number_where_one_was_impossible(seen):
+    """A dash for the size, and the reason in the finding."""
+    row = {"trial_id": "t02", "metric": "log_likelihood_conditional", "target": None}
+    impossible = "log p(text | svhn) would be 132.9, but the likelihoods allow 0 at most"
+    rows = [
+        row | {"subset_mask": mask, "subset_size": mask.bit_count(), "value": value, "error": error}
+        for mask, value, error in ((1, -5.0, None), (2, float("nan"), impossible), (3, -4.0, None))
+    ]
+    kinds = {"subset_mask": pl.Int32, "target": pl.String, "error": pl.String}
+    card = measured_card(replace(seen, metrics=pl.DataFrame(rows, schema_overrides=kinds)))
+    assert card.table["log likelihood conditional"].to_list() == ["-", "-4"]
+    assert card.finding.endswith(f"A dash stands where one could not be measured: {impossible}.")
 
 
 def test_sample_card_marks_wrong_labels(seen):

@@ -47,6 +47,7 @@ def check(store: Store) -> None:
     assert kl.select("subset_label", "value").rows() == [("m0", 10.0), ("m1", 10.0), ("m0+m1", 20.0)]
     pairs = store.pair_coherence().filter(pl.col("trial_id") == "t0000", ~pl.col("in_source")).collect()
     assert math.isclose(pairs["value"].mean(), 0.4)
+    assert pairs.select("low", "high").null_count().row(0) == (pairs.height, pairs.height)
     strips = store.samples().collect()
     assert strips.height == 2 * (2 + 6)
     assert all(png.startswith(b"\x89PNG") for png in strips["png"])

@@ -168,6 +168,18 @@ def test_pairs_say_whether_the_target_was_observed(make_report, make_evaluation)
     assert {(r["chance"], r["measure"]) for r in rows} == {(0.12, "accuracy")}
 
 
+def test_a_pair_that_is_always_right_has_an_interval(make_report, make_evaluation):
+    """Wilson's of 100 of 100, although the standard error is 0; 1.96 errors of an average precision."""
+    found = make_evaluation(NAMES, 0.5, -20.0)
+    right = replace(found.pair_coherence[0], value=1.0, stderr=0.0)
+    precise = replace(found.pair_coherence[1], value=0.9, stderr=0.1, measure="average_precision")
+    report = make_report(3, NAMES, found=replace(found, pair_coherence=(right, precise)))
+    rows = tables.measured_table("pair_coherence", "t", 0, [report], NAMES).to_pylist()
+    z = 1.959964
+    assert (rows[0]["low"], rows[0]["high"]) == (pytest.approx(1 / (1 + z**2 / 100)), pytest.approx(1.0))
+    assert (rows[1]["low"], rows[1]["high"]) == (pytest.approx(0.9 - 0.1 * z), 1.0)
+
+
 def test_samples_keep_bytes_and_labels(make_report, make_evaluation):
     """A strip comes back byte for byte with its labels."""
     found = make_evaluation(NAMES, 0.5, -20.0)
