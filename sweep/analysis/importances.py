@@ -32,7 +32,7 @@ _TOP, _SHARE = 5, 10
 _CELLS, _MOST_CONFIGS = 50, 10_000
 _PERMUTATIONS, _LEVEL = 50, 0.05
 """Permutations for each setting and target, so that one in twenty of all is more than two of each."""
-_SCHEMA = {"target": pl.String, "setting": pl.String}
+_SCHEMA: dict[str, type[pl.DataType]] = {"target": pl.String, "setting": pl.String}
 _SCHEMA |= dict.fromkeys(("importance", "chance", "needed"), pl.Float64)
 
 Array = NDArray[np.float64]
