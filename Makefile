@@ -10,7 +10,7 @@
 #   make compare     our values beside those of multivae 1.0.3, which gets an environment of its own
 #   make compare-cost  the cost of training and evaluation beside multivae's
 #   make compare-sweep  the demo's sweep by the wall clock, beside Ray Tune, OptunaSearch and multivae
-#   make compare-search  the search on recorded trials beside Syne Tune 0.16, in an environment of its own, and Optuna
+#   make compare-search  the search on recorded trials beside Optuna, and Syne Tune 0.16 and NePS 0.17 in environments of their own
 #   make pictures    the two pictures in docs/, from the demo's report; needs Chromium
 # The first Python from 3.11 on.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -20,6 +20,7 @@ CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 PEER := .venv-multivae/bin/python
 SYNETUNE := .venv-synetune/bin/python
+NEPS := .venv-neps/bin/python
 SCENARIOS := local aws
 SHELL := /bin/bash
 
@@ -97,12 +98,18 @@ pictures: setup
 	    "file://$(CURDIR)/results/digits/report/report.html#$$best"; \
 	done
 
-compare-search: setup .venv-synetune/.installed
-	$(BIN)/python benchmarks/search.py --full --peer $(SYNETUNE)
+compare-search: setup .venv-synetune/.installed .venv-neps/.installed
+	$(BIN)/python benchmarks/search.py --full --synetune $(SYNETUNE) --neps $(NEPS)
+	$(BIN)/python benchmarks/together.py
 
 .venv-synetune/.installed: constraints.txt
 	test -x $(SYNETUNE) || $(PYTHON) -m venv .venv-synetune
 	$(SYNETUNE) -m pip install --quiet --disable-pip-version-check -c constraints.txt syne-tune==0.16.0 polars moocore
+	touch $@
+
+.venv-neps/.installed:
+	test -x $(NEPS) || $(PYTHON) -m venv .venv-neps
+	$(NEPS) -m pip install --quiet --disable-pip-version-check neural-pipeline-search==0.17.0 polars moocore
 	touch $@
 
 # Of the project's own dependencies only those that mopoe's models need, and those of a sweep written with the peers.
@@ -113,4 +120,4 @@ compare-search: setup .venv-synetune/.installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-multivae .venv-synetune results
+	rm -rf .venv .venv-multivae .venv-synetune .venv-neps results

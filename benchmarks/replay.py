@@ -27,7 +27,10 @@ class Search(Protocol):
     """What is replayed."""
 
     def suggest(self, name: str) -> Point | None:
-        """Return the point of a new trial, or None if there is none now."""
+        """Return the point of a new trial, or None if there is none now.
+
+        A trial that goes on where a stopped one ended has the epochs of that one as `epoch`.
+        """
 
     def goes_on(self, name: str, epoch: int, vector: Vector) -> bool:
         """Return whether a trial goes on that reports this."""
@@ -93,7 +96,8 @@ def replay(search: Search, curves: Curves, shares: Sequence[float]) -> list[floa
     begun = spent = 0
     while spent < limit and not np.isfinite(reached).all():
         while len(running) < WORKERS and (point := search.suggest(f"w{begun}")) is not None:
-            running[f"w{begun}"] = curves.vectors[tuple(point[axis] for axis in curves.axes)], 0
+            curve = curves.vectors[tuple(point[axis] for axis in curves.axes)]
+            running[f"w{begun}"] = curve, int(point.get("epoch", 0))
             begun += 1
         if not running:
             break

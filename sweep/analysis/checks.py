@@ -12,7 +12,7 @@ import polars as pl
 from sweep.analysis.points import last_evaluation
 from sweep.analysis.summaries import failure_reasons
 from sweep.analysis.tradeoff import Tradeoff
-from sweep.store.layout import PARAMETER
+from sweep.store.layout import OBJECTIVE, PARAMETER
 from sweep.store.records import searched_by_logarithm
 
 EXPLAINED = 0.05

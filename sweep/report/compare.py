@@ -1,7 +1,7 @@
 """Compares two sweeps: both fronts, dominance, attainment, and the differences between their files."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -10,9 +10,18 @@ import polars as pl
 
 from mopoe.errors import masked
 from sweep.analysis.fronts import common_corner, dominated, hypervolume
+from sweep.analysis.inference import DRAWS
 from sweep.analysis.points import usable_trials, worst_first
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
-from sweep.analysis.uncertainty import Array, Difference, attainment_difference, attainment_surface, seed_sets
+from sweep.analysis.uncertainty import (
+    FEW_SEEDS,
+    Array,
+    Difference,
+    attainment_difference,
+    attainment_surface,
+    coarse,
+    seed_sets,
+)
 from sweep.config.objectives import Objective, gains
 from sweep.errors import StoreError
 from sweep.report.formatting import count, number, plain
@@ -23,6 +32,9 @@ from sweep.report.view import Card
 from sweep.store.layout import OBJECTIVE
 from sweep.store.maintenance import check_same_data
 from sweep.store.read import Store
+
+_VOLUMES = 200
+"""Draws of the true means whose hypervolumes are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +88,30 @@ def _front_card(a: Tradeoff, b: Tradeoff) -> Card:
         whose = "the worse of both reference points in each objective"
     finding = (
         f"Hypervolume from ({', '.join(f'{plain(n)} {number(v)}' for n, v in corner.items())}), {whose}: "
-        f"A {number(volumes[0])}, B {number(volumes[1])}."
+        f"A {number(volumes[0])}, B {number(volumes[1])}. {_lead(a, b, corner)}"
     )
     pairs = combinations(a.points.objectives, 2)
     return Card(title="Both fronts", finding=finding, figure_html="".join(_figure(a, b, *p) for p in pairs))
+
+
+def _lead(a: Tradeoff, b: Tradeoff, corner: Mapping[str, float]) -> str:
+    """Return how probable it is that A's true means dominate the larger volume, in a sentence."""
+    drawn = []
+    for own, trade in zip("AB", (a, b), strict=True):
+        if trade.inference.posterior is None:
+            return f"How sure that is is unknown, because no config of {own} has a second seed."
+        some = tuple(trade.points.trial_ids[i] for i in trade.inference.rows)
+        gains_DCO = trade.inference.posterior.mean_DCO[:: max(1, DRAWS // _VOLUMES)]
+        values_DCO = gains(gains_DCO, trade.points.objectives)
+        drawn.append(
+            [hypervolume(replace(trade.points, trial_ids=some, values=v), corner) for v in values_DCO]
+        )
+    share = float(np.mean([one > other for one, other in zip(*drawn, strict=False)]))
+    few = any((trade.configs.filter(trade.on_front)["seeds"] < FEW_SEEDS).any() for trade in (a, b))
+    return (
+        f"The probability that A's true means have the larger one is {coarse(share, few_seeds=few)} "
+        f"({_VOLUMES} draws from both posteriors)."
+    )
 
 
 def _domination_card(a: Tradeoff, b: Tradeoff) -> Card:

@@ -1,5 +1,6 @@
 """The cards on how far to trust a sweep, and on what it shows beyond its front."""
 
+import math
 from dataclasses import replace
 
 import polars as pl
@@ -148,17 +149,24 @@ def importance_card(view: View) -> Card:
         why = f"This needs {FEWEST} configs whose settings and values vary; there are {n}."
         return Card(title=title, finding=why)
     ranked = shares.sort("importance", "setting", descending=[True, False])
-    top = ranked.unique("target", keep="first", maintain_order=True)
-    top = top.filter(pl.col("importance") > pl.col("chance"))
+    told = ranked.filter(pl.col("importance") > pl.col("chance"))
     parts = [
         f"{plain(setting)} for {'being ' if target == NEAR_FRONT else ''}{plain(target)} ({share:.0%})"
-        for target, setting, share, _ in top.iter_rows()
+        for target, setting, share, *_ in told.unique("target", keep="first", maintain_order=True).iter_rows()
     ]
-    finding = f"Most important: {', '.join(parts)}." if parts else "No setting is significant."
-    finding += f" With {n} configs this is only a hint." if n < 50 else ""
+    needed = math.ceil(min(shares["needed"]) / 10) * 10
+    finding = (
+        f"Most important: {', '.join(parts)}."
+        if parts
+        else (
+            f"With {n} configs no setting can be told from chance; if the clearest difference here is real, "
+            f"about {needed} would show it."
+        )
+    )
     note = (
         "PED-ANOVA: difference between the values of a setting in the best tenth (at least five) and in all "
-        "configs. Pale: not significant (permutation p >= 0.1)."
+        "configs. Pale: not told from chance. If no setting matters, one in twenty sweeps or fewer names any "
+        "(permutations of the configs; all settings and targets together)."
     )
     settings = ranked["setting"].unique(maintain_order=True).head(MOST_SETTINGS).to_list()
     figure = figures.importance_figure(shares, settings)

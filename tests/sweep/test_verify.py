@@ -273,6 +273,7 @@ def test_measured_rows_alone_belong_to_nobody(root):
         "epochs",
         "subset_metrics",
         "pair_coherence",
+        "sample_values",
         "samples",
     ]
     assert "5 rows belong to no attempt in the trials table" in found[0]

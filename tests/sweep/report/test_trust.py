@@ -104,12 +104,22 @@ def test_checks_card_has_worries_first(seen):
 
 
 def test_importance_card(rich):
-    """Beta decides everything here; twelve configs are called few."""
+    """Beta decides everything here, so that twelve configs are enough to tell it; noise is pale."""
     card = importance_card(rich)
-    assert "beta for conditional coherence" in card.finding
-    assert "noise" not in card.finding
-    assert card.finding.endswith(" With 12 configs this is only a hint.")
+    assert card.finding == "Most important: beta for conditional coherence (95%)."
     assert card.figure_html.count("<figure") == 1
+    assert "0.3" in card.figure_html
+
+
+def test_importance_card_without_a_finding(rich):
+    """Where nothing is told from chance the card names no setting, but how many configs it would take."""
+    ids, random = rich.tradeoff.configs["trial_id"], np.random.default_rng(1)
+    values = random.normal(size=(len(ids), 2))
+    noise = replace(rich.tradeoff, points=replace(rich.tradeoff.points, values=values))
+    assert importance_card(replace(rich, tradeoff=noise)).finding == (
+        "With 12 configs no setting can be told from chance; if the clearest difference here is real, about "
+        "50 would show it."
+    )
 
 
 def test_rung_card(rich):
