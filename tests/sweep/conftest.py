@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -19,53 +18,6 @@ from sweep.manifest import new_manifest
 from sweep.search.trial import SuggestedTrial, begin_record
 from sweep.store.records import Manifest, SharedInputs, TrialRecord
 from sweep.store.write import StoreWriter
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """End the Ray that tests share once a test comes that needs none."""
-    ray = sys.modules.get("ray")
-    if ray and item.get_closest_marker("ray") is None:
-        ray.shutdown()
-
-
-@contextmanager
-def one_ray() -> Iterator[list[str]]:
-    """Let sweeps share one Ray, which goes on after them; give the list of when they would start and end it.
-
-    A start of Ray takes longer than a sweep of three trials.
-    """
-    import ray
-
-    from sweep.running import driver
-
-    if not ray.is_initialized():
-        driver.start_ray("local")
-    calls: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver, "start_ray", lambda address: calls.append(f"start {address}"))
-        patch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
-        yield calls
-
-
-@pytest.fixture(scope="session")
-def sharing_ray() -> Callable[[], AbstractContextManager[list[str]]]:
-    """Give the context in which sweeps share one Ray, for fixtures of modules."""
-    return one_ray
-
-
-@pytest.fixture
-def shared_ray() -> Iterator[list[str]]:
-    """Let the sweeps of a test share one Ray; give the list of when they would have started and ended it."""
-    with one_ray() as calls:
-        yield calls
-
-
-@pytest.fixture
-def own_ray() -> None:
-    """Let the sweeps of a test start a Ray of their own, because no other one goes on."""
-    import ray
-
-    ray.shutdown()
 
 
 @pytest.fixture

@@ -362,7 +362,7 @@ def test_a_killed_sweep_goes_on(sweep, tmp_path, quick_file, shared_ray):
 
 
 @pytest.mark.slow
-def test_a_sweep_killed_twenty_times_goes_on(sweep, tmp_path, sweep_file):
+def test_a_sweep_killed_twenty_times_goes_on(sweep, tmp_path, sweep_file, own_ray):
     """At random moments, from the start of Ray on: nothing is lost, run twice or written twice."""
     rng = random.Random(0)
     moments = [(rng.random() < 0.7, rng.uniform(0, 10)) for _ in range(20)]
@@ -451,7 +451,7 @@ def test_past_trials_carry_what_the_study_needs(finished):
 
 
 @pytest.mark.slow
-def test_survivors_get_their_seeds(sweep_file, tmp_path):
+def test_survivors_get_their_seeds(sweep_file, tmp_path, shared_ray):
     """Configs whose first seed was not stopped get a second one, which runs in full; the others get none."""
     scheduler = ["scheduler.type=halving", "scheduler.grace=1", "scheduler.eta=2"]
     replicates = ["replicates.seeds=2", "replicates.when=survivors"]

@@ -8,7 +8,7 @@ from mopoe.evaluation import classifiers as module
 from mopoe.evaluation.classifiers import ClassifierConfig, load_classifiers
 from sweep.config.sweep_spec import load_spec
 from sweep.manifest import open_or_create_manifest
-from sweep.running.driver import run_sweep
+from sweep.running import driver
 from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs, stored_classifiers
 from sweep.store.files import files_at
 from sweep.store.read import open_store
@@ -62,7 +62,7 @@ def test_other_classifiers_are_refused(machine, tiny_data, tmp_path):
 
 
 @pytest.mark.ray
-def test_trials_are_judged_by_the_folders_classifiers(quick_file, tmp_path, monkeypatch, own_ray):
+def test_trials_are_judged_by_the_folders_classifiers(quick_file, tmp_path, monkeypatch, shared_ray):
     """Driver and workers on a machine with an empty cache train none but take those that began the folder."""
     root, spec = tmp_path / "r", load_spec(quick_file, ["trials=2", "resources.concurrent=1"])
     data, classifiers = load_inputs(spec)
@@ -71,7 +71,21 @@ def test_trials_are_judged_by_the_folders_classifiers(quick_file, tmp_path, monk
     judges = classifiers.hash
     cache = tmp_path / "cache"
     monkeypatch.setenv("MOPOE_CACHE", str(cache))
-    run_sweep(spec, root)
+
+    def make_trainable(spec, root, **more):
+        # Nested, so that workers get it by value: they cannot import this module.
+        def trainable(suggested):
+            import os
+
+            from sweep.running.trainable import make_trainable
+
+            os.environ["MOPOE_CACHE"] = str(cache)
+            return make_trainable(spec, root, **more)(suggested)
+
+        return trainable
+
+    monkeypatch.setattr(driver, "make_trainable", make_trainable)
+    driver.run_sweep(spec, root)
     assert [path.name for path in cache.glob("*classifiers*s")] == [
         f"stored-classifiers-{judges}.safetensors"
     ]
