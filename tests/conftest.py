@@ -1,10 +1,12 @@
-"""What every test shares: one thread, a cache folder of its own, a tiny data set.
+"""What every test shares: one thread, a cache folder of its own, a tiny data set, one Ray.
 
 Torch is imported by the fixtures that need it, so that the tests of the light packages stay light.
 """
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that start a Ray, which take longest: so no process is left alone with one."""
+    """Begin with the tests that need Ray, which take longest: so no process is left alone with one."""
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 
@@ -30,6 +32,53 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOPOE_CACHE", str(folder))
         yield folder
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """End the Ray that tests share once a test comes that needs none."""
+    ray = sys.modules.get("ray")
+    if item.get_closest_marker("ray") is None and ray and ray.is_initialized():
+        ray.shutdown()
+
+
+@contextmanager
+def one_ray() -> Iterator[list[str]]:
+    """Let sweeps share one Ray, which goes on after them; give the list of when they would start and end it.
+
+    A start of Ray takes longer than a sweep of three trials.
+    """
+    import ray
+
+    from sweep.running import driver
+
+    if not ray.is_initialized():
+        driver.start_ray("local")
+    calls: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver, "start_ray", lambda address: calls.append(f"start {address}"))
+        patch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
+        yield calls
+
+
+@pytest.fixture(scope="session")
+def sharing_ray() -> Callable[[], AbstractContextManager[list[str]]]:
+    """Give the context in which sweeps share one Ray, for fixtures of modules."""
+    return one_ray
+
+
+@pytest.fixture
+def shared_ray() -> Iterator[list[str]]:
+    """Let the sweeps of a test share one Ray; give the list of when they would have started and ended it."""
+    with one_ray() as calls:
+        yield calls
+
+
+@pytest.fixture
+def own_ray() -> None:
+    """Let the sweeps of a test start a Ray of their own, because no other one goes on."""
+    import ray
+
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

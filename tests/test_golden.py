@@ -40,7 +40,7 @@ def test_a_trial_of_each_kind(few, case):
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_sweep_with_halving_and_two_seeds(few, tmp_path):
+def test_a_sweep_with_halving_and_two_seeds(few, tmp_path, own_ray):
     """Which trials are stopped, which get a second seed, and what the front is."""
     found = dict(measure.small_sweep(few, tmp_path))
     assert found == {name: near(name, value) for name, value in VALUES["sweep"].items()}

@@ -181,7 +181,7 @@ MAIN = [sys.executable, "-c", "from sweep.cli import main; main()"]
     [
         (signal.SIGTERM, 143),
         (signal.SIGUSR2, 130),
-        (signal.SIGINT, 130),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
         pytest.param(signal.SIGHUP, 130, marks=pytest.mark.slow),
     ],
     ids=["term", "usr2", "int", "hup"],

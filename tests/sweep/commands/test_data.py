@@ -119,7 +119,7 @@ def test_bad_input_is_one_sentence_exit_2_and_nothing_written(sweep, sources, ar
 
 
 @pytest.mark.ray
-def test_a_sweep_finds_the_data_by_a_relative_path(sweep, sources, tiny_sweep):
+def test_a_sweep_finds_the_data_by_a_relative_path(sweep, sources, tiny_sweep, shared_ray):
     """The workers of Ray see the same file as the driver, and every trial ends with numbers."""
     assert sweep(*BUILD)[0] == 0
     file = sources / "p.yaml"

@@ -18,7 +18,6 @@ import optuna
 import polars as pl
 import polars.selectors as cs
 import pytest
-import ray
 import torch
 
 from mopoe.checkpoint import check
@@ -43,6 +42,8 @@ from sweep.verify import problems
 
 pytestmark = pytest.mark.ray
 MAIN = [sys.executable, "-c", "from sweep.cli import main; main()"]
+ONE = "resources.concurrent=1"
+"""Where it plays no part how many trials run at once: each worker imports torch first, for seconds."""
 
 
 def run(path, root, *overrides, **options):
@@ -53,7 +54,7 @@ def run(path, root, *overrides, **options):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, quick_sweep):
+def finished(tmp_path_factory, quick_sweep, sharing_ray):
     """Run a sweep in which some trials diverge: one of two learning rates is absurd."""
     folder = tmp_path_factory.mktemp("runner")
     path = folder / "tiny.yaml"
@@ -62,11 +63,12 @@ def finished(tmp_path_factory, quick_sweep):
         text.replace("search_space:", "search_space:\n  lr: {type: choice, values: [0.001, 10.0]}")
     )
     root = folder / "results"
-    said, statuses = run(path, root, optuna_storage=str(folder / "study.log"))
+    with sharing_ray():
+        said, statuses = run(path, root, optuna_storage=str(folder / "study.log"))
     return path, root, said, statuses
 
 
-def test_a_full_disk_is_a_sentence_and_loses_nothing(tmp_path, quick_sweep, monkeypatch):
+def test_a_full_disk_is_a_sentence_and_loses_nothing(tmp_path, quick_sweep, monkeypatch, shared_ray):
     """The driver ends with what the store refused, also where Tune meets the error."""
     path, root, write = tmp_path / "tiny.yaml", tmp_path / "results", StoreWriter.write_trial
     path.write_text(quick_sweep)
@@ -79,9 +81,9 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(tmp_path, quick_sweep, monk
     with monkeypatch.context() as patch:
         patch.setattr(StoreWriter, "write_trial", full)
         with pytest.raises(StoreError, match=r"^cannot write t0002: No space"):
-            run(path, root)
+            run(path, root, ONE)
     assert list(problems(open_store(root))) == []
-    run(path, root)
+    run(path, root, ONE)
     assert open_store(root).latest_trials().collect()["status"].to_list() == ["completed"] * 3
     assert list(problems(open_store(root))) == []
 
@@ -117,7 +119,7 @@ def test_a_single_trial_has_the_bits_of_the_sweeps(finished, tmp_path):
         assert numbers(tmp_path / "r", alone.trial_id, table) == numbers(root, row["trial_id"], table)
 
 
-def test_failed_trials_are_tried_again_if_asked(finished, tmp_path):
+def test_failed_trials_are_tried_again_if_asked(finished, tmp_path, shared_ray):
     """Each gets a further attempt: what its machine had failed completes, what diverges does again."""
     path, done, _, _ = finished
     root = shutil.copytree(done, tmp_path / "results")
@@ -128,7 +130,7 @@ def test_failed_trials_are_tried_again_if_asked(finished, tmp_path):
     lost = {"status": "failed", "error": "its disk was full", "ended_at": late}
     StoreWriter(root).write_trial(TrialRecord(**started | lost))
     assert set(open_store(root).latest_trials().filter(trial_id=name).collect()["status"]) == {"failed"}
-    run(path, root, retry_failed=True)
+    run(path, root, ONE, retry_failed=True)
     for again in open_store(root).latest_trials().collect().iter_rows(named=True):
         was = before[again["trial_id"]]
         assert again["status"] == was["status"]
@@ -183,7 +185,7 @@ def test_weights_are_kept_for_the_front_only(finished):
     assert not (root / ".ray").exists()
 
 
-def test_running_again_runs_only_what_is_missing(finished, monkeypatch, capsys):
+def test_running_again_runs_only_what_is_missing(finished, monkeypatch, capsys, shared_ray):
     """The same file again does nothing; `sweep extend` runs new trials only, under new names.
 
     Afterwards Ctrl-C does what it did before: Ray Tune's handler, which swallows the first, is gone.
@@ -212,13 +214,13 @@ def test_running_again_runs_only_what_is_missing(finished, monkeypatch, capsys):
     assert stored_spec(root).trials == 6
 
 
-def check_killed_and_resumed(sweep, root, file, moments, trials):
+def check_killed_and_resumed(sweep, root, file, moments, trials, *overrides):
     """Run a sweep, kill its driver at these moments, and go on to the end; return what had ended by then.
 
     A moment is whether to wait for one more trial to complete, and then how many seconds more.
     """
     command = [sys.executable, "-c", "from sweep.cli import main; main()"]
-    options = ["-o", f"trials={trials}", "-o", "fixed.epochs=4"]
+    options = [word for o in (f"trials={trials}", "fixed.epochs=4", *overrides) for word in ("-o", o)]
     arguments = ["run", str(file), "--out", str(root), *options]
     ended = {}
     for progress, seconds in moments:
@@ -260,7 +262,7 @@ def check_killed_and_resumed(sweep, root, file, moments, trials):
     return ended
 
 
-def test_a_sweep_that_stops_early_and_its_continuation(tmp_path, quick_sweep):
+def test_a_sweep_that_stops_early_and_its_continuation(tmp_path, quick_sweep, shared_ray):
     """Stopped trials keep their rung's values, only full budgets make the front, and rungs outlive a run.
 
     The second trial hardly trains, so it is stopped.
@@ -313,25 +315,30 @@ def test_a_second_driver_of_a_folder_is_refused(quick_file, tmp_path):
         pass
 
 
-@pytest.mark.parametrize(
-    ("override", "options", "sentence"),
-    [
-        (
-            "resources.cpu=4096",
-            {},
-            r"resources.cpu is 4096, but this machine has \d+; lower it, or run the s",
-        ),
-        ("trials=1", {"address": "127.0.0.1:1"}, r"no Ray cluster answered at '127.0.0.1:1' \(.*refused"),
-    ],
-)
-def test_what_would_wait_forever_is_refused(quick_file, tmp_path, override, options, sentence):
-    """A trial larger than this machine, a cluster that is not there; Ray is left as it was."""
-    with pytest.raises(MopoeError, match=f"^{sentence}"):
-        run(quick_file, tmp_path / "r", override, **options)
-    assert not ray.is_initialized()
+def test_a_trial_larger_than_this_machine_is_refused(quick_file, tmp_path, shared_ray):
+    """It would wait forever; the Ray that was started to see what is there is ended."""
+    sentence = r"^resources.cpu is 4096, but this machine has \d+; lower it, or run the s"
+    with pytest.raises(MopoeError, match=sentence):
+        run(quick_file, tmp_path / "r", "resources.cpu=4096")
+    assert shared_ray == ["start local", "shutdown"]
 
 
-def test_a_cluster_that_refuses_is_told_from_one_that_is_not_there(quick_file, tmp_path, monkeypatch):
+@pytest.fixture
+def ended(monkeypatch):
+    """Let Ray go on if it is ended; return the list of when."""
+    calls = []
+    monkeypatch.setattr("ray.shutdown", lambda: calls.append("shutdown"))
+    return calls
+
+
+def test_a_cluster_that_is_not_there_is_refused(quick_file, tmp_path, ended):
+    """At once, where Ray would wait for minutes; nothing of Ray goes on."""
+    with pytest.raises(MopoeError, match=r"^no Ray cluster answered at '127.0.0.1:1' \(.*refused"):
+        run(quick_file, tmp_path / "r", address="127.0.0.1:1")
+    assert set(ended) == {"shutdown"}
+
+
+def test_a_cluster_that_refuses_is_told_from_one_that_is_not_there(quick_file, tmp_path, monkeypatch, ended):
     """One that was started with a token, or with another one, answers at its port."""
 
     def refuse(**_):
@@ -348,37 +355,56 @@ def test_a_cluster_that_refuses_is_told_from_one_that_is_not_there(quick_file, t
     )
 
 
-def test_a_killed_sweep_goes_on(sweep, tmp_path, quick_file):
+def test_a_killed_sweep_goes_on(sweep, tmp_path, quick_file, shared_ray):
     """SIGKILL in mid sweep loses no finished trial; the next run ends with the full number, none twice."""
-    ended = check_killed_and_resumed(sweep, tmp_path / "r", quick_file, [(True, 0.0)], trials=8)
-    assert 0 < len(ended) < 8
+    ended = check_killed_and_resumed(sweep, tmp_path / "r", quick_file, [(True, 0.0)], 5, ONE)
+    assert 0 < len(ended) < 5
 
 
 @pytest.mark.slow
-def test_a_sweep_killed_twenty_times_goes_on(sweep, tmp_path, sweep_file):
+def test_a_sweep_killed_twenty_times_goes_on(sweep, tmp_path, sweep_file, own_ray):
     """At random moments, from the start of Ray on: nothing is lost, run twice or written twice."""
     rng = random.Random(0)
     moments = [(rng.random() < 0.7, rng.uniform(0, 10)) for _ in range(20)]
     assert len(check_killed_and_resumed(sweep, tmp_path / "r", sweep_file, moments, trials=40)) >= 10
 
 
+def check_weights_are_of_the_last_epoch(root, trial):
+    """Check that a trial goes on behind the last epoch that is in the tables."""
+    epochs = open_store(root).epochs().filter(trial_id=trial).collect()["epoch"]
+    assert check(root / "checkpoints" / f"{trial}.safetensors").epoch == max(epochs)
+
+
+def test_the_warning_before_a_time_limit(quick_file, tmp_path, shared_ray):
+    """After SIGUSR2 every trial that runs writes a checkpoint; then the sweep ends as by Ctrl-C."""
+    spec, warned = load_spec(quick_file, ["trials=200", ONE, "fixed.epochs=100000"]), []
+
+    def warn(_):
+        if not warned:
+            warned.append(True)
+            os.kill(os.getpid(), signal.SIGUSR2)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(spec, tmp_path / "r", on_change=warn)
+    (trial,) = open_store(tmp_path / "r").latest_trials().collect().to_dicts()
+    assert (trial["status"], trial["error"]) == ("running", None)
+    check_weights_are_of_the_last_epoch(tmp_path / "r", trial["trial_id"])
+
+
 @pytest.mark.parametrize(
     ("number", "status"),
     [
         (signal.SIGTERM, 143),
-        (signal.SIGUSR2, 130),
+        pytest.param(signal.SIGUSR2, 130, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
         pytest.param(signal.SIGHUP, 130, marks=pytest.mark.slow),
     ],
     ids=["term", "usr2", "int", "hup"],
 )
 def test_a_signal_ends_cleanly_and_says_how_to_go_on(sweep, tmp_path, quick_file, number, status):
-    """As Ctrl-C does, with the command to repeat; the store is whole, and `status` knows at once.
-
-    After SIGUSR2, the warning before a time limit, every trial that runs writes a checkpoint first.
-    """
+    """As Ctrl-C does, with the command to repeat; the store is whole, and `status` knows at once."""
     root = tmp_path / "r"
-    options = ["-o", "trials=200", "-o", "resources.concurrent=1", "-o", "fixed.epochs=100000"]
+    options = ["-o", "trials=200", "-o", ONE, "-o", "fixed.epochs=100000"]
     command = [*MAIN, "run", str(quick_file), "--out", str(root), *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
@@ -394,8 +420,7 @@ def test_a_signal_ends_cleanly_and_says_how_to_go_on(sweep, tmp_path, quick_file
     assert trials.filter(status="failed").height == 0
     (running,) = trials.filter(status="running")["trial_id"]
     if number == signal.SIGUSR2:
-        epochs = open_store(root).epochs().filter(trial_id=running).collect()["epoch"]
-        assert check(root / "checkpoints" / f"{running}.safetensors").epoch == max(epochs)
+        check_weights_are_of_the_last_epoch(root, running)
     assert sweep("status", root)[1].startswith("tiny: interrupted with ")
     assert not (root / ".lease.json").exists()
     # Ray ends workers in mid write, of which verify says what is left.
@@ -426,7 +451,7 @@ def test_past_trials_carry_what_the_study_needs(finished):
 
 
 @pytest.mark.slow
-def test_survivors_get_their_seeds(sweep_file, tmp_path):
+def test_survivors_get_their_seeds(sweep_file, tmp_path, shared_ray):
     """Configs whose first seed was not stopped get a second one, which runs in full; the others get none."""
     scheduler = ["scheduler.type=halving", "scheduler.grace=1", "scheduler.eta=2"]
     replicates = ["replicates.seeds=2", "replicates.when=survivors"]

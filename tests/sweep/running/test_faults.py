@@ -74,7 +74,7 @@ def sweep_with(monkeypatch, tmp_path):
     return run
 
 
-def test_each_fault_ends_with_its_reason(sweep_with, quick_file, tmp_path):
+def test_each_fault_ends_with_its_reason(sweep_with, quick_file, tmp_path, shared_ray):
     """What passes on a second try completes; what does not is recorded with what went wrong, not lost."""
     faults = {"t0000": "kill once", "t0001": "raise", "t0002": "raise once"}
     found = sweep_with(quick_file, faults, "faults.max_failures=1", "resources.concurrent=1")
@@ -88,7 +88,7 @@ def test_each_fault_ends_with_its_reason(sweep_with, quick_file, tmp_path):
 
 
 @pytest.mark.slow
-def test_random_kills_and_every_fault_at_once(sweep_with, sweep_file, tmp_path):
+def test_random_kills_and_every_fault_at_once(sweep_with, sweep_file, tmp_path, own_ray):
     """Workers killed at random moments, NaN, exceptions, a hang, a slow trial: all end, all say why."""
     rng, stop = random.Random(0), threading.Event()
     kills = []

@@ -29,17 +29,35 @@ def block(language: str) -> str:
 
 
 @pytest.mark.ray
-def test_the_pages_example_runs_from_end_to_end(tmp_path: Path) -> None:
-    """Its commands train, measure and report, in workers of Ray too, from the folder of its files alone."""
+def test_the_pages_example_runs_from_end_to_end(
+    sweep: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shared_ray: list[str],
+) -> None:
+    """Its commands train, measure and report, in workers of Ray too, from the folder of its files alone.
+
+    The first is run as a user runs it; the others in this process, where Ray is started already.
+    """
     (tmp_path / "halves.py").write_text(block("python"), encoding="utf-8")
     (tmp_path / "halves.yaml").write_text(block("yaml"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.setitem(sys.modules, "halves", None)
+    del sys.modules["halves"]  # and again in the end
     for line in block("sh").splitlines():
         command = line.split()
         assert command[0] == "sweep"
-        done = subprocess.run(
-            [*SWEEP, *command[1:]], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
+        if command[1] == "trial":
+            done = subprocess.run(
+                [*SWEEP, *command[1:]], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+            )
+            assert done.returncode == 0, done.stderr
+            continue
+        one = ["-o", "resources.concurrent=1"] if command[1] == "run" else []
+        status, _, err = sweep(*command[1:], *one)
+        assert status == 0, err
+    assert shared_ray == ["start local", "shutdown"]
     for folder, trials in (("halves-trials", 1), ("halves", 2)):
         store = open_store(tmp_path / "results" / folder)
         rows = store.latest_trials().collect()

@@ -7,8 +7,9 @@ from mopoe.errors import DataError
 from mopoe.evaluation import classifiers as module
 from mopoe.evaluation.classifiers import ClassifierConfig, load_classifiers
 from sweep.config.sweep_spec import load_spec
-from sweep.running.driver import run_sweep
-from sweep.running.shared_inputs import keep_classifiers, stored_classifiers
+from sweep.manifest import open_or_create_manifest
+from sweep.running import driver
+from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs, stored_classifiers
 from sweep.store.files import files_at
 from sweep.store.read import open_store
 
@@ -61,14 +62,30 @@ def test_other_classifiers_are_refused(machine, tiny_data, tmp_path):
 
 
 @pytest.mark.ray
-def test_trials_are_judged_by_the_folders_classifiers(quick_file, tmp_path, monkeypatch):
-    """Driver and workers of a second run, with an empty cache, train none but take those of the first."""
-    root = tmp_path / "r"
-    run_sweep(load_spec(quick_file, ["trials=1"]), root, say=str, on_change=bool)
-    judges = open_store(root).manifest.classifier_hash
+def test_trials_are_judged_by_the_folders_classifiers(quick_file, tmp_path, monkeypatch, shared_ray):
+    """Driver and workers on a machine with an empty cache train none but take those that began the folder."""
+    root, spec = tmp_path / "r", load_spec(quick_file, ["trials=2", "resources.concurrent=1"])
+    data, classifiers = load_inputs(spec)
+    open_or_create_manifest(files_at(root), spec, spec.spec_hash, inputs_record(data, classifiers))
+    keep_classifiers(files_at(root), classifiers)
+    judges = classifiers.hash
     cache = tmp_path / "cache"
     monkeypatch.setenv("MOPOE_CACHE", str(cache))
-    run_sweep(load_spec(quick_file, ["trials=2"]), root, say=str, on_change=bool)
+
+    def make_trainable(spec, root, **more):
+        # Nested, so that workers get it by value: they cannot import this module.
+        def trainable(suggested):
+            import os
+
+            from sweep.running.trainable import make_trainable
+
+            os.environ["MOPOE_CACHE"] = str(cache)
+            return make_trainable(spec, root, **more)(suggested)
+
+        return trainable
+
+    monkeypatch.setattr(driver, "make_trainable", make_trainable)
+    driver.run_sweep(spec, root)
     assert [path.name for path in cache.glob("*classifiers*s")] == [
         f"stored-classifiers-{judges}.safetensors"
     ]

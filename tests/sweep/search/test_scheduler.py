@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import ray
 from optuna.trial import TrialState
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
@@ -181,21 +180,6 @@ def test_a_decision_becomes_an_event(tmp_path):
     assert row["objectives_json"] == '{"conditional_coherence": 0.5, "log_likelihood": -5.0}'
 
 
-@pytest.fixture(scope="module")
-def local_ray():
-    """Give a local Ray of two cores."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-        patch.setenv("RAY_AIR_NEW_OUTPUT", "0")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        ray.init(
-            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
-        )
-        yield
-        ray.shutdown()
-
-
 def learn(suggested):
     """Report two objectives that get better with the epochs; one trial in five has NaN, one raises."""
     x, number = suggested["suggestion"]["beta"], int(suggested["trial_id"][1:])
@@ -208,11 +192,11 @@ def learn(suggested):
 
 
 @pytest.mark.ray
-def test_every_trial_of_a_run_ends_in_a_final_state(local_ray, tmp_path):
+def test_every_trial_of_a_run_ends_in_a_final_state(shared_ray, tmp_path):
     """Stopped is PRUNED, full budget COMPLETE, NaN and errors FAIL, none RUNNING; decisions match them."""
     file = tmp_path / "x.yaml"
     file.write_text(
-        "{name: x, data: {name: digits}, trials: 20, seed: 1, sampler: random, fixed: {epochs: 8}, "
+        "{name: x, data: {name: digits}, trials: 15, seed: 1, sampler: random, fixed: {epochs: 8}, "
         "reference_point: {conditional_coherence: -1, log_likelihood: -1}, "
         "search_space: {beta: {type: uniform, low: 0.001, high: 1}}}"
     )
@@ -230,10 +214,10 @@ def test_every_trial_of_a_run_ends_in_a_final_state(local_ray, tmp_path):
     ).fit()
     states = Counter(trial.state for trial in searcher.study.trials)
     stopped = {d.trial_id for d in decisions if d.decision == "stop"}
-    assert sum(states.values()) == 20
-    assert states[TrialState.FAIL] == 8
-    assert states[TrialState.PRUNED] == len(stopped) - 4
-    assert states[TrialState.COMPLETE] == 12 - states[TrialState.PRUNED] >= 1
+    assert sum(states.values()) == 15
+    assert states[TrialState.FAIL] == 6
+    assert states[TrialState.PRUNED] == len(stopped) - 3
+    assert states[TrialState.COMPLETE] == 9 - states[TrialState.PRUNED] >= 1
     assert states[TrialState.PRUNED] >= 1
     for trial in searcher.study.trials:
         if trial.state == TrialState.COMPLETE:

@@ -1,0 +1,62 @@
+"""What signals do to a process that trains, in this one: its end, its exit status, what is left as it was."""
+
+import os
+import signal
+
+import pytest
+
+from sweep.running import signals
+from sweep.running.signals import exit_status, stoppable
+
+ALL = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR2)
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch):
+    """Begin with no signal caught, and check in the end that every handler is what it was."""
+    monkeypatch.setattr(signals, "_caught", [])
+    before = [signal.getsignal(number) for number in ALL]
+    yield
+    after = [signal.getsignal(number) for number in ALL]
+    for number, handler in zip(ALL, before, strict=True):
+        signal.signal(number, handler)
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 130), (signal.SIGINT, 130)]
+)
+def test_a_signal_acts_like_ctrl_c(number, status):
+    """It interrupts what runs, after which SIGTERM alone has an exit status of its own."""
+    with pytest.raises(KeyboardInterrupt), stoppable():
+        signal.raise_signal(number)
+    assert exit_status() == status
+
+
+def test_ctrl_c_that_another_replaced_is_given_back():
+    """As by Ray Tune, whose handler swallows the first."""
+    with stoppable():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_warning_before_a_time_limit_interrupts_nothing():
+    """SIGUSR2 calls the function that it was given, and what runs goes on."""
+    warned = []
+    with stoppable(lambda: warned.append("warned")):
+        signal.raise_signal(signal.SIGUSR2)
+        warned.append("and on")
+    assert warned == ["warned", "and on"]
+
+
+def test_what_was_ignored_from_the_start_stays_ignored():
+    """Under nohup a closed terminal ends nothing; SIGTERM ends a background process that ignores Ctrl-C."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN), signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stoppable():
+            signal.raise_signal(signal.SIGHUP)
+        with pytest.raises(KeyboardInterrupt), stoppable():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGHUP, before[0])
+        signal.signal(signal.SIGINT, before[1])
