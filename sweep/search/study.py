@@ -76,6 +76,11 @@ class ConfigStudy:
                 completed += config.status == "completed"
                 self._study.add_trial(trial)
                 self._n_known += 1
+        self._ended = {
+            _key(config.suggestion): frozen_trial(config, spec, self._distributions)
+            for config in past
+            if config.status != "running"
+        }
         running = [config for config in past if config.status == "running"]
         given = list({_key(point): point for point in spec.known_points}.values())
         grid = grid_points(space, spec.seed) if spec.sampler == "grid" else ()
@@ -142,8 +147,10 @@ class ConfigStudy:
         return trial
 
     def _tell(self, config: ConfigResult) -> None:
-        found = frozen_trial(config, self._spec, self._distributions)
-        trial = self._open.pop(config.name)
+        self._ended[_key(config.suggestion)] = found = frozen_trial(config, self._spec, self._distributions)
+        self._tell_study(self._open.pop(config.name), found)
+
+    def _tell_study(self, trial: "Trial", found: "FrozenTrial") -> None:
         for name, value in found.user_attrs.items():
             trial.set_user_attr(name, value)
         for name, excess in found.constraints.items():
@@ -154,8 +161,10 @@ class ConfigStudy:
     def _ask(self) -> "Trial":
         """Return the study's next trial: one that was enqueued, else a config that the sweep has not had.
 
-        The same settings with the same seed give the same numbers again. A config that comes again is told
-        FAIL, which samplers ignore; after some `TRIES` one is drawn from all that are left.
+        The same settings with the same seed give the same numbers again. Of a config that comes again TPE
+        hears at once how it ended, as if it had been trained again: its densities become surer of the place,
+        and no epoch is spent. Otherwise it is told FAIL, which samplers ignore. The next tries are at random;
+        after some `TRIES` one is drawn from all that are left.
         """
         from optuna.trial import TrialState
 
@@ -167,7 +176,11 @@ class ConfigStudy:
             self._asked.add(_key(trial.params))
             if new or self._n_enqueued or not tries_left:
                 break
-            self._study.tell(trial, state=TrialState.FAIL)
+            known = self._ended.get(_key(trial.params)) if self._spec.sampler == "tpe" else None
+            if known is not None:
+                self._tell_study(trial, known)
+            else:
+                self._study.tell(trial, state=TrialState.FAIL)
             self._study.sampler = self._random
             if tries_left == 1 and (left := self._left()):
                 self._study.enqueue_trial(left)

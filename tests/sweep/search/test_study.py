@@ -236,3 +236,22 @@ def test_known_points_that_are_the_same_come_once():
     asked = [s.ask(str(i)) for i in range(2)]
     assert asked[0] == pytest.approx(point)
     assert asked[1] != asked[0]
+
+
+def test_of_a_config_that_comes_again_tpe_hears_how_it_ended():
+    """No config is asked for twice; that a place was tried again is told with the values known of it."""
+    space = Space({"latent_dim": Choice(values=tuple(range(1, 13)))}, ("m0",))
+    s, found = study(10, "tpe", space=space), []
+    for i in range(10):
+        suggestion = s.ask(str(i))
+        (x,) = suggestion.values()
+        found.append(x)
+        s.tell(known(str(i), suggestion, "completed", -float(abs(x - 6)), -1.0))
+    assert len(set(found)) == 10
+    told = {}
+    for trial in s.study.trials:
+        assert trial.state in (TrialState.COMPLETE, TrialState.FAIL)
+        if trial.values:
+            told.setdefault(*trial.params.values(), []).append(trial.values)
+    assert max(map(len, told.values())) > 1
+    assert all(len(set(map(tuple, values))) == 1 for values in told.values())
