@@ -82,7 +82,7 @@ class PairCoherence:
     """The kind of value: `accuracy`, or `average_precision` where samples have attributes."""
 
 
-_Z_95 = 1.959964
+Z_95 = 1.959964
 """Quantile of the standard normal distribution that leaves 2.5 % above it."""
 
 
@@ -95,11 +95,11 @@ def pair_interval(value: float, stderr: float, n: int, measure: str | None) -> t
     [0.722, 1.0]
     """
     if measure in (None, "accuracy"):
-        scale = 1 + _Z_95**2 / n
-        middle = (value + _Z_95**2 / (2 * n)) / scale
-        half = _Z_95 / scale * math.sqrt(value * (1 - value) / n + (_Z_95 / (2 * n)) ** 2)
+        scale = 1 + Z_95**2 / n
+        middle = (value + Z_95**2 / (2 * n)) / scale
+        half = Z_95 / scale * math.sqrt(value * (1 - value) / n + (Z_95 / (2 * n)) ** 2)
     else:
-        middle, half = value, _Z_95 * stderr
+        middle, half = value, Z_95 * stderr
     return max(0.0, middle - half), min(1.0, middle + half)
 
 

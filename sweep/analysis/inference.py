@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mopoe.reports import Z_95
 from sweep.analysis.points import points, replicates
 from sweep.analysis.posterior import Array, Observed, Posterior, draw_posterior, shared_factors
 from sweep.config.objectives import Objective, gains
@@ -21,7 +22,6 @@ DRAWS = 1000
 """Draws from the posterior: the standard error of a probability is about 0.02 at most."""
 MOST_CONFIGS = 200
 """Most configs that the posterior is of: those on the fronts of the lowest ranks."""
-_Z_95 = 1.959964
 _PRIOR_DRAWS = "joint_coherence"
 """The objective whose samples are draws from the prior, not held-out samples."""
 
@@ -96,7 +96,7 @@ def infer(
             alone_COK = np.zeros((len(rows), len(objectives), len(rows)))
             alone_COK[np.arange(len(rows)), at, np.arange(len(rows))] = error_CO[:, at]
             factors_COK = np.concatenate([factors_COK, alone_COK], axis=2)
-    width_CO, posterior = _Z_95 * error_CO, None
+    width_CO, posterior = Z_95 * error_CO, None
     if len(rows) > 1 and seeds_C.max() > 1:
         posterior = draw_posterior(
             _observed(trials, config_T, seeds_C, np.nan_to_num(factors_COK), objectives),

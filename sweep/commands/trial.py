@@ -23,6 +23,7 @@ def trial(
     override: Overrides = None,
 ) -> None:
     """Train one trial here, without Ray; settings not given take the middle of the search space."""
+    from mopoe.reports import Z_95
     from sweep.config.sweep_spec import load_spec, trial_config_for
 
     spec = load_spec(file, override or ())
@@ -42,7 +43,8 @@ def trial(
         )
     for name, value in record.objectives.items():
         mark = "" if name in {o.name for o in spec.objectives} else "  (not an objective of this sweep)"
-        say(f"{name:<24}{value:>12.4f} ± {record.stderr[name]:.4f}{mark}")
+        say(f"{name:<24}{value:>12.4f} ± {Z_95 * record.stderr[name]:.4f}{mark}")
+    say("± is the half width of the 95 % interval over held-out samples; another seed is not in it.")
     say(f"\ntrial {record.trial_id}, attempt {record.attempt}; tables: {files_at(root)}")
     if record.status == "failed":
         raise TrialsFailedError(f"the trial failed: {record.error}")

@@ -63,7 +63,7 @@ def test_a_trial_prints_its_numbers_and_where_they_are(sweep, quick_file, tmp_pa
     assert (status, err) == (0, "")
     assert out.startswith("epoch 1/1  loss ")
     row = open_store(root).trials().collect().row(0, named=True)
-    assert f"{row['o_log_likelihood']:.4f} ± {row['se_log_likelihood']:.4f}" in out
+    assert f"{row['o_log_likelihood']:.4f} ± {1.959964 * row['se_log_likelihood']:.4f}" in out
     assert row["p_beta"] == 0.5
     following = out.rpartition("next: sweep ")[2].replace("\n", " ").split()
     status, out, err = sweep(*following)
