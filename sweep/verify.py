@@ -212,6 +212,7 @@ def _missing_rows(
     tables = ["subset_metrics", "pair_coherence"] if len(spec.modalities) > 1 else ["subset_metrics"]
     whole = done.filter(pl.col("status") != "stopped")
     tables += ["samples"] if spec.evaluation.pictures else []
+    tables += ["sample_values"] if frames["sample_values"].height else []  # older sweeps have none
     for table in [name for name in tables if name not in damaged]:
         last = frames[table].group_by("trial_id").agg(pl.col("epoch").max().alias("_last"))
         rows = whole.join(last, on="trial_id", how="left")

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from mopoe.reports import Z_95
 from sweep.analysis.points import points, replicates
-from sweep.analysis.posterior import Array, Observed, Posterior, draw_posterior, shared_factors
+from sweep.analysis.posterior import (
+    MOST_FACTORS,
+    Array,
+    Observed,
+    Posterior,
+    draw_posterior,
+    shared_factors,
+)
 from sweep.config.objectives import Objective, gains
 from sweep.store.layout import INTERVAL, OBJECTIVE, STDERR
 
@@ -37,7 +44,8 @@ class Inference:
     posterior: Posterior | None
     """Draws of their true means; None if no config has a second seed, for then seeds are an unknown."""
     unpaired: tuple[str, ...]
-    """Objectives without values by sample, whose standard errors count as independent between configs."""
+    """Objectives without values by sample, whose standard errors count as independent between configs; beyond
+    the MOST_FACTORS best configs they do not count."""
 
     def difference_error(self, one: int, other: int) -> Array:
         """Return the standard errors [O] of the difference between two of all configs; NaN if unknown."""
@@ -90,11 +98,12 @@ def infer(
     means = trials.group_by("_config", maintain_order=True).agg(
         pl.col(STDERR + o.name).mean() for o in objectives
     )
+    first = moocore.pareto_rank(points(some, objectives).gains, maximise=True).argsort()[:MOST_FACTORS]
     for at, o in enumerate(objectives):
         if o.name not in known:  # one standard error for all seeds of a config, as if they shared it
             error_CO[:, at] = means[STDERR + o.name].cast(pl.Float64).fill_null(np.nan).to_numpy()
-            alone_COK = np.zeros((len(rows), len(objectives), len(rows)))
-            alone_COK[np.arange(len(rows)), at, np.arange(len(rows))] = error_CO[:, at]
+            alone_COK = np.zeros((*error_CO.shape, len(first)))
+            alone_COK[first, at, np.arange(len(first))] = error_CO[first, at]
             factors_COK = np.concatenate([factors_COK, alone_COK], axis=2)
     width_CO, posterior = Z_95 * error_CO, None
     if len(rows) > 1 and seeds_C.max() > 1:

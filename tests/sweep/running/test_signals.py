@@ -13,12 +13,14 @@ ALL = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR2)
 
 @pytest.fixture(autouse=True)
 def as_it_was(monkeypatch):
-    """Begin with no signal caught, and check in the end that every handler is what it was."""
+    """Begin with no signal caught and Python's Ctrl-C; check in the end that every handler is as before."""
     monkeypatch.setattr(signals, "_caught", [])
+    found = [signal.getsignal(number) for number in ALL]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray Tune, if it ran here, left its own
     before = [signal.getsignal(number) for number in ALL]
     yield
     after = [signal.getsignal(number) for number in ALL]
-    for number, handler in zip(ALL, before, strict=True):
+    for number, handler in zip(ALL, found, strict=True):
         signal.signal(number, handler)
     assert after == before
 

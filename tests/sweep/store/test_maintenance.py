@@ -61,6 +61,7 @@ def test_rows_stay_the_same_and_files_become_one(tmp_path, make_sweep):
         "epochs": (5, 1),
         "subset_metrics": (2, 1),
         "pair_coherence": (2, 1),
+        "sample_values": (2, 1),
         "samples": (2, 1),
     } | {table: (0, 0) for table in TABLES if table not in before or not before[table]}
     assert content(store) == before
