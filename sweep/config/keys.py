@@ -88,7 +88,8 @@ class SweepKeys(StrictModel):
     constraints: Constraints = Field(default_factory=dict)
     """Limits on what a trial measures: an objective, `parameters` (trained ones) or `seconds` (wall time).
 
-    A trial that misses a limit is infeasible and not on the front. The number itself is allowed:
+    A config whose mean over its seeds misses a limit is infeasible and not on the front; so is, for itself,
+    a trial. The number itself is allowed:
 
         constraints: {parameters: "<= 20e6", joint_coherence: ">= 0.1"}
     """

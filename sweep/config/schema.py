@@ -160,7 +160,11 @@ class ResourcesSpec(StrictModel):
 
 
 class ReplicatesSpec(StrictModel):
-    """Which configs are trained with several seeds; their objectives are then means over seeds."""
+    """Which configs are trained with several seeds; their objectives are then means over all of these.
+
+    Without a second seed of any config the report tells no probability. A config of which a seed was stopped
+    early or failed is not compared.
+    """
 
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     """Seeds per config, counted up from the config's own."""
