@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int)
     parser.add_argument("--epochs", type=int)
     given = parser.parse_args()
-    overrides = [f"trials={given.trials}"] if given.trials else []
+    overrides = [f"trials={given.trials or 14}", "replicates.seeds=1"]
     overrides += [f"fixed.epochs={given.epochs}"] if given.epochs else []
     spec = load_spec("digits", overrides)
     mopoe.load_classifiers(mopoe.load_data(spec.data.name, **spec.data.options))
