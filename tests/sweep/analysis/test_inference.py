@@ -14,13 +14,14 @@ from sweep.config.objectives import Objective
 TWO = (Objective(name="log_likelihood"), Objective(name="loss", direction="minimize"))
 
 
-def made(values_CS, by_sample=None, error=0.5):
+def made(values_CS, by_sample=None, error=0.5, draws=1000):
     """Return configs and what is known of them; the second objective is the first one's negative.
 
     Args:
         values_CS: the first objective by config and seed.
         by_sample: its values by sample, [config, seed, N], instead.
         error: the standard error of a trial.
+        draws: from the posterior.
     """
     if by_sample is not None:
         values_CS = by_sample.mean(2)
@@ -42,7 +43,7 @@ def made(values_CS, by_sample=None, error=0.5):
         ]
         samples = pl.concat(parts)
     usable = usable_trials(frame, TWO)
-    return infer(usable, by_config(usable, TWO), TWO, samples)
+    return infer(usable, by_config(usable, TWO), TWO, samples, draws=draws)
 
 
 def test_single_seeds_have_intervals_over_samples_alone():
@@ -104,7 +105,7 @@ def test_intervals_hold_the_true_mean(seeds):
     for _ in range(12):
         true = random.standard_normal((20, 1))
         values = true + 0.5 * random.standard_normal((20, seeds))
-        configs, _ = made(values, error=0.0)
+        configs, _ = made(values, error=0.0, draws=250)
         missed = np.abs(values.mean(1) - true[:, 0])
         held.append(missed <= configs["ci_log_likelihood"].to_numpy())
         naive.append(missed <= configs["se_log_likelihood"].to_numpy())
