@@ -14,14 +14,15 @@ from sweep.config.objectives import Objective
 TWO = (Objective(name="log_likelihood"), Objective(name="loss", direction="minimize"))
 
 
-def made(values_CS, by_sample=None, error=0.5, draws=1000):
-    """Return configs and what is known of them; the second objective is the first one's negative.
+def made(values_CS, by_sample=None, error=0.5, draws=1000, second_CS=None):
+    """Return configs and what is known of them.
 
     Args:
         values_CS: the first objective by config and seed.
         by_sample: its values by sample, [config, seed, N], instead.
         error: the standard error of a trial.
         draws: from the posterior.
+        second_CS: the second objective; by default the first one's negative.
     """
     if by_sample is not None:
         values_CS = by_sample.mean(2)
@@ -32,7 +33,7 @@ def made(values_CS, by_sample=None, error=0.5, draws=1000):
         pl.lit("completed").alias("status"),
         *(pl.lit(error, dtype=pl.Float64).alias(f"se_{o.name}") for o in TWO),
         o_log_likelihood=pl.Series(values_CS.ravel()),
-        o_loss=pl.Series(-values_CS.ravel()),
+        o_loss=pl.Series((-values_CS if second_CS is None else second_CS).ravel()),
     )
     samples = None
     if by_sample is not None:
@@ -104,8 +105,8 @@ def test_intervals_hold_the_true_mean(seeds):
     random, held, naive = np.random.default_rng(seeds), [], []
     for _ in range(12):
         true = random.standard_normal((20, 1))
-        values = true + 0.5 * random.standard_normal((20, seeds))
-        configs, _ = made(values, error=0.0, draws=250)
+        values, other = true + 0.5 * random.standard_normal((2, 20, seeds))
+        configs, _ = made(values, error=0.0, draws=250, second_CS=other)
         missed = np.abs(values.mean(1) - true[:, 0])
         held.append(missed <= configs["ci_log_likelihood"].to_numpy())
         naive.append(missed <= configs["se_log_likelihood"].to_numpy())
