@@ -106,7 +106,7 @@ def infer(
             alone_COK[first, at, np.arange(len(first))] = error_CO[first, at]
             factors_COK = np.concatenate([factors_COK, alone_COK], axis=2)
     width_CO, posterior = Z_95 * error_CO, None
-    if len(rows) > 1 and seeds_C.max() > 1:
+    if seeds_C.max() > 1:
         posterior = draw_posterior(
             _observed(trials, config_T, seeds_C, np.nan_to_num(factors_COK), objectives),
             draws=draws,

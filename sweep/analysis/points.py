@@ -1,7 +1,8 @@
 """Points in objective space: trials at full budget, and configs as means over all of their seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from sweep.config.constraints import Limit
 from sweep.config.objectives import Objective, gains, names
 from sweep.store.layout import OBJECTIVE, STDERR
+from sweep.store.records import measured_values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,17 +62,20 @@ def usable_trials(
     rows = trials.with_columns(absent).with_columns(_full=full)
     seed_is_full = pl.col("_full").any().over("config_id", "seed") | (pl.col("status") == "running")
     rows = rows.filter(seed_is_full.all().over("config_id")).filter("_full").drop("_full")
-    kept = replicates(rows).group_by("config_id").agg(_keeps(limit, rows.columns) for limit in limits)
-    names = [name for name in kept.columns if name != "config_id"]
-    return rows.join(kept.filter(*names), on="config_id", how="semi", maintain_order="left")
+    if not limits:
+        return rows
+    columns = [c for c in rows.columns if c in ("n_parameters", "seconds") or c.startswith(OBJECTIVE)]
+    means = replicates(rows).group_by("config_id").agg(pl.col(columns).mean())
+    kept = [row["config_id"] for row in means.iter_rows(named=True) if _keeps(row, limits)]
+    return rows.filter(pl.col("config_id").is_in(kept))
 
 
-def _keeps(limit: Limit, columns: Sequence[str]) -> pl.Expr:
-    """Return whether the mean of a config's trials keeps a limit; what was not measured does not."""
-    name = {"parameters": "n_parameters", "seconds": "seconds"}.get(limit.name, OBJECTIVE + limit.name)
-    mean = pl.col(name).mean() if name in columns else pl.lit(None, dtype=pl.Float64)
-    kept = mean <= limit.bound if limit.at_most else mean >= limit.bound
-    return kept.fill_null(value=False).alias(f"keeps {limit.name}")
+def _keeps(row: Mapping[str, Any], limits: Sequence[Limit]) -> bool:
+    """Return whether the means of a config's trials keep all limits."""
+    means = {name.removeprefix(OBJECTIVE): v for name, v in row.items() if name.startswith(OBJECTIVE)}
+    known = {name: value for name, value in means.items() if value is not None}
+    measured = measured_values(known, row.get("n_parameters"), row.get("seconds"))
+    return all(limit.excess(measured) <= 0 for limit in limits)
 
 
 def last_evaluation(frame: pl.DataFrame) -> pl.DataFrame:

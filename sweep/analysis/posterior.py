@@ -93,7 +93,7 @@ def draw_posterior(observed: Observed, *, draws: int, seed: int = 0) -> Posterio
     """Return draws of the configs' true means: as many, or some more, for all chains give the same number.
 
     Args:
-        observed: at least two configs, of which one has several seeds.
+        observed: one config or more, of which one has several seeds.
         draws: the number.
         seed: of the random numbers.
     """
@@ -124,7 +124,10 @@ def gibbs(
     """
     n_chains, n_configs, n_objectives = mean_RCO.shape
     centre_RO = mean_RCO.mean(1, keepdims=True)
-    spread_RO = np.maximum(mean_RCO.std(1, keepdims=True), 1e-12 * np.abs(centre_RO) + 1e-300)
+    # The spread between configs or, if that is less (as of a single config), between seeds.
+    within_RO = np.einsum("rcoo->ro", scatter_RCOO)[:, None] / max(1, int(seeds_C.sum()) - n_configs)
+    spread_RO = np.maximum(mean_RCO.std(1, keepdims=True), np.sqrt(within_RO) / 10)
+    spread_RO = np.maximum(spread_RO, 1e-12 * np.abs(centre_RO) + 1e-300)
     y_RCO, eye_OO = (mean_RCO - centre_RO) / spread_RO, np.eye(n_objectives)
     f_RCOK = (factors_RCOK - factors_RCOK.mean(1, keepdims=True)) / spread_RO[..., None]
     scatter_RCOO = scatter_RCOO / (spread_RO[..., None] * spread_RO[..., None, :])

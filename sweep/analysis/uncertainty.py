@@ -11,11 +11,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweep.analysis.points import Points, replicates
+from sweep.analysis.posterior import Array
 from sweep.analysis.tradeoff import Tradeoff, best_at_levels, choices, front_order, level_axes, levels
 from sweep.config.objectives import Objective, gains
 from sweep.store.layout import OBJECTIVE
-
-Array = NDArray[np.float64]
 
 FEW_SEEDS = 3
 """With fewer seeds a probability holds only roughly, as a rare bad seed cannot show: see `coarse`."""
@@ -76,7 +75,7 @@ def stability(trade: Tradeoff) -> Stability:
 def coarse(probability: float, *, few_seeds: bool) -> str:
     """Return a probability for people; of a config with few seeds only in three classes.
 
-    By simulation, of what is given less than 0.1 with few seeds up to a fifth is true.
+    In simulations, up to a fifth of the claims that few seeds gave less than 0.1 were true.
 
     >>> coarse(0.934, few_seeds=False), coarse(0.934, few_seeds=True), coarse(0.5, few_seeds=True)
     ('0.93', 'above 0.8', 'open')

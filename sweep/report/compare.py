@@ -12,10 +12,10 @@ from mopoe.errors import masked
 from sweep.analysis.fronts import common_corner, dominated, hypervolume
 from sweep.analysis.inference import DRAWS
 from sweep.analysis.points import usable_trials, worst_first
+from sweep.analysis.posterior import Array
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.analysis.uncertainty import (
     FEW_SEEDS,
-    Array,
     Difference,
     attainment_difference,
     attainment_surface,
@@ -99,7 +99,7 @@ def _lead(a: Tradeoff, b: Tradeoff, corner: Mapping[str, float]) -> str:
     drawn = []
     for own, trade in zip("AB", (a, b), strict=True):
         if trade.inference.posterior is None:
-            return f"How sure that is is unknown, because no config of {own} has a second seed."
+            return f"How sure this is cannot be told, because no config of {own} has a second seed."
         some = tuple(trade.points.trial_ids[i] for i in trade.inference.rows)
         gains_DCO = trade.inference.posterior.mean_DCO[:: max(1, DRAWS // _VOLUMES)]
         values_DCO = gains(gains_DCO, trade.points.objectives)

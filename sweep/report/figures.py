@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from sweep.analysis.points import worst_first
-from sweep.analysis.uncertainty import Array, coarse
+from sweep.analysis.posterior import Array
+from sweep.analysis.uncertainty import coarse
 from sweep.config.objectives import Objective, gains
 from sweep.report.formatting import number, pick_labels, plain, row_terms, searched_settings
 from sweep.report.theme import (

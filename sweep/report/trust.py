@@ -9,9 +9,10 @@ from sweep.analysis.checks import run_checks
 from sweep.analysis.fronts import hypervolume
 from sweep.analysis.importances import FEWEST, NEAR_FRONT, importances
 from sweep.analysis.points import worst_first
+from sweep.analysis.posterior import Array
 from sweep.analysis.summaries import by_method, hypervolume_history, rank_agreement
 from sweep.analysis.tradeoff import level_axes
-from sweep.analysis.uncertainty import FEW_SEEDS, Array, attainment_surface, coarse, seed_sets
+from sweep.analysis.uncertainty import FEW_SEEDS, attainment_surface, coarse, seed_sets
 from sweep.config.objectives import gains
 from sweep.report import figures
 from sweep.report.formatting import count, number, plain, value_text
@@ -58,8 +59,8 @@ def stability_card(view: View) -> Card:
     )
     if trade.inference.unpaired:
         note += (
-            f" Samples are not paired in {' and '.join(map(plain, trade.inference.unpaired))}: its standard "
-            "errors count as independent between configs."
+            f" Samples are not paired for {' and '.join(map(plain, trade.inference.unpaired))}, whose "
+            "standard errors count as independent between configs."
         )
     figure = figures.stability_figure(view) if len(trade.points.names) > 1 else ""
     return Card(title=title, finding=finding, figure_html=f'{figure}<p class="note">{note}</p>')

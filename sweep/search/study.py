@@ -64,6 +64,7 @@ class ConfigStudy:
         self._afforded, self._n_known = AFFORDED.get(spec.sampler, math.inf), 0
         self._open: dict[str, Trial] = {}
         self._asked = {_key(config.suggestion) for config in past}
+        self._ended: dict[frozenset[tuple[str, float | int | str]], FrozenTrial] = {}
         # With it, one thread alone asks and tells: in order, and the driver waits for neither.
         self._pool: ThreadPoolExecutor | None = None
         self._coming: Future[Trial] | None = None
@@ -76,11 +77,8 @@ class ConfigStudy:
                 completed += config.status == "completed"
                 self._study.add_trial(trial)
                 self._n_known += 1
-        self._ended = {
-            _key(config.suggestion): frozen_trial(config, spec, self._distributions)
-            for config in past
-            if config.status != "running"
-        }
+                if _key(config.suggestion) in self._asked:
+                    self._ended[_key(config.suggestion)] = trial
         running = [config for config in past if config.status == "running"]
         given = list({_key(point): point for point in spec.known_points}.values())
         grid = grid_points(space, spec.seed) if spec.sampler == "grid" else ()

@@ -123,3 +123,6 @@ def test_constraints_are_on_means_over_seeds():
     assert found.select("config_id", "seeds").rows() == [("b", 3)]
     assert math.isclose(found["o_x"][0], 0.85)
     assert usable_trials(frame, TWO, [limit("seconds", "<= 10")]).height == 0
+    unknown = frame.with_columns(o_joint_coherence=pl.lit(math.nan))
+    for bound in (">= 0.1", "<= 0.9"):
+        assert usable_trials(unknown, TWO, [limit("joint_coherence", bound)]).height == 0

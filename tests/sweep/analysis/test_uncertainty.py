@@ -71,11 +71,12 @@ def test_levels_say_how_often_the_choice_is_kept():
 
 @pytest.mark.parametrize("objectives", [1, 2, 3])
 def test_nothing_and_one_config(objectives):
-    """Neither no config nor a single one has a probability, with any number of objectives."""
+    """A single config is surely on the front, with any number of objectives; no config has no probability."""
     several = tuple(Objective(name=f"o{i}") for i in range(objectives))
     for n in (0, 1):
         found = stability(trade(np.ones((n, 2, objectives)), several))
-        assert (found.draws, len(found.on_front), found.levels.height) == (0, n, 0)
+        assert (found.draws, len(found.on_front), found.levels.height) == (n * DRAWS, n, 0)
+        assert found.on_front.tolist() == [1.0] * n
     assert stability(trade(seeded(np.ones((3, objectives)), 1.0, 2), several)).draws == DRAWS
 
 

@@ -170,7 +170,7 @@ def test_two_sweeps_are_compared(sweep, made_up_sweep, tmp_path, make_manifest, 
     assert out.splitlines() == [
         (
             "Hypervolume from (conditional coherence 0, log likelihood -1700), the reference point of both: "
-            "A 161, B 170. How sure that is is unknown, because no config of B has a second seed."
+            "A 161, B 170. How sure this is cannot be told, because no config of B has a second seed."
         ),
         "Of 5 configs on A's front B dominates 3. Of 1 config on B's front A dominates none.",
         "",

@@ -38,8 +38,8 @@ def test_both_fronts_have_one_reference_point(found):
     card = found.cards[0]
     assert card.finding == (
         "Hypervolume from (conditional coherence 0, log likelihood -1800), the worse of both reference "
-        f"points in each objective: A {volume_a:.0f}, B {volume_b:.0f}. How sure that is is unknown, because "
-        "no config of B has a second seed."
+        f"points in each objective: A {volume_a:.0f}, B {volume_b:.0f}. How sure this is cannot be told, "
+        "because no config of B has a second seed."
     )
     assert card.figure_html.count("<figure") == 1
     for name in ("A: front", "B: front", "A: other configs", "B: other configs"):

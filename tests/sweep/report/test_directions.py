@@ -135,10 +135,11 @@ def test_comparison(store, make_store):
     cards = compare(store, make_store({"t0": (1.0, 0.6)}, corner=(9.0, 0.0))).cards
     assert cards[0].finding == (
         "Hypervolume from (cost 10, coherence 0), the worse of both reference points in each objective: "
-        "A 5.8, B 5.4. How sure that is is unknown, because no config of A has a second seed."
+        "A 5.8, B 5.4. How sure this is cannot be told, because no config of A has a second seed."
     )
     assert cards[1].table.filter(status="dominated by B")["trial"].to_list() == ["t3"]
     cards = compare(make_store(CONFIGS, seeds=3), make_store({"t0": (1.0, 0.6)}, seeds=3)).cards
+    assert cards[0].finding.endswith(" (200 draws from both posteriors).")
     assert cards[2].finding.startswith(
         "A leads most at cost 8 and coherence 0.7, which 3 of 3 of its seeds reach and 0 of 3 of B's."
         " B leads most at cost 2 and coherence 0.6, which 3 of 3 of its seeds reach and 0 of 3 of A's."
