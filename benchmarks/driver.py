@@ -27,9 +27,9 @@ from sweep.config.sweep_spec import SweepSpec, load_spec
 from sweep.running.recorder import Recorder
 from sweep.search.scheduler import HalvingScheduler
 from sweep.search.searcher import SweepSearcher
-from sweep.search.state import ConfigResult, SweepState
+from sweep.search.state import SweepState
 from sweep.search.study import ConfigStudy
-from sweep.search.trial import SuggestedTrial, TrialReport
+from sweep.search.trial import ConfigResult, SuggestedTrial, TrialReport
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
 

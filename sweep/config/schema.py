@@ -168,16 +168,18 @@ class ReplicatesSpec(StrictModel):
 
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     """Seeds per config, counted up from the config's own."""
-    when: Literal["all", "survivors", "front"] = "all"
+    when: Literal["all", "survivors", "front", "uncertain"] = "all"
     """Which configs are trained with all seeds.
 
     all: every config.
     survivors: those that the scheduler did not stop.
     front: those on the front once all configs have been trained with their first seed.
+    uncertain: one seed at a time goes to the config by which the front is expected to gain most hypervolume,
+        as long as that is more than a new config is expected to add and over 0.1 % of it.
 
-    Three seeds for each config on the front:
+    Up to five seeds for the configs that decide where the front is:
 
-        replicates: {seeds: 3, when: front}
+        replicates: {seeds: 5, when: uncertain}
     """
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from tensorboardX import SummaryWriter
 
-    from sweep.search.state import ConfigResult
+    from sweep.search.trial import ConfigResult
 
 
 class StudyMirror:

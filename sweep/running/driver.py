@@ -27,7 +27,8 @@ from sweep.running.trainable import make_trainable
 from sweep.search.past import recorded_curves, recorded_vectors, trial_records, warm_start
 from sweep.search.scheduler import HalvingScheduler
 from sweep.search.searcher import SweepSearcher
-from sweep.search.state import Action, ConfigResult, SweepState, SweepStatus
+from sweep.search.state import Action, SweepState, SweepStatus
+from sweep.search.trial import ConfigResult
 from sweep.store.files import Files, LocalFiles, canonical_uri
 from sweep.store.layout import CHECKPOINTS, WRITTEN
 from sweep.store.lease import driving

@@ -90,10 +90,12 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
         sizes = (f"{cost.parameters:,}", memory)
         table.add_row(label, *settings, *sizes, *map(_time, times))
     at_once = spec.resources.slots(os.cpu_count() or 1, torch.cuda.device_count())
-    seeds, later = spec.replicates.seeds, spec.replicates.when == "front"
+    seeds, later = spec.replicates.seeds, spec.replicates.when in ("front", "uncertain")
     trials = spec.trials * (1 if later else seeds)
     total = math.ceil(trials / at_once) * sum(seconds) / len(seconds)
-    more = f", then {seeds - 1} for each config on the front" if later and seeds > 1 else ""
+    which = "on the front" if spec.replicates.when == "front" else "that decides where the front is"
+    some = "" if spec.replicates.when == "front" else "up to "
+    more = f", then {some}{seeds - 1} for each config {which}" if later and seeds > 1 else ""
     console.print(table)
     console.print(
         f"\n{trials} trials{more}, {at_once} at once on this machine ({device}): about {duration(total)}",

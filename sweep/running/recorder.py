@@ -13,8 +13,8 @@ from sweep.config.sweep_spec import SweepSpec
 from sweep.running.signals import interrupt
 from sweep.running.watchdog import hung_at
 from sweep.running.worker import checkpoint_name, watch_path
-from sweep.search.state import ConfigResult, SweepState, SweepStatus
-from sweep.search.trial import SuggestedTrial, TrialReport, begin_record, end_record
+from sweep.search.state import SweepState, SweepStatus
+from sweep.search.trial import ConfigResult, SuggestedTrial, TrialReport, begin_record, end_record
 from sweep.store.layout import CHECKPOINTS
 from sweep.store.records import EventRecord, Status, TrialRecord
 from sweep.store.write import StoreWriter
@@ -136,6 +136,16 @@ class Recorder(Callback):
         began = self._state.began_at(trial.trial_id) or datetime.now(UTC)
         record = begin_record(self._spec, trial.config(self._spec), trial, began, self._fingerprint)
         self._writer.write_trial(record)
+        if repeat := self._state.repeat(trial.trial_id):
+            event = EventRecord(
+                trial_id=trial.trial_id,
+                attempt=trial.attempt,
+                epoch=0,
+                kind="seed",
+                at=began,
+                reason=repeat.reason,
+            )
+            self._writer.write_event(event)
         return _Running(record)
 
     def _close(self, running: _Running, failure: str | None = None) -> None:

@@ -1,6 +1,6 @@
 """The front of a running sweep, kept as trials end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -21,6 +21,11 @@ class Front:
         """The configs on the front; exact ties are all on it."""
         self.volume = 0.0
         """The hypervolume between front and reference point."""
+
+    @property
+    def placed(self) -> Collection[str]:
+        """The configs that are compared."""
+        return self._means.keys()
 
     def place(self, config: str, means: Vector | None) -> None:
         """Take the means of a config's objectives; None takes the config out."""

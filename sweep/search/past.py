@@ -11,8 +11,7 @@ from mopoe.errors import ConfigError
 from sweep.config.objectives import Objective
 from sweep.config.sweep_spec import SweepSpec
 from sweep.search.halving import Vector
-from sweep.search.state import ConfigResult
-from sweep.search.trial import is_whole
+from sweep.search.trial import ConfigResult, is_whole
 from sweep.store.layout import OBJECTIVE
 from sweep.store.read import Store, open_store
 from sweep.store.records import TrialRecord

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.search import Searcher
 
 from sweep.config.sweep_spec import SweepSpec
-from sweep.search.state import Action, ConfigResult, SweepState
+from sweep.search.state import Action, SweepState
 from sweep.search.study import ConfigStudy
+from sweep.search.trial import ConfigResult
 
 if TYPE_CHECKING:
     from optuna.study import Study

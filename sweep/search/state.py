@@ -1,13 +1,14 @@
 """The one state of a sweep: which trials have ended, run or were cut off, and which comes next.
 
 The searcher asks it what comes next, the recorder begins and ends trials in it, and resume and `sweep status`
-build it from the trials table. Pure: no Ray, no files. A step costs the same however many trials there are.
+build it from the trials table. Pure: no Ray, no files. A step costs the same however many trials there are,
+except that `uncertain` compares all configs with each other.
 """
 
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from itertools import chain
@@ -15,8 +16,11 @@ from typing import Self
 
 from sweep.config.space import Suggestion
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
+from sweep.search.allocation import Repeat, next_repeat
 from sweep.search.front import Front
 from sweep.search.trial import (
+    ConfigResult,
+    Curve,
     SuggestedTrial,
     config_name,
     config_number,
@@ -28,9 +32,6 @@ from sweep.search.trial import (
 )
 from sweep.store.records import Status, TrialRecord
 
-Curve = Mapping[int, float]
-"""The first objective by the epoch after which it was measured."""
-
 
 class Action(Enum):
     """What comes next if it is no trial of a config that there is."""
@@ -38,26 +39,6 @@ class Action(Enum):
     NEW_CONFIG = "suggest a config"
     WAIT = "wait for what runs now"
     END = "begin no other trial"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigResult:
-    """A config of a sweep, or of another one, and what has become of it."""
-
-    name: str
-    """Its name, which is that of its first trial."""
-    suggestion: Suggestion
-    """The sampler's parameters."""
-    status: Status
-    """How it ended; running if it has not."""
-    measured: Mapping[str, float] = field(default_factory=dict)
-    """What it measured last, the mean over its seeds: objectives, and whatever constraints are about."""
-    began: datetime | None = None
-    """When its first seed began, with a time zone."""
-    ended: datetime | None = None
-    """When its last seed ended, with a time zone."""
-    curve: Curve = field(default_factory=dict)
-    """The first objective by epoch, the mean over its seeds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +98,8 @@ class SweepState:
         self._ended: dict[str, list[TrialRecord]] = defaultdict(list)
         self._curves: dict[str, dict[int, float]] = defaultdict(dict)
         self._undecided: set[str] = set()
+        self._repeat: Sequence[str] | None = None  # not known; of one name at most
+        self._repeats: dict[str, Repeat] = {}
         self._counts = Counter[str]()
         self._failure: tuple[str | None, int] = (None, 0)
         self._epochs_each = trial_config_for(spec, ()).epochs
@@ -173,7 +156,7 @@ class SweepState:
     def next_action(self) -> Action | SuggestedTrial:
         """Return the trial to begin next, or what else is to be done."""
         if not self.halted:
-            if name := next(chain(self._cut_off, self._missing_now()), None):
+            if name := next(chain(self._cut_off, self._missing_now(), self._repeat_now()), None):
                 return self._suggested(name)
             if len(self._suggestions) < self._spec.n_configs:
                 return Action.NEW_CONFIG
@@ -199,6 +182,7 @@ class SweepState:
         self._running.setdefault(trial.trial_id, 0)
         config, _ = split_name(trial.trial_id)
         self._begun[config].add(trial.trial_id)
+        self._repeat = None
         if config not in self._suggestions:
             self._suggestions[config] = trial.suggestion
             self._next_number = max(self._next_number, 1 + config_number(config))
@@ -209,6 +193,10 @@ class SweepState:
     def began_at(self, trial_id: str) -> datetime | None:
         """Return when a trial's attempt began that goes on; None if the attempt is new."""
         return self._began_at.pop(trial_id, None)
+
+    def repeat(self, trial_id: str) -> Repeat | None:
+        """Return why a trial begins that is a further seed of a config whose place is uncertain."""
+        return self._repeats.pop(trial_id, None)
 
     def give_back(self, trial: SuggestedTrial) -> None:
         """Note that a trial was to begin but did not: it comes again."""
@@ -232,6 +220,7 @@ class SweepState:
         if record.status == "completed" and not is_whole(record, self._spec.objectives):
             record = replace(record, status="failed")
         self._ended[config].append(record)
+        self._repeat = None
         self._counts[record.status] += 1
         if record.status == "completed" and self._spec.replicates.when == "survivors":
             self._missing |= dict.fromkeys(self._not_begun(config))
@@ -312,7 +301,8 @@ class SweepState:
     @property
     def _front_may_move(self) -> bool:
         """Return whether a config on the front has a seed to come, which may uncover what it dominates."""
-        later = self._spec.replicates.when == "front"
+        when, over = self._spec.replicates.when, self.next_action() is Action.END and not self.halted
+        later = when == "front" or (when == "uncertain" and not over)
         return any(self._lacks(name) or (later and self._not_begun(name)) for name in self._front.configs)
 
     def _lacks(self, config: str) -> bool:
@@ -328,6 +318,19 @@ class SweepState:
         if len(self._suggestions) < self._spec.n_configs or self._suggestions.keys() & self._running.keys():
             return ()
         return [name for config in sorted(self._front.configs) for name in self._not_begun(config)]
+
+    def _repeat_now(self) -> Sequence[str]:
+        """Return the further seed that is worth a trial most, if one is."""
+        if self._spec.replicates.when == "uncertain" and self._repeat is None:
+            repeat = next_repeat(
+                {config: self._ended[config] for config in self._front.placed},
+                {config: len(self._begun[config]) for config in self._front.placed},
+                self._spec,
+                new=len(self._suggestions) < self._spec.n_configs,
+            )
+            self._repeat = self._not_begun(repeat.config)[:1] if repeat else ()
+            self._repeats |= {name: repeat for name in self._repeat if repeat}
+        return self._repeat or ()
 
     def _not_begun(self, config: str) -> Sequence[str]:
         names = (replicate_name(config, r) for r in range(self._spec.replicates.seeds))

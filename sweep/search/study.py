@@ -20,7 +20,7 @@ from sweep.config.objectives import Objective
 from sweep.config.space import Suggestion
 from sweep.config.sweep_spec import SweepSpec
 from sweep.search.samplers import AFFORDED, grid_points, make_sampler, remembered
-from sweep.search.state import ConfigResult
+from sweep.search.trial import ConfigResult
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

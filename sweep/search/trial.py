@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from statistics import fmean
 from typing import Any, Self, TypeVar
@@ -16,6 +16,8 @@ from sweep.config.space import Suggestion
 from sweep.config.sweep_spec import SweepSpec
 from sweep.store.records import Status, TrialRecord, measured_values
 
+Curve = Mapping[int, float]
+"""The first objective by the epoch after which it was measured."""
 _Key = TypeVar("_Key", str, int)
 
 
@@ -165,6 +167,26 @@ def final_status(
         return "stopped", last.stopped
     missed = [limit.sentence(last.measured) for limit in limits if limit.excess(last.measured) > 0]
     return ("infeasible", "; ".join(missed)) if missed else ("completed", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigResult:
+    """A config of a sweep, or of another one, and what has become of it."""
+
+    name: str
+    """Its name, which is that of its first trial."""
+    suggestion: Suggestion
+    """The sampler's parameters."""
+    status: Status
+    """How it ended; running if it has not."""
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """What it measured last, the mean over its seeds: objectives, and whatever constraints are about."""
+    began: datetime | None = None
+    """When its first seed began, with a time zone."""
+    ended: datetime | None = None
+    """When its last seed ended, with a time zone."""
+    curve: Curve = field(default_factory=dict)
+    """The first objective by epoch, the mean over its seeds."""
 
 
 def config_status(

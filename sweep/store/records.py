@@ -121,7 +121,7 @@ class EventRecord:
     epoch: int
     """Epochs finished when it happened, counted from 1."""
     kind: str
-    """What happened, for instance rung: a decision of the scheduler."""
+    """What happened: `rung`, a decision of the scheduler, or `seed`, a further seed begins."""
     at: datetime
     """When it happened."""
     bracket: int | None = None

@@ -7,7 +7,7 @@ import pytest
 
 from sweep.config.sweep_spec import load_spec
 from sweep.running.dashboards import StudyMirror, open_storage, write_epoch
-from sweep.search.state import ConfigResult
+from sweep.search.trial import ConfigResult
 
 SUGGESTION = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
 MEASURED = {"conditional_coherence": 0.5, "log_likelihood": -7.0}

@@ -12,6 +12,7 @@ from sweep.running.recorder import Recorder
 from sweep.running.worker import checkpoint_name
 from sweep.search.state import Action, SweepState
 from sweep.store.files import LocalFiles
+from sweep.store.read import Store
 from sweep.store.write import StoreWriter
 
 POINTS = {"t0000": (2, 0), "t0000-s1": (0, 2), "t0001": (0.9, 0.9), "t0002": (0, 3)}
@@ -108,6 +109,21 @@ def test_weights_stay_until_the_front_has_its_seeds(sweep_file, tmp_path):
         path.write_bytes(b"weights")
         play(recorder, name, x, y)
         assert {path.stem for path in (tmp_path / "checkpoints").iterdir()} == left, name
+
+
+def test_a_seed_of_an_uncertain_config_is_an_event(sweep_file, tmp_path):
+    """With the reason in numbers; a first seed is none."""
+    point = "reference_point={conditional_coherence: 0, log_likelihood: 0}"
+    spec = load_spec(sweep_file, ["trials=3", "replicates={seeds: 2, when: uncertain}", point])
+    state = SweepState(spec)
+    recorder = Recorder(spec, state, StoreWriter(tmp_path), bool)
+    for name, x, y in (("t0000", 5, 1), ("t0001", 2.9, 2.9), ("t0002", 1, 5)):
+        play(recorder, name, x, y)
+    begun = state.next_action()
+    recorder.on_trial_start(0, [], tune_trial(begun.trial_id))
+    (event,) = Store(tmp_path).events().collect().iter_rows(named=True)
+    assert (event["trial_id"], event["kind"], event["epoch"]) == (begun.trial_id, "seed", 0)
+    assert event["reason"].startswith("it is expected to raise the hypervolume of 12.61 by ")
 
 
 def test_weights_stay_while_a_seed_that_was_cut_off_is_to_come(sweep_file, tmp_path):

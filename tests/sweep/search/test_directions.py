@@ -16,8 +16,8 @@ from sweep.config.space import Space
 from sweep.search.front import Front
 from sweep.search.halving import decide
 from sweep.search.samplers import remembered
-from sweep.search.state import ConfigResult
 from sweep.search.study import ConfigStudy
+from sweep.search.trial import ConfigResult
 
 UP = tuple(Objective(name=name) for name in NAMES)
 CASES = [

@@ -12,8 +12,8 @@ from sweep.config.objectives import Objective
 from sweep.config.parameters import LogUniform
 from sweep.config.space import Space
 from sweep.search.samplers import AFFORDED, remembered
-from sweep.search.state import ConfigResult
 from sweep.search.study import ConfigStudy
+from sweep.search.trial import ConfigResult
 
 OBJECTIVES = (Objective(name="coherence"), Objective(name="likelihood"))
 KIND = {"x": FloatDistribution(0, 1)}

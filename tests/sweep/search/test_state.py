@@ -81,6 +81,27 @@ def test_the_front_is_replicated_once_the_budget_is_spent(make_spec):
     assert next_trial(spec, [*later, ended("t0001-s1", 0.8, 0.8)]) is Action.END
 
 
+def test_an_uncertain_place_gets_a_seed_before_a_new_config(make_spec):
+    """One at a time, as long as it tells more; a far dominated config gets none."""
+    spec = make_spec(9, 3, "uncertain").model_copy(
+        update={"reference_point": {"conditional_coherence": -10.0, "log_likelihood": -10.0}}
+    )
+    near = [ended(f"t{i:04}", x, 10 - x) for i, x in enumerate((0.0, 2.0, 4.0, 6.0, 8.0, 10.0))]
+    far = ended("t0006", -9.0, -9.0)
+    wide = [ended("t0003-s1", -6.0, 4.0 - 12.0)]
+    assert next_trial(spec, near[:2]) is Action.NEW_CONFIG
+    state = state_of(spec, [*near, far, *wide])
+    first = state.next_action()
+    assert isinstance(first, SuggestedTrial)
+    state.begin(first)
+    repeat = state.repeat(first.trial_id)
+    assert repeat.config == split_name(first.trial_id)[0] != "t0006"
+    assert repeat.gain > repeat.gain_of_new
+    assert state.repeat(first.trial_id) is None
+    same = [ended(f"t{i:04}-s{r}", x, 10 - x) for i, x in enumerate((0.0, 2, 4, 6, 8, 10)) for r in (1, 2)]
+    assert next_trial(spec, [*near, far, *same]) is Action.NEW_CONFIG
+
+
 def test_more_configs_later_come_before_the_front(make_spec):
     """A sweep that was extended suggests first and replicates the new front afterwards."""
     found = [ended("t0000", 1.0, 1.0), ended("t0000-s1", 1.0, 1.0)]
@@ -88,7 +109,7 @@ def test_more_configs_later_come_before_the_front(make_spec):
     assert next_trial(make_spec(2, 2, "front"), [*found, ended("t0001", 2.0, 2.0)]) == "t0001-s1"
 
 
-@pytest.mark.parametrize(("when", "total"), [("all", 6), ("survivors", 4), ("front", 3)])
+@pytest.mark.parametrize(("when", "total"), [("all", 6), ("survivors", 4), ("front", 3), ("uncertain", 3)])
 def test_trials_in_all_are_those_known_of_now(make_spec, when, total):
     """Of three configs one completed: with `all` each has two seeds, else only those that are sure."""
     assert state_of(make_spec(3, 2, when), [ended("t0000")]).status.total == total
@@ -112,7 +133,7 @@ def dominates(a, b):
 @given(
     points=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=8),
     seeds=st.integers(1, 3),
-    when=st.sampled_from(["all", "survivors", "front"]),
+    when=st.sampled_from(["all", "survivors", "front", "uncertain"]),
     at_once=st.integers(1, 4),
     rng=st.randoms(use_true_random=False),
 )
@@ -149,10 +170,10 @@ def test_every_order_ends_with_what_the_rule_promises(make_spec, points, seeds, 
     front = {c: v for c, v in means(done).items() if not any(dominates(w, v) for w in means(done).values())}
     assert kept_up.status.front_size == len(front)
     assert {r.name for r in kept_up.results} == firsts
-    due = {"all": firsts, "survivors": survived, "front": front}[when]
-    for config in due:
+    due = {"all": firsts, "survivors": survived, "front": front, "uncertain": firsts}[when]
+    for config in due if when != "uncertain" else ():
         assert {replicate_name(config, r) for r in range(seeds)} <= begun
-    if when != "front":
+    if when in ("all", "survivors"):
         assert len(begun) == len(firsts) + (seeds - 1) * len(due)
     assert kept_up.status.total == SweepState.of(spec, done).status.total == len(begun)
 

@@ -10,8 +10,8 @@ from sweep.config.constraints import limit
 from sweep.config.objectives import Objective
 from sweep.config.parameters import Choice, Int, LogUniform, Simplex
 from sweep.config.space import Space
-from sweep.search.state import ConfigResult
 from sweep.search.study import ConfigStudy
+from sweep.search.trial import ConfigResult
 
 OBJECTIVES = ("conditional_coherence", "log_likelihood")
 SPACE = Space(
