@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mopoe.bank import Stack
 from mopoe.config import TrialConfig
 from mopoe.data import modalities as modalities_of
 from mopoe.data.container import whole_file
@@ -57,7 +58,13 @@ class Progress:
 def save(path: str | Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Write a checkpoint; the file at `path` is replaced atomically."""
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    for stack in _stacks(model):
+        for key, value in optimizer.state.get(stack.leaf, {}).items():
+            parts = stack.views(value) if key != "step" else (value.clone() for _ in stack.parameters)
+            for parameter, part in zip(stack.parameters, parts, strict=True):
+                tensors[f"adam/{key}/{names[parameter]}"] = torch.as_tensor(part)
+    for parameter, name in names.items():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"adam/{key}/{name}"] = torch.as_tensor(value)
     text = json.dumps({"format": FORMAT} | asdict(progress) | {"config": progress.config.to_dict()})
@@ -114,7 +121,7 @@ def load_model(path: str | Path, modalities: tuple[ModalitySpec, ...] = ()) -> M
     modalities = modalities or modalities_of(progress.data, **progress.data_options)
     model = build_model(progress.config, modalities)
     restore(path, model)
-    return model.eval()
+    return model.bank().eval()
 
 
 def restore(path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Progress:
@@ -130,20 +137,34 @@ def restore(path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: these are the weights of another model ({error})") from error
-    if optimizer is not None:
-        for name, parameter in model.named_parameters():
-            for key in ("step", "exp_avg", "exp_avg_sq"):
-                # A parameter that never had a gradient has no state at all.
-                if (tensor := tensors.get(f"adam/{key}/{name}")) is not None:
-                    optimizer.state[parameter][key] = _like(tensor, parameter, key)
+    if optimizer is None:
+        return progress
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    stacked = {stack.leaf: stack for stack in _stacks(model)}
+    for key in ("step", "exp_avg", "exp_avg_sq"):
+        for trained in (t for group in optimizer.param_groups for t in group["params"]):
+            parameters = stacked[trained].parameters if trained in stacked else (trained,)
+            saved = [tensors.get(f"adam/{key}/{names[parameter]}") for parameter in parameters]
+            # A parameter that never had a gradient has no state at all.
+            if saved[0] is None:
+                continue
+            optimizer.state[trained][key] = state = _like(saved[0], trained, key)
+            if trained in stacked and key != "step":
+                for view, part in zip(stacked[trained].views(state), saved, strict=True):
+                    view.copy_(torch.zeros(()) if part is None else part)
     return progress
 
 
-def _like(tensor: Tensor, parameter: nn.Parameter, key: str) -> Tensor:
-    """Return Adam's state on the parameter's device and in its memory layout (fused Adam ignores strides)."""
+def _stacks(model: nn.Module) -> list[Stack]:
+    return model.stacks if isinstance(model, MoPoE) and model.trains_stacks else []
+
+
+def _like(tensor: Tensor, trained: Tensor, key: str) -> Tensor:
+    """Return Adam's state on a tensor's device and in its memory layout (fused Adam ignores strides)."""
     if key == "step":
-        return tensor.to(parameter.device)  # fused Adam reads it there
-    return torch.empty_like(parameter.data).copy_(tensor)
+        return tensor.to(trained.device)  # fused Adam reads it there
+    state = torch.empty_like(trained.detach())
+    return state.copy_(tensor) if tensor.shape == state.shape else state
 
 
 def _open(path: str | Path, *, tensors: bool) -> tuple[str, dict[str, Tensor]]:

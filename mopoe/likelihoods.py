@@ -5,10 +5,12 @@ To use a likelihood of your own, subclass `Likelihood`; only `log_prob` is requi
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from mopoe.bank import stacked
 from mopoe.config import TrialConfig
 
 
@@ -68,8 +70,12 @@ class Laplace(_Scaled):
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """Return -|x - output| / scale - log(2 scale), summed: at most -log(2 scale) per element."""
-        constant = x[0].numel() * _log(2 * self.scale)
-        return -_total((x - output).abs()) / self.scale - constant
+        return self.of_several(output, x, 1)
+
+    def of_several(self, output: Tensor, x: Tensor, axes: int) -> Tensor:
+        """Return the same summed over all but so many first axes, of several modalities at once."""
+        constant = math.prod(x.shape[axes:]) * _log(2 * self.scale)
+        return -_total((x - output).abs(), axes) / self.scale - constant
 
     def most(self, elements: int) -> float:
         """Return -log(2 scale) per element."""
@@ -148,9 +154,27 @@ class Categorical(Likelihood):
         return 0.0
 
 
-def _total(terms: Tensor) -> Tensor:
-    """Return the sum over all axes but the first; flattening a channels-last tensor would copy it."""
-    return terms.sum(tuple(range(1, terms.dim()))) if terms.dim() > 1 else terms
+def log_probs(
+    likelihoods: Mapping[str, Likelihood], output_GB: Tensor, x: Sequence[Tensor]
+) -> dict[str, Tensor]:
+    """Return log p(x | z) in nats by modality name, [B]; in one pass if all are the same Laplace likelihood.
+
+    Args:
+        likelihoods: by modality name.
+        output_GB: the decoders' outputs, [G, B, ...].
+        x: the samples of each, [B, ...].
+    """
+    fixed = [o for o in likelihoods.values() if type(o) is Laplace and o.log_scale is None]
+    if len(fixed) == len(likelihoods) and len({float(o.scale) for o in fixed}) == 1:
+        log_p_GB = fixed[0].of_several(output_GB, stacked(x).movedim(-1, 1), 2)
+        return dict(zip(likelihoods, log_p_GB, strict=True))
+    given = zip(likelihoods.items(), output_GB, x, strict=True)
+    return {name: likelihood.log_prob(output, x_BX) for (name, likelihood), output, x_BX in given}
+
+
+def _total(terms: Tensor, axes: int = 1) -> Tensor:
+    """Return the sum over all but the first axes; flattening a channels-last tensor would copy it."""
+    return terms.sum(tuple(range(axes, terms.dim()))) if terms.dim() > axes else terms
 
 
 def _number(value: float | Tensor) -> float:

@@ -3,17 +3,19 @@
 Axes: B batch, M modality, S subset, W private latent, Z shared latent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mopoe.bank import Bank, Stack, banks, stacked
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.distributions import GAUSSIAN, LAPLACE, LatentDistribution, membership, product_of_experts
 from mopoe.errors import ConfigError
-from mopoe.likelihoods import Likelihood
+from mopoe.likelihoods import Likelihood, log_probs
 from mopoe.methods import MethodSpec, resolve_method
 from mopoe.networks import build_modality
 from mopoe.networks.base import Modality
@@ -95,6 +97,34 @@ class MoPoE(nn.Module):
         self.register_buffer("active_or_full_A", torch.tensor(active + last), persistent=False)
         learned = nn.Parameter(torch.zeros(len(self.masks))) if self.method.learned_weights else None
         self.register_parameter("weight_logits_S", learned)
+        self._banks: tuple[tuple[Bank, ...], tuple[Bank, ...]] = ((), ())
+        self.trains_stacks = False
+        """Whether gradients go to the stacked parameters of banks, in place of the networks' own."""
+
+    def bank(self) -> "MoPoE":
+        """Compute like networks together from now on, where that is faster, and return the model.
+
+        Without gradients, unless `trains_stacks` is set. It changes the layout of parameters in memory, which
+        the state of an optimizer must share.
+        """
+        self._banks = banks(dict(self.encoders.items())), banks(dict(self.decoders.items()))
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy has: not the banks, of whose stacks its parameters are no views."""
+        return self.__dict__ | {"_banks": ((), ()), "trains_stacks": False}
+
+    @property
+    def stacks(self) -> list[Stack]:
+        """The stacked parameters of all banks."""
+        return [stack for side in self._banks for bank in side for stack in bank.stacks]
+
+    @property
+    def trained(self) -> list[Tensor]:
+        """What an optimizer trains: all parameters, those of banks stacked if `trains_stacks` is set."""
+        stacks = self.stacks if self.trains_stacks else []
+        stacked = {id(p) for stack in stacks for p in stack.parameters}
+        return [s.leaf for s in stacks] + [p for p in self.parameters() if id(p) not in stacked]
 
     @property
     def device(self) -> torch.device:
@@ -133,10 +163,8 @@ class MoPoE(nn.Module):
         if len(given) < len(self.names):
             here_M1 = torch.tensor([[name in x] for name in self.names], device=device)
             present_MB = here_M1.expand(-1, n) if present_MB is None else present_MB & here_M1
-        nothing = torch.zeros(n, self.latent_dim + self.style_dim, device=device)
-        parts = [self.encoders[name](x[name]) if name in x else (nothing, nothing) for name in self.names]
-        mu = at_least_float32(torch.stack([mu for mu, _ in parts]))
-        precision = torch.exp(-at_least_float32(torch.stack([logvar for _, logvar in parts])))
+        mu, logvar = self._encoder_outputs(x)
+        precision = torch.exp(-logvar)
         shares = [self.latent_dim, self.style_dim]
         (mu_MBZ, style_mu_MBW), (precision_MBZ, style_precision_MBW) = (
             mu.split(shares, -1),
@@ -148,6 +176,24 @@ class MoPoE(nn.Module):
             style_mu_MBW = style_mu_MBW.where(here_MB1, 0)
             style_precision_MBW = style_precision_MBW.where(here_MB1, 1)
         return Encoded(mu_MBZ, precision_MBZ, style_mu_MBW, style_precision_MBW, present_MB)
+
+    def _encoder_outputs(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance [M, B, Z + W] of all modalities; zeros of those not in x."""
+        parts: dict[str, tuple[Tensor, Tensor]] = {}
+        for bank in self._used_banks()[0]:
+            if all(name in x for name in bank.names) and bank.ready(x[bank.names[0]]):
+                out = bank(stacked([x[name] for name in bank.names])).transpose(1, 2)
+                mu, logvar = out.chunk(2, -1)
+                if bank.names == self.names:
+                    return mu, logvar
+                parts |= dict(zip(bank.names, zip(mu, logvar, strict=True), strict=True))
+        for name in self.names:
+            if name in x and name not in parts:
+                mu, logvar = self.encoders[name](x[name])
+                parts[name] = at_least_float32(mu), at_least_float32(logvar)
+        nothing = torch.zeros_like(next(iter(parts.values()))[0])
+        mus, logvars = zip(*(parts.get(name, (nothing, nothing)) for name in self.names), strict=True)
+        return torch.stack(mus), torch.stack(logvars)
 
     def posteriors(self, q: Encoded, index: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Return mean and precision [S, B, Z] of the products q(z | X_A) of all subsets, or of an index.
@@ -202,33 +248,66 @@ class MoPoE(nn.Module):
 
     def decode(self, z_BZ: Tensor, style_MBW: Tensor | None = None) -> dict[str, Tensor]:
         """Return every decoder's output by modality name, [B, ...]; style defaults to its prior's mean, 0."""
-        return {name: self._output(m, z_BZ, style_MBW) for m, name in enumerate(self.names)}
+        return self._outputs(self.names, z_BZ, style_MBW)
 
     def means(self, z_BZ: Tensor, style_MBW: Tensor | None = None) -> dict[str, Tensor]:
         """Return the mean of p(x_m | z, w_m) by modality name, shaped like x_m."""
-        return {name: self.mean(name, z_BZ, style_MBW) for name in self.names}
+        outputs = self.decode(z_BZ, style_MBW)
+        return {name: self.likelihood(name).mean(output) for name, output in outputs.items()}
 
     def mean(self, name: str, z_BZ: Tensor, style_MBW: Tensor | None = None) -> Tensor:
         """Return the mean of p(x_m | z, w_m) of one modality."""
-        return self.likelihood(name).mean(self._output(self.names.index(name), z_BZ, style_MBW))
+        return self.likelihood(name).mean(self._outputs([name], z_BZ, style_MBW)[name])
 
     def log_prob(
         self, z_BZ: Tensor, x: Mapping[str, Tensor], style_MBW: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Return log p(x_m | z, w_m) in nats by the names of the modalities in x, [B]."""
-        return {
-            name: self.likelihood(name).log_prob(self._output(m, z_BZ, style_MBW), x[name])
-            for m, name in enumerate(self.names)
-            if name in x
-        }
+        names = [name for name in self.names if name in x]
+        found: dict[str, Tensor] = {}
+        for some, output_GB in self._bank_outputs(names, z_BZ, style_MBW):
+            found |= log_probs(
+                {name: self.likelihood(name) for name in some}, output_GB, [x[name] for name in some]
+            )
+        for name in names:
+            if name not in found:
+                found[name] = self.likelihood(name).log_prob(self._output(name, z_BZ, style_MBW), x[name])
+        return {name: found[name] for name in names}
 
-    def _output(self, m: int, z_BZ: Tensor, style_MBW: Tensor | None) -> Tensor:
-        if self.style_dim:
-            own = z_BZ.new_zeros(len(z_BZ), self.style_dim) if style_MBW is None else style_MBW[m]
-            z_BZ = torch.cat([z_BZ, own], 1)
+    def _outputs(self, names: Sequence[str], z_BZ: Tensor, style_MBW: Tensor | None) -> dict[str, Tensor]:
+        """Return the decoders' outputs by the names given, [B, ...]."""
+        found: dict[str, Tensor] = {}
+        for some, output_GB in self._bank_outputs(names, z_BZ, style_MBW):
+            found |= zip(some, output_GB, strict=True)
+        return {n: found[n] if n in found else self._output(n, z_BZ, style_MBW) for n in names}
+
+    def _bank_outputs(
+        self, names: Sequence[str], z_BZ: Tensor, style_MBW: Tensor | None
+    ) -> Iterator[tuple[tuple[str, ...], Tensor]]:
+        """Give the names of the networks of each bank that are wanted, and their outputs [G, B, ...]."""
+        for bank in self._used_banks()[1]:
+            at = bank.find(names)
+            if at is not None and bank.ready(z_BZ):
+                latents = [self._latents(name, z_BZ, style_MBW).t() for name in bank.names[at]]
+                h = torch.stack(latents) if self.style_dim else latents[0][None]
+                yield bank.names[at], bank(h, at).movedim(-1, 1)
+
+    def _output(self, name: str, z_BZ: Tensor, style_MBW: Tensor | None) -> Tensor:
+        output: Tensor = self.decoders[name](self._latents(name, z_BZ, style_MBW))
         # Under autocast too, densities and means are not computed in half precision.
-        output: Tensor = self.decoders[self.names[m]](z_BZ)
         return at_least_float32(output)
+
+    def _used_banks(self) -> tuple[tuple[Bank, ...], tuple[Bank, ...]]:
+        """Return the banks of encoders and of decoders, where no gradient goes astray."""
+        used = not torch.compiler.is_compiling() and (self.trains_stacks or not torch.is_grad_enabled())
+        return self._banks if used else ((), ())
+
+    def _latents(self, name: str, z_BZ: Tensor, style_MBW: Tensor | None) -> Tensor:
+        """Return the input [B, Z + W] of a modality's decoder."""
+        if not self.style_dim:
+            return z_BZ
+        zeros = z_BZ.new_zeros(len(z_BZ), self.style_dim)
+        return torch.cat([z_BZ, zeros if style_MBW is None else style_MBW[self.names.index(name)]], 1)
 
     def likelihood(self, name: str) -> Likelihood:
         """Return a modality's likelihood."""

@@ -70,9 +70,12 @@ def train(
         raise ConfigError("modalities are missing, but mixture batch_split needs complete samples")
     device = prepared(device)
     model = (model or build_model(config, data.modalities)).to(device)
+    model.trains_stacks = device.type == "cpu" and config.precision == "float32" and config.compile == "no"
+    if model.trains_stacks:
+        model.bank()
     # fused: one kernel for all parameters. Its CPU version ignores gradients' strides; `.backward()` gives
     # gradients the strides of their parameters, so it is safe here (and tested).
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+    optimizer = torch.optim.Adam(model.trained, lr=config.lr, fused=True)
     loss = batch_loss(model, config, device)
     split, weights = hide(data.train.to(device), config), loss_weights(config, data)
     progress = Progress(
@@ -95,6 +98,7 @@ def train(
             checkpoints.save(checkpoint, progress, model, optimizer)
         if on_saved is not None:
             on_saved(report)
+    model.trains_stacks = False  # an optimizer that is made from now on trains the parameters themselves
     return model
 
 
@@ -122,7 +126,7 @@ def _train_epoch(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(generator(config.seed, "dropout", epoch).initial_seed())
         for step, index_B in enumerate(batches, progress.step):
-            x = split.batch(index_B, device)
+            x = split.batch(index_B, device, innermost=model.trains_stacks)
             present_MB = None if split.present is None else split.present[index_B].t()
             draws = step_draws(config, model, step, len(index_B), present_MB)
             beta = beta_at(step, len(batches), config)
@@ -205,7 +209,7 @@ def hide(split: Split, config: TrialConfig) -> Split:
 def _finite_gradient(model: MoPoE, sums: list[LossTerms], progress: Progress) -> float:
     """Return the norm of the last gradient; raise DivergedError unless it and all losses are finite."""
     finite = torch.isfinite(torch.stack([s.loss for s in sums])).tolist()
-    norm = float(torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
+    norm = float(torch.nn.utils.get_total_norm([p.grad for p in model.trained if p.grad is not None]))
     if not all(finite):
         what, step = "loss", finite.index(False)
     elif not math.isfinite(norm):

@@ -52,7 +52,7 @@ def test_the_wheel_holds_every_file_of_the_packages(unpacked: Path) -> None:
         return {str(path.relative_to(root)) for path in paths if "__pycache__" not in path.parts}
 
     assert files(unpacked) == files(ROOT)
-    assert {Path(name).suffix for name in files(unpacked)} >= {".py", ".yaml", ".css", ".js", ".typed"}
+    assert {Path(name).suffix for name in files(unpacked)} >= {".py", ".c", ".yaml", ".css", ".js", ".typed"}
 
 
 def test_the_wheel_installs_the_command_and_the_licence(unpacked: Path) -> None:

@@ -47,13 +47,36 @@ class Split:
         """Return the number of samples N."""
         return len(self.labels)
 
-    def batch(self, index_B: Tensor | slice, device: torch.device) -> dict[str, Tensor]:
-        """Return samples by modality name on the device, as `to_unit` gives them."""
-        return {name: to_unit(self.stored(name, index_B).to(device)) for name in self.x}
+    def batch(
+        self, index_B: Tensor | slice, device: torch.device, *, innermost: bool = False
+    ) -> dict[str, Tensor]:
+        """Return samples by modality name on the device, as `to_unit` gives them.
+
+        With `innermost` the samples of a pixel lie next to each other in memory, and the modalities of one
+        shape one after the other, as banks of networks read them.
+        """
+        stored = {name: self.stored(name, index_B).to(device) for name in self.x}
+        if not innermost:
+            return {name: to_unit(x) for name, x in stored.items()}
+        alike: dict[object, list[str]] = {}
+        for name, x in stored.items():
+            alike.setdefault((x.dtype, x.shape), []).append(name)
+        found: dict[str, Tensor] = {}
+        for names in alike.values():
+            first = stored[names[0]]
+            dtype = torch.float32 if first.dtype == torch.uint8 else first.dtype
+            block = torch.empty(len(names), *first.shape[1:], len(first), dtype=dtype, device=device)
+            for name, x in zip(names, block, strict=True):
+                x.copy_(stored[name].movedim(0, -1))
+            if first.dtype == torch.uint8:
+                block.div_(255)
+            found |= zip(names, block.movedim(-1, 1), strict=True)
+        return {name: found[name] for name in stored}
 
     def stored(self, name: str, index_B: Tensor | slice) -> Tensor:
         """Return samples of one modality as they are stored: [B, ...]."""
-        return self.x[name][self.rows[name][index_B] if name in self.rows else index_B]
+        x, index_B = self.x[name], self.rows[name][index_B] if name in self.rows else index_B
+        return x[index_B] if isinstance(index_B, slice) else x.index_select(0, index_B)
 
     def take(self, index: Tensor) -> "Split":
         """Return the samples at an index of positions or booleans; shared values are not copied."""

@@ -112,6 +112,10 @@ class Encoder(nn.Module):
         self.mu = nn.Linear(n_features, width)
         self.logvar = nn.Linear(n_features, width)
 
+    def layers(self) -> list[nn.Module]:
+        """Return the layers before the heads, in their order."""
+        return list(self.trunk)
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance [B, Z] of q(z | x)."""
         h = self.trunk(x)

@@ -52,6 +52,11 @@ class ImageEncoder(nn.Module):
         self.mu = nn.Linear(latent_dim, latent_dim)
         self.logvar = nn.Linear(latent_dim, latent_dim)
 
+    def layers(self) -> list[nn.Module]:
+        """Return the layers before the heads, in their order."""
+        convolutions = (layer for c in self.convolutions for layer in (c, nn.ReLU()))
+        return [*convolutions, nn.Flatten(), self.hidden, nn.ReLU()]
+
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance [B, Z] of q(z | x)."""
         *others, last = self.convolutions
@@ -77,6 +82,12 @@ class ImageDecoder(nn.Module):
                 nn.ConvTranspose2d(first, n_colours, 3, stride=2, padding=1, output_padding=1),
             ]
         )
+
+    def layers(self) -> list[nn.Module]:
+        """Return the layers in their order."""
+        first, second, third = self.convolutions
+        shaped = nn.Unflatten(1, (-1, SIDE, SIDE))
+        return [self.hidden, nn.ReLU(), shaped, first, nn.ReLU(), second, nn.ReLU(), third]
 
     def forward(self, z_BZ: Tensor) -> Tensor:
         """Return the location of every pixel: [B, C, 28, 28]."""

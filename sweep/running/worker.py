@@ -169,7 +169,11 @@ def watch_path(root: Path, trial_id: str) -> Path:
 
 
 def device_name(device: str) -> str:
-    """Return the device with the name of its hardware, for the record."""
+    """Return the device with the name of its hardware, for the record; of a CPU, how it convolves."""
     import torch
 
-    return f"cuda ({torch.cuda.get_device_name()})" if device == "cuda" else "cpu"
+    from mopoe.convolutions import library
+
+    if device == "cuda":
+        return f"cuda ({torch.cuda.get_device_name()})"
+    return "cpu" if library(torch.float32) is None else "cpu (compiled convolutions)"

@@ -8,7 +8,7 @@ budget allocation (Chen et al. 2000; for several objectives Lee et al. 2010).
 Axes: C config, D draw, O objective, S seed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import moocore
@@ -54,13 +54,17 @@ class Repeat:
 
 
 def next_repeat(
-    ended: Mapping[str, Sequence[TrialRecord]], begun: Mapping[str, int], spec: SweepSpec, *, new: bool
+    ended: Mapping[str, Sequence[TrialRecord]],
+    begun: Mapping[str, Collection[str]],
+    spec: SweepSpec,
+    *,
+    new: bool,
 ) -> Repeat | None:
     """Return the config that is worth a further seed most; None if none is, or a new config is worth more.
 
     Args:
         ended: the seeds of each completed config that have ended.
-        begun: the number of its seeds that have begun.
+        begun: its seeds that have begun.
         spec: the sweep: its objectives, its reference point, and the most seeds of a config.
         new: whether the sweep is to have further configs.
     """
@@ -78,7 +82,7 @@ def next_repeat(
     gain_C = np.zeros(len(names))
     for c in np.argsort(moocore.pareto_rank(mean_CO, maximise=True), kind="stable")[:MOST]:
         # A further seed moves the mean of k by a normal step of covariance V / k (k + 1).
-        if (k := begun[names[c]]) < spec.replicates.seeds:
+        if (k := len(begun[names[c]])) < spec.replicates.seeds:
             step_DO = _normal(mean_CO.shape[1]) @ root_OO.T / np.sqrt(k * (k + 1))
             gain_C[c] = _gain(mean_CO[c], step_DO, np.delete(mean_CO, c, 0), corner_O)
     best = int(gain_C.argmax())

@@ -150,8 +150,7 @@ class SweepState:
 
     def _take(self, record: TrialRecord) -> None:
         suggestion = json.loads(record.suggestion_json or "{}")
-        trial = SuggestedTrial(trial_id=record.trial_id, attempt=record.attempt, suggestion=suggestion)
-        self.begin(trial)
+        self.begin(SuggestedTrial(trial_id=record.trial_id, attempt=record.attempt, suggestion=suggestion))
 
     def next_action(self) -> Action | SuggestedTrial:
         """Return the trial to begin next, or what else is to be done."""
@@ -301,8 +300,8 @@ class SweepState:
     @property
     def _front_may_move(self) -> bool:
         """Return whether a config on the front has a seed to come, which may uncover what it dominates."""
-        when, over = self._spec.replicates.when, self.next_action() is Action.END and not self.halted
-        later = when == "front" or (when == "uncertain" and not over)
+        when, more = self._spec.replicates.when, self.halted or self.next_action() is not Action.END
+        later = when == "front" or (when == "uncertain" and more)
         return any(self._lacks(name) or (later and self._not_begun(name)) for name in self._front.configs)
 
     def _lacks(self, config: str) -> bool:
@@ -322,12 +321,9 @@ class SweepState:
     def _repeat_now(self) -> Sequence[str]:
         """Return the further seed that is worth a trial most, if one is."""
         if self._spec.replicates.when == "uncertain" and self._repeat is None:
-            repeat = next_repeat(
-                {config: self._ended[config] for config in self._front.placed},
-                {config: len(self._begun[config]) for config in self._front.placed},
-                self._spec,
-                new=len(self._suggestions) < self._spec.n_configs,
-            )
+            ended = {config: self._ended[config] for config in self._front.placed}
+            new = len(self._suggestions) < self._spec.n_configs
+            repeat = next_repeat(ended, self._begun, self._spec, new=new)
             self._repeat = self._not_begun(repeat.config)[:1] if repeat else ()
             self._repeats |= {name: repeat for name in self._repeat if repeat}
         return self._repeat or ()

@@ -64,7 +64,7 @@ class TrialRecord:
     n_parameters: int | None = None
     """Trained parameters of the model."""
     device: str | None = None
-    """The device trained on."""
+    """The device trained on; of a CPU also whether the convolutions of small networks were compiled."""
     host: str | None = None
     """The machine trained on."""
     config_json: str

@@ -25,12 +25,12 @@ def make_spec(tmp_path_factory, tiny_sweep):
 
 
 def seeds_of(values):
-    """Return seeds that have ended by config, and how many have begun."""
+    """Return seeds that have ended by config, and those that have begun."""
     ended = {
         config: [record(f"{config}-s{r}", *(*point, 0.0)[:2]) for r, point in enumerate(points)]
         for config, points in values.items()
     }
-    return ended, {config: len(points) for config, points in values.items()}
+    return ended, {config: {seed.trial_id for seed in seeds} for config, seeds in ended.items()}
 
 
 def test_of_one_objective_the_gain_is_the_knowledge_gradient(make_spec):
@@ -78,7 +78,7 @@ def test_seeds_that_run_count(make_spec):
     values = {"a": [(5.0, 5.0)] * 3, "near": [(4.9, 4.9)], "b": [(1.0, 6.0), (1.5, 6.0), (0.5, 6.0)]}
     ended, begun = seeds_of(values)
     assert next_repeat(ended, begun, spec, new=False).config == "near"
-    assert next_repeat(ended, begun | {"near": 3}, spec, new=False) is None
+    assert next_repeat(ended, begun | {"near": {"near-s0", "near-s1", "near-s2"}}, spec, new=False) is None
 
 
 def test_seeds_that_agree_end_the_sweep(make_spec):

@@ -1,0 +1,212 @@
+// Convolutions of few channels on a CPU, with the samples innermost: images are [group][channel][y][x][sample].
+//
+// A convolution with a stride maps a large image to a small one, a transposed convolution maps back, and each is
+// the other's gradient. Both have the weight [group][small channel][large channel][kernel][kernel]. All samples of
+// a pixel lie next to each other, so that the vector units are full however few the channels are.
+//
+// The number of samples is a multiple of `sample_multiple()`; the caller pads.
+
+#include <stdlib.h>
+
+#ifndef REAL
+#define REAL float
+#define INTEGER int
+#endif
+#ifdef __AVX512F__
+#define BYTES 64
+#define BLOCK 8 // output channels at a time: as many sums as the registers hold
+#else
+#define BYTES 32
+#define BLOCK 4
+#endif
+#define LANES ((int)(BYTES / sizeof(REAL)))
+#define VECTORS 2 // vectors of samples at a time
+#define STEP (LANES * VECTORS)
+#define MOST_TAPS 64
+#define INLINE static inline __attribute__((always_inline))
+
+typedef REAL Vector __attribute__((vector_size(BYTES), aligned(sizeof(REAL))));
+typedef INTEGER Mask __attribute__((vector_size(BYTES), aligned(sizeof(REAL))));
+
+typedef struct {
+  int groups, small_channels, large_channels, kernel, stride, padding;
+  int small_height, small_width, large_height, large_width, samples;
+} Shape;
+
+// A place of the kernel that meets the image: the pixel there, and the weights [input channel][output channel].
+typedef struct {
+  const REAL *pixel, *weights;
+} Tap;
+
+int sample_multiple(void) { return STEP; }
+
+INLINE Vector load(const REAL *p) { return *(const Vector *)p; }
+
+// The value, or 0 where the condition is not positive; NaN counts as positive, so that it is not lost.
+INLINE Vector where_positive(Vector condition, Vector value) {
+  return (Vector)(~(Mask)(condition <= 0) & (Mask)value);
+}
+
+// STEP samples of n output channels: bias + sum over taps and input channels.
+INLINE void pixel_block(int n, const Tap *taps, int n_taps, int inputs, int outputs, long in_plane, const REAL *bias,
+                        const REAL *mask, int relu, REAL *out, long out_plane) {
+  Vector sum[BLOCK][VECTORS];
+  for (int c = 0; c < n; c++)
+    for (int v = 0; v < VECTORS; v++) sum[c][v] = (Vector){0} + (bias ? bias[c] : 0);
+  for (int t = 0; t < n_taps; t++) {
+    const REAL *x = taps[t].pixel, *w = taps[t].weights;
+    for (int i = 0; i < inputs; i++, x += in_plane, w += outputs) {
+      Vector in[VECTORS];
+      for (int v = 0; v < VECTORS; v++) in[v] = load(x + v * LANES);
+#pragma GCC unroll 8
+      for (int c = 0; c < n; c++)
+        for (int v = 0; v < VECTORS; v++) sum[c][v] += in[v] * w[c];
+    }
+  }
+#pragma GCC unroll 8
+  for (int c = 0; c < n; c++)
+    for (int v = 0; v < VECTORS; v++) {
+      long at = c * out_plane + v * LANES;
+      Vector value = relu ? where_positive(sum[c][v], sum[c][v]) : sum[c][v];
+      *(Vector *)(out + at) = mask ? where_positive(load(mask + at), value) : value;
+    }
+}
+
+// The same with n known to the compiler, so that the sums stay in registers.
+static void pixel(int n, const Tap *taps, int n_taps, int inputs, int outputs, long in_plane, const REAL *bias,
+                  const REAL *mask, int relu, REAL *out, long out_plane) {
+#define CASE(k) \
+  case k: pixel_block(k, taps, n_taps, inputs, outputs, in_plane, bias, mask, relu, out, out_plane); break;
+  switch (n) {
+    CASE(1) CASE(2) CASE(3) CASE(4)
+#if BLOCK == 8
+    CASE(5) CASE(6) CASE(7) CASE(8)
+#endif
+  }
+#undef CASE
+}
+
+// The pixels of the input that meet the output's pixel (y, x), and their weights; returns their number.
+static int meeting(const Shape *s, int small, int y, int x, const REAL *in, const REAL *packed, long weights,
+                   Tap *taps) {
+  int n = 0, k = s->kernel;
+  int height = small ? s->large_height : s->small_height, width = small ? s->large_width : s->small_width;
+  for (int ky = 0; ky < k; ky++)
+    for (int kx = 0; kx < k; kx++) {
+      int row = small ? y * s->stride - s->padding + ky : y + s->padding - ky;
+      int column = small ? x * s->stride - s->padding + kx : x + s->padding - kx;
+      if (!small) {
+        if (row % s->stride || column % s->stride) continue;
+        row /= s->stride, column /= s->stride;
+      }
+      if (row < 0 || column < 0 || row >= height || column >= width) continue;
+      taps[n].pixel = in + (long)(row * width + column) * s->samples;
+      taps[n++].weights = packed + (ky * k + kx) * weights;
+    }
+  return n;
+}
+
+static void convolve(const Shape *s, int small, const REAL *weight, const REAL *in, const REAL *bias,
+                     const REAL *mask, int relu, REAL *out) {
+  int inputs = small ? s->large_channels : s->small_channels, taps_in_all = s->kernel * s->kernel;
+  int outputs = small ? s->small_channels : s->large_channels;
+  int height = small ? s->small_height : s->large_height, width = small ? s->small_width : s->large_width;
+  long samples = s->samples, plane = height * width * samples;
+  long in_plane = (small ? s->large_height * s->large_width : s->small_height * s->small_width) * samples;
+  long weights = (long)inputs * outputs;
+  REAL *packed = malloc(sizeof(REAL) * weights * taps_in_all); // [kernel][kernel][input channel][output channel]
+  Tap taps[MOST_TAPS];
+  for (int g = 0; g < s->groups; g++) {
+    for (int a = 0; a < s->small_channels; a++)
+      for (int b = 0; b < s->large_channels; b++)
+        for (int t = 0; t < taps_in_all; t++)
+          packed[t * weights + (small ? b * outputs + a : a * outputs + b)] = *weight++;
+    for (int y = 0; y < height; y++)
+      for (int x = 0; x < width; x++)
+        for (int c = 0; c < outputs; c += BLOCK) {
+          int n = outputs - c < BLOCK ? outputs - c : BLOCK;
+          int n_taps = meeting(s, small, y, x, in, packed + c, weights, taps);
+          for (long at = c * plane + (long)(y * width + x) * samples, end = at + samples; at < end; at += STEP) {
+            pixel(n, taps, n_taps, inputs, outputs, in_plane, bias ? bias + c : 0, mask ? mask + at : 0, relu,
+                  out + at, plane);
+            for (int t = 0; t < n_taps; t++) taps[t].pixel += STEP;
+          }
+        }
+    in += inputs * in_plane, out += outputs * plane;
+    if (bias) bias += outputs;
+    if (mask) mask += outputs * plane;
+  }
+  free(packed);
+}
+
+// small = relu(convolution of large + bias), or 0 where the mask, shaped like small, is not positive.
+void to_small(const Shape *s, const REAL *weight, const REAL *large, const REAL *bias, const REAL *mask, int relu,
+              REAL *small) {
+  convolve(s, 1, weight, large, bias, mask, relu, small);
+}
+
+// large = relu(transposed convolution of small + bias), or 0 where the mask, shaped like large, is not positive.
+void to_large(const Shape *s, const REAL *weight, const REAL *small, const REAL *bias, const REAL *mask, int relu,
+              REAL *large) {
+  convolve(s, 0, weight, small, bias, mask, relu, large);
+}
+
+// Sums over pixels and samples of S channels of small times L of large, at each place of the kernel.
+INLINE void gradient_block(int S, int L, const Shape *s, const REAL *small, const REAL *large, REAL *gradient) {
+  int k = s->kernel;
+  long samples = s->samples, small_plane = s->small_height * s->small_width * samples;
+  long large_plane = s->large_height * s->large_width * samples;
+  for (int ky = 0; ky < k; ky++)
+    for (int kx = 0; kx < k; kx++) {
+      Vector sum[4][3];
+      for (int a = 0; a < S; a++)
+        for (int b = 0; b < L; b++) sum[a][b] = (Vector){0};
+      for (int y = 0; y < s->small_height; y++) {
+        int row = y * s->stride - s->padding + ky;
+        if (row < 0 || row >= s->large_height) continue;
+        for (int x = 0; x < s->small_width; x++) {
+          int column = x * s->stride - s->padding + kx;
+          if (column < 0 || column >= s->large_width) continue;
+          const REAL *p = small + (y * s->small_width + x) * samples;
+          const REAL *q = large + (row * s->large_width + column) * samples;
+          for (long i = 0; i < samples; i += LANES) {
+            Vector of_large[3];
+            for (int b = 0; b < L; b++) of_large[b] = load(q + b * large_plane + i);
+#pragma GCC unroll 4
+            for (int a = 0; a < S; a++) {
+              Vector of_small = load(p + a * small_plane + i);
+              for (int b = 0; b < L; b++) sum[a][b] += of_small * of_large[b];
+            }
+          }
+        }
+      }
+      for (int a = 0; a < S; a++)
+        for (int b = 0; b < L; b++) {
+          REAL total = 0;
+          for (int lane = 0; lane < LANES; lane++) total += sum[a][b][lane];
+          gradient[((long)a * s->large_channels + b) * k * k + ky * k + kx] = total;
+        }
+    }
+}
+
+// gradient[group][small channel][large channel][kernel][kernel] of either convolution's weight.
+void weight_gradient(const Shape *s, const REAL *small, const REAL *large, REAL *gradient) {
+  long small_plane = (long)s->small_height * s->small_width * s->samples;
+  long large_plane = (long)s->large_height * s->large_width * s->samples;
+  int cs = s->small_channels, cl = s->large_channels, k = s->kernel;
+  for (int g = 0; g < s->groups; g++) {
+    for (int a = 0, S; a < cs; a += S) {
+      S = cs - a >= 4 ? 4 : 1;
+      for (int b = 0, L; b < cl; b += L) {
+        L = cl - b < 3 ? cl - b : 3;
+        const REAL *p = small + a * small_plane, *q = large + b * large_plane;
+        REAL *at = gradient + ((long)a * cl + b) * k * k;
+#define CASE(x, y) \
+  if (S == x && L == y) gradient_block(x, y, s, p, q, at);
+        CASE(4, 3) CASE(4, 2) CASE(4, 1) CASE(1, 3) CASE(1, 2) CASE(1, 1)
+#undef CASE
+      }
+    }
+    small += cs * small_plane, large += cl * large_plane, gradient += (long)cs * cl * k * k;
+  }
+}
