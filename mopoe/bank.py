@@ -11,10 +11,11 @@ from itertools import groupby
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from mopoe.convolutions import Convolution, convolved, library
 
-ELEMENTWISE = (nn.ReLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.SiLU, nn.GELU, nn.ELU, nn.LeakyReLU)
+ELEMENTWISE = (nn.ReLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.SiLU, nn.GELU, nn.ELU, nn.LeakyReLU, nn.Dropout)
 """Layers that treat every number alike, whatever its place."""
 MOST_CHANNELS = 64
 """With more channels in a convolution oneDNN is faster, which fills its vectors with them."""
@@ -128,6 +129,8 @@ class Bank:
                 return [lambda h, _: h.flatten(1, -2)]
             case nn.Unflatten():
                 return [lambda h, _: h.unflatten(1, layer.unflattened_size)]
+            case nn.Dropout2d():
+                return [lambda h, _: _without_channels(h, layer.p) if layer.training else h]
         return [lambda h, _: layer(h)]
 
     def _weight_and_bias(self, rows: Sequence[Sequence[nn.Module]]) -> "tuple[Stack, Stack | None]":
@@ -187,6 +190,12 @@ def _linear(weight: Stack, bias: Stack | None, *, relu: bool = False) -> Step:
     return step
 
 
+def _without_channels(h_GCYXB: Tensor, p: float) -> Tensor:
+    """Return images without a random share of each sample's channels, the others scaled up."""
+    n_networks, n_channels, *_, n = h_GCYXB.shape
+    return h_GCYXB * F.dropout(h_GCYXB.new_ones(n_networks, n_channels, 1, 1, n), p)
+
+
 def _images(layers: Sequence[Convolution], stacks: Sequence[Stack | None]) -> Step:
     return lambda h, at: convolved(h, layers, [None if s is None else s.at(at) for s in stacks])
 
@@ -222,7 +231,9 @@ def _known(layer: nn.Module) -> bool:
         return few and square and plain and compiled
     if type(layer) is nn.Flatten:
         return (layer.start_dim, layer.end_dim) == (1, -1)
-    return type(layer) in (nn.Linear, *ELEMENTWISE) or (type(layer) is nn.Unflatten and layer.dim == 1)
+    return type(layer) in (nn.Linear, nn.Dropout2d, *ELEMENTWISE) or (
+        type(layer) is nn.Unflatten and layer.dim == 1
+    )
 
 
 def _convolution(layer: nn.Module, *, relu: bool) -> Convolution:

@@ -1,9 +1,10 @@
-"""Writes the table of recorded curves that benchmarks/search.py replays from the results of its sweep.
+"""Writes the tables of recorded trials that benchmarks replay from the results of their sweeps.
 
-Run: python benchmarks/curves/make.py DIR
+Run: python benchmarks/curves/make.py digits_grid|digits_seeds DIR
 
-A row is an epoch of a completed trial: the searched settings, the epoch, the two objectives at it; and of the
-last epoch their standard errors, which are kept for whole trials only.
+digits_grid: a row is an epoch of a completed trial: the searched settings, the epoch, the two objectives at
+it; and of the last epoch their standard errors, which are kept for whole trials only.
+digits_seeds: a row is a completed trial: its config, its seed, the searched settings, and the two objectives.
 """
 
 import sys
@@ -11,32 +12,55 @@ from pathlib import Path
 
 import polars as pl
 
-from sweep.store.layout import OBJECTIVE, STDERR
-from sweep.store.read import open_store
+from sweep.search.trial import split_name
+from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
+from sweep.store.read import Store, open_store
 
 NAMES = ("conditional_coherence", "log_likelihood")
 
 
-def main(folder: str) -> None:
-    """Write the table, and say what is in it."""
+def main(name: str, folder: str) -> None:
+    """Write a table, and say what is in it."""
     store = open_store(folder)
     completed = store.latest_trials().filter(pl.col("status") == "completed").collect()
-    searched = [name for name in completed.columns if name.startswith("p_")]
+    searched = [column for column in completed.columns if column.startswith(PARAMETER)]
+    table = {"digits_grid": by_epoch, "digits_seeds": by_seed}[name](store, completed, searched)
+    path = Path(__file__).with_name(f"{name}.parquet")
+    table.write_parquet(path, compression="zstd")
+    print(f"{path.name}: {completed.height} trials, {table.height} rows, {path.stat().st_size / 1024:.0f} kB")
+
+
+def by_epoch(store: Store, completed: pl.DataFrame, searched: list[str]) -> pl.DataFrame:
+    """Return a row for every epoch."""
     errors = [STDERR + name for name in NAMES]
     epochs = store.epochs().select("trial_id", "epoch", *(OBJECTIVE + n for n in NAMES)).collect()
     table = epochs.join(completed.select("trial_id", "epochs", *searched, *errors), on="trial_id")
     last = pl.col("epoch") == pl.col("epochs")
     table = table.with_columns(pl.when(last).then(pl.col(error)).alias(error) for error in errors)
-    table = table.sort(*searched, "epoch").select(
-        *(pl.col(name).alias(name.removeprefix("p_")) for name in searched),
+    return table.sort(*searched, "epoch").select(
+        *plain(searched),
         "epoch",
         *(pl.col(OBJECTIVE + name).alias(name) for name in NAMES),
         *(pl.col(STDERR + name).alias(f"{name}_stderr") for name in NAMES),
     )
-    path = Path(__file__).with_name("digits_grid.parquet")
-    table.write_parquet(path, compression="zstd")
-    print(f"{path.name}: {completed.height} trials, {table.height} rows, {path.stat().st_size / 1024:.0f} kB")
+
+
+def by_seed(store: Store, completed: pl.DataFrame, searched: list[str]) -> pl.DataFrame:
+    """Return a row for every trial."""
+    del store
+    config = pl.col("trial_id").map_elements(lambda name: split_name(name)[0], pl.String)
+    return completed.sort("trial_id").select(
+        config.alias("config"),
+        "seed",
+        *plain(searched),
+        *(pl.col(OBJECTIVE + name).alias(name) for name in NAMES),
+    )
+
+
+def plain(searched: list[str]) -> list[pl.Expr]:
+    """Return the searched settings by their own names."""
+    return [pl.col(name).alias(name.removeprefix(PARAMETER)) for name in searched]
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -5,8 +5,9 @@ and on everything that affects the weights, and always used in eval mode. (The r
 dropout on, which lowers every coherence it reports.)
 """
 
+import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
+from mopoe.bank import Bank, banks, stacked
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, Split, cache_dir, cached_file, chunks, short_hash, to_unit
 from mopoe.data.registry import ModalitySpec
@@ -40,7 +42,7 @@ class ClassifierConfig:
     """Peak learning rate of a one-cycle schedule."""
     seed: int = 0
     """Determines initialisation, data order and dropout."""
-    recipe: int = 1
+    recipe: int = 2
     """Increased whenever the network or its training changes, so that older cached files are not used."""
 
 
@@ -61,6 +63,10 @@ class ImageClassifier(nn.Module):
             nn.Dropout(0.5),
         )
         self.head = nn.Linear(128, n_classes)
+
+    def layers(self) -> list[nn.Module]:
+        """Return the layers in their order."""
+        return [*self.features, self.head]
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return logits [B, classes]."""
@@ -110,6 +116,8 @@ class Classifiers:
     """Share of real test samples, or of their attributes, that are classified correctly, by modality name."""
     hash: str
     """Hash of the weights; coherence is comparable only for the same classifiers."""
+    banks: tuple[Bank, ...] = ()
+    """Those of the networks that are computed together, and so with compiled convolutions."""
 
     def logits(self, name: str, x: Tensor) -> Tensor:
         """Return the logits [B, classes or attributes] of samples of one modality.
@@ -120,6 +128,10 @@ class Classifiers:
         network = self.networks[name]
         if network.training:
             raise DataError(f"the classifier of {name!r} is in training mode, but coherence needs eval mode")
+        for bank in self.banks:
+            at = bank.find([name])
+            if at is not None and bank.ready(x) and not torch.is_grad_enabled():
+                return bank(stacked([x]), at)[0].t()
         logits: Tensor = network(x)
         return at_least_float32(logits)
 
@@ -172,38 +184,72 @@ def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
 
 
-def train_classifier(
-    split: Split, modality: ModalitySpec, n_classes: int, config: ClassifierConfig
-) -> nn.Module:
-    """Return a classifier of one modality, trained on a split, on the CPU and in eval mode."""
-    name, n = modality.name, min(len(split), MOST)
+def train_classifiers(
+    split: Split, modalities: Sequence[ModalitySpec], n_classes: int, config: ClassifierConfig
+) -> dict[str, nn.Module]:
+    """Return classifiers by modality name, trained side by side on a split, on the CPU and in eval mode.
+
+    Each has a loss and parameters of its own, so that they learn what they would one after the other; those
+    of one shape are computed together.
+    """
     device = prepared("cuda" if torch.cuda.is_available() else "cpu")
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(generator(config.seed, f"classifier {name}").initial_seed())
-        network = _network(modality, n_classes).to(device)
+    n, names = min(len(split), MOST), [m.name for m in modalities]
+    split = replace(split, x={name: split.x[name] for name in names})
+    with _one_thread(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        networks: dict[str, nn.Module] = {}
+        for m in modalities:
+            torch.manual_seed(generator(config.seed, f"classifier {m.name}").initial_seed())
+            networks[m.name] = _network(m, n_classes).to(device).train()
+        together = banks(networks) if device.type == "cpu" else ()
+        alone = [name for name in names if not any(name in bank.names for bank in together)]
+        stacks = [stack.leaf for bank in together for stack in bank.stacks]
+        trained = stacks + [p for name in alone for p in networks[name].parameters()]
+        optimizer = torch.optim.Adam(trained, lr=config.lr, fused=True)
         steps = config.epochs * -(-n // config.batch_size)
-        optimizer = torch.optim.Adam(network.parameters(), lr=config.lr)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps)
-        network.train()
         for _ in range(config.epochs):
             for index_B in torch.randperm(len(split))[:n].split(config.batch_size):
-                x, labels = split.stored(name, index_B).to(device), split.labels[index_B].to(device)
-                loss = loss_of(network(to_unit(x)), labels)
+                x = split.batch(index_B, device, innermost=bool(together))
+                labels = split.labels[index_B].to(device)
+                logits = [networks[name](x[name]) for name in alone]
+                for bank in together:
+                    logits += bank(stacked([x[name] for name in bank.names])).transpose(1, 2)
+                loss = torch.stack([loss_of(each, labels) for each in logits]).sum()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-    return network.cpu().eval()
+    return {name: network.cpu().eval() for name, network in networks.items()}
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread: with more, steps this small wait for each other, on a busy machine long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train_all(path: Path, data: MultimodalData, config: ClassifierConfig) -> None:
-    networks, accuracies = {}, {}
-    for i, m in enumerate(data.modalities):
-        # Only the samples that have the modality.
-        train, test = (s if s.present is None else s.take(s.present[:, i]) for s in (data.train, data.test))
-        networks[m.name] = train_classifier(train, m, data.n_classes, config)
-        accuracies[m.name] = accuracy(networks[m.name], test, m.name)
+    modalities, networks = data.modalities, dict[str, nn.Module]()
+    if data.train.present is None:
+        networks |= train_classifiers(data.train, modalities, data.n_classes, config)
+    else:
+        for m in modalities:
+            mine = _having(data, data.train, m)
+            networks |= train_classifiers(mine, [m], data.n_classes, config)
+    accuracies = {m.name: accuracy(networks[m.name], _having(data, data.test, m), m.name) for m in modalities}
     path.write_bytes(packed(networks, accuracies))
+
+
+def _having(data: MultimodalData, split: Split, modality: ModalitySpec) -> Split:
+    """Return the samples of a split that have a modality."""
+    if split.present is None:
+        return split
+    return split.take(split.present[:, data.modalities.index(modality)])
 
 
 def packed(networks: Mapping[str, nn.Module], accuracy: Mapping[str, float]) -> bytes:
@@ -256,4 +302,4 @@ def read_classifiers(path: Path, data: MultimodalData) -> Classifiers:
         raise DataError(
             f"{path}: not readable classifiers ({error}); delete the file to train them again"
         ) from error
-    return Classifiers(networks=networks, accuracy=accuracies, hash=weights_hash(path))
+    return Classifiers(networks=networks, accuracy=accuracies, hash=weights_hash(path), banks=banks(networks))

@@ -5,11 +5,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from mopoe.bank import _without_channels
 from mopoe.config import TrialConfig
 from mopoe.data import load_data
 from mopoe.data.container import MultimodalData, Split
@@ -24,7 +26,7 @@ from mopoe.evaluation.classifiers import (
     EncoderClassifier,
     ImageClassifier,
     load_classifiers,
-    train_classifier,
+    train_classifiers,
 )
 from mopoe.likelihoods import Normal
 from mopoe.networks.base import Encoder, Modality
@@ -82,7 +84,7 @@ def test_the_second_load_does_not_train(
     trained: Classifiers, digits: MultimodalData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It reads the same weights, accuracies and hash from the cache."""
-    monkeypatch.setattr(module, "train_classifier", lambda *_: pytest.fail("trained although cached"))
+    monkeypatch.setattr(module, "train_classifiers", lambda *_: pytest.fail("trained although cached"))
     again = load_classifiers(digits, QUICK)
     assert (again.hash, again.accuracy) == (trained.hash, trained.accuracy)
     for name, network in trained.networks.items():
@@ -93,11 +95,11 @@ def test_the_second_load_does_not_train(
 def test_training_is_a_function_of_data_and_settings(tiny_data: MultimodalData) -> None:
     """One seed gives one network whatever the random state, another seed or modality another."""
     before = torch.random.get_rng_state()
-    a, b = (train_classifier(tiny_data.train, tiny_data.modalities[0], 4, TINY) for _ in range(2))
+    a, b = (train_classifiers(tiny_data.train, tiny_data.modalities[:1], 4, TINY)["grey"] for _ in range(2))
     assert torch.equal(before, torch.random.get_rng_state())
     torch.manual_seed(3)
-    c = train_classifier(tiny_data.train, tiny_data.modalities[0], 4, TINY)
-    d = train_classifier(tiny_data.train, tiny_data.modalities[0], 4, replace(TINY, seed=1))
+    c = train_classifiers(tiny_data.train, tiny_data.modalities[:1], 4, TINY)["grey"]
+    d = train_classifiers(tiny_data.train, tiny_data.modalities[:1], 4, replace(TINY, seed=1))["grey"]
     torch.random.set_rng_state(before)
     assert torch.equal(a.head.weight, b.head.weight)
     assert torch.equal(a.head.weight, c.head.weight)
@@ -193,7 +195,7 @@ def test_any_modality_has_a_classifier_of_its_own_encoder(
         batch = trimodal.test.batch(slice(None), torch.device("cpu"))[m.name]
         share = float((trained.predict(m.name, batch) == trimodal.test.labels).double().mean())
         assert trained.accuracy[m.name] == share > 0.9
-    monkeypatch.setattr(module, "train_classifier", lambda *_: pytest.fail("trained although cached"))
+    monkeypatch.setattr(module, "train_classifiers", lambda *_: pytest.fail("trained although cached"))
     again = load_classifiers(trimodal, config)
     assert (again.hash, again.accuracy) == (trained.hash, trained.accuracy)
 
@@ -216,18 +218,18 @@ def test_other_networks_have_other_cached_classifiers(
 def test_images_of_28_pixels_keep_the_released_network(tiny_data: MultimodalData) -> None:
     """Whatever encoder the modality names."""
     spec = replace(tiny_data.modalities[1], network="mopoe.networks.resnet:image")
-    assert isinstance(train_classifier(tiny_data.train, spec, 4, TINY), ImageClassifier)
+    assert isinstance(train_classifiers(tiny_data.train, [spec], 4, TINY)[spec.name], ImageClassifier)
 
 
 def test_an_epoch_of_many_pairings_is_cut(tiny_data: MultimodalData, monkeypatch: pytest.MonkeyPatch) -> None:
     """With 10 samples an epoch instead of 22, other weights; the accuracy is that of the first 10."""
     monkeypatch.setattr(module, "MOST", 10)
-    cut = train_classifier(tiny_data.train, tiny_data.modalities[0], 4, TINY)
+    cut = train_classifiers(tiny_data.train, tiny_data.modalities[:1], 4, TINY)["grey"]
     first = tiny_data.train.take(torch.arange(10))
     measured = module.accuracy(cut, tiny_data.train, "grey")
     monkeypatch.setattr(module, "MOST", 22)
     assert measured == module.accuracy(cut, first, "grey")
-    whole = train_classifier(tiny_data.train, tiny_data.modalities[0], 4, TINY)
+    whole = train_classifiers(tiny_data.train, tiny_data.modalities[:1], 4, TINY)["grey"]
     assert not torch.equal(cut.head.weight, whole.head.weight)
 
 
@@ -269,6 +271,25 @@ def test_a_network_in_training_mode_is_an_error() -> None:
         found.predict("m", torch.zeros(1, 2))
 
 
+def test_banks_give_the_logits_of_the_networks(trained: Classifiers, digits: MultimodalData) -> None:
+    """With gradients the networks compute by themselves."""
+    x = digits.test.batch(slice(0, 50), torch.device("cpu"))
+    for name, network in trained.networks.items():
+        with torch.inference_mode():
+            expected, found = network(x[name]), trained.logits(name, x[name])
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
+        assert trained.logits(name, x[name]).requires_grad
+
+
+def test_dropped_channels_are_whole_and_scaled() -> None:
+    """As `Dropout2d` does it: a channel of a sample is zero, or scaled by 1 / (1 - p), in a share of p."""
+    h = _without_channels(torch.ones(2, 50, 3, 4, 60), 0.25)
+    assert torch.equal(h, h[:, :, :1, :1].expand_as(h))
+    values, counts = h[:, :, 0, 0].unique(return_counts=True)
+    assert torch.allclose(values, torch.tensor([0, 4 / 3]))
+    assert counts[0] / counts.sum() == pytest.approx(0.25, abs=0.03)
+
+
 def test_predictions_are_the_largest_logits() -> None:
     """The index of the largest output is the class."""
     found = Classifiers(networks={"m": nn.Identity().eval()}, accuracy={}, hash="")
@@ -308,9 +329,10 @@ def test_samples_without_the_modality_do_not_count(
     found = {}
     for which in ("hidden", "taken"):
         monkeypatch.setenv("MOPOE_CACHE", str(tmp_path / which))
-        parts = {name: hidden(tiny_data.split(name)) for name in ("train", "test")}
+        parts: dict[str, Any] = {name: hidden(tiny_data.split(name)) for name in ("train", "test")}
         if which == "taken":
             parts = {name: replace(s.take(s.present[:, 0]), present=None) for name, s in parts.items()}  # type: ignore[index] # just made
+            parts["modalities"] = tiny_data.modalities[:1]
         found[which] = load_classifiers(replace(tiny_data, **parts), TINY)
     hidden_ones, taken = found["hidden"], found["taken"]
     assert hidden_ones.accuracy["grey"] == taken.accuracy["grey"]

@@ -17,12 +17,12 @@ from sweep.store.read import open_store
 @pytest.fixture
 def machine(monkeypatch, tmp_path, tiny_data):
     """Return a function that goes to a machine with a cache of its own, whose training gives other bits."""
-    train = module.train_classifier
+    train = module.train_classifiers
 
     def go(seed):
         monkeypatch.setenv("MOPOE_CACHE", str(tmp_path / f"cache {seed}"))
         quick = ClassifierConfig(epochs=1, batch_size=11, seed=seed)
-        monkeypatch.setattr(module, "train_classifier", lambda *some: train(*some[:3], quick))
+        monkeypatch.setattr(module, "train_classifiers", lambda *some: train(*some[:3], quick))
         return load_classifiers(tiny_data)
 
     return go
