@@ -63,6 +63,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/banks.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/store.py

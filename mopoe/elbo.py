@@ -109,9 +109,15 @@ def generalized_elbo(
         z_BZ = latents.draw(*chosen_posterior(model, q, draws.component_B), draws.noise)
         log_p = model.log_prob(z_BZ, x, style)
     present, factors = presence(model, q), weights.factors(model.names)
-    reconstruction = {name: -(log_p_B * present[name]).mean() for name, log_p_B in log_p.items()}
+    log_p_MB = torch.stack([log_p[name] for name in model.names])
+    here_MB = log_p_MB if q.present_MB is None else log_p_MB * q.present_MB
+    reconstruction_M = -here_MB.mean(1)
+    reconstruction = dict(zip(model.names, reconstruction_M.unbind(), strict=True))
     style_kl, weighted_style_kl = private_kl(model, q, weights.style)
-    fit = sum((value * factors[name] for name, value in reconstruction.items()), start=torch.zeros_like(kl))
+    if set(factors.values()) == {1.0}:
+        fit = reconstruction_M.sum()
+    else:  # numbers, not a tensor: that would be copied to a GPU in every step
+        fit = torch.stack([value * factors[name] for name, value in reconstruction.items()]).sum()
     penalty = kl + weighted_style_kl
     if (share := model.method.tc_ratio) is not None:
         fit, penalty = fit * (1 - share / len(model.names)), penalty - share * kl

@@ -288,8 +288,8 @@ class MoPoE(nn.Module):
         for bank in self._used_banks()[1]:
             at = bank.find(names)
             if at is not None and bank.ready(z_BZ):
-                latents = [self._latents(name, z_BZ, style_MBW).t() for name in bank.names[at]]
-                h = torch.stack(latents) if self.style_dim else latents[0][None]
+                some = bank.names[at] if self.style_dim else bank.names[:1]  # else all have the same
+                h = torch.stack([self._latents(name, z_BZ, style_MBW).t() for name in some])
                 yield bank.names[at], bank(h, at).movedim(-1, 1)
 
     def _output(self, name: str, z_BZ: Tensor, style_MBW: Tensor | None) -> Tensor:

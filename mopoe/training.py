@@ -70,9 +70,8 @@ def train(
         raise ConfigError("modalities are missing, but mixture batch_split needs complete samples")
     device = prepared(device)
     model = (model or build_model(config, data.modalities)).to(device)
-    model.trains_stacks = device.type == "cpu" and config.precision == "float32" and config.compile == "no"
-    if model.trains_stacks:
-        model.bank()
+    if device.type == "cpu" and config.precision == "float32" and config.compile == "no":
+        model.trains_stacks = bool(model.bank().stacks)
     # fused: one kernel for all parameters. Its CPU version ignores gradients' strides; `.backward()` gives
     # gradients the strides of their parameters, so it is safe here (and tested).
     optimizer = torch.optim.Adam(model.trained, lr=config.lr, fused=True)

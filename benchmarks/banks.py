@@ -1,0 +1,63 @@
+"""A training epoch with like networks computed together, against the same networks one by one.
+
+Run: python benchmarks/banks.py      (about five minutes)
+
+Both ways train the same trial on random pixels by `mopoe.train`, in turn, with one thread; the times are CPU
+time per step, the ratios are taken round by round. Where a convolution has more than 64 channels the networks
+are computed one by one in either way; the last row is there to show it.
+"""
+
+import statistics
+import time
+from dataclasses import replace
+
+import torch
+from common import header, random_data, spread
+
+import mopoe.model
+from mopoe.config import TrialConfig
+from mopoe.data.container import MultimodalData
+from mopoe.data.registry import ModalitySpec
+from mopoe.runtime import keep_freed_memory
+from mopoe.training import train
+
+ROUNDS, STEPS = 9, 8
+IMAGES = tuple(ModalitySpec(name=f"m{i}", shape=(3, 28, 28)) for i in range(5))
+ROWS = (
+    ("digits.yaml", IMAGES, TrialConfig(channels=(8, 16, 32), latent_dim=96, batch_size=32)),
+    (
+        "the same, latent 64, batch 256",
+        IMAGES,
+        TrialConfig(channels=(8, 16, 32), latent_dim=64, batch_size=256),
+    ),
+    ("channels 16-32-64", IMAGES, TrialConfig(channels=(16, 32, 64), latent_dim=64, batch_size=32)),
+    ("two modalities", IMAGES[:2], TrialConfig(channels=(8, 16, 32), latent_dim=64, batch_size=32)),
+    ("channels 32-64-128, as PolyMNIST", IMAGES, TrialConfig(latent_dim=64, batch_size=64)),
+)
+banks = mopoe.model.banks
+
+
+def step_ms(data: MultimodalData, config: TrialConfig, *, together: bool) -> float:
+    """Return the CPU time of a step in ms, of an epoch after one that warms up."""
+    mopoe.model.banks = banks if together else lambda networks: ()  # noqa: ARG005 - the same signature
+    times: list[float] = []
+    train(replace(config, epochs=2), data, lambda _: times.append(time.process_time()))
+    return 1e3 * (times[1] - times[0]) / STEPS
+
+
+def main() -> None:
+    """Print the table."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    print(header())
+    print(f"1 thread, CPU time\n{'':34}{'one by one ms':>15}{'together ms':>13}   one by one / together")
+    for name, modalities, config in ROWS:
+        data = random_data(config.batch_size * STEPS, modalities)
+        rounds = [[step_ms(data, config, together=way) for way in (False, True)] for _ in range(ROUNDS)]
+        alone, together = (statistics.median(column) for column in zip(*rounds, strict=True))
+        ratio = spread([a / b for a, b in rounds])
+        print(f"{name:<34}{alone:>15.1f}{together:>13.1f}   {ratio}")
+
+
+if __name__ == "__main__":
+    main()
