@@ -175,7 +175,7 @@ class ReplicatesSpec(StrictModel):
     survivors: those that the scheduler did not stop.
     front: those on the front once all configs have been trained with their first seed.
     uncertain: one seed at a time goes to the config by which the front is expected to gain most hypervolume,
-        as long as that is more than a new config is expected to add and over 0.1 % of it.
+        as long as that is more than a new config is expected to add and over 0.01 % of it.
 
     Up to five seeds for the configs that decide where the front is:
 

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 FEWEST = 3
 """With fewer completed configs their spread is unknown, and no further seed is begun."""
-WORTH = 1e-3
+WORTH = 1e-4
 """A further seed is worth a trial if it is expected to raise the hypervolume by this share of it."""
 MOST = 40
 """Most configs that are considered, those on the fronts of the lowest ranks."""
