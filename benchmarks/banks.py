@@ -34,6 +34,12 @@ ROWS = (
     ("two modalities", IMAGES[:2], TrialConfig(channels=(8, 16, 32), latent_dim=64, batch_size=32)),
     ("channels 32-64-128, as PolyMNIST", IMAGES, TrialConfig(latent_dim=64, batch_size=64)),
 )
+PARTS = {
+    "convolutions": ("_Chain", "_ChainBackward"),
+    "matrix products": tuple(f"aten::{name}" for name in ("mm", "bmm", "addmm", "baddbmm")),
+    "Adam": ("aten::_fused_adam_", "Optimizer.step#Adam.step", "Optimizer.zero_grad#Adam.zero_grad"),
+    "copies": ("aten::copy_", "aten::index_select", "aten::cat"),
+}
 banks = mopoe.model.banks
 
 
@@ -45,8 +51,25 @@ def step_ms(data: MultimodalData, config: TrialConfig, *, together: bool) -> flo
     return 1e3 * (times[1] - times[0]) / STEPS
 
 
+def account(config: TrialConfig, data: MultimodalData) -> dict[str, float]:
+    """Return the CPU ms of each part of a step, as torch's profiler counts them, and of all else."""
+    mopoe.model.banks, seen = banks, []
+
+    def on_report(_: object) -> None:  # the first epoch warms up
+        profiler.stop() if seen else profiler.start()
+        seen.append(True)
+
+    profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
+    train(replace(config, epochs=2), data, on_report)
+    found = dict.fromkeys([*PARTS, "other operations"], 0.0)
+    for event in profiler.key_averages():
+        part = next((part for part, names in PARTS.items() if event.key in names), "other operations")
+        found[part] += event.self_cpu_time_total / 1e3 / STEPS
+    return found
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     torch.set_num_threads(1)
     keep_freed_memory()
     print(header())
@@ -57,6 +80,11 @@ def main() -> None:
         alone, together = (statistics.median(column) for column in zip(*rounds, strict=True))
         ratio = spread([a / b for a, b in rounds])
         print(f"{name:<34}{alone:>15.1f}{together:>13.1f}   {ratio}")
+    name, modalities, config = ROWS[0]
+    parts = account(config, random_data(config.batch_size * STEPS, modalities))
+    print(f"\nA step of {name} together, as the profiler has it, ms (its own cost included):")
+    for part, ms in sorted(parts.items(), key=lambda item: -item[1]):
+        print(f"{part:<34}{ms:>8.1f}{ms / sum(parts.values()):>8.0%}")
 
 
 if __name__ == "__main__":

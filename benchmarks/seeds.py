@@ -1,6 +1,6 @@
 """Regret of the front by the epochs spent on it: which configs should be trained with further seeds?
 
-Run: python benchmarks/seeds.py [--sweeps 200]      (about N minutes)
+Run: python benchmarks/seeds.py [--sweeps 200]      (about twenty minutes)
 
 The trials are recorded ones: 40 configs of the demo's space with four seeds each (curves/digits_seeds.yaml).
 A config's true means are taken to be those of its four seeds; what a further seed would measure is one of its
@@ -8,12 +8,12 @@ recorded deviations, drawn at random and scaled by sqrt(4 / 3), the two objectiv
 in random order, and the product's own state of a sweep says which seed comes next, for two workers.
 
 Regret is what the front of the observed means, taken as the choice, lacks of the true front's hypervolume by
-its configs' true means. Of an aim, the epochs are those at which the mean regret over sweeps first falls to
-it. One data set, six epochs a trial: other data may rank the rules otherwise.
+its configs' true means. One data set, six epochs a trial: other data may rank the rules otherwise.
 """
 
 import argparse
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,7 +36,7 @@ RULES = {"single seeds": "{seeds: 1}"} | {
     for when, counts in {"all": (2, 3, 5), "front": (2, 3, 5), "uncertain": (3, 5)}.items()
     for n in counts
 }
-AIM = "front, 5 seeds"
+AIM, BOOTSTRAPS = "front, 5 seeds", 400
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Array = NDArray[np.float64]
 
@@ -48,20 +48,36 @@ def main() -> None:
     sweeps = parser.parse_args().sweeps
     print(header("moocore"))
     values_CSO = recorded()
-    print("| seeds | epochs at the end | regret at the end, % | epochs until the regret of the aim |")
+    print("| seeds | epochs at the end | regret at the end, % | share of epochs until the aim |")
     print("| --- | --- | --- | --- |")
-    curves = {rule: [replay(rule, values_CSO, seed) for seed in range(sweeps)] for rule in RULES}
-    aim = np.mean([curve[-1] for curve in curves[AIM]])
-    for rule, found in curves.items():
-        longest = max(map(len, found))
-        mean_T = np.mean([np.pad(curve, (0, longest - len(curve)), "edge") for curve in found], 0)
-        final = 100 * np.array([curve[-1] for curve in found])
-        reached = np.flatnonzero(mean_T <= aim)
-        epochs = EPOCHS * np.mean([len(curve) for curve in found])
-        until = f"{EPOCHS * (reached[0] + 1)}" if reached.size else "never"
-        error = final.std(ddof=1) / np.sqrt(sweeps)
-        print(f"| {rule} | {epochs:.0f} | {final.mean():.2f} +- {1.96 * error:.2f} | {until} |")
-    print(f"\nThe aim is the regret at the end of '{AIM}'; +- is a 95 % interval over {sweeps} sweeps.")
+    random = np.random.default_rng(0)
+    resampled = [np.arange(sweeps), *random.integers(sweeps, size=(BOOTSTRAPS, sweeps))]
+    aim = padded([replay(AIM, values_CSO, seed) for seed in range(sweeps)])
+    for rule in RULES:
+        found = [replay(rule, values_CSO, seed) for seed in range(sweeps)]
+        regret_NT, epochs = padded(found), EPOCHS * np.mean([len(curve) for curve in found])
+        final = 100 * regret_NT[:, -1]
+        error = 1.96 * final.std(ddof=1) / np.sqrt(sweeps)
+        shares = [until(regret_NT[n], aim[n]) / until(aim[n], aim[n]) for n in resampled]
+        low, high = np.quantile(shares[1:], (0.025, 0.975))
+        share = f"{shares[0]:.2f} ({low:.2f} to {high:.2f})" if np.isfinite(shares[0]) else "never"
+        print(f"| {rule} | {epochs:.0f} | {final.mean():.2f} +- {error:.2f} | {share} |", flush=True)
+    print(
+        f"\nThe aim is the mean regret at the end of '{AIM}', over {sweeps} sweeps; +- and brackets are 95 %"
+    )
+    print("intervals over sweeps, which all rules share.")
+
+
+def padded(curves: Sequence[Sequence[float]]) -> Array:
+    """Return curves [N, T] of one length; each stays where it ends."""
+    longest = max(map(len, curves))
+    return np.stack([np.pad(curve, (0, longest - len(curve)), "edge") for curve in curves])
+
+
+def until(regret_NT: Array, aim_NT: Array) -> float:
+    """Return the trials until the mean regret has come down to the mean at the end of others."""
+    reached = np.flatnonzero(regret_NT.mean(0) <= aim_NT[:, -1].mean())
+    return float(reached[0] + 1) if reached.size else np.inf
 
 
 def recorded() -> Array:

@@ -6,6 +6,7 @@ batched product, convolutions of few channels are one call of compiled code (`mo
 Axes: B sample, F feature, G network.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 
@@ -26,7 +27,8 @@ Step = Callable[[Tensor, slice], Tensor]
 def banks(networks: Mapping[str, nn.Module]) -> "tuple[Bank, ...]":
     """Return banks of those networks that gain by it, and stack their parameters; others are left alone.
 
-    Those gain that share their shape with another, and those with convolutions of few channels.
+    Those gain that share their shape with another, and those with convolutions of few channels. There are
+    none if networks share parameters, which can be a view of one stack only.
     """
     alike: dict[tuple[str, ...], dict[str, nn.Module]] = {}
     for name, network in networks.items():
@@ -34,32 +36,50 @@ def banks(networks: Mapping[str, nn.Module]) -> "tuple[Bank, ...]":
         frozen = any(not p.requires_grad for p in network.parameters())
         if layers and not frozen and all(_known(layer) for layer in layers):
             alike.setdefault((*map(repr, (*layers, *heads_of(network))),), {})[name] = network
-    return tuple(
+    found = [
         Bank(some)
         for some in alike.values()
         if len(some) > 1 or any(isinstance(m, _IMAGE_LAYERS) for n in some.values() for m in n.modules())
-    )
+    ]
+    return tuple(found) if all(stack.whole() for bank in found for stack in bank.stacks) else ()
 
 
 def stacked(samples: Sequence[Tensor]) -> Tensor:
     """Return samples [B, ...] of several modalities as [G, ..., B]: a view if they lie so in memory."""
     first, *rest = (x.movedim(0, -1) for x in samples)
     like = (first.shape, first.stride(), first.dtype, first.untyped_storage().data_ptr())
-    if first.is_contiguous() and all(
-        (x.shape, x.stride(), x.dtype, x.untyped_storage().data_ptr()) == like
-        and x.storage_offset() == first.storage_offset() + i * first.numel()
-        for i, x in enumerate(rest, 1)
+    known = not any(x.requires_grad for x in samples)
+    if (
+        known
+        and first.is_contiguous()
+        and all(
+            (x.shape, x.stride(), x.dtype, x.untyped_storage().data_ptr()) == like
+            and x.storage_offset() == first.storage_offset() + i * first.numel()
+            for i, x in enumerate(rest, 1)
+        )
     ):
         return first.as_strided((len(samples), *first.shape), (first.numel(), *first.stride()))
     return torch.stack([first, *rest])
 
 
-def layers_of(network: nn.Module) -> Sequence[nn.Module]:
+class Layered(nn.Module, ABC):
+    """A network that says which layers it applies one after the other, so that a bank can do it for several.
+
+    `layers` describes `forward`: a class that overrides the one without the other is computed by itself.
+    """
+
+    @abstractmethod
+    def layers(self) -> list[nn.Module]:
+        """Return the layers in their order, before the heads `mu` and `logvar` if it is an encoder."""
+
+
+def layers_of(network: nn.Module) -> list[nn.Module]:
     """Return a network's layers before any heads, in their order; none if it is no chain of layers."""
     if type(network) is nn.Sequential:
         return list(network)
-    layers: Callable[[], Sequence[nn.Module]] | None = getattr(network, "layers", None)
-    return layers() if callable(layers) else ()
+    described = next((c for c in type(network).__mro__ if {"layers", "forward"} & vars(c).keys()), nn.Module)
+    both = {"layers", "forward"} <= vars(described).keys()
+    return network.layers() if isinstance(network, Layered) and both else []
 
 
 def heads_of(network: nn.Module) -> Sequence[nn.Linear]:
@@ -107,7 +127,7 @@ class Bank:
     def ready(self, near: Tensor) -> bool:
         """Return whether the networks can be computed together on inputs like this tensor."""
         here = near.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-        return here and all(stack.whole(near.dtype) for stack in self.stacks)
+        return here and all(stack.leaf.dtype == near.dtype and stack.whole() for stack in self.stacks)
 
     def __call__(self, h: Tensor, at: slice = slice(None)) -> Tensor:
         """Return the outputs [G, ..., B] of the networks; of an encoder mean and log-variance, [G, 2 Z, B].
@@ -156,17 +176,16 @@ class Stack:
         """The networks' own, network after network."""
         for p, view in zip(self.parameters, self.views(self.leaf.detach()), strict=True):
             p.data = view
-        self._places = [p.data_ptr() for p in self.parameters]
+        self._places = [view.data_ptr() for view in self.views(self.leaf.detach())]
 
     def views(self, stacked: Tensor) -> Iterable[Tensor]:
         """Return the views, shaped like the networks' own parameters, of a tensor shaped like the stack."""
         sizes = [len(p) for p in self.parameters[: len(self.parameters) // len(stacked)]]
         return (view for row in stacked for view in row.split(sizes))
 
-    def whole(self, dtype: torch.dtype) -> bool:
-        """Return whether the parameters are still views, of this type."""
-        places = zip(self.parameters, self._places, strict=True)
-        return self.leaf.dtype == dtype and all(p.data_ptr() == place for p, place in places)
+    def whole(self) -> bool:
+        """Return whether the parameters are still views."""
+        return all(p.data_ptr() == place for p, place in zip(self.parameters, self._places, strict=True))
 
     def at(self, networks: slice) -> Tensor:
         """Return the stacked parameters of some networks."""
@@ -222,9 +241,12 @@ def _kind(layer: nn.Module) -> type:
 
 def _known(layer: nn.Module) -> bool:
     """Return whether a bank can compute a layer."""
+    if type(layer) in _FUSED and not isinstance(layer.weight, nn.Parameter):  # computed, as by weight_norm
+        return False
     if type(layer) in _IMAGE_LAYERS:
         assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
-        square = all(len({*pair}) == 1 for pair in (layer.kernel_size, layer.stride, layer.padding))
+        pairs = (layer.kernel_size, layer.stride, layer.padding, layer.output_padding)
+        square = all(len({*pair}) == 1 for pair in pairs)
         plain = layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
         few = max(layer.in_channels, layer.out_channels) <= MOST_CHANNELS
         compiled = _convolution(layer, relu=False).known and library(layer.weight.dtype) is not None

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from mopoe.data.container import cache_dir, cached_file
@@ -53,13 +54,7 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
     real, integer = _TYPES[dtype]
     # Not -ffast-math: loading such code makes the whole process flush denormal numbers to zero.
     units = torch.backends.cpu.get_cpu_capability()
-    options = (
-        "-O3",
-        "-shared",
-        "-fPIC",
-        f"-DREAL={real}",
-        f"-DINTEGER={integer}",
-    )
+    options = ("-O3", "-shared", "-fPIC", f"-DREAL={real}", f"-DINTEGER={integer}")
     command = [compiler, *options, *_ARCHITECTURE.get(units, ()), str(SOURCE)]
     key = sha256(repr((command[1:-1], os.uname().machine, SOURCE.read_bytes())).encode()).hexdigest()[:16]
 
@@ -175,6 +170,7 @@ class _Chain(torch.autograd.Function):
         return images[-1]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         layers, saved = ctx.layers, ctx.saved_tensors
         images, weights = saved[: len(layers) + 1], saved[len(layers) + 1 :]

@@ -108,6 +108,8 @@ class MoPoE(nn.Module):
         the state of an optimizer must share.
         """
         self._banks = banks(dict(self.encoders.items())), banks(dict(self.decoders.items()))
+        if not all(stack.whole() for stack in self.stacks):  # an encoder and a decoder share parameters
+            self._banks = (), ()
         return self
 
     def __getstate__(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from mopoe.bank import Bank, banks, stacked
+from mopoe.bank import Bank, Layered, banks, stacked
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, Split, cache_dir, cached_file, chunks, short_hash, to_unit
 from mopoe.data.registry import ModalitySpec
@@ -46,7 +46,7 @@ class ClassifierConfig:
     """Increased whenever the network or its training changes, so that older cached files are not used."""
 
 
-class ImageClassifier(nn.Module):
+class ImageClassifier(Layered):
     """The layers of the PolyMNIST digit classifiers (released code): two convolutions, one hidden layer."""
 
     def __init__(self, n_colours: int, n_classes: int) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mopoe.bank import Layered
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
@@ -103,7 +104,7 @@ class OneHot(nn.Module):
         return (x[:, None] == self.symbols_C[:, None]).to(torch.get_default_dtype())
 
 
-class Encoder(nn.Module):
+class Encoder(Layered):
     """A chain of layers whose output is features [B, n_features], and two linear heads."""
 
     def __init__(self, trunk: list[nn.Module], n_features: int, width: int) -> None:

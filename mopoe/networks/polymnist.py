@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
+from mopoe.bank import Layered
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.likelihoods import image_likelihood
@@ -39,7 +40,7 @@ def image(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
     return Modality(encoder, decoder, image_likelihood(config))
 
 
-class ImageEncoder(nn.Module):
+class ImageEncoder(Layered):
     """Three convolutions of stride 2, one hidden layer as wide as the latent space, two linear heads."""
 
     def __init__(self, latent_dim: int, channels: tuple[int, int, int], n_colours: int) -> None:
@@ -68,7 +69,7 @@ class ImageEncoder(nn.Module):
         return self.mu(h_BZ), self.logvar(h_BZ)
 
 
-class ImageDecoder(nn.Module):
+class ImageDecoder(Layered):
     """One hidden layer and three transposed convolutions, without a final activation."""
 
     def __init__(self, latent_dim: int, channels: tuple[int, int, int], n_colours: int) -> None:

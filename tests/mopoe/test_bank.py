@@ -195,14 +195,53 @@ def test_vectors_profit_without_a_compiler(likelihood, monkeypatch):
     library.cache_clear()
 
 
+class Halved(Encoder):
+    """An encoder whose class overrides `forward`, but not `layers`."""
+
+    def forward(self, x):
+        """Return half of what its layers give."""
+        mu, logvar = super().forward(x)
+        return mu / 2, logvar
+
+
+class Named(nn.Module):
+    """A network of a user's own that happens to have layers of that name."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(2, 2))
+
+
+def test_networks_that_share_parameters_are_left_alone():
+    """They are views of one stack at most: of encoders with one another, or with a decoder."""
+    one = nn.Sequential(nn.Linear(3, 3))
+    assert banks({"a": one, "b": one}) == ()
+    tied = {
+        n: Modality(m.encoder, nn.Sequential(m.encoder.mu), Normal()) for n, m in chains(4, Normal).items()
+    }
+    assert not MoPoE(tied, 3).bank().stacks
+
+
+def computed_weight():
+    """Return a layer whose weight is no parameter, as `weight_norm` leaves it."""
+    layer = nn.Linear(2, 2)
+    weight = layer.weight.detach()
+    del layer.weight
+    layer.weight = weight
+    return nn.Sequential(layer)
+
+
 def test_other_networks_are_left_alone():
     """Networks of a user's own, frozen ones, layers that mix samples, and convolutions of many channels."""
+    halved = {name: Halved([nn.Linear(2, 2)], 2, 2) for name in "ab"}
+    named = {name: Named() for name in "ab"}
     own = {"a": nn.Bilinear(2, 2, 2), "b": nn.Bilinear(2, 2, 2)}
     normed = {name: nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)) for name in "ab"}
     frozen = {name: nn.Sequential(nn.Linear(2, 2)).requires_grad_(False) for name in "ab"}
     wide = {name: nn.Sequential(nn.Conv2d(3, module.MOST_CHANNELS + 1, 3)) for name in "ab"}
     dilated = {name: nn.Sequential(nn.Conv2d(3, 3, 3, dilation=2)) for name in "ab"}
-    for networks in (own, normed, frozen, wide, dilated):
+    computed = {name: computed_weight() for name in "ab"}
+    for networks in (halved, named, computed, own, normed, frozen, wide, dilated):
         assert banks(networks) == ()
 
 
