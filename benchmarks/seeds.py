@@ -59,7 +59,7 @@ def main() -> None:
         final = 100 * regret_NT[:, -1]
         error = 1.96 * final.std(ddof=1) / np.sqrt(sweeps)
         shares = [until(regret_NT[n], aim[n]) / until(aim[n], aim[n]) for n in resampled]
-        low, high = np.quantile(shares[1:], (0.025, 0.975))
+        low, high = np.quantile(shares[1:], (0.025, 0.975), method="nearest")
         share = f"{shares[0]:.2f} ({low:.2f} to {high:.2f})" if np.isfinite(shares[0]) else "never"
         print(f"| {rule} | {epochs:.0f} | {final.mean():.2f} +- {error:.2f} | {share} |", flush=True)
     print(
