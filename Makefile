@@ -116,7 +116,7 @@ compare-search: setup .venv-synetune/.installed .venv-neps/.installed
 # Of the project's own dependencies only those that mopoe's models need, and those of a sweep written with the peers.
 .venv-multivae/.installed: constraints.txt
 	test -x $(PEER) || $(PYTHON) -m venv .venv-multivae
-	$(PEER) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision safetensors filelock 'ray[tune]' optuna multivae==1.0.3
+	$(PEER) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision safetensors filelock lazy-loader pydantic 'ray[tune]' optuna multivae==1.0.3
 	$(PEER) -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 

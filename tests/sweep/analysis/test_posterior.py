@@ -66,7 +66,7 @@ def test_what_is_said_is_true(shape, shared, seeds):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_is_said_is_true_everywhere(shape, shared, seeds, configs):
     """The same for all shapes of seeds, shared noise, numbers of seeds and of configs."""
-    check(simulated(1500 if configs == 14 else 150, configs=configs, seeds=seeds, shared=shared, shape=shape))
+    check(simulated(600 if configs == 14 else 100, configs=configs, seeds=seeds, shared=shared, shape=shape))
 
 
 def test_the_bootstrap_of_seeds_was_wrong():
