@@ -121,7 +121,7 @@ def load_model(path: str | Path, modalities: tuple[ModalitySpec, ...] = ()) -> M
     modalities = modalities or modalities_of(progress.data, **progress.data_options)
     model = build_model(progress.config, modalities)
     restore(path, model)
-    return model.bank().eval()
+    return model.eval()
 
 
 def restore(path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Progress:
@@ -156,7 +156,7 @@ def restore(path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer
 
 
 def _stacks(model: nn.Module) -> list[Stack]:
-    return model.stacks if isinstance(model, MoPoE) and model.trains_stacks else []
+    return model.stacks if isinstance(model, MoPoE) else []
 
 
 def _like(tensor: Tensor, trained: Tensor, key: str) -> Tensor:

@@ -98,23 +98,24 @@ class MoPoE(nn.Module):
         learned = nn.Parameter(torch.zeros(len(self.masks))) if self.method.learned_weights else None
         self.register_parameter("weight_logits_S", learned)
         self._banks: tuple[tuple[Bank, ...], tuple[Bank, ...]] = ((), ())
-        self.trains_stacks = False
-        """Whether gradients go to the stacked parameters of banks, in place of the networks' own."""
 
-    def bank(self) -> "MoPoE":
-        """Compute like networks together from now on, where that is faster, and return the model.
+    def bank(self) -> None:
+        """Compute like networks together from now on, where that is faster.
 
-        Without gradients, unless `trains_stacks` is set. It changes the layout of parameters in memory, which
-        the state of an optimizer must share.
+        Gradients then go to `stacks`, so that an optimizer has to train what `trained` returns. The layout of
+        parameters in memory changes, which the state of an optimizer must share.
         """
         self._banks = banks(dict(self.encoders.items())), banks(dict(self.decoders.items()))
         if not all(stack.whole() for stack in self.stacks):  # an encoder and a decoder share parameters
-            self._banks = (), ()
-        return self
+            self.unbank()
+
+    def unbank(self) -> None:
+        """Compute each network by itself again; its parameters are its own."""
+        self._banks = (), ()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy has: not the banks, of whose stacks its parameters are no views."""
-        return self.__dict__ | {"_banks": ((), ()), "trains_stacks": False}
+        return self.__dict__ | {"_banks": ((), ())}
 
     @property
     def stacks(self) -> list[Stack]:
@@ -123,10 +124,9 @@ class MoPoE(nn.Module):
 
     @property
     def trained(self) -> list[Tensor]:
-        """What an optimizer trains: all parameters, those of banks stacked if `trains_stacks` is set."""
-        stacks = self.stacks if self.trains_stacks else []
-        stacked = {id(p) for stack in stacks for p in stack.parameters}
-        return [s.leaf for s in stacks] + [p for p in self.parameters() if id(p) not in stacked]
+        """What an optimizer trains: all parameters, those of banks stacked."""
+        stacked = {id(p) for stack in self.stacks for p in stack.parameters}
+        return [s.leaf for s in self.stacks] + [p for p in self.parameters() if id(p) not in stacked]
 
     @property
     def device(self) -> torch.device:
@@ -182,7 +182,7 @@ class MoPoE(nn.Module):
     def _encoder_outputs(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance [M, B, Z + W] of all modalities; zeros of those not in x."""
         parts: dict[str, tuple[Tensor, Tensor]] = {}
-        for bank in self._used_banks()[0]:
+        for bank in self._banks[0]:
             if all(name in x for name in bank.names) and bank.ready(x[bank.names[0]]):
                 out = bank(stacked([x[name] for name in bank.names])).transpose(1, 2)
                 mu, logvar = out.chunk(2, -1)
@@ -287,7 +287,7 @@ class MoPoE(nn.Module):
         self, names: Sequence[str], z_BZ: Tensor, style_MBW: Tensor | None
     ) -> Iterator[tuple[tuple[str, ...], Tensor]]:
         """Give the names of the networks of each bank that are wanted, and their outputs [G, B, ...]."""
-        for bank in self._used_banks()[1]:
+        for bank in self._banks[1]:
             at = bank.find(names)
             if at is not None and bank.ready(z_BZ):
                 some = bank.names[at] if self.style_dim else bank.names[:1]  # else all have the same
@@ -298,11 +298,6 @@ class MoPoE(nn.Module):
         output: Tensor = self.decoders[name](self._latents(name, z_BZ, style_MBW))
         # Under autocast too, densities and means are not computed in half precision.
         return at_least_float32(output)
-
-    def _used_banks(self) -> tuple[tuple[Bank, ...], tuple[Bank, ...]]:
-        """Return the banks of encoders and of decoders, where no gradient goes astray."""
-        used = not torch.compiler.is_compiling() and (self.trains_stacks or not torch.is_grad_enabled())
-        return self._banks if used else ((), ())
 
     def _latents(self, name: str, z_BZ: Tensor, style_MBW: Tensor | None) -> Tensor:
         """Return the input [B, Z + W] of a modality's decoder."""

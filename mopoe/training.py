@@ -8,6 +8,7 @@ modality, N sample.
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,34 +71,35 @@ def train(
         raise ConfigError("modalities are missing, but mixture batch_split needs complete samples")
     device = prepared(device)
     model = (model or build_model(config, data.modalities)).to(device)
-    if device.type == "cpu" and config.precision == "float32" and config.compile == "no":
-        model.trains_stacks = bool(model.bank().stacks)
-    # fused: one kernel for all parameters. Its CPU version ignores gradients' strides; `.backward()` gives
-    # gradients the strides of their parameters, so it is safe here (and tested).
-    optimizer = torch.optim.Adam(model.trained, lr=config.lr, fused=True)
-    loss = batch_loss(model, config, device)
-    split, weights = hide(data.train.to(device), config), loss_weights(config, data)
-    progress = Progress(
-        config=config, data=data.name, data_options=dict(data.options), fingerprint=data.fingerprint
-    )
-    if checkpoint is not None and checkpoint.exists():
-        progress = _resumed(checkpoint, progress)
-        checkpoints.restore(checkpoint, model, optimizer)
-    while progress.epoch < config.epochs:
-        report = _train_epoch(config, model, optimizer, loss, split, weights, progress)
-        evaluation = None if evaluate is None else evaluate(model, report.epoch)
-        seconds = progress.seconds + report.seconds + (evaluation.seconds if evaluation else 0.0)
-        report = replace(report, evaluation=evaluation, total_seconds=seconds)
-        progress = replace(
-            progress, epoch=report.epoch, step=report.step, examples=report.examples, seconds=seconds
+    with ExitStack() as ended:
+        if device.type == "cpu" and config.precision == "float32" and config.compile == "no":
+            model.bank()
+            ended.callback(model.unbank)
+        # fused: one kernel for all parameters. Its CPU version ignores the strides of gradients; `.backward()`
+        # gives them those of their parameters, so it is safe here (and tested).
+        optimizer = torch.optim.Adam(model.trained, lr=config.lr, fused=True)
+        loss = batch_loss(model, config, device)
+        split, weights = hide(data.train.to(device), config), loss_weights(config, data)
+        progress = Progress(
+            config=config, data=data.name, data_options=dict(data.options), fingerprint=data.fingerprint
         )
-        # The report comes first: a trial that resumes from a checkpoint must not lack an epoch's report.
-        on_disk = on_report(report)
-        if checkpoint is not None and (on_disk is not False or progress.epoch == config.epochs):
-            checkpoints.save(checkpoint, progress, model, optimizer)
-        if on_saved is not None:
-            on_saved(report)
-    model.trains_stacks = False  # an optimizer that is made from now on trains the parameters themselves
+        if checkpoint is not None and checkpoint.exists():
+            progress = _resumed(checkpoint, progress)
+            checkpoints.restore(checkpoint, model, optimizer)
+        while progress.epoch < config.epochs:
+            report = _train_epoch(config, model, optimizer, loss, split, weights, progress)
+            evaluation = None if evaluate is None else evaluate(model, report.epoch)
+            seconds = progress.seconds + report.seconds + (evaluation.seconds if evaluation else 0.0)
+            report = replace(report, evaluation=evaluation, total_seconds=seconds)
+            progress = replace(
+                progress, epoch=report.epoch, step=report.step, examples=report.examples, seconds=seconds
+            )
+            # The report comes first: a trial that resumes from a checkpoint must not lack an epoch's report.
+            on_disk = on_report(report)
+            if checkpoint is not None and (on_disk is not False or progress.epoch == config.epochs):
+                checkpoints.save(checkpoint, progress, model, optimizer)
+            if on_saved is not None:
+                on_saved(report)
     return model
 
 
@@ -116,7 +118,7 @@ def _train_epoch(
         DivergedError: the loss or the gradient is not finite.
     """
     started, epoch = time.perf_counter(), progress.epoch + 1
-    device, n_samples = model.device, len(split)
+    device, n_samples, banked = model.device, len(split), bool(model.stacks)
     order_N = torch.randperm(n_samples, generator=generator(config.seed, "order", epoch)).to(device)
     batches = order_N.split(config.batch_size)
     sums: list[LossTerms] = []  # stay on the device, so that no step waits for the host
@@ -125,7 +127,7 @@ def _train_epoch(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(generator(config.seed, "dropout", epoch).initial_seed())
         for step, index_B in enumerate(batches, progress.step):
-            x = split.batch(index_B, device, innermost=model.trains_stacks)
+            x = split.batch(index_B, device, innermost=banked)
             present_MB = None if split.present is None else split.present[index_B].t()
             draws = step_draws(config, model, step, len(index_B), present_MB)
             beta = beta_at(step, len(batches), config)

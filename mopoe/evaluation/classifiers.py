@@ -8,7 +8,7 @@ dropout on, which lowers every coherence it reports.)
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -116,8 +116,8 @@ class Classifiers:
     """Share of real test samples, or of their attributes, that are classified correctly, by modality name."""
     hash: str
     """Hash of the weights; coherence is comparable only for the same classifiers."""
-    banks: tuple[Bank, ...] = ()
-    """Those of the networks that are computed together, and so with compiled convolutions."""
+    _banks: list[tuple[Bank, ...]] = field(default_factory=list, init=False, repr=False, compare=False)
+    """What is computed together, once a sample has been judged on a CPU."""
 
     def logits(self, name: str, x: Tensor) -> Tensor:
         """Return the logits [B, classes or attributes] of samples of one modality.
@@ -128,10 +128,12 @@ class Classifiers:
         network = self.networks[name]
         if network.training:
             raise DataError(f"the classifier of {name!r} is in training mode, but coherence needs eval mode")
-        for bank in self.banks:
-            at = bank.find([name])
-            if at is not None and bank.ready(x) and not torch.is_grad_enabled():
-                return bank(stacked([x]), at)[0].t()
+        if x.device.type == "cpu" and not torch.is_grad_enabled():
+            self._banks[:] = self._banks or [banks(self.networks)]
+            for bank in self._banks[0]:
+                at = bank.find([name])
+                if at is not None and bank.ready(x):
+                    return bank(stacked([x]), at)[0].t()
         logits: Tensor = network(x)
         return at_least_float32(logits)
 
@@ -302,4 +304,4 @@ def read_classifiers(path: Path, data: MultimodalData) -> Classifiers:
         raise DataError(
             f"{path}: not readable classifiers ({error}); delete the file to train them again"
         ) from error
-    return Classifiers(networks=networks, accuracy=accuracies, hash=weights_hash(path), banks=banks(networks))
+    return Classifiers(networks=networks, accuracy=accuracies, hash=weights_hash(path))

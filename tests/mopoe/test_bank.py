@@ -63,15 +63,15 @@ def loss_and_gradients(model, config, data, dtype, n=22):
     terms = batch_loss(model, config, CPU)(x, draws, loss_weights(config, data), present)
     terms.loss.backward()
     found = {id(p): p.grad for p in model.parameters()}
-    for stack in model.stacks if model.trains_stacks else ():
+    for stack in model.stacks:
         found |= zip(map(id, stack.parameters), stack.views(stack.leaf.grad), strict=True)
     return terms.loss.detach(), {name: found[id(p)] for name, p in model.named_parameters()}
 
 
 def together(model):
     """Return a model that trains its networks together."""
-    model.trains_stacks = True
-    return model.bank()
+    model.bank()
+    return model
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
@@ -131,8 +131,16 @@ def test_parameters_are_views_of_stacks_that_train(data, tmp_path):
 
 
 def test_a_trained_model_can_be_trained_on_by_anybody(data):
-    """After `train` gradients go to the parameters again."""
-    model = train(replace(CONFIG, epochs=1), data, bool)
+    """After `train` gradients go to the parameters again, also if a callback has ended it."""
+    model = build_model(CONFIG, data.modalities)
+
+    def on_report(report):
+        assert model.stacks
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(CONFIG, data, on_report, model=model)
+    assert not model.stacks
     x = data.train.batch(slice(0, 8), CPU)
     model.encode(x).mu_MBZ.square().sum().backward()
     assert all(p.grad is not None for p in model.encoders["m0"].mu.parameters())
@@ -140,7 +148,7 @@ def test_a_trained_model_can_be_trained_on_by_anybody(data):
 
 def test_a_copy_or_a_moved_model_computes_by_itself(data):
     """Its parameters are no views any more, so it must not use the stacks of the original."""
-    model = build_model(CONFIG, data.modalities).bank().eval()
+    model = together(build_model(CONFIG, data.modalities)).eval()
     x = data.train.batch(slice(0, 8), CPU)
     with torch.no_grad():
         expected = model.encode(x).mu_MBZ
@@ -156,7 +164,7 @@ def test_a_copy_or_a_moved_model_computes_by_itself(data):
 
 def test_one_decoder_of_a_bank_gives_its_own_output(data):
     """As coherence asks for one modality at a time; all together give the same."""
-    model = build_model(CONFIG, data.modalities).bank().eval()
+    model = together(build_model(CONFIG, data.modalities)).eval()
     z = torch.randn(40, CONFIG.latent_dim)
     with torch.no_grad():
         means = model.means(z)
@@ -191,7 +199,7 @@ def test_vectors_profit_without_a_compiler(likelihood, monkeypatch):
     found = model.log_prob(model.encode(x).mu_MBZ[0], x)
     for name, value in expected.items():
         assert torch.allclose(found[name], value, rtol=1e-12)
-    assert not MoPoE(chains(4, likelihood, n=1), 3).bank().stacks
+    assert not together(MoPoE(chains(4, likelihood, n=1), 3)).stacks
     library.cache_clear()
 
 
@@ -219,7 +227,7 @@ def test_networks_that_share_parameters_are_left_alone():
     tied = {
         n: Modality(m.encoder, nn.Sequential(m.encoder.mu), Normal()) for n, m in chains(4, Normal).items()
     }
-    assert not MoPoE(tied, 3).bank().stacks
+    assert not together(MoPoE(tied, 3)).stacks
 
 
 def computed_weight():
