@@ -75,8 +75,8 @@ def train(
         if device.type == "cpu" and config.precision == "float32" and config.compile == "no":
             model.bank()
             ended.callback(model.unbank)
-        # fused: one kernel for all parameters. Its CPU version ignores the strides of gradients; `.backward()`
-        # gives them those of their parameters, so it is safe here (and tested).
+        # fused: one kernel for all parameters. On a CPU it ignores the strides of gradients, to which
+        # `.backward()` gives those of their parameters, so it is safe here (and tested).
         optimizer = torch.optim.Adam(model.trained, lr=config.lr, fused=True)
         loss = batch_loss(model, config, device)
         split, weights = hide(data.train.to(device), config), loss_weights(config, data)
