@@ -72,7 +72,7 @@ def train(
     device = prepared(device)
     model = (model or build_model(config, data.modalities)).to(device)
     with ExitStack() as ended:
-        if device.type == "cpu" and config.precision == "float32" and config.compile == "no":
+        if banks_fit(config, device):
             model.bank()
             ended.callback(model.unbank)
         # fused: one kernel for all parameters. On a CPU it ignores the strides of gradients, to which
@@ -101,6 +101,12 @@ def train(
             if on_saved is not None:
                 on_saved(report)
     return model
+
+
+def banks_fit(config: TrialConfig, device: torch.device | str) -> bool:
+    """Return whether a trial's like networks are computed together, in training and when it is measured."""
+    cpu = torch.device(device).type == "cpu"
+    return cpu and config.precision == "float32" and config.compile == "no"
 
 
 def _train_epoch(

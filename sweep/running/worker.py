@@ -91,7 +91,7 @@ def run_trial(
     from mopoe.checkpoint import read_progress
     from mopoe.evaluation.evaluate import Evaluator
     from mopoe.runtime import keep_freed_memory
-    from mopoe.training import train
+    from mopoe.training import banks_fit, train
 
     torch.set_num_threads(max(1, int(spec.resources.cpu)))
     keep_freed_memory()
@@ -115,6 +115,8 @@ def run_trial(
             config, data, take, evaluate=evaluator, checkpoint=checkpoint, on_saved=saved, device=device
         )
         if before is not None and before.epoch == config.epochs:
+            if banks_fit(config, device):  # as when it was measured first, to the last digit
+                model.bank()
             again = evaluator.measure(model, "objectives")
             on_saved(trial_report(before.epoch, before.seconds, again, saved=True))
 
