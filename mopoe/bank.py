@@ -44,22 +44,24 @@ def banks(networks: Mapping[str, nn.Module]) -> "tuple[Bank, ...]":
     return tuple(found) if all(stack.whole() for bank in found for stack in bank.stacks) else ()
 
 
+def trained(parameters: Iterable[nn.Parameter], stacks: Sequence["Stack"]) -> list[Tensor]:
+    """Return what an optimizer trains: the stacks, and those of the parameters that lie in none."""
+    held = {id(p) for stack in stacks for p in stack.parameters}
+    return [*(stack.leaf for stack in stacks), *(p for p in parameters if id(p) not in held)]
+
+
 def stacked(samples: Sequence[Tensor]) -> Tensor:
     """Return samples [B, ...] of several modalities as [G, ..., B]: a view if they lie so in memory."""
     first, *rest = (x.movedim(0, -1) for x in samples)
     like = (first.shape, first.stride(), first.dtype, first.untyped_storage().data_ptr())
-    known = not any(x.requires_grad for x in samples)
-    if (
-        known
-        and first.is_contiguous()
-        and all(
-            (x.shape, x.stride(), x.dtype, x.untyped_storage().data_ptr()) == like
-            and x.storage_offset() == first.storage_offset() + i * first.numel()
-            for i, x in enumerate(rest, 1)
-        )
-    ):
-        return first.as_strided((len(samples), *first.shape), (first.numel(), *first.stride()))
-    return torch.stack([first, *rest])
+    aligned = all(
+        (x.shape, x.stride(), x.dtype, x.untyped_storage().data_ptr()) == like
+        and x.storage_offset() == first.storage_offset() + i * first.numel()
+        for i, x in enumerate(rest, 1)
+    )
+    if not aligned or not first.is_contiguous() or any(x.requires_grad for x in samples):
+        return torch.stack([first, *rest])
+    return first.as_strided((len(samples), *first.shape), (first.numel(), *first.stride()))
 
 
 class Layered(nn.Module, ABC):

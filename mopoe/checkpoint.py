@@ -7,7 +7,7 @@ are functions of the seed and the position (`mopoe.random_streams`).
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mopoe.bank import Stack
+from mopoe.bank import trained
 from mopoe.config import TrialConfig
 from mopoe.data import modalities as modalities_of
 from mopoe.data.container import whole_file
@@ -59,14 +59,11 @@ def save(path: str | Path, progress: Progress, model: nn.Module, optimizer: torc
     """Write a checkpoint; the file at `path` is replaced atomically."""
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     names = {parameter: name for name, parameter in model.named_parameters()}
-    for stack in _stacks(model):
-        for key, value in optimizer.state.get(stack.leaf, {}).items():
-            parts = stack.views(value) if key != "step" else (value.clone() for _ in stack.parameters)
-            for parameter, part in zip(stack.parameters, parts, strict=True):
+    for held, parameters, views in _trained(model):
+        for key, value in optimizer.state.get(held, {}).items():
+            parts = views(value) if key != "step" else (value.clone() for _ in parameters)
+            for parameter, part in zip(parameters, parts, strict=True):
                 tensors[f"adam/{key}/{names[parameter]}"] = torch.as_tensor(part)
-    for parameter, name in names.items():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"adam/{key}/{name}"] = torch.as_tensor(value)
     text = json.dumps({"format": FORMAT} | asdict(progress) | {"config": progress.config.to_dict()})
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,31 +137,33 @@ def restore(path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer
     if optimizer is None:
         return progress
     names = {parameter: name for name, parameter in model.named_parameters()}
-    stacked = {stack.leaf: stack for stack in _stacks(model)}
-    for key in ("step", "exp_avg", "exp_avg_sq"):
-        for trained in (t for group in optimizer.param_groups for t in group["params"]):
-            parameters = stacked[trained].parameters if trained in stacked else (trained,)
+    for held, parameters, views in _trained(model):
+        for key in ("step", "exp_avg", "exp_avg_sq"):
             saved = [tensors.get(f"adam/{key}/{names[parameter]}") for parameter in parameters]
             # A parameter that never had a gradient has no state at all.
-            if saved[0] is None:
+            known = [tensor for tensor in saved if tensor is not None]
+            if len(known) < len(saved):
                 continue
-            optimizer.state[trained][key] = state = _like(saved[0], trained, key)
-            if trained in stacked and key != "step":
-                for view, part in zip(stacked[trained].views(state), saved, strict=True):
-                    view.copy_(torch.zeros(()) if part is None else part)
+            if key == "step":
+                optimizer.state[held][key] = known[0].to(held.device)  # fused Adam reads it there
+                continue
+            # In the memory layout of what is trained: fused Adam ignores strides.
+            optimizer.state[held][key] = state = torch.empty_like(held.detach())
+            for view, part in zip(views(state), known, strict=True):
+                view.copy_(part)
     return progress
 
 
-def _stacks(model: nn.Module) -> list[Stack]:
-    return model.stacks if isinstance(model, MoPoE) else []
-
-
-def _like(tensor: Tensor, trained: Tensor, key: str) -> Tensor:
-    """Return Adam's state on a tensor's device and in its memory layout (fused Adam ignores strides)."""
-    if key == "step":
-        return tensor.to(trained.device)  # fused Adam reads it there
-    state = torch.empty_like(trained.detach())
-    return state.copy_(tensor) if tensor.shape == state.shape else state
+def _trained(
+    model: nn.Module,
+) -> Iterator[tuple[Tensor, tuple[nn.Parameter, ...], Callable[[Tensor], Iterable[Tensor]]]]:
+    """Give each tensor that an optimizer trains, the parameters in it, and how to take its like apart."""
+    stacks = model.stacks if isinstance(model, MoPoE) else []
+    for stack in stacks:
+        yield stack.leaf, stack.parameters, stack.views
+    for tensor in trained(model.parameters(), stacks)[len(stacks) :]:
+        assert isinstance(tensor, nn.Parameter)
+        yield tensor, (tensor,), lambda like: (like,)
 
 
 def _open(path: str | Path, *, tensors: bool) -> tuple[str, dict[str, Tensor]]:

@@ -7,6 +7,7 @@ Axes: B sample, C channel, G group, K kernel, Y and X pixel; O output channel an
 
 import ctypes
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -56,7 +57,7 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
     units = torch.backends.cpu.get_cpu_capability()
     options = ("-O3", "-shared", "-fPIC", f"-DREAL={real}", f"-DINTEGER={integer}")
     command = [compiler, *options, *_ARCHITECTURE.get(units, ()), str(SOURCE)]
-    key = sha256(repr((command[1:-1], os.uname().machine, SOURCE.read_bytes())).encode()).hexdigest()[:16]
+    key = sha256(repr((command[1:-1], platform.machine(), SOURCE.read_bytes())).encode()).hexdigest()[:16]
 
     def build(path: Path) -> None:
         order = [*command, "-o", str(path)]

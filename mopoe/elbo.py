@@ -114,10 +114,7 @@ def generalized_elbo(
     reconstruction_M = -here_MB.mean(1)
     reconstruction = dict(zip(model.names, reconstruction_M.unbind(), strict=True))
     style_kl, weighted_style_kl = private_kl(model, q, weights.style)
-    if set(factors.values()) == {1.0}:
-        fit = reconstruction_M.sum()
-    else:  # numbers, not a tensor: that would be copied to a GPU in every step
-        fit = torch.stack([value * factors[name] for name, value in reconstruction.items()]).sum()
+    fit = sum((value * factors[name] for name, value in reconstruction.items()), start=torch.zeros_like(kl))
     penalty = kl + weighted_style_kl
     if (share := model.method.tc_ratio) is not None:
         fit, penalty = fit * (1 - share / len(model.names)), penalty - share * kl

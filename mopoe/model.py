@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mopoe.bank import Bank, Stack, banks, stacked
+from mopoe.bank import Bank, Stack, banks, stacked, trained
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.distributions import GAUSSIAN, LAPLACE, LatentDistribution, membership, product_of_experts
@@ -125,8 +125,7 @@ class MoPoE(nn.Module):
     @property
     def trained(self) -> list[Tensor]:
         """What an optimizer trains: all parameters, those of banks stacked."""
-        stacked = {id(p) for stack in self.stacks for p in stack.parameters}
-        return [s.leaf for s in self.stacks] + [p for p in self.parameters() if id(p) not in stacked]
+        return trained(self.parameters(), self.stacks)
 
     @property
     def device(self) -> torch.device:

@@ -58,17 +58,16 @@ class Split:
         stored = {name: self.stored(name, index_B).to(device) for name in self.x}
         if not innermost:
             return {name: to_unit(x) for name, x in stored.items()}
-        alike: dict[object, list[str]] = {}
+        alike: dict[tuple[torch.dtype, torch.Size], list[str]] = {}
         for name, x in stored.items():
             alike.setdefault((x.dtype, x.shape), []).append(name)
         found: dict[str, Tensor] = {}
-        for names in alike.values():
-            first = stored[names[0]]
-            dtype = torch.float32 if first.dtype == torch.uint8 else first.dtype
-            block = torch.empty(len(names), *first.shape[1:], len(first), dtype=dtype, device=device)
+        for (dtype, (n, *shape)), names in alike.items():
+            as_float = torch.float32 if dtype == torch.uint8 else dtype
+            block = torch.empty(len(names), *shape, n, dtype=as_float, device=device)
             for name, x in zip(names, block, strict=True):
                 x.copy_(stored[name].movedim(0, -1))
-            if first.dtype == torch.uint8:
+            if dtype == torch.uint8:
                 block.div_(255)
             found |= zip(names, block.movedim(-1, 1), strict=True)
         return {name: found[name] for name in stored}

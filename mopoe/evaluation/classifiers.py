@@ -5,10 +5,11 @@ and on everything that affects the weights, and always used in eval mode. (The r
 dropout on, which lowers every coherence it reports.)
 """
 
-import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from mopoe.bank import Bank, Layered, banks, stacked
+from mopoe.bank import Bank, Layered, banks, stacked, trained
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, Split, cache_dir, cached_file, chunks, short_hash, to_unit
 from mopoe.data.registry import ModalitySpec
@@ -106,7 +107,7 @@ def _network(modality: ModalitySpec, n_classes: int) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return] # torch's stub lacks it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Classifiers:
     """The trained classifiers of a data set."""
 
@@ -116,8 +117,11 @@ class Classifiers:
     """Share of real test samples, or of their attributes, that are classified correctly, by modality name."""
     hash: str
     """Hash of the weights; coherence is comparable only for the same classifiers."""
-    _banks: list[tuple[Bank, ...]] = field(default_factory=list, init=False, repr=False, compare=False)
-    """What is computed together, once a sample has been judged on a CPU."""
+
+    @cached_property
+    def _banks(self) -> tuple[Bank, ...]:
+        """Those of the networks that are computed together."""
+        return banks(self.networks)
 
     def logits(self, name: str, x: Tensor) -> Tensor:
         """Return the logits [B, classes or attributes] of samples of one modality.
@@ -129,8 +133,7 @@ class Classifiers:
         if network.training:
             raise DataError(f"the classifier of {name!r} is in training mode, but coherence needs eval mode")
         if x.device.type == "cpu" and not torch.is_grad_enabled():
-            self._banks[:] = self._banks or [banks(self.networks)]
-            for bank in self._banks[0]:
+            for bank in self._banks:
                 at = bank.find([name])
                 if at is not None and bank.ready(x):
                     return bank(stacked([x]), at)[0].t()
@@ -197,16 +200,19 @@ def train_classifiers(
     device = prepared("cuda" if torch.cuda.is_available() else "cpu")
     n, names = min(len(split), MOST), [m.name for m in modalities]
     split = replace(split, x={name: split.x[name] for name in names})
-    with _one_thread(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with ExitStack() as ended:
+        ended.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
         networks: dict[str, nn.Module] = {}
         for m in modalities:
             torch.manual_seed(generator(config.seed, f"classifier {m.name}").initial_seed())
             networks[m.name] = _network(m, n_classes).to(device).train()
         together = banks(networks) if device.type == "cpu" else ()
         alone = [name for name in names if not any(name in bank.names for bank in together)]
-        stacks = [stack.leaf for bank in together for stack in bank.stacks]
-        trained = stacks + [p for name in alone for p in networks[name].parameters()]
-        optimizer = torch.optim.Adam(trained, lr=config.lr, fused=True)
+        if not alone:
+            ended.enter_context(_one_thread())
+        parameters = (p for network in networks.values() for p in network.parameters())
+        stacks = [stack for bank in together for stack in bank.stacks]
+        optimizer = torch.optim.Adam(trained(parameters, stacks), lr=config.lr, fused=True)
         steps = config.epochs * -(-n // config.batch_size)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps)
         for _ in range(config.epochs):
@@ -224,9 +230,9 @@ def train_classifiers(
     return {name: network.cpu().eval() for name, network in networks.items()}
 
 
-@contextlib.contextmanager
+@contextmanager
 def _one_thread() -> Iterator[None]:
-    """Let torch use one thread: with more, steps this small wait for each other, on a busy machine long."""
+    """Let torch use one thread: in steps this small several mostly wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -236,13 +242,12 @@ def _one_thread() -> Iterator[None]:
 
 
 def _train_all(path: Path, data: MultimodalData, config: ClassifierConfig) -> None:
-    modalities, networks = data.modalities, dict[str, nn.Module]()
-    if data.train.present is None:
-        networks |= train_classifiers(data.train, modalities, data.n_classes, config)
-    else:
-        for m in modalities:
-            mine = _having(data, data.train, m)
-            networks |= train_classifiers(mine, [m], data.n_classes, config)
+    modalities = data.modalities
+    # Where modalities are missing each has samples of its own.
+    groups = [modalities] if data.train.present is None else [(m,) for m in modalities]
+    networks: dict[str, nn.Module] = {}
+    for some in groups:
+        networks |= train_classifiers(_having(data, data.train, some[0]), some, data.n_classes, config)
     accuracies = {m.name: accuracy(networks[m.name], _having(data, data.test, m), m.name) for m in modalities}
     path.write_bytes(packed(networks, accuracies))
 

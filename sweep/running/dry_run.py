@@ -18,7 +18,7 @@ from mopoe.evaluation_config import EvaluationConfig
 from mopoe.model import build_model
 from mopoe.rehearsal import check_memory, rehearse, training_bytes
 from mopoe.runtime import keep_freed_memory
-from mopoe.training import train
+from mopoe.training import banks_fit, train
 from sweep.config.parameters import Choice, Int, Parameter
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.running.progress import duration
@@ -93,9 +93,10 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
     seeds, later = spec.replicates.seeds, spec.replicates.when in ("front", "uncertain")
     trials = spec.trials * (1 if later else seeds)
     total = math.ceil(trials / at_once) * sum(seconds) / len(seconds)
-    which = "on the front" if spec.replicates.when == "front" else "that decides where the front is"
-    some = "" if spec.replicates.when == "front" else "up to "
-    more = f", then {some}{seeds - 1} for each config {which}" if later and seeds > 1 else ""
+    some = f"{seeds - 1} for each config on the front"
+    if spec.replicates.when == "uncertain":
+        some = f"up to {seeds - 1} further seeds of each config that decides where the front is"
+    more = f", then {some}" if later and seeds > 1 else ""
     console.print(table)
     console.print(
         f"\n{trials} trials{more}, {at_once} at once on this machine ({device}): about {duration(total)}",
@@ -146,6 +147,8 @@ def measure(
     seconds: list[float] = []
     some_data = replace(data, train=data.train.take(torch.arange(n)))
     train(short, some_data, lambda r: seconds.append(r.seconds), model=model, device=device)
+    if banks_fit(config, device):  # as a trial is measured
+        model.bank()
     parameters = sum(p.numel() for p in model.parameters())
     some = {name: max(1, getattr(evaluation, name) // SHARE) for name in _SAMPLES}
     evaluator = Evaluator(data, classifiers, replace(evaluation, **some), epochs=1, device=device)

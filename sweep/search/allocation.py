@@ -13,13 +13,11 @@ from dataclasses import dataclass
 
 import moocore
 import numpy as np
-from numpy.typing import NDArray
 
+from sweep.analysis.posterior import Array
 from sweep.config.objectives import gains
 from sweep.config.sweep_spec import SweepSpec
 from sweep.store.records import TrialRecord
-
-Array = NDArray[np.float64]
 
 FEWEST = 3
 """With fewer completed configs their spread is unknown, and no further seed is begun."""

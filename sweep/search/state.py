@@ -299,10 +299,11 @@ class SweepState:
 
     @property
     def _front_may_move(self) -> bool:
-        """Return whether a config on the front has a seed to come, which may uncover what it dominates."""
-        when, more = self._spec.replicates.when, self.halted or self.next_action() is not Action.END
-        later = when == "front" or (when == "uncertain" and more)
-        return any(self._lacks(name) or (later and self._not_begun(name)) for name in self._front.configs)
+        """Return whether a seed is to come that may put on the front what it dominates now."""
+        when, front = self._spec.replicates.when, self._front.configs
+        if when == "uncertain":
+            return self.halted or self.next_action() is not Action.END
+        return any(self._lacks(name) or (when == "front" and self._not_begun(name)) for name in front)
 
     def _lacks(self, config: str) -> bool:
         """Return whether a trial of a config runs, was cut off or is missing."""

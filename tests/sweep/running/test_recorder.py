@@ -111,6 +111,23 @@ def test_weights_stay_until_the_front_has_its_seeds(sweep_file, tmp_path):
         assert {path.stem for path in (tmp_path / "checkpoints").iterdir()} == left, name
 
 
+@pytest.mark.parametrize(("near", "left"), [(4.9, {"t0000", "t0001", "t0002"}), (0.1, {"t0000"})])
+def test_weights_stay_while_the_front_is_uncertain(sweep_file, tmp_path, near, left):
+    """As long as a further seed is worth a trial; then what the front dominates goes."""
+    point = "reference_point={conditional_coherence: 0, log_likelihood: 0}"
+    spec = load_spec(sweep_file, ["trials=3", "replicates={seeds: 2, when: uncertain}", point])
+    points = {"t0000": (5, 5), "t0000-s1": (5, 5), "t0001": (near, near), "t0002": (0.1, 0.2)}
+    past = [record(name, *point) for name, point in points.items()]
+    if near < 1:  # seeds that agree: there is nothing to learn
+        past += [record(f"{name}-s1", *points[name]) for name in ("t0001", "t0002")]
+    for name in left | {"t0001", "t0002"}:
+        path = tmp_path / checkpoint_name(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"weights")
+    recorder_of(spec, StoreWriter(tmp_path), past)
+    assert {path.stem for path in (tmp_path / "checkpoints").iterdir()} == left
+
+
 def test_a_seed_of_an_uncertain_config_is_an_event(sweep_file, tmp_path):
     """With the reason in numbers; a first seed is none."""
     point = "reference_point={conditional_coherence: 0, log_likelihood: 0}"
