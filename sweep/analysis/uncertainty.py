@@ -17,7 +17,7 @@ from sweep.config.objectives import Objective, gains
 from sweep.store.layout import OBJECTIVE
 
 FEW_SEEDS = 3
-"""With fewer seeds a probability holds only roughly, as a rare bad seed cannot show: see `coarse`."""
+"""With fewer seeds a probability holds only roughly, as a rare bad seed cannot show: see `has_few_seeds`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Stability:
     on_front: NDArray[np.float64]
     """Probability that a config is on the front of the true means, [N]."""
     few_seeds: NDArray[np.bool_]
-    """Whether a config has fewer than FEW_SEEDS seeds, [N]."""
+    """Whether a config's probabilities hold only roughly, [N]; see `has_few_seeds`."""
     agree: Mapping[str, float]
     """Probability that the same config is picked from the true means, by the pick's label."""
     levels: pl.DataFrame
@@ -64,7 +64,7 @@ def stability(trade: Tradeoff) -> Stability:
     return Stability(
         draws=len(drawn_DCO),
         on_front=counts * share,
-        few_seeds=(trade.configs["seeds"] < FEW_SEEDS).to_numpy(),
+        few_seeds=has_few_seeds(trade.configs["seeds"].to_numpy()),
         agree={label: agree[label] * share for label in chosen},
         levels=pl.DataFrame(
             {"c": bounds, "row": at_level, "agree": level_agree * share, "keeps": level_keeps * share}
@@ -72,8 +72,21 @@ def stability(trade: Tradeoff) -> Stability:
     )
 
 
+def has_few_seeds(seeds_C: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return which configs' probabilities hold only roughly, and are told in classes, by their seeds.
+
+    These are the configs with fewer than FEW_SEEDS seeds, and all where that is most of them: too few others
+    then tell how much spreads between seeds differ.
+
+    >>> has_few_seeds(np.array([3, 3, 1])), has_few_seeds(np.array([3, 1, 1]))
+    (array([False, False,  True]), array([ True,  True,  True]))
+    """
+    few_C = seeds_C < FEW_SEEDS
+    return few_C | (2 * few_C.sum() > len(few_C))
+
+
 def coarse(probability: float, *, few_seeds: bool) -> str:
-    """Return a probability for people; of a config with few seeds only in three classes.
+    """Return a probability for people; where it holds only roughly (`has_few_seeds`) as one of three classes.
 
     In simulations, up to a fifth of the claims that few seeds gave less than 0.1 were true.
 

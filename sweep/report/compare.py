@@ -15,11 +15,11 @@ from sweep.analysis.points import usable_trials, worst_first
 from sweep.analysis.posterior import Array
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.analysis.uncertainty import (
-    FEW_SEEDS,
     Difference,
     attainment_difference,
     attainment_surface,
     coarse,
+    has_few_seeds,
     seed_sets,
 )
 from sweep.config.objectives import Objective, gains
@@ -107,7 +107,7 @@ def _lead(a: Tradeoff, b: Tradeoff, corner: Mapping[str, float]) -> str:
             [hypervolume(replace(trade.points, trial_ids=some, values=v), corner) for v in values_DCO]
         )
     share = float(np.mean([one > other for one, other in zip(*drawn, strict=False)]))
-    few = any((trade.configs.filter(trade.on_front)["seeds"] < FEW_SEEDS).any() for trade in (a, b))
+    few = any(has_few_seeds(trade.configs["seeds"].to_numpy())[trade.on_front].any() for trade in (a, b))
     return (
         f"The probability that A's true means have the larger one is {coarse(share, few_seeds=few)} "
         f"({_VOLUMES} draws from both posteriors)."

@@ -54,8 +54,9 @@ def stability_card(view: View) -> Card:
     )
     note = (
         f"Probabilities are shares of {sure.draws} draws from the posterior of the configs' means over seeds "
-        "and held-out samples (a hierarchical model that pools the variance between seeds). With fewer than "
-        f"{FEW_SEEDS} seeds a config's probability is told only as below 0.2, above 0.8 or open."
+        "and held-out samples (a hierarchical model that pools the variance between seeds). It holds only "
+        f"roughly, and is told only as below 0.2, above 0.8 or open, for a config with fewer than {FEW_SEEDS} "
+        "seeds, and for all configs where most have fewer."
     )
     if trade.inference.unpaired:
         note += (
