@@ -70,6 +70,7 @@ bench: setup
 	$(BIN)/python benchmarks/side_by_side.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/driver.py
+	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/scaling.py
 ifdef FULL
 	$(BIN)/python benchmarks/modalities.py

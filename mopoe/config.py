@@ -177,7 +177,7 @@ class TrialConfig:
     """Number format of the encoders and decoders in training; weights, KL and densities are always float32.
 
     float32: full precision.
-    bfloat16: automatic mixed precision, faster on GPUs that support it.
+    bfloat16: automatic mixed precision, faster on GPUs that support it; not for CPUs that lack it.
     """
     compile: Literal["no", "step", "graph"] = "no"
     """Whether torch.compile compiles the training step.

@@ -78,7 +78,7 @@ class EvaluationConfig:
     """Number format of decoders and classifiers; posteriors, densities and final metrics keep float32.
 
     float32: full precision.
-    bfloat16: automatic mixed precision, faster on GPUs that support it.
+    bfloat16: automatic mixed precision, faster on GPUs that support it; not for CPUs that lack it.
     """
     inception_weights: str = ""
     """Path of Inception v3's weights, torchvision's or those of the original FID, for fid."""

@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib
+import os
 import re
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -11,18 +12,45 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from mopoe.errors import ConfigError
 
-def prepared(device: torch.device | str) -> torch.device:
+
+def prepared(device: torch.device | str, precision: str = "float32") -> torch.device:
     """Return the device, set up so that float32 is float32 and computations are deterministic.
 
     For a GPU this changes two defaults of cuDNN for the whole process: it may otherwise choose algorithms
     that add in any order, and on GPUs since 2020 it rounds the factors of a convolution to ten bits (TF32).
+
+    Raises:
+        ConfigError: the device is slow in this precision.
     """
     device = torch.device(device)
+    check_precision(precision, device.type)
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False
     return device
+
+
+_BFLOAT16 = re.compile(r"^(?:flags|Features)\s*:.*\b(?:avx512_bf16|amx_bf16|bf16)\b", re.MULTILINE)
+"""The line of a CPU with instructions for bfloat16 in Linux's list, on x86 or ARM."""
+
+
+def check_precision(precision: str, device: str) -> None:
+    """Refuse bfloat16 on a CPU without instructions for it, where it is several times slower than float32.
+
+    Without Linux's list of CPUs nothing is known, and nothing refused.
+
+    Raises:
+        ConfigError: names the way to insist.
+    """
+    known = _text(Path("/proc/cpuinfo"))
+    insists = os.environ.get("MOPOE_BFLOAT16") == "1"
+    if precision == "bfloat16" and device == "cpu" and known and not (_BFLOAT16.search(known) or insists):
+        raise ConfigError(
+            "precision is 'bfloat16', for which this machine's CPU has no instructions: it would be several "
+            "times slower than float32; choose float32, or set MOPOE_BFLOAT16=1 in the environment to insist"
+        )
 
 
 def full_precision(near: Tensor) -> AbstractContextManager[object]:
@@ -71,7 +99,7 @@ def free_memory(device: str) -> int | None:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="ascii") if path.is_file() else ""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 _SCHEMAS = (

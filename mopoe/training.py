@@ -52,7 +52,7 @@ def train(
         config: the settings; `config.seed` determines initialisation, data order and random numbers.
         data: the data set, whose training split is used.
         on_report: called after every epoch. An exception that it raises ends the trial. If it returns False,
-            because the report is not on disk yet, that epoch's checkpoint is skipped, unless it is the last.
+            because no checkpoint is due, that epoch's is skipped, unless it is the last.
         model: an initialised model with networks of your own; by default the paper's networks. The config's
             settings of the model (latent_dim, method, the subsets' weights, initial_logvar, ...) are then
             only a record; those of the loss apply: beta, mixture, estimator, likelihood weights.
@@ -69,7 +69,7 @@ def train(
     check_modalities(config, len(data.modalities))
     if data.train.present is not None and config.mixture == "batch_split":
         raise ConfigError("modalities are missing, but mixture batch_split needs complete samples")
-    device = prepared(device)
+    device = prepared(device, config.precision)
     model = (model or build_model(config, data.modalities)).to(device)
     with ExitStack() as ended:
         if banks_fit(config, device):
@@ -95,8 +95,8 @@ def train(
                 progress, epoch=report.epoch, step=report.step, examples=report.examples, seconds=seconds
             )
             # The report comes first: a trial that resumes from a checkpoint must not lack an epoch's report.
-            on_disk = on_report(report)
-            if checkpoint is not None and (on_disk is not False or progress.epoch == config.epochs):
+            due = on_report(report)
+            if checkpoint is not None and (due is not False or progress.epoch == config.epochs):
                 checkpoints.save(checkpoint, progress, model, optimizer)
             if on_saved is not None:
                 on_saved(report)

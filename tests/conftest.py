@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mopoe.data.container import MultimodalData
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["MOPOE_BFLOAT16"] = "1"  # what is tested is the same on a CPU that is slow in it
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

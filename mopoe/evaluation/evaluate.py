@@ -56,7 +56,8 @@ class Evaluator:
         device: the model's device.
 
     Raises:
-        ConfigError: a final metric cannot be measured with these classifiers.
+        ConfigError: a final metric cannot be measured with these classifiers, or the device is slow in the
+            precision.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Evaluator:
     ) -> None:
         check_final_metrics(config, classifiers)
         self.data = data
-        self.device = prepared(device)
+        self.device = prepared(device, config.precision)
         self.classifiers = classifiers.to(self.device)
         self.config = config
         self.epochs = epochs

@@ -82,7 +82,7 @@ def has_few_seeds(seeds_C: NDArray[np.integer]) -> NDArray[np.bool_]:
     (array([False, False,  True]), array([ True,  True,  True]))
     """
     few_C = seeds_C < FEW_SEEDS
-    return few_C | (2 * few_C.sum() > len(few_C))
+    return np.asarray(few_C | (2 * few_C.sum() > len(few_C)))
 
 
 def coarse(probability: float, *, few_seeds: bool) -> str:

@@ -54,9 +54,9 @@ def stability_card(view: View) -> Card:
     )
     note = (
         f"Probabilities are shares of {sure.draws} draws from the posterior of the configs' means over seeds "
-        "and held-out samples (a hierarchical model that pools the variance between seeds). It holds only "
-        f"roughly, and is told only as below 0.2, above 0.8 or open, for a config with fewer than {FEW_SEEDS} "
-        "seeds, and for all configs where most have fewer."
+        "and held-out samples (a hierarchical model that pools the variance between seeds). For a config "
+        f"with fewer than {FEW_SEEDS} seeds, and for all where most have fewer, they hold only roughly, and "
+        "are told as below 0.2, above 0.8 or open."
     )
     if trade.inference.unpaired:
         note += (

@@ -15,6 +15,7 @@ from ray import tune
 
 from mopoe.errors import ConfigError, MopoeError, shown
 from mopoe.rehearsal import rehearse
+from mopoe.runtime import check_precision
 from sweep.cluster.doctor import SEE_GPUS, prepare
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.errors import ClusterError, StoreError, TrialsFailedError
@@ -24,6 +25,7 @@ from sweep.running.recorder import Recorder
 from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs
 from sweep.running.signals import stoppable
 from sweep.running.trainable import make_trainable
+from sweep.running.worker import device_here
 from sweep.search.past import recorded_curves, recorded_vectors, trial_records, warm_start
 from sweep.search.scheduler import HalvingScheduler
 from sweep.search.searcher import SweepSearcher
@@ -77,12 +79,15 @@ def run_sweep(
         TrialsFailedError: so many trials in a row have failed for one reason that the rest was not begun.
         DataError: the data set cannot be built, or the folder's classifiers are lost.
         ClusterError: Ray did not start, or the cluster is not fit to run it; said before the first trial.
-        ConfigError: this machine has no room for a trial, or tensorboardX is not installed, or would have to
-            write to an object store.
+        ConfigError: this machine has no room for a trial or is slow in its precision, or tensorboardX is not
+            installed, or would have to write to an object store.
     """
     store = Store(canonical_uri(root))
     if tensorboard:
         _check_tensorboard(store.files)
+    if address == "local":  # else the machines that train are asked
+        for precision in (trial_config_for(spec, ()).precision, spec.evaluation.precision):
+            check_precision(precision, device_here(spec))
     before = open_folder(store.files, spec, spec.spec_hash, allowed=allowed)
     with driving(store.files):
         _sweep_up(store.files)

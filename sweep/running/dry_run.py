@@ -23,6 +23,7 @@ from sweep.config.parameters import Choice, Int, Parameter
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.running.progress import duration
 from sweep.running.shared_inputs import load_inputs
+from sweep.running.worker import device_here
 from sweep.search.study import ConfigStudy
 from sweep.search.trial import config_name
 
@@ -68,7 +69,7 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
         DataError: the data set cannot be built, or a modality does not work with its networks.
         ConfigError: a trial does not fit into memory.
     """
-    device = "cuda" if torch.cuda.is_available() and spec.resources.gpu != 0 else "cpu"
+    device = device_here(spec)
     torch.set_num_threads(max(1, int(spec.resources.cpu)))
     keep_freed_memory()  # as workers do
     data, classifiers = load_inputs(spec)

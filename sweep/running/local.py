@@ -13,12 +13,14 @@ from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from mopoe.rehearsal import check_memory, rehearse
 from mopoe.reports import EpochReport
+from mopoe.runtime import check_precision
 from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError
 from sweep.manifest import MEASURED_BY, open_folder, open_or_create_manifest
+from sweep.running.reporting import ReportWriter
 from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs
 from sweep.running.signals import stoppable
-from sweep.running.worker import ReportWriter, checkpoint_name, device_name, failure_report, run_trial
+from sweep.running.worker import checkpoint_name, device_name, failure_report, run_trial
 from sweep.search.trial import SuggestedTrial, TrialReport, begin_record, end_record
 from sweep.store.files import canonical_uri
 from sweep.store.layout import CHECKPOINTS
@@ -66,7 +68,7 @@ def run_single(
 
     def take(report: EpochReport) -> None:
         if warned:
-            reports.flush()
+            reports.save_now()
         on_report(report)
 
     def on_saved(report: TrialReport) -> None:
@@ -115,6 +117,8 @@ def _begin(
         )
     classifier_hash = before.classifier_hash if before else None
     inputs = data, classifiers = load_inputs(spec, writer.files.address, classifier_hash)
+    for precision in (config.precision, spec.evaluation.precision):
+        check_precision(precision, device)
     check_memory(config, data, device)
     rehearse(config, data, classifiers)
     open_or_create_manifest(writer.files, spec, spec_hash, inputs_record(data, classifiers))

@@ -12,6 +12,9 @@ from mopoe.reports import EpochReport
 from sweep.report.formatting import number
 from sweep.search.state import SweepStatus
 
+REFRESH = 0.2
+"""Seconds between two refreshes of a terminal, however many trials report."""
+
 
 class SweepProgress(Live):
     """Prints messages and the status of a sweep; use as a context manager."""
@@ -20,20 +23,24 @@ class SweepProgress(Live):
         super().__init__(console=console, auto_refresh=False, transient=True)
         self._began: float | None = None
         self._printed = -1
+        self._shown_at = -REFRESH
 
     def say(self, text: str) -> None:
         """Print a message on a line of its own."""
         self.console.print(Text(text), soft_wrap=True)
 
     def show(self, status: SweepStatus) -> None:
-        """Show the status: at once on a terminal, else whenever a trial has ended."""
+        """Show the status: on a terminal some times a second, elsewhere whenever a trial has ended."""
         now = time.monotonic()
         self._began = self._began or now
+        live, ended = self.console.is_terminal, status.ended != self._printed
+        if not (ended or (live and now - self._shown_at > REFRESH)):
+            return
+        self._printed, self._shown_at = status.ended, now
         line = Text(progress_line(status, now - self._began))
-        if self.console.is_terminal:
+        if live:
             self.update(line, refresh=True)
-        elif status.ended != self._printed:
-            self._printed = status.ended
+        else:
             self.console.print(line, soft_wrap=True)
 
 

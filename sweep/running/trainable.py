@@ -1,7 +1,8 @@
 """A trial as a Ray Tune function trainable: runs in a worker, which writes the wide tables itself.
 
-Ray carries only a few numbers per epoch. A trial that diverges reports its reason and ends; one that raises
-goes on here from its last checkpoint until it has failed too often; only a lost worker fails in Ray's eyes.
+Ray carries only a few numbers, of evaluated epochs and now and then of another. A trial that diverges
+reports its reason and ends; one that raises goes on here from its last checkpoint until it has failed too
+often; only a lost worker fails in Ray's eyes.
 """
 
 import contextlib
@@ -18,10 +19,10 @@ from mopoe.reports import EpochReport
 from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError, TrialTimeError
 from sweep.running.dashboards import write_epoch
+from sweep.running.reporting import DriverReports, ReportWriter
 from sweep.running.shared_inputs import load_inputs
 from sweep.running.watchdog import watched
 from sweep.running.worker import (
-    ReportWriter,
     checkpoint_name,
     device_name,
     failure_report,
@@ -75,13 +76,10 @@ def make_trainable(
         device = "cuda" if use_gpu and torch.cuda.is_available() else "cpu"
         where = TrialReport(device=device_name(device), host=socket.gethostname())
         writer = StoreWriter(root)
-
-        def tell(report: TrialReport) -> None:
-            tune.report(where.followed_by(report).to_ray())
-
+        told = DriverReports(lambda report: tune.report(report.to_ray()), where)
         if MANIFEST not in writer.files.list():  # nobody would find what is written
             unseen = f"{where.host} has no {writer.files}/{MANIFEST}: all machines must share that folder"
-            tell(TrialReport(failure=unseen))
+            told.tell(TrialReport(failure=unseen))
             return
         reports = ReportWriter(writer, trial.trial_id, trial.attempt, spec.modalities)
         minutes = spec.faults.trial_minutes
@@ -92,7 +90,7 @@ def make_trainable(
         ):
 
             def on_saved(report: TrialReport) -> None:
-                tell(report)
+                told.add(report)
                 reset_clock()
                 check_time(report, settings.epochs, minutes)
 
@@ -114,7 +112,7 @@ def make_trainable(
                 else:
                     return
                 if not again:
-                    tell(failure)
+                    told.tell(failure)
                     return
                 # Outside of the handler, so that the error's frames hold no tensor any more.
                 gc.collect()

@@ -1,7 +1,6 @@
 """Runs one trial: a sweep's workers and `sweep trial` train and record by this one way, to the same bits."""
 
 import re
-import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,9 +13,9 @@ from mopoe.plugins import reason
 from mopoe.reports import EpochReport, Evaluation
 from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError
+from sweep.running.reporting import ReportWriter
 from sweep.search.trial import TrialReport
 from sweep.store.layout import CHECKPOINTS
-from sweep.store.write import StoreWriter
 
 if TYPE_CHECKING:
     from mopoe.data.container import MultimodalData
@@ -24,39 +23,6 @@ if TYPE_CHECKING:
 
 TRACEBACK = 8000
 """Characters of a traceback that are kept: its end, where the user's own line is."""
-FLUSH_SECONDS = 10.0
-"""Reports are written together after this long, so that short epochs do not make a file each."""
-
-
-class ReportWriter:
-    """Collects a trial's epoch reports and writes them to the store now and then."""
-
-    def __init__(self, writer: StoreWriter, trial_id: str, attempt: int, modalities: tuple[str, ...]) -> None:
-        self._writer = writer
-        self.files = writer.files
-        """The results folder."""
-        self._trial_id = trial_id
-        self._attempt = attempt
-        self._modalities = modalities
-        self._waiting: list[EpochReport] = []
-        self._flushed_at = time.monotonic()
-
-    @property
-    def written(self) -> bool:
-        """Return whether all reports are written."""
-        return not self._waiting
-
-    def add(self, report: EpochReport) -> None:
-        """Take a report; write all that have gathered if it is time."""
-        self._waiting.append(report)
-        if report.evaluation is not None or time.monotonic() - self._flushed_at > FLUSH_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what has gathered."""
-        self._writer.write_reports(self._trial_id, self._attempt, self._waiting, self._modalities)
-        self._waiting = []
-        self._flushed_at = time.monotonic()
 
 
 def run_trial(
@@ -70,7 +36,7 @@ def run_trial(
     on_report: Callable[[EpochReport], None],
     on_saved: Callable[[TrialReport], None],
 ) -> None:
-    """Train a trial, or what is left of it, and write what it reports.
+    """Train a trial, or what is left of it, and write what it reports; `reports` decides when.
 
     A trial whose checkpoint has the full budget already, because the driver was lost before it could record
     the end, has no epoch left to report: its held-out measurements are then taken again for `on_saved`.
@@ -83,8 +49,8 @@ def run_trial(
         weights: name in the results folder of the trial's rolling checkpoint.
         device: "cpu" or "cuda".
         on_report: called after every epoch, once the writer has its report.
-        on_saved: called with what the driver's record needs of an epoch, once its checkpoint is written or
-            was left out because its report is not written yet.
+        on_saved: called with what the driver's record needs of an epoch, once its checkpoint is saved or
+            was left out because none is due.
     """
     import torch
 
@@ -103,11 +69,13 @@ def run_trial(
     def take(report: EpochReport) -> bool:
         reports.add(report)
         on_report(report)
-        return reports.written
+        return reports.due
 
     def saved(report: EpochReport) -> None:
         send()
-        on_saved(trial_report(report.epoch, report.total_seconds, report.evaluation, saved=reports.written))
+        reports.saved()
+        whole = reports.due or report.epoch == config.epochs
+        on_saved(trial_report(report.epoch, report.total_seconds, report.evaluation, saved=whole))
 
     with reports.files.on_disk(weights) as (checkpoint, send):
         before = read_progress(checkpoint) if checkpoint.exists() else None
@@ -168,6 +136,13 @@ def checkpoint_name(trial_id: str) -> str:
 def watch_path(root: Path, trial_id: str) -> Path:
     """Return the file in which a worker that hung leaves where."""
     return root / CHECKPOINTS / f".{trial_id}.watch"
+
+
+def device_here(spec: SweepSpec) -> str:
+    """Return on what this machine trains a sweep's trials: "cpu" or "cuda"."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() and spec.resources.gpu != 0 else "cpu"
 
 
 def device_name(device: str) -> str:

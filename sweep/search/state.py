@@ -103,7 +103,7 @@ class SweepState:
         self._counts = Counter[str]()
         self._failure: tuple[str | None, int] = (None, 0)
         self._epochs_each = trial_config_for(spec, ()).epochs
-        self._epochs_here = 0
+        self._epochs_here = self._epochs_running = 0
 
     @classmethod
     def of(cls, spec: SweepSpec, records: Iterable[TrialRecord], *, planned: bool = True) -> Self:
@@ -202,20 +202,22 @@ class SweepState:
         self._cut(trial.trial_id, trial.attempt)
 
     def _cut(self, trial_id: str, attempt: int) -> None:
-        del self._running[trial_id]
+        self._epochs_running -= self._running.pop(trial_id)
         self._cut_off[trial_id] = attempt
 
     def reached(self, trial_id: str, epoch: int, value: float | None = None) -> None:
         """Note how far a running trial is, and its first objective if it was measured."""
-        self._epochs_here += max(0, epoch - self._running[trial_id])
-        self._running[trial_id] = max(epoch, self._running[trial_id])
+        gained = max(0, epoch - self._running[trial_id])
+        self._running[trial_id] += gained
+        self._epochs_running += gained
+        self._epochs_here += gained
         if value is not None:
             self._curves[trial_id][epoch] = value
 
     def end(self, record: TrialRecord) -> ConfigResult | None:
         """Note how a trial ended; return its config's result if that was the last of its seeds for now."""
         config, _ = split_name(record.trial_id)
-        del self._running[record.trial_id]
+        self._epochs_running -= self._running.pop(record.trial_id)
         if record.status == "completed" and not is_whole(record, self._spec.objectives):
             record = replace(record, status="failed")
         self._ended[config].append(record)
@@ -258,8 +260,8 @@ class SweepState:
     @property
     def status(self) -> SweepStatus:
         """Return how the sweep stands, in numbers."""
-        total, ended = self._total, self._counts.total()
-        trained = ended * self._epochs_each + sum(self._running.values())
+        total = self._total
+        trained = self._counts.total() * self._epochs_each + self._epochs_running
         return SweepStatus(
             total=total,
             counts={**self._counts, "running": len(self._running)},
@@ -336,14 +338,13 @@ class SweepState:
     def _result(self, config: str) -> ConfigResult:
         seeds = self._ended[config]
         status, measured = config_status(seeds, self._spec.limits)
+        curves = [self._curves[seed.trial_id] for seed in seeds if seed.trial_id in self._curves]
         return ConfigResult(
             name=config,
             suggestion=self._suggestions[config],
             status="running" if config in self._undecided else status,
             measured=measured,
-            curve=means_by_key(
-                [self._curves[seed.trial_id] for seed in seeds if seed.trial_id in self._curves]
-            ),
+            curve=means_by_key(curves),
             began=min((seed.started_at for seed in seeds), default=None),
             ended=max((seed.ended_at for seed in seeds if seed.ended_at), default=None),
         )

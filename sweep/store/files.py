@@ -34,6 +34,9 @@ _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)")
 class Files:
     """The files below a folder of an object store, through `pyarrow.fs`; StoreError if the store refuses."""
 
+    interval = 90.0
+    """Seconds between a trial's writes: in an object store each file is a request, which takes its time."""
+
     def __init__(self, system: fs.FileSystem, path: str, address: str) -> None:
         """Take the file system, the folder in it, and the folder's address."""
         self._system = system
@@ -185,6 +188,8 @@ class Files:
 
 class LocalFiles(Files):
     """The files below a folder of this machine's file systems, which may be shared with others."""
+
+    interval = 10.0
 
     def __init__(self, folder: Path) -> None:
         """Take the folder, which the first file creates."""

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
 
-from mopoe.runtime import prepared
+from mopoe.errors import ConfigError
+from mopoe.runtime import check_precision, prepared
 
 
 def test_a_gpu_repeats_its_numbers_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,6 +19,35 @@ def test_a_gpu_repeats_its_numbers_in_float32(monkeypatch: pytest.MonkeyPatch) -
     assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32) == (False, True)
     assert prepared("cuda").type == "cuda"
     assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32) == (True, False)
+
+
+AVX2 = "processor\t: 0\nflags\t\t: fpu sse avx avx2 fma\n"
+
+
+@pytest.mark.parametrize(
+    ("cpu", "device", "insists", "refused"),
+    [
+        (AVX2, "cpu", "", True),
+        (AVX2, "cpu", "1", False),
+        (AVX2, "cuda", "", False),
+        (AVX2.replace("fma", "avx512_bf16 fma"), "cpu", "", False),
+        (AVX2.replace("fma", "amx_bf16"), "cpu", "", False),
+        ("Features\t: fp asimd bf16\n", "cpu", "", False),
+        ("Features\t: fp asimd\n", "cpu", "", True),
+        ("", "cpu", "", False),
+    ],
+)
+def test_bfloat16_is_refused_where_it_is_slow(
+    monkeypatch: pytest.MonkeyPatch, cpu: str, device: str, insists: str, *, refused: bool
+) -> None:
+    """On a CPU whose list of instructions lacks it, unless one insists; elsewhere and unknown ones may."""
+    monkeypatch.setattr("mopoe.runtime._text", lambda path: cpu if path.name == "cpuinfo" else "")
+    monkeypatch.setenv("MOPOE_BFLOAT16", insists)
+    check_precision("float32", device)
+    with pytest.raises(ConfigError, match="slower than float32") if refused else nullcontext():
+        check_precision("bfloat16", device)
+    with pytest.raises(ConfigError, match="MOPOE_BFLOAT16=1") if refused else nullcontext():
+        prepared(device, "bfloat16")
 
 
 FAULTS = """

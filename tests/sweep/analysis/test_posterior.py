@@ -22,7 +22,7 @@ FEWEST = 200
 
 
 def check_deciles(said, true):
-    """Compare what is said with what is true in every decile, within the margin and the error of the count."""
+    """Compare what is said with what is true by decile, within the margin and the count's error."""
     for decile in range(10):
         here = np.minimum((said * 10).astype(int), 9) == decile
         if here.sum() >= FEWEST:

@@ -91,7 +91,10 @@ def test_stability_card(seen):
     card = stability_card(seen)
     assert card.finding.startswith("Of 7 configs, 5 are on the front with a probability of at least 0.5, and")
     assert "Probability that the pick is the right one: best conditional coherence open" in card.finding
-    assert "told only as below 0.2, above 0.8 or open, for a config with fewer than 3 seeds" in card.figure_html
+    assert (
+        "with fewer than 3 seeds, and for all where most have fewer, they hold only roughly"
+        in card.figure_html
+    )
     assert "not paired" not in card.figure_html
     assert card.figure_html.count("<figure") == 1
 

@@ -5,9 +5,10 @@ import json
 import polars as pl
 import pytest
 
-from mopoe.errors import DivergedError
+from mopoe.errors import ConfigError, DivergedError
 from sweep.config.sweep_spec import load_spec, trial_config_for
 from sweep.errors import StoreError
+from sweep.running.driver import run_sweep
 from sweep.running.local import run_single, trials_hash
 from sweep.store.read import open_store
 
@@ -75,9 +76,9 @@ def test_an_interrupted_trial_goes_on_where_it_was(quick_file, tmp_path):
         if report.epoch == 2:
             raise KeyboardInterrupt
 
-    # Reports are written every ten seconds; a checkpoint is only kept when they are.
+    # The first checkpoint is due after ten seconds.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sweep.running.worker.FLUSH_SECONDS", -1.0)
+        patch.setattr("sweep.store.files.LocalFiles.interval", 0.0)
         with pytest.raises(KeyboardInterrupt):
             run_single(spec, config, root, resume=False, device="cpu", on_report=stop_after_one)
     cut = open_store(root).trials().collect().row(0, named=True)
@@ -88,6 +89,31 @@ def test_an_interrupted_trial_goes_on_where_it_was(quick_file, tmp_path):
     assert (resumed.attempt, resumed.status, resumed.objectives) == (0, "completed", whole.objectives)
     assert open_store(root).trials().collect()["status"].to_list() == ["completed"]
     assert sorted(open_store(root).epochs().collect()["epoch"]) == [1, 2]
+
+
+def test_bfloat16_is_refused_before_anything_is_written(quick_file, tmp_path, monkeypatch):
+    """By a single trial and by a sweep on this machine, where its CPU is slow in it."""
+    monkeypatch.setenv("MOPOE_BFLOAT16", "")
+    monkeypatch.setattr("mopoe.runtime._text", lambda path: "flags : avx2" * (path.name == "cpuinfo"))
+    for override in ("fixed.precision=bfloat16", "evaluation.precision=bfloat16"):
+        spec = load_spec(quick_file, [override])
+        with pytest.raises(
+            ConfigError, match=r"^precision is 'bfloat16', for which this machine's CPU has no"
+        ):
+            run_sweep(spec, tmp_path / "sweep")
+        with pytest.raises(
+            ConfigError, match=r"^precision is 'bfloat16', for which this machine's CPU has no"
+        ):
+            run_single(
+                spec,
+                trial_config_for(spec, ()),
+                tmp_path / "one",
+                resume=False,
+                device="cpu",
+                on_report=lambda _: None,
+            )
+        assert list(tmp_path.glob("sweep*")) == []
+        assert not (tmp_path / "one" / "sweep.json").exists()
 
 
 def test_a_diverging_trial_is_recorded_with_its_reason(quick_file, tmp_path):

@@ -1,4 +1,4 @@
-"""The worker's side: when reports reach the disk, and what a failure says."""
+"""The worker's side: what it tells the driver, and what a failure says."""
 
 import re
 from dataclasses import replace
@@ -9,45 +9,16 @@ import torch
 from mopoe.errors import DivergedError
 from sweep.config.sweep_spec import load_spec
 from sweep.errors import StoreError, TrialTimeError
+from sweep.running.reporting import ReportWriter
 from sweep.running.shared_inputs import load_inputs
 from sweep.running.trainable import check_time, make_trainable
-from sweep.running.worker import ReportWriter, failure_text, trial_report
+from sweep.running.worker import failure_text, trial_report
 from sweep.search.trial import TrialReport
-from sweep.store.read import Store
 from sweep.store.write import StoreWriter
 
 NAMES = ("m0", "m1", "m2")
 SUGGESTION = {"beta": 0.5, **{f"subset_weights.{i}": 0.5 for i in range(4)}}
 LESS = "lower batch_size, latent_dim or channels, or raise resources"
-
-
-def test_reports_gather_until_it_is_time(make_report, make_manifest, tmp_path, monkeypatch):
-    """Nothing is written at first; after the interval all that gathered is one file."""
-    StoreWriter(tmp_path).write_manifest(make_manifest())
-    reports = ReportWriter(StoreWriter(tmp_path), "t0000", 0, NAMES)
-    reports.add(make_report(1, NAMES, 1.0))
-    assert not reports.written
-    assert Store(tmp_path).epochs().collect().height == 0
-    monkeypatch.setattr("sweep.running.worker.FLUSH_SECONDS", -1.0)
-    reports.add(make_report(2, NAMES, 1.0))
-    assert reports.written
-    assert sorted(Store(tmp_path).epochs().collect()["epoch"]) == [1, 2]
-    assert len(list((tmp_path / "epochs").iterdir())) == 1
-
-
-def test_an_evaluation_is_written_at_once(make_report, make_evaluation, make_manifest, tmp_path):
-    """What others wait for does not wait for the interval."""
-    StoreWriter(tmp_path).write_manifest(make_manifest())
-    reports = ReportWriter(StoreWriter(tmp_path), "t0000", 0, NAMES)
-    reports.add(make_report(1, NAMES, 1.0, make_evaluation(NAMES, 0.5, -100.0)))
-    assert reports.written
-    assert Store(tmp_path).pair_coherence().collect().height == 7 * 3
-
-
-def test_flushing_nothing_writes_nothing(tmp_path):
-    """A trial that fails in its first epoch leaves no empty files."""
-    ReportWriter(StoreWriter(tmp_path), "t0000", 0, NAMES).flush()
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_ray_gets_few_numbers(make_evaluation):
@@ -213,8 +184,8 @@ def test_a_trial_that_was_finished_but_not_recorded_is_measured_again(
     run_suggestion(spec, root, SUGGESTION)
     files = sorted(tmp_path.rglob("*.parquet"))
     run_suggestion(spec, root, SUGGESTION)
-    assert [report["epoch"] for report in sent] == [1, 2, 2]
-    assert sent[2] == sent[1]
+    assert [report["epoch"] for report in sent] == [2, 2]
+    assert sent[1] == sent[0]
     assert sorted(tmp_path.rglob("*.parquet")) == files
 
 
