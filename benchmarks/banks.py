@@ -38,6 +38,7 @@ PARTS = {
     "convolutions": ("_Chain", "_ChainBackward"),
     "matrix products": tuple(f"aten::{name}" for name in ("mm", "bmm", "addmm", "baddbmm")),
     "Adam": ("aten::_fused_adam_", "Optimizer.step#Adam.step", "Optimizer.zero_grad#Adam.zero_grad"),
+    "likelihood": ("_AbsoluteError", "_AbsoluteErrorBackward"),
     "copies": ("aten::copy_", "aten::index_select", "aten::cat"),
 }
 banks = mopoe.model.banks

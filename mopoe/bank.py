@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from mopoe.convolutions import Convolution, convolved, library
+from mopoe.convolutions import Convolution, convolved
+from mopoe.kernels import library
 
 ELEMENTWISE = (nn.ReLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.SiLU, nn.GELU, nn.ELU, nn.LeakyReLU, nn.Dropout)
 """Layers that treat every number alike, whatever its place."""

@@ -1,20 +1,12 @@
-"""Convolutions of few channels on a CPU, samples innermost, by C that is compiled at first use.
+"""Convolutions of few channels on a CPU, samples innermost, by compiled code.
 
 oneDNN's convolutions vectorise over channels, of which images and small networks have few. These vectorise
-over samples (`convolutions.c`). Without a C compiler there are none, and the networks compute one by one.
+over samples (`mopoe.kernels`). Without a C compiler there are none, and the networks compute one by one.
 Axes: B sample, C channel, G group, K kernel, Y and X pixel; O output channel and I input channel of a layer.
 """
 
-import ctypes
-import os
-import platform
-import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,55 +14,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from mopoe.data.container import cache_dir, cached_file
-from mopoe.errors import DataError
+from mopoe.kernels import Shape, address, loaded
 
-SOURCE = Path(__file__).with_suffix(".c")
-_TYPES = {torch.float32: ("float", "int"), torch.float64: ("double", "long long")}
-_ARCHITECTURE = {"AVX2": ("-mavx2", "-mfma"), "AVX512": ("-mavx512f", "-mfma")}
 _MOST_TAPS = 64
 """Most places of a kernel: MOST_TAPS of the C code."""
-
-
-class _Shape(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_int)
-        for name in (
-            *("groups", "small_channels", "large_channels", "kernel", "stride", "padding"),
-            *("small_height", "small_width", "large_height", "large_width", "samples"),
-        )
-    ]
-
-
-@cache
-def library(dtype: torch.dtype) -> ctypes.CDLL | None:
-    """Return the compiled code for numbers of a type; None if there is none for it, or it cannot be compiled.
-
-    It is compiled once for each machine's vector units and kept in the cache folder. The environment variable
-    MOPOE_KERNELS=0 does without.
-    """
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))), None)
-    if dtype not in _TYPES or compiler is None or os.environ.get("MOPOE_KERNELS") == "0":
-        return None
-    real, integer = _TYPES[dtype]
-    # Not -ffast-math: loading such code makes the whole process flush denormal numbers to zero.
-    units = torch.backends.cpu.get_cpu_capability()
-    options = ("-O3", "-shared", "-fPIC", f"-DREAL={real}", f"-DINTEGER={integer}")
-    command = [compiler, *options, *_ARCHITECTURE.get(units, ()), str(SOURCE)]
-    key = sha256(repr((command[1:-1], platform.machine(), SOURCE.read_bytes())).encode()).hexdigest()[:16]
-
-    def build(path: Path) -> None:
-        order = [*command, "-o", str(path)]
-        subprocess.run(order, check=True, capture_output=True, timeout=120)  # noqa: S603 - our own source
-
-    try:
-        compiled = ctypes.CDLL(str(cached_file(cache_dir() / f"convolutions-{key}.so", build)))
-    except (DataError, OSError, subprocess.SubprocessError):
-        return None
-    for function in (compiled.to_small, compiled.to_large):
-        function.argtypes = [ctypes.POINTER(_Shape), *[ctypes.c_void_p] * 4, ctypes.c_int, ctypes.c_void_p]
-    compiled.weight_gradient.argtypes = [ctypes.POINTER(_Shape), *[ctypes.c_void_p] * 3]
-    return compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +66,7 @@ class Convolution:
         small, large = (x_GIYXB, gradient) if self.transposed else (gradient, x_GIYXB)
         found = small.new_empty(*small.shape[:2], large.shape[1], self.kernel, self.kernel)
         shape = self._shape(found, small, large)
-        _loaded(small.dtype).weight_gradient(shape, *map(_address, (small, large, found)))
+        loaded(small.dtype).weight_gradient(shape, *map(address, (small, large, found)))
         return found
 
     def _map(
@@ -133,13 +80,13 @@ class Convolution:
         to_small: bool,
         relu: bool,
     ) -> None:
-        function = _loaded(x.dtype).to_small if to_small else _loaded(x.dtype).to_large
+        function = loaded(x.dtype).to_small if to_small else loaded(x.dtype).to_large
         shape = self._shape(weight, *((found, x) if to_small else (x, found)))
-        function(shape, *map(_address, (weight, x, bias_GO, mask)), int(relu), _address(found))
+        function(shape, *map(address, (weight, x, bias_GO, mask)), int(relu), address(found))
 
-    def _shape(self, weight: Tensor, small: Tensor, large: Tensor) -> _Shape:
+    def _shape(self, weight: Tensor, small: Tensor, large: Tensor) -> Shape:
         sides = (*small.shape[2:4], *large.shape[2:5])
-        return _Shape(*weight.shape[:3], self.kernel, self.stride, self.padding, *sides)
+        return Shape(*weight.shape[:3], self.kernel, self.stride, self.padding, *sides)
 
 
 def convolved(x_GCYXB: Tensor, layers: Sequence[Convolution], parameters: Sequence[Tensor | None]) -> Tensor:
@@ -151,7 +98,7 @@ def convolved(x_GCYXB: Tensor, layers: Sequence[Convolution], parameters: Sequen
         parameters: weight and bias of each, in turn.
     """
     n = x_GCYXB.shape[4]
-    step: int = _loaded(x_GCYXB.dtype).sample_multiple()
+    step: int = loaded(x_GCYXB.dtype).sample_multiple()
     padded = x_GCYXB if n % step == 0 else F.pad(x_GCYXB, (0, -n % step))
     found: Tensor = _Chain.apply(padded.contiguous(), layers, *parameters)  # type: ignore[no-untyped-call]
     return found if n % step == 0 else found[..., :n]
@@ -186,16 +133,3 @@ class _Chain(torch.autograd.Function):
                 masked = i > 0 and layers[i - 1].relu
                 gradient = layers[i].input_gradient(gradient, weights[i], images[i], masked=masked)
         return gradient if ctx.needs_input_grad[0] else None, None, *reversed(found)
-
-
-def _loaded(dtype: torch.dtype) -> ctypes.CDLL:
-    found = library(dtype)
-    assert found is not None, f"no compiled convolutions of {dtype}"
-    return found
-
-
-def _address(t: Tensor | None) -> int | None:
-    if t is None:
-        return None
-    assert t.is_contiguous(), "the C code reads contiguous tensors"
-    return t.data_ptr()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mopoe.bank import stacked
 from mopoe.config import TrialConfig
+from mopoe.kernels import absolute_error
 
 
 class Likelihood(nn.Module, ABC):
@@ -70,12 +71,11 @@ class Laplace(_Scaled):
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """Return -|x - output| / scale - log(2 scale), summed: at most -log(2 scale) per element."""
-        return self.of_several(output, x, 1)
+        return self.of_error(_total((x - output).abs()), x[0].numel())
 
-    def of_several(self, output: Tensor, x: Tensor, axes: int) -> Tensor:
-        """Return the same summed over all but so many first axes, of several modalities at once."""
-        constant = math.prod(x.shape[axes:]) * _log(2 * self.scale)
-        return -_total((x - output).abs(), axes) / self.scale - constant
+    def of_error(self, error: Tensor, elements: int) -> Tensor:
+        """Return the same for the sum of |x - output| over so many elements."""
+        return -error / self.scale - elements * _log(2 * self.scale)
 
     def most(self, elements: int) -> float:
         """Return -log(2 scale) per element."""
@@ -166,15 +166,16 @@ def log_probs(
     """
     fixed = [o for o in likelihoods.values() if type(o) is Laplace and o.log_scale is None]
     if len(fixed) == len(likelihoods) and len({float(o.scale) for o in fixed}) == 1:
-        log_p_GB = fixed[0].of_several(output_GB, stacked(x).movedim(-1, 1), 2)
+        error_GB = absolute_error(output_GB.movedim(1, -1), stacked(x))
+        log_p_GB = fixed[0].of_error(error_GB, x[0][0].numel())
         return dict(zip(likelihoods, log_p_GB, strict=True))
     given = zip(likelihoods.items(), output_GB, x, strict=True)
     return {name: likelihood.log_prob(output, x_BX) for (name, likelihood), output, x_BX in given}
 
 
-def _total(terms: Tensor, axes: int = 1) -> Tensor:
-    """Return the sum over all but the first axes; flattening a channels-last tensor would copy it."""
-    return terms.sum(tuple(range(axes, terms.dim()))) if terms.dim() > axes else terms
+def _total(terms: Tensor) -> Tensor:
+    """Return the sum over all but the first axis; flattening a channels-last tensor would copy it."""
+    return terms.sum(tuple(range(1, terms.dim()))) if terms.dim() > 1 else terms
 
 
 def _number(value: float | Tensor) -> float:

@@ -149,7 +149,7 @@ def device_name(device: str) -> str:
     """Return the device with the name of its hardware, for the record; of a CPU, how it convolves."""
     import torch
 
-    from mopoe.convolutions import library
+    from mopoe.kernels import library
 
     if device == "cuda":
         return f"cuda ({torch.cuda.get_device_name()})"

@@ -12,9 +12,9 @@ from mopoe import bank as module
 from mopoe.bank import banks, stacked
 from mopoe.batch_loss import batch_loss
 from mopoe.checkpoint import load_model
-from mopoe.convolutions import library
 from mopoe.data.container import MultimodalData, Split
 from mopoe.data.registry import ModalitySpec
+from mopoe.kernels import library
 from mopoe.likelihoods import Bernoulli, Laplace, Normal
 from mopoe.model import MoPoE, build_model
 from mopoe.networks.base import Encoder, Modality

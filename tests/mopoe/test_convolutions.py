@@ -1,14 +1,11 @@
-"""Compiled convolutions: torch's values in float64, within their memory, and nothing without a compiler."""
+"""Compiled convolutions: torch's values in float64."""
 
-import shutil
-import subprocess
-
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from mopoe.convolutions import SOURCE, Convolution, convolved, library
+from mopoe.convolutions import Convolution, convolved
+from mopoe.kernels import library
 
 needs_compiler = pytest.mark.skipif(library(torch.float64) is None, reason="needs a C compiler")
 TORCH = {
@@ -84,75 +81,3 @@ def test_nan_is_not_lost_in_a_relu():
     x, w, b = inputs(layer, 3, 4, 8, torch.float32)
     w.data[0, 1] = torch.nan
     assert torch.isnan(convolved(x, [layer], [w, b])[0, 1]).all()
-
-
-@needs_compiler
-def test_denormal_numbers_stay():
-    """Some compiler options make a process flush them to zero as soon as the code is loaded."""
-    assert library(torch.float32) is not None
-    assert np.float64(2.0**-1040) * np.float64(1.0) > 0
-
-
-@pytest.mark.parametrize("missing", ["compiler", "switch"])
-def test_there_are_none_without_a_compiler(missing, monkeypatch):
-    """Or if the environment says so; nor of other types."""
-    library.cache_clear()
-    if missing == "compiler":
-        monkeypatch.setattr(shutil, "which", lambda _: None)
-    else:
-        monkeypatch.setenv("MOPOE_KERNELS", "0")
-    assert library(torch.float32) is None
-    library.cache_clear()
-    assert library(torch.bfloat16) is None
-
-
-def test_a_compiler_that_fails_is_none(tmp_path, monkeypatch):
-    """An old one may not know an option."""
-    false = tmp_path / "cc"
-    false.write_text("#!/bin/sh\nexit 1\n")
-    false.chmod(0o755)
-    monkeypatch.setenv("CC", str(false))
-    monkeypatch.setenv("MOPOE_CACHE", str(tmp_path / "cache"))
-    library.cache_clear()
-    assert library(torch.float32) is None
-    library.cache_clear()
-
-
-MAIN = """
-#include "{source}"
-static REAL *some(long n) {{
-  REAL *p = malloc(sizeof(REAL) * n);
-  for (long i = 0; i < n; i++) p[i] = (REAL)(i % 7) - 3;
-  return p;
-}}
-int main(void) {{
-  Shape s = {{2, {small}, {large}, {kernel}, {stride}, {padding}, {h}, {w}, {H}, {W}, STEP}};
-  long n_small = 2L * s.small_channels * s.small_height * s.small_width * STEP;
-  long n_large = 2L * s.large_channels * s.large_height * s.large_width * STEP;
-  long n_weight = 2L * s.small_channels * s.large_channels * s.kernel * s.kernel;
-  REAL *a = some(n_small), *b = some(n_large), *weight = some(n_weight), *mask = some(n_small);
-  REAL *bias = some(2L * (s.small_channels + s.large_channels)), *gradient = some(n_weight);
-  to_small(&s, weight, b, bias, mask, 1, a);
-  to_large(&s, weight, a, bias, 0, 0, b);
-  weight_gradient(&s, a, b, gradient);
-  return 0;
-}}
-"""
-
-
-@needs_compiler
-@pytest.mark.parametrize(("small", "large", "kernel"), [(5, 7, 3), (8, 1, 1)])
-def test_nothing_is_read_or_written_outside(tmp_path, small, large, kernel):
-    """Buffers of the exact size under the compiler's sanitizers, for channels that fill no block."""
-    compiler, stride, padding = shutil.which("cc") or shutil.which("gcc"), 1 + kernel // 2, kernel // 2
-    high, wide = ((n + 2 * padding - kernel) // stride + 1 for n in (6, 7))
-    sizes = {"kernel": kernel, "stride": stride, "padding": padding, "h": high, "w": wide, "H": 6, "W": 7}
-    (tmp_path / "check.c").write_text(MAIN.format(source=SOURCE, small=small, large=large, **sizes))
-    options = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
-    build = [compiler, *options, str(tmp_path / "check.c"), "-o", str(tmp_path / "check")]
-    built = subprocess.run(build, capture_output=True, text=True, check=False)
-    if built.returncode:
-        pytest.skip(f"the compiler has no sanitizers: {built.stderr[-200:]}")
-    quiet = {"ASAN_OPTIONS": "detect_leaks=0"}
-    ran = subprocess.run([tmp_path / "check"], capture_output=True, text=True, check=False, env=quiet)
-    assert (ran.returncode, ran.stderr) == (0, "")

@@ -1,4 +1,5 @@
-// Convolutions of few channels on a CPU, with the samples innermost: images are [group][channel][y][x][sample].
+// Convolutions of few channels on a CPU, with the samples innermost: images are [group][channel][y][x][sample];
+// and the error of a Laplace likelihood.
 //
 // A convolution with a stride maps a large image to a small one, a transposed convolution maps back, and each is
 // the other's gradient. Both have the weight [group][small channel][large channel][kernel][kernel]. All samples of
@@ -209,4 +210,25 @@ void weight_gradient(const Shape *s, const REAL *small, const REAL *large, REAL 
     }
     small += cs * small_plane, large += cl * large_plane, gradient += (long)cs * cl * k * k;
   }
+}
+
+// total[group][sample] = sum over elements of |x - output|, and its gradient by the output, unless that is null.
+void absolute_error(long groups, long elements, long samples, const REAL *x, const REAL *output, REAL *total,
+                    REAL *gradient) {
+  for (long g = 0; g < groups; g++, total += samples)
+    for (long b = 0; b < samples; b += LANES) {
+      Vector sum = {0};
+      for (long begin = 0; begin < elements; begin += 64) { // sums of sums lose fewer digits
+        Vector part = {0};
+        for (long e = begin; e < elements && e < begin + 64; e++) {
+          long at = (g * elements + e) * samples + b;
+          Vector difference = load(output + at) - load(x + at);
+          Vector sign = __builtin_convertvector((Mask)(difference < 0) - (Mask)(difference > 0), Vector);
+          part += difference * sign;
+          if (gradient) *(Vector *)(gradient + at) = sign;
+        }
+        sum += part;
+      }
+      *(Vector *)(total + b) = sum;
+    }
 }
