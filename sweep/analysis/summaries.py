@@ -152,8 +152,6 @@ def rank_agreement(
         trials on the final front that fewer than N / eta trials precede by rank of their front. Tau is null
         where all values are tied. An epoch with fewer than five evaluated trials has no row.
     """
-    from scipy.stats import kendalltau
-
     names = [OBJECTIVE + o.name for o in objectives]
     full = usable.filter(pl.col("epochs_max") == pl.col("epochs_max").max())
     last = full["epochs_max"].max()
@@ -166,6 +164,8 @@ def rank_agreement(
     for (epoch,), group in evaluated.group_by("epoch", maintain_order=True):
         if group.height < FEWEST:
             continue
+        from scipy.stats import kendalltau  # half a second, which most reports do without
+
         early = gains(group.select(names).to_numpy(), objectives)
         late = gains(group["late"].to_list(), objectives)
         rank, final = (moocore.pareto_rank(gain, maximise=True) for gain in (early, late))
