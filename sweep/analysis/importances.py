@@ -133,8 +133,8 @@ def _density(counts_NG: NDArray[np.int64], *, ordered: bool) -> Array:
     width = np.maximum(scott, 0.5 / 1.64)[:, None]
     below = ndtr((np.arange(2 * size) - size + 0.5) / width)
     inside = (below[:, size:] - below[:, :size])[:, ::-1]
-    # A convolution by a Fourier transform; what wraps around meets only cells that are cut off. To import that
-    # of scipy.signal takes longer than all this.
+    # A convolution by a Fourier transform; what wraps around meets only cells that are cut off. To import
+    # scipy.signal takes longer than all this.
     kernels_NF, values_NF = (np.fft.rfft(each, 2 * size) for each in (np.diff(below), counts_NG / inside))
     smooth = np.fft.irfft(kernels_NF * values_NF, 2 * size)[:, size - 1 : 2 * size - 1]
     wide = np.diff(ndtr((np.arange(size + 1) - size / 2) / size))
