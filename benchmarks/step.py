@@ -18,8 +18,9 @@ from torch import Tensor
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData
 from mopoe.data.registry import ModalitySpec
-from mopoe.distributions import GAUSSIAN, membership, product_of_experts
+from mopoe.distributions import GAUSSIAN, membership
 from mopoe.elbo import Draws, LossWeights, generalized_elbo
+from mopoe.experts import aggregate
 from mopoe.model import build_model
 from mopoe.random_streams import draw_components
 from mopoe.subset_kl import weighted_kl
@@ -43,7 +44,7 @@ def products(mu_MBZ: Tensor, logvar_MBZ: Tensor, masks: tuple[int, ...]) -> Tens
     members_SM = membership(masks, len(mu_MBZ))
     prior_S = torch.zeros(len(masks))
     return (
-        GAUSSIAN.kl_to_prior(*product_of_experts(mu_MBZ, torch.exp(-logvar_MBZ), members_SM, prior_S))
+        GAUSSIAN.kl_to_prior(*aggregate("product", mu_MBZ, torch.exp(-logvar_MBZ), members_SM, prior_S))
         .mean(1)
         .sum()
     )

@@ -18,6 +18,7 @@ from mopoe.validation import CLOSED, Count, Seed, config_errors, told
 
 Mixture = Literal["stratified", "categorical", "batch_split", "all"]
 PriorExpert = Literal["full", "all", "none"]
+Aggregation = Literal["product", "barycentre", "hellinger"]
 Posterior = Literal["gaussian", "laplace"]
 Initialisation = Literal["torch", "he"]
 Precision = Literal["float32", "bfloat16"]
@@ -78,7 +79,7 @@ class TrialConfig:
     """Weight of the KL terms of the private latents; beta multiplies it."""
     style_weights: tuple[Weight, ...] | None = None
     """Weight of each modality's private KL term; beta_style multiplies it, and null stands for 1 each."""
-    method: Literal["mopoe", "poe", "moe", "mvtcae"] = "mopoe"
+    method: Literal["mopoe", "poe", "moe", "mvtcae", "mmjsd"] = "mopoe"
     """Which subsets of the modalities give the posterior.
 
     mopoe: a mixture over all subsets, each the product of its modalities' posteriors (Sutter et al. 2021).
@@ -86,6 +87,8 @@ class TrialConfig:
     moe: a mixture over the single modalities, as in MMVAE (Shi et al. 2019).
     mvtcae: the product over all modalities with the total-correlation objective (Hwang et al. 2021), which is
         no lower bound of the log-likelihood.
+    mmjsd: a mixture over the single modalities with a Jensen-Shannon divergence in place of the KL
+        (Sutter et al. 2020), which is no lower bound of the log-likelihood.
     """
     unimodal_elbos: StrictBool = True
     """Whether method poe adds one ELBO per modality, as MVAE does; other methods add none."""
@@ -126,6 +129,13 @@ class TrialConfig:
     full: the product over all modalities, as in the released code.
     all: every product.
     none: no product.
+    """
+    aggregation: Aggregation = "product"
+    """How the posteriors of a subset's modalities, its experts, become one posterior.
+
+    product: their normalised product (Sutter et al. 2021).
+    barycentre: their 2-Wasserstein barycentre, the means of means and of deviations (Qiu et al. 2025).
+    hellinger: their Hellinger pool, latent by latent, as the Gaussian with its mean and variance.
     """
     posterior: Posterior = "gaussian"
     """The family of the posteriors and of the prior.
@@ -211,9 +221,13 @@ class TrialConfig:
             ),
             (method == "poe" and prior == "none", prior_needed),
             (laplace and method != "moe", f"posterior laplace needs method moe, but method is {method}"),
+            (
+                self.aggregation != "product" and method not in ("mopoe", "poe"),
+                f"aggregation {self.aggregation} needs method mopoe or poe, but method is {method}",
+            ),
             (laplace and prior == "all", "posterior laplace needs prior_expert full or none"),
             (self.samples > 1 and not weighted, "samples above 1 needs estimator iwae or dreg"),
-            (weighted and method in ("poe", "mvtcae"), f"estimator {estimator} needs method mopoe or moe"),
+            (weighted and method not in ("mopoe", "moe"), f"estimator {estimator} needs method mopoe or moe"),
             (weighted and self.learned_weights, f"estimator {estimator} does not support learned_weights"),
             (
                 self.learned_scale and self.likelihood == "bernoulli",

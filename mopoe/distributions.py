@@ -7,12 +7,11 @@ of a mixture, Z latent, K importance sample.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from mopoe.runtime import at_least_float32, full_precision
+from mopoe.runtime import at_least_float32
 
 LOG_2 = math.log(2)
 LOG_2PI = math.log(2 * math.pi)
@@ -143,67 +142,3 @@ def membership(masks: tuple[int, ...], n_modalities: int) -> Tensor:
     [[1.0, 0.0], [1.0, 1.0]]
     """
     return torch.tensor([[float(mask >> m & 1) for m in range(n_modalities)] for mask in masks])
-
-
-def multiply_experts(
-    mu: Tensor, precision: Tensor, prior: Tensor, total: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Return h = sum_m p_m mu_m and p = prior + sum_m p_m of a product of Gaussian experts N(mu_m, 1/p_m).
-
-    The product is N(h / p, 1 / p) (Cao & Fleet 2014; Sutter et al. 2021, eq. 4). This is the one place where
-    experts are multiplied; the callers differ in which experts they add up.
-
-    Args:
-        mu: means of the experts.
-        precision: their precisions.
-        prior: 1 where the product includes the prior N(0, I) as one more expert, else 0.
-        total: adds up the experts that belong to each product.
-    """
-    total_precision = total(precision).add_(prior)
-    return total(precision * mu), total_precision
-
-
-def product_of_experts(
-    mu_MBZ: Tensor, precision_MBZ: Tensor, members_SM: Tensor, prior: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return mean and precision [S, B, Z] of every subset's product of experts, by one matrix product.
-
-    Args:
-        mu_MBZ: means of the unimodal posteriors.
-        precision_MBZ: their precisions.
-        members_SM: 0/1 matrix, one row for each product.
-        prior: 1 where the product includes the prior N(0, I), else 0: [S], or [S, B] if it differs by sample.
-    """
-    mu_MBZ, precision_MBZ = at_least_float32(mu_MBZ), at_least_float32(precision_MBZ)
-    n_modalities, *rest = mu_MBZ.shape
-    prior_SB1 = prior[..., None] if prior.dim() == 2 else prior[:, None, None]
-    with full_precision(mu_MBZ):
-        h_SBZ, precision_SBZ = multiply_experts(
-            mu_MBZ,
-            precision_MBZ,
-            prior_SB1,
-            lambda t_MBZ: (members_SM @ t_MBZ.reshape(n_modalities, -1)).view(-1, *rest),
-        )
-    return h_SBZ / precision_SBZ, precision_SBZ
-
-
-def chosen_product(
-    mu_MBZ: Tensor, precision_MBZ: Tensor, members_BM: Tensor, prior_B: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return mean and precision [B, Z] of one product of experts per sample, each sample with its own subset.
-
-    This is cheaper than picking from all subsets' products [S, B, Z]: nothing is scattered in the backward
-    pass.
-
-    Args:
-        mu_MBZ: means of the unimodal posteriors.
-        precision_MBZ: their precisions.
-        members_BM: 0/1 matrix, the members of each sample's subset.
-        prior_B: 1 where the product includes the prior N(0, I), else 0.
-    """
-    mu_MBZ, precision_MBZ = at_least_float32(mu_MBZ), at_least_float32(precision_MBZ)
-    members_MB1 = members_BM.t()[:, :, None]
-    h_BZ, precision_BZ = multiply_experts(
-        mu_MBZ, precision_MBZ, prior_B[:, None], lambda t_MBZ: (members_MB1 * t_MBZ).sum(0)
-    )
-    return h_BZ / precision_BZ, precision_BZ

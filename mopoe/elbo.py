@@ -25,7 +25,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mopoe.distributions import GAUSSIAN, chosen_product, kl_between
+from mopoe.distributions import GAUSSIAN, kl_between
+from mopoe.experts import aggregate_chosen
 from mopoe.model import Encoded, MoPoE
 from mopoe.subset_kl import weighted_kl
 
@@ -39,7 +40,7 @@ class LossTerms:
     reconstruction: Mapping[str, Tensor]
     """Negative log-likelihood under the mixture by modality name, unweighted scalars."""
     kl: Tensor
-    """sum_A w_A KL_A plus the private latents' KL, an unweighted scalar."""
+    """sum_A w_A KL_A, or mmJSD's divergence, plus the private latents' KL: an unweighted scalar."""
 
     def summed(self, n: int) -> "LossTerms":
         """Return the sums over the n samples of the batch, detached from the graph."""
@@ -148,7 +149,7 @@ def active_weights(model: MoPoE, q: Encoded) -> tuple[Tensor, Tensor]:
 def chosen_posterior(model: MoPoE, q: Encoded, component_B: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and precision [B, Z] of the posterior of each sample's subset."""
     members_BM, prior_B = model.members_SM[component_B], model.prior_S[component_B]
-    return chosen_product(q.mu_MBZ, q.precision_MBZ, members_BM, prior_B)
+    return aggregate_chosen(model.method.aggregation, q.mu_MBZ, q.precision_MBZ, members_BM, prior_B)
 
 
 def draw_style(model: MoPoE, q: Encoded, draws: Draws, *, float64: bool = False) -> Tensor | None:
@@ -186,14 +187,37 @@ def private_kl(
 
 
 def _mixture_kl(model: MoPoE, q: Encoded, active_A: Tensor, weights_AB: Tensor) -> Tensor:
-    """Return sum_A w_A KL( q(z | X_A) || p(z) ), the mean over the batch."""
+    """Return sum_A w_A KL( q(z | X_A) || p(z) ), or mmJSD's divergence, as the mean over the batch."""
+    if model.method.dynamic_prior:
+        return _jensen_shannon(q).mean()
     # The compiler fuses the plain formula by itself.
-    one_pass = model.distribution is GAUSSIAN and not torch.compiler.is_compiling()
-    if one_pass and not model.method.learned_weights:
-        products = model.products(q, active_A)
-        return weighted_kl(q.mu_MBZ, q.precision_MBZ, *products, weights_AB).mean()
+    products = model.distribution is GAUSSIAN and model.method.aggregation == "product"
+    if products and not torch.compiler.is_compiling() and not model.method.learned_weights:
+        return weighted_kl(q.mu_MBZ, q.precision_MBZ, *model.products(q, active_A), weights_AB).mean()
     kl_AB = model.distribution.kl_to_prior(*model.posteriors(q, active_A))
     return (weights_AB * kl_AB).sum(0).mean()
+
+
+def _jensen_shannon(q: Encoded) -> Tensor:
+    """Return sum_m pi KL( q(z | x_m) || f ) + pi KL( p || f ) of each sample in nats, [B].
+
+    The dynamic prior f is the geometric mean of the K - 1 present posteriors and of the prior p, pi = 1 / K
+    (mmJSD, Sutter et al. 2020). The released code also reconstructs a share pi of the samples from latents of
+    the prior, which is not done here.
+    """
+    present_MB = (
+        torch.ones_like(q.mu_MBZ[..., 0]) if q.present_MB is None else q.present_MB.to(q.mu_MBZ.dtype)
+    )
+    share_KB = torch.cat([present_MB, torch.ones_like(present_MB[:1])])
+    share_KB = share_KB / share_KB.sum(0)
+    mu_KBZ = torch.cat([q.mu_MBZ, torch.zeros_like(q.mu_MBZ[:1])])
+    # What is missing has the share 0, but its term must be finite.
+    known_MBZ = torch.where(present_MB[..., None] > 0, q.precision_MBZ, 1)
+    precision_KBZ = torch.cat([known_MBZ, torch.ones_like(known_MBZ[:1])])
+    weighted_KBZ = share_KB[..., None] * precision_KBZ
+    precision_BZ = weighted_KBZ.sum(0)
+    mu_BZ = (weighted_KBZ * mu_KBZ).sum(0) / precision_BZ
+    return (share_KB * kl_between(mu_KBZ, precision_KBZ, mu_BZ, precision_BZ)).sum(0)
 
 
 def _kl_to_unimodal(model: MoPoE, q: Encoded, active_A: Tensor) -> Tensor:

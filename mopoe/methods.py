@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mopoe.config import Posterior, PriorExpert, TrialConfig
+from mopoe.config import Aggregation, Posterior, PriorExpert, TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
 from mopoe.subsets import mixture_weights, path_weights
@@ -28,10 +28,14 @@ class MethodSpec:
     """Whether one ELBO per modality is added to the mixture's."""
     mixture_of_experts: bool = False
     """Whether the posterior given several modalities is a mixture of theirs rather than a product."""
+    aggregation: Aggregation = "product"
+    """How the experts of a subset become one posterior."""
     posterior: Posterior = "gaussian"
     """The distribution of the posteriors and of the prior."""
     learned_weights: bool = False
     """Whether the mixture weights are trained parameters, initially uniform."""
+    dynamic_prior: bool = False
+    """Whether mmJSD's divergence takes the place of the mixture's KL. The loss is then no bound."""
     tc_ratio: float | None = None
     """The share of MVTCAE's total-correlation term; None without that term. Above 0 the loss is no bound."""
 
@@ -40,8 +44,8 @@ def resolve_method(config: TrialConfig, n_modalities: int) -> MethodSpec:
     """Return the mixture weights, the prior expert and the extra terms of a config's method.
 
     MVAE (method poe) includes the prior in every product, so that the posterior of a single modality is
-    proportional to q(z | x_m) N(0, I). MVTCAE (Hwang et al. 2021) includes it in none,
-    and its loss is no bound of -log p(X).
+    proportional to q(z | x_m) N(0, I). MVTCAE (Hwang et al. 2021) includes it in none.
+    The losses of MVTCAE and mmJSD are no bounds of -log p(X).
 
     >>> resolve_method(TrialConfig(method="moe"), 2).subset_weights
     (1.0, 0.0)
@@ -50,7 +54,10 @@ def resolve_method(config: TrialConfig, n_modalities: int) -> MethodSpec:
     match config.method:
         case "poe":
             return MethodSpec(
-                subset_weights=(*rest, 1.0), prior_expert="all", unimodal_elbos=config.unimodal_elbos
+                subset_weights=(*rest, 1.0),
+                prior_expert="all",
+                aggregation=config.aggregation,
+                unimodal_elbos=config.unimodal_elbos,
             )
         case "mvtcae":
             return MethodSpec(subset_weights=(*rest, 1.0), prior_expert="none", tc_ratio=config.tc_ratio)
@@ -61,6 +68,10 @@ def resolve_method(config: TrialConfig, n_modalities: int) -> MethodSpec:
                 mixture_of_experts=True,
                 posterior=config.posterior,
             )
+        case "mmjsd":
+            return MethodSpec(
+                subset_weights=(1.0, *rest), prior_expert="none", mixture_of_experts=True, dynamic_prior=True
+            )
         case "mopoe":
             weights = config.subset_weights
             if config.mixture_path is not None:
@@ -68,6 +79,7 @@ def resolve_method(config: TrialConfig, n_modalities: int) -> MethodSpec:
             return MethodSpec(
                 subset_weights=weights,
                 prior_expert=config.prior_expert,
+                aggregation=config.aggregation,
                 learned_weights=config.learned_weights,
             )
 

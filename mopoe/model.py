@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from mopoe.bank import Bank, Stack, banks, stacked, trained
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
-from mopoe.distributions import GAUSSIAN, LAPLACE, LatentDistribution, membership, product_of_experts
+from mopoe.distributions import GAUSSIAN, LAPLACE, LatentDistribution, membership
 from mopoe.errors import ConfigError
+from mopoe.experts import aggregate
 from mopoe.likelihoods import Likelihood, log_probs
 from mopoe.methods import MethodSpec, resolve_method
 from mopoe.networks import build_modality
@@ -197,11 +198,11 @@ class MoPoE(nn.Module):
         return torch.stack(mus), torch.stack(logvars)
 
     def posteriors(self, q: Encoded, index: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """Return mean and precision [S, B, Z] of the products q(z | X_A) of all subsets, or of an index.
+        """Return mean and precision [S, B, Z] of the posteriors q(z | X_A) of all subsets, or of an index.
 
-        A product is taken over the modalities of A that are present; without any of them it is the prior.
+        The experts are the modalities of A that are present; without any of them it is the prior.
         """
-        return product_of_experts(q.mu_MBZ, q.precision_MBZ, *self.products(q, index))
+        return aggregate(self.method.aggregation, q.mu_MBZ, q.precision_MBZ, *self.products(q, index))
 
     def products(self, q: Encoded, index: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Return the members of each product, 0/1 [S, M], and whether the prior is one, [S] or [S, B]."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mopoe.distributions import multiply_experts
+from mopoe.experts import multiply_experts
 from mopoe.runtime import at_least_float32, full_precision
 
 CHUNK = {"cpu": 2**18, "cuda": 2**26}

@@ -30,6 +30,8 @@ SETTINGS = [
     {"method": "moe", "posterior": "laplace", "estimator": "dreg", "samples": 2},
     {"method": "mvtcae", "likelihood": "bernoulli"},
     {"likelihood": "normal"},
+    {"method": "mmjsd", "missing": 0.4},
+    {"aggregation": "hellinger"},
 ]
 
 

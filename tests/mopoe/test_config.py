@@ -79,7 +79,10 @@ def test_impossible_values_are_refused_with_a_sentence(name: str, bad: Any, must
     [
         ({"beta": True}, f"beta is true, but must be {NUMBER}"),
         ({"seed": None}, f"seed is null, but must be {SEED}"),
-        ({"method": "mvae"}, "method is 'mvae'; did you mean 'mvtcae'? possible: mopoe, poe, moe, mvtcae"),
+        (
+            {"method": "mvae"},
+            "method is 'mvae'; did you mean 'mvtcae'? possible: mopoe, poe, moe, mvtcae, mmjsd",
+        ),
         ({"prior_expert": 1}, "prior_expert is 1; possible: full, all, none"),
         ({"channels": [1, 2, 0]}, "channels: entry 3 is 0, but must be a whole number between 1 and 16,384"),
         (

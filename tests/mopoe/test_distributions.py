@@ -1,38 +1,18 @@
 """Products of experts, KLs and densities against brute force, plain loops and `torch.distributions`."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from gaussian_experts import experts
 from scipy import stats
 from torch import Tensor
 from torch.distributions import Categorical, Independent, Laplace, MixtureSameFamily, Normal, kl_divergence
 
-from mopoe.distributions import (
-    GAUSSIAN,
-    LAPLACE,
-    chosen_product,
-    kl_between,
-    membership,
-    product_of_experts,
-)
+from mopoe.distributions import GAUSSIAN, LAPLACE, kl_between, membership
+from mopoe.experts import aggregate, aggregate_chosen
 from mopoe.runtime import at_least_float32
-from mopoe.subsets import subset_masks
-
-
-def experts(m: int, b: int = 4, z: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return random means and precisions [M, B, Z] in float64, precisions over four orders of magnitude."""
-    rng = torch.Generator().manual_seed(seed)
-    mu = torch.randn(m, b, z, generator=rng, dtype=torch.float64)
-    return mu, torch.exp(3 * torch.randn(m, b, z, generator=rng, dtype=torch.float64))
-
-
-def prior_of(masks: tuple[int, ...], which: str) -> Tensor:
-    """Return 1 for the subsets whose product includes the prior."""
-    chosen = {"none": (), "all": masks, "full": masks[-1:]}[which]
-    return torch.tensor([1.0 if mask in chosen else 0.0 for mask in masks], dtype=torch.float64)
 
 
 def test_membership_is_the_bits_of_the_masks() -> None:
@@ -44,100 +24,6 @@ def test_membership_is_the_bits_of_the_masks() -> None:
         [0, 1, 1],
         [1, 1, 1],
     ]
-
-
-@given(
-    mu=st.lists(st.floats(-2, 2), min_size=2, max_size=2),
-    sd=st.lists(st.floats(0.3, 2), min_size=2, max_size=2),
-    prior=st.booleans(),
-)
-@settings(max_examples=25, deadline=None)
-def test_a_product_is_the_normalised_product_of_densities(
-    mu: list[float], sd: list[float], *, prior: bool
-) -> None:
-    """Multiplying densities on a grid and normalising numerically gives the same density everywhere."""
-    grid = torch.linspace(-12, 12, 8001, dtype=torch.float64)
-    log_density = sum(Normal(m, s).log_prob(grid) for m, s in zip(mu, sd, strict=True))
-    if prior:
-        log_density = log_density + Normal(0.0, 1.0).log_prob(grid)
-    density = log_density.exp()
-    brute = density / torch.trapezoid(density, grid)
-    mu_S, precision_S = product_of_experts(
-        torch.tensor(mu, dtype=torch.float64).view(2, 1, 1),
-        torch.tensor(sd, dtype=torch.float64).view(2, 1, 1) ** -2,
-        torch.ones(1, 2, dtype=torch.float64),
-        torch.tensor([float(prior)], dtype=torch.float64),
-    )
-    ours = Normal(mu_S[0, 0, 0], precision_S[0, 0, 0] ** -0.5).log_prob(grid).exp()
-    torch.testing.assert_close(ours, brute, atol=1e-6, rtol=1e-6)
-
-
-def loop_products(mu: Tensor, precision: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
-    """Return every subset's product one subset at a time."""
-    means, precisions = [], []
-    for s, mask in enumerate(subset_masks(len(mu))):
-        total = torch.zeros_like(mu[0]) + prior[s]
-        weighted = torch.zeros_like(mu[0])
-        for m in range(len(mu)):
-            if mask >> m & 1:
-                total = total + precision[m]
-                weighted = weighted + precision[m] * mu[m]
-        means.append(weighted / total)
-        precisions.append(total)
-    return torch.stack(means), torch.stack(precisions)
-
-
-@pytest.mark.parametrize("which", ["none", "full", "all"])
-@pytest.mark.parametrize("m", [1, 2, 3, 5])
-def test_all_subsets_at_once_equal_a_loop_over_subsets(m: int, which: str) -> None:
-    """Values and gradients of the one matrix product are those of the plain loop, in float64."""
-    masks = subset_masks(m)
-    prior = prior_of(masks, which)
-    mu, precision = (t.requires_grad_() for t in experts(m))
-    ours = product_of_experts(mu, precision, membership(masks, m).double(), prior)
-    plain = loop_products(mu, precision, prior)
-    weight = torch.randn(plain[0].shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    for a, b in zip(ours, plain, strict=True):
-        torch.testing.assert_close(a, b, atol=0, rtol=1e-12)
-    gradients = [
-        torch.autograd.grad((means * weight).sum() + (precisions.log() * weight).sum(), (mu, precision))
-        for means, precisions in (ours, plain)
-    ]
-    for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-10)
-
-
-@pytest.mark.parametrize("m", [1, 2, 5])
-def test_the_chosen_product_is_the_row_of_all_products(m: int) -> None:
-    """One product per sample equals gathering from every subset's product, gradients included."""
-    masks = subset_masks(m)
-    members, prior = membership(masks, m).double(), prior_of(masks, "full")
-    mu, precision = (t.requires_grad_() for t in experts(m, b=9))
-    component = torch.randint(0, len(masks), (9,), generator=torch.Generator().manual_seed(2))
-    component[-1] = len(masks) - 1
-    ours = chosen_product(mu, precision, members[component], prior[component])
-    gathered = [t[component, torch.arange(9)] for t in product_of_experts(mu, precision, members, prior)]
-    weight = torch.randn(ours[0].shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    for a, b in zip(ours, gathered, strict=True):
-        torch.testing.assert_close(a, b, atol=0, rtol=1e-12)
-    gradients = [
-        torch.autograd.grad((means * weight).sum() + (precisions.log() * weight).sum(), (mu, precision))
-        for means, precisions in (ours, gathered)
-    ]
-    for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-10)
-
-
-def test_the_order_of_experts_does_not_matter() -> None:
-    """A product of experts is the same whichever modality comes first."""
-    mu, precision = experts(3)
-    ones, none = torch.ones(1, 3, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
-    for a, b in zip(
-        product_of_experts(mu, precision, ones, none),
-        product_of_experts(mu.flip(0), precision.flip(0), ones, none),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b, atol=0, rtol=1e-13)
 
 
 def test_kl_equals_that_of_torch_distributions() -> None:
@@ -157,19 +43,6 @@ def test_kl_between_two_gaussians_equals_that_of_torch_distributions() -> None:
     assert float(kl_between(mu_q, precision_q, mu_q, precision_q).abs().max()) == 0
     prior = kl_between(mu_q, precision_q, torch.zeros_like(mu_q), torch.ones_like(mu_q))
     torch.testing.assert_close(prior, GAUSSIAN.kl_to_prior(mu_q, precision_q), atol=1e-12, rtol=1e-12)
-
-
-def test_the_prior_expert_may_differ_by_sample() -> None:
-    """Rows of ones and zeros give, column by column, the products with and without it."""
-    mu, precision = experts(2)
-    members = membership(subset_masks(2), 2).double()
-    n = mu.shape[1]
-    own = (torch.arange(n) % 2).double().expand(3, n)
-    found = product_of_experts(mu, precision, members, own)
-    for value in (0.0, 1.0):
-        plain = product_of_experts(mu, precision, members, torch.full((3,), value, dtype=torch.float64))
-        for a, b in zip(found, plain, strict=True):
-            assert torch.equal(a[:, own[0] == value], b[:, own[0] == value])
 
 
 def test_the_prior_density_equals_that_of_torch_distributions() -> None:
@@ -222,46 +95,6 @@ def test_a_component_of_weight_zero_does_not_count() -> None:
     torch.testing.assert_close(some, rest, atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize("autocast", [False, True])
-@pytest.mark.parametrize("which", ["none", "full", "all"])
-def test_float32_is_accurate_for_extreme_variances(which: str, *, autocast: bool) -> None:
-    """Log-variances of -20 to 20 in one product: 1e-6 of float64, in values and gradients, under bf16 too.
-
-    Means cancel in a weighted sum, so their error is relative to the mean of absolute values.
-    """
-    masks = subset_masks(5)
-    members, prior = membership(masks, 5), prior_of(masks, which)
-    rng = torch.Generator().manual_seed(7)
-    mu = 3 * torch.randn(5, 31, 64, generator=rng)
-    logvar = 40 * torch.rand(5, 31, 64, generator=rng) - 20
-    component = torch.arange(31)
-
-    def products(mu: Tensor, logvar: Tensor) -> list[tuple[Tensor, Tensor]]:
-        members_, prior_ = members.to(mu.dtype), prior.to(mu.dtype)
-        precision = torch.exp(-logvar)
-        every = product_of_experts(mu, precision, members_, prior_)
-        return [every, chosen_product(mu, precision, members_[component], prior_[component])]
-
-    inputs = [mu.requires_grad_(), logvar.requires_grad_()]
-    exact_inputs = [t.detach().double().requires_grad_() for t in inputs]
-    exact = products(*exact_inputs)
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        found = products(*inputs)
-        kl = [GAUSSIAN.kl_to_prior(*q) for q in found]
-    sizes = products(exact_inputs[0].abs(), exact_inputs[1])
-    for (a, p), (exact_a, exact_p), (size, _), k in zip(found, exact, sizes, kl, strict=True):
-        assert a.dtype == p.dtype == k.dtype == torch.float32
-        assert float(((a - exact_a) / size).detach().abs().max()) < 1e-6
-        torch.testing.assert_close(p.double(), exact_p, atol=0, rtol=1e-6)
-        exact_k = GAUSSIAN.kl_to_prior(exact_a, exact_p)
-        torch.testing.assert_close(k.double(), exact_k, atol=0, rtol=1e-6)
-        ours = torch.autograd.grad(k.log().sum(), inputs, retain_graph=True)
-        theirs = torch.autograd.grad(exact_k.log().sum(), exact_inputs, retain_graph=True)
-        for g, exact_g in zip(ours, theirs, strict=True):
-            assert bool(g.isfinite().all())
-            torch.testing.assert_close(g.double(), exact_g, atol=1e-5 * float(exact_g.abs().max()), rtol=0)
-
-
 def test_the_kl_of_one_dimension_is_accurate_from_minus_20_to_20() -> None:
     """Relative 1e-6 where the log-variance is beyond 1, absolute 2e-7 nats near the prior."""
     logvar = torch.linspace(-20, 20, 40_001)
@@ -283,7 +116,7 @@ def test_half_precision_becomes_float32_and_nothing_else_does() -> None:
         atol=0,
         rtol=0,
     )
-    for product in (product_of_experts, chosen_product):
+    for product in (partial(aggregate, "product"), partial(aggregate_chosen, "product")):
         members, prior = torch.ones(4, 3), torch.ones(4)
         found = product(mu, precision, members, prior)
         torch.testing.assert_close(

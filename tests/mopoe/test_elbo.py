@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mopoe.config import TrialConfig
+from mopoe.config import Aggregation, TrialConfig
 from mopoe.data.container import MultimodalData
+from mopoe.distributions import kl_between
 from mopoe.elbo import Draws, LossTerms, LossWeights, generalized_elbo
 from mopoe.likelihoods import Normal
 from mopoe.methods import MethodSpec
@@ -160,6 +161,30 @@ def test_the_elbo_is_below_log_p_by_the_kl_to_the_true_posterior(
     terms = elbo(model, x, torch.zeros(20_000, dtype=torch.int64), noise, 1.0)
     # The standard deviation of log p(x | z) over z is below 2.
     assert -float(terms.loss) == pytest.approx(exact - gap, abs=4 * 2 / 20_000**0.5)
+
+
+@pytest.mark.parametrize("how", ["product", "barycentre", "hellinger"])
+def test_every_aggregation_gives_a_lower_bound(modality: Callable[..., Modality], how: Aggregation) -> None:
+    """In a linear-Gaussian model of two modalities the gap is the mean KL(q_A || posterior) over subsets."""
+    x = {"a": 0.7, "b": -0.4}
+    parts = {
+        name: modality(lambda x: (0.8 * x, torch.full_like(x, 0.2).log()), lambda z: z, Normal(0.5))
+        for name in x
+    }
+    model = MoPoE(parts, 1, MethodSpec(prior_expert="none", aggregation=how))
+    n = 200_000
+    samples = {name: torch.full((n, 1), value) for name, value in x.items()}
+    noise = torch.randn(n, 1, generator=torch.Generator().manual_seed(4))
+    terms = elbo(model, samples, torch.arange(n) % 3, noise, 1.0)
+    covariance = torch.tensor([[1.25, 1.0], [1.0, 1.25]])
+    exact = torch.distributions.MultivariateNormal(torch.zeros(2), covariance).log_prob(
+        torch.tensor([0.7, -0.4])
+    )
+    mu_SBZ, precision_SBZ = model.posteriors(model.encode({name: t[:1] for name, t in samples.items()}))
+    posterior = torch.tensor([4 * 0.3 / 9]), torch.tensor([9.0])
+    gap = kl_between(mu_SBZ, precision_SBZ, *posterior).mean()
+    assert float(gap) > 0.01
+    assert float(-terms.loss.detach()) == pytest.approx(float(exact - gap), abs=4 * 3 / n**0.5)
 
 
 @pytest.mark.parametrize("weights", [None, (0.1, 0.2, 0.7), (0.4, 0.0, 0.6)])

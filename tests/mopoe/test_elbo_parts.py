@@ -1,4 +1,4 @@
-"""What a bound may add to the objective: private latents, missing modalities, MVTCAE, learned weights."""
+"""What a bound may add to the objective: private latents, missing modalities, MVTCAE, mmJSD."""
 
 import math
 from dataclasses import replace
@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mopoe.config import TrialConfig
 from mopoe.elbo import Draws, LossWeights, generalized_elbo
 from mopoe.likelihoods import Normal
-from mopoe.methods import MethodSpec
+from mopoe.methods import MethodSpec, resolve_method
 from mopoe.model import MoPoE
 from mopoe.networks.base import Modality
 
@@ -200,6 +201,65 @@ def test_mvtcae_is_no_bound_of_the_log_likelihood() -> None:
     assert loss < truth - 3
     assert fit + own > truth
     assert float(found.kl + sum(found.reconstruction.values())) == pytest.approx(fit + own, abs=0.02)
+
+
+def mmjsd(model: MoPoE, x: dict[str, Tensor], here: Tensor) -> Tensor:
+    """Return mmJSD's divergence of each sample, one by one and by `torch.distributions`."""
+    found = []
+    for i in range(here.shape[1]):
+        known = [
+            normal(mu[i], v[i])
+            for m, (mu, v) in enumerate(model.encoders[n](x[n]) for n in "ab")
+            if here[m, i]
+        ]
+        several = [*known, normal(torch.zeros(3).double(), torch.zeros(3).double())]
+        shares = [q.scale**-2 / len(several) for q in several]
+        precision = sum(shares)
+        mean = sum(share * q.loc for share, q in zip(shares, several, strict=True)) / precision
+        dynamic = normal(mean, -precision.log())
+        found.append(sum(kl(q, dynamic) for q in several) / len(several))
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_mmjsd_has_a_dynamic_prior(missing: bool) -> None:  # noqa: FBT001 - a parameter
+    """Its divergence takes the KL's place, over what is present; values and gradients are the plain ones."""
+    model, x = private_model(resolve_method(TrialConfig(method="mmjsd"), 2), style_dim=0)
+    here = torch.tensor([[1, 1, 1, 0, 1], [1, 0, 1, 1, 1]], dtype=torch.bool) | (not missing)
+    noise = torch.randn(5, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    draws = Draws(component_B=torch.tensor([0, 0, 1, 1, 0]), noise=noise)
+    found = generalized_elbo(model, x, draws, LossWeights(beta=2.5), here if missing else None)
+    plain = mmjsd(model, x, here).mean()
+    torch.testing.assert_close(found.kl, plain, rtol=1e-12, atol=0)
+    fit = sum(found.reconstruction.values())
+    torch.testing.assert_close(found.loss, fit + 2.5 * plain, rtol=1e-12, atol=0)
+    heads = tuple(model.encoders.parameters())
+    for a, b in zip(
+        *(torch.autograd.grad(t, heads, retain_graph=True) for t in (found.kl, plain)), strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_mmjsd_is_no_bound_of_the_log_likelihood() -> None:
+    """With one modality and the exact posterior its loss is below -log p(x) by the KL it lacks."""
+    heads = TwoHeads(1, 1)
+    for layer, weight, bias in ((heads.mu, 0.8, 0.0), (heads.logvar, 0.0, math.log(0.2))):
+        nn.init.constant_(layer.weight, weight)
+        nn.init.constant_(layer.bias, bias)
+    method = resolve_method(TrialConfig(method="mmjsd"), 1)
+    model, n = MoPoE({"a": Modality(heads, nn.Identity(), Normal(0.5))}, 1, method).double(), 20_000
+    x = {"a": torch.full((n, 1), 1.0, dtype=torch.float64)}
+    noise = torch.randn(n, 1, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    draws = Draws(component_B=torch.zeros(n, dtype=torch.int64), noise=noise)
+    found = generalized_elbo(model, x, draws, LossWeights(beta=1.0)).summed(1)
+    # q = N(0.8, 0.2) and p = N(0, 1) have the geometric mean N(2/3, 1/3).
+    to_mean, of_prior = (0.2 + (0.8 - 2 / 3) ** 2) * 3 - 1 - math.log(0.6), (1 + 4 / 9) * 3 - 1 - math.log(3)
+    divergence = (to_mean + of_prior) / 4
+    own = (0.2 + 0.8**2 - 1 - math.log(0.2)) / 2
+    truth = -float(torch.distributions.Normal(0.0, 1.25**0.5).log_prob(torch.tensor(1.0)))
+    assert float(found.kl) == pytest.approx(divergence, rel=1e-6)
+    assert float(found.loss) == pytest.approx(truth - own + divergence, abs=0.02)
+    assert divergence < own - 0.1
 
 
 def test_private_latents_need_their_noise() -> None:

@@ -43,6 +43,19 @@ from mopoe.subsets import mixture_weights, path_weights
             MethodSpec(subset_weights=(0.0, 0.0, 1.0), prior_expert="none", tc_ratio=0.5),
         ),
         (
+            TrialConfig(method="mmjsd"),
+            MethodSpec(
+                subset_weights=(1.0, 0.0, 0.0),
+                prior_expert="none",
+                mixture_of_experts=True,
+                dynamic_prior=True,
+            ),
+        ),
+        (
+            TrialConfig(aggregation="hellinger"),
+            MethodSpec(aggregation="hellinger"),
+        ),
+        (
             TrialConfig(learned_weights=True, mixture="all"),
             MethodSpec(learned_weights=True),
         ),
@@ -87,6 +100,10 @@ def test_methods_of_one_modality_have_one_weight() -> None:
         (
             {"subset_weights": (1.0, 0.0), "mixture_path": 0.0},
             "subset_weights and mixture_path are both given; leave one out",
+        ),
+        (
+            {"method": "moe", "aggregation": "barycentre"},
+            "aggregation barycentre needs method mopoe or poe, but method is moe",
         ),
         (
             {"method": "poe", "prior_expert": "none"},

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from mopoe import subset_kl
-from mopoe.distributions import GAUSSIAN, membership, product_of_experts
+from mopoe.distributions import GAUSSIAN, membership
+from mopoe.experts import aggregate
 from mopoe.subset_kl import weighted_kl
 from mopoe.subsets import subset_masks
 
@@ -25,7 +26,7 @@ def case(m: int, *, own: bool, n: int = 7, z: int = 3) -> tuple[Tensor, ...]:
 
 def plain(mu: Tensor, precision: Tensor, members: Tensor, prior: Tensor, weights: Tensor) -> Tensor:
     """Return the same by way of all products."""
-    return (weights * GAUSSIAN.kl_to_prior(*product_of_experts(mu, precision, members, prior))).sum(0)
+    return (weights * GAUSSIAN.kl_to_prior(*aggregate("product", mu, precision, members, prior))).sum(0)
 
 
 @pytest.mark.parametrize("m", [1, 2, 5])
