@@ -11,6 +11,7 @@
 #   make compare-cost  the cost of training and evaluation beside multivae's
 #   make compare-sweep  the demo's sweep by the wall clock, beside Ray Tune, OptunaSearch and multivae
 #   make compare-search  the search on recorded trials beside Optuna, and Syne Tune 0.16 and NePS 0.17 in environments of their own
+#   make study      the methods side by side on real digits, and the page docs/study.md (half an hour on two cores)
 #   make pictures    the two pictures in docs/, from the demo's report; needs Chromium
 # The first Python from 3.11 on.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -24,7 +25,7 @@ NEPS := .venv-neps/bin/python
 SCENARIOS := local aws
 SHELL := /bin/bash
 
-.PHONY: setup demo test test-slow test-cluster size golden lint bench compare compare-cost compare-sweep compare-search pictures clean
+.PHONY: setup demo test test-slow test-cluster size golden lint bench compare compare-cost compare-sweep compare-search study pictures clean
 
 setup: .venv/.installed
 
@@ -88,6 +89,10 @@ compare-cost: .venv-multivae/.installed
 
 compare-sweep: setup .venv-multivae/.installed
 	$(BIN)/python benchmarks/peer/end_to_end.py --peer $(PEER)
+
+study: setup
+	$(BIN)/sweep run search_spaces/digits_methods.yaml
+	$(BIN)/python docs/make_study.py results/digits_methods
 
 # A colour scheme is 0 for dark and 1 for light in Blink's settings; the page opens with the best config in detail.
 pictures: setup

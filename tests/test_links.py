@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [*sorted(ROOT.glob("*.md")), *DOCS, *sorted((ROOT / "benchmarks").rglob("*.md"))]
 OF_TODAY = [page for page in PAGES if page.name != "log.md" and "results" not in page.parts]
 """Pages that describe the project as it is; the others are dated."""
@@ -65,8 +65,10 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
 
 def test_every_page_is_listed() -> None:
     """The list of pages leads to each page beside it."""
-    listed = {path for path, _ in links(ROOT / "docs" / "README.md")}
-    assert listed == {page.name for page in DOCS} - {"README.md"}
+    folders = {page.parent for page in DOCS}
+    for folder in folders:
+        listed = {path for path, _ in links(folder / "README.md") if "/" not in path}
+        assert listed == {page.name for page in folder.glob("*.md")} - {"README.md"}
 
 
 def test_the_readme_is_one_screen() -> None:

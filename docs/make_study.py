@@ -1,0 +1,301 @@
+"""Writes `docs/study.md` and its figures from a run of `search_spaces/digits_methods.yaml`.
+
+Run: make study, or python docs/make_study.py RESULTS [FOLDER]
+
+A claim is a contrast: a mean of some configs less that of others, each config with equal weight. Its interval
+is Student's, with the variance between seeds pooled over all configs of the sweep, as each has three seeds.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import fill
+
+import polars as pl
+from matplotlib.figure import Figure
+from scipy.stats import t as student
+
+from sweep.report.formatting import with_error
+from sweep.store.layout import OBJECTIVE, PARAMETER
+from sweep.store.read import Store, open_store
+
+HERE = Path(__file__).parent
+NAMES = {"poe": "MVAE", "moe": "MMVAE", "mopoe": "MoPoE", "mvtcae": "MVTCAE"}
+"""The methods of the file by the names of their papers, in the order of tables."""
+COLOURS = dict(zip(NAMES, ("#4c72b0", "#dd8452", "#55a868", "#8172b3"), strict=True))
+SIZES = (1, 2, 3, 4)
+FLAT = 0.02
+"""A curve is flat if the interval of its rise lies within plus or minus this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """A difference with the half width of its 95 % interval."""
+
+    value: float
+    """The difference."""
+    half: float
+    """Half of the interval's width."""
+
+    def __str__(self) -> str:
+        """Return both, rounded."""
+        return with_error(self.value, self.half)
+
+    @property
+    def positive(self) -> bool:
+        """Whether all of the interval is above zero."""
+        return self.value > self.half
+
+    @property
+    def flat(self) -> bool:
+        """Whether all of the interval is within FLAT of zero."""
+        return abs(self.value) + self.half < FLAT
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim of the papers, and the contrast that decides it."""
+
+    text: str
+    """The claim."""
+    quantity: str
+    """What is compared."""
+    more: str
+    """The method that is said to have more of it."""
+    less: str
+    """The one that is said to have less; the same if quantities are compared."""
+    other: str = ""
+    """The quantity that is subtracted, if it is another one."""
+    holds: Callable[[Contrast], bool] = lambda contrast: contrast.positive
+    """Whether the contrast bears the claim out."""
+
+
+def is_flat(contrast: Contrast) -> bool:
+    """Return whether a contrast is next to nothing."""
+    return contrast.flat
+
+
+CLAIMS = {
+    "The trade-off": (
+        Claim("mixtures give up likelihood: MVAE is above MoPoE", "log_likelihood", "poe", "mopoe"),
+        Claim("and MoPoE is above MMVAE", "log_likelihood", "mopoe", "moe"),
+        Claim("they gain coherence: MoPoE is above MVAE", "coherence", "mopoe", "poe"),
+        Claim("and so is MMVAE", "coherence", "moe", "poe"),
+        Claim("MVTCAE is above MVAE in coherence", "coherence", "mvtcae", "poe"),
+    ),
+    "Coherence by the number of observed modalities": (
+        Claim("MVAE rises from one to four", "coherence_4", "poe", "poe", "coherence_1"),
+        Claim("MoPoE rises from one to four", "coherence_4", "mopoe", "mopoe", "coherence_1"),
+        Claim("MVTCAE rises from one to four", "coherence_4", "mvtcae", "mvtcae", "coherence_1"),
+        Claim("MMVAE is flat", "coherence_4", "moe", "moe", "coherence_1", is_flat),
+        Claim("from one MMVAE is above MoPoE", "coherence_1", "moe", "mopoe"),
+        Claim("from four MoPoE is above MMVAE", "coherence_4", "mopoe", "moe"),
+    ),
+    "Representation": (
+        Claim("from one modality MoPoE is above MVAE", "representation_1", "mopoe", "poe"),
+        Claim("from all five MoPoE is above MMVAE", "representation_5", "mopoe", "moe"),
+        Claim("from one modality MVTCAE is above MoPoE", "representation_1", "mvtcae", "mopoe"),
+    ),
+    "Joint coherence": tuple(
+        Claim(f"a fitted mixture as prior is above N(0, I) for {NAMES[m]}", "joint_mixture", m, m, "joint")
+        for m in NAMES
+    ),
+}
+
+
+def quantities(store: Store) -> pl.DataFrame:
+    """Return one row per trial that completed: method, beta, seed, and all quantities."""
+    trials = store.latest_trials().filter(pl.col("status").is_in(["completed", "infeasible"])).collect()
+    keys = ["trial_id", "attempt", "epoch"]
+    last = trials.select("trial_id", "attempt", pl.col("epochs").alias("epoch")).lazy()
+    pairs = store.pair_coherence().join(last, on=keys).filter(~pl.col("in_source"))
+    metrics = store.subset_metrics().join(last, on=keys).filter(pl.col("target").is_null())
+
+    def mean(rows: pl.LazyFrame, name: str, *conditions: pl.Expr) -> pl.DataFrame:
+        return rows.filter(*conditions).group_by("trial_id").agg(pl.col("value").mean().alias(name)).collect()
+
+    found = [
+        *(mean(pairs, f"coherence_{n}", pl.col("source_size") == n) for n in SIZES),
+        *(
+            mean(
+                metrics,
+                f"representation_{n}",
+                pl.col("metric") == "representation",
+                pl.col("subset_size") == n,
+            )
+            for n in (1, 5)
+        ),
+        mean(metrics, "joint", pl.col("metric") == "joint_coherence"),
+        mean(metrics, "joint_mixture", pl.col("metric") == "joint_coherence_mixture"),
+    ]
+    table = trials.select(
+        "trial_id",
+        "seed",
+        pl.col(f"{PARAMETER}method").alias("method"),
+        pl.col(f"{PARAMETER}beta").alias("beta"),
+        pl.col(f"{OBJECTIVE}conditional_coherence").alias("coherence"),
+        pl.col(f"{OBJECTIVE}log_likelihood").alias("log_likelihood"),
+    )
+    for each in found:
+        table = table.join(each, on="trial_id", how="left")
+    return table.sort("method", "beta", "seed")
+
+
+def contrast(table: pl.DataFrame, value: pl.Expr, weights: Mapping[str, float]) -> Contrast:
+    """Return sum_m w_m (mean of a value over method m's configs), by the seeds of all methods.
+
+    Args:
+        table: the quantities.
+        value: the value of a trial.
+        weights: by method.
+    """
+    configs = (
+        table.select("method", "beta", value.alias("value"))
+        .group_by("method", "beta")
+        .agg(pl.col("value").mean(), pl.len().alias("n"), pl.col("value").var().alias("variance"))
+        .with_columns((1 / pl.len().over("method")).alias("share"))
+        .with_columns(pl.col("method").replace_strict(weights, default=0.0).alias("weight") * pl.col("share"))
+    )
+    freedom = int((configs["n"] - 1).sum())
+    pooled = float((configs["variance"] * (configs["n"] - 1)).sum()) / freedom
+    error = math.sqrt(pooled * float((configs["weight"] ** 2 / configs["n"]).sum()))
+    total = float((configs["weight"] * configs["value"]).sum())
+    return Contrast(total, float(student.ppf(0.975, freedom)) * error)
+
+
+def decided(table: pl.DataFrame, claim: Claim) -> Contrast:
+    """Return the contrast of a claim."""
+    if claim.other:
+        return contrast(table, pl.col(claim.quantity) - pl.col(claim.other), {claim.more: 1.0})
+    return contrast(table, pl.col(claim.quantity), {claim.more: 1.0, claim.less: -1.0})
+
+
+def trade_off_figure(table: pl.DataFrame) -> Figure:
+    """Return each config's mean with its interval, the configs of a method joined in the order of beta."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="conditional coherence", ylabel="log-likelihood, nats")
+    for method, name in NAMES.items():
+        rows = []
+        for beta in sorted(table["beta"].unique()):
+            # Any other config keeps its own name, so that its seeds count in the pooled variance alone.
+            own = table.with_columns(
+                pl.when(pl.col("method") == method, pl.col("beta") == beta)
+                .then(pl.lit("this"))
+                .otherwise(pl.format("{} {}", "method", "beta"))
+                .alias("method")
+            )
+            rows.append([contrast(own, pl.col(q), {"this": 1.0}) for q in ("coherence", "log_likelihood")])
+        x, y = zip(*rows, strict=True)
+        axes.errorbar(
+            [c.value for c in x],
+            [c.value for c in y],
+            xerr=[c.half for c in x],
+            yerr=[c.half for c in y],
+            color=COLOURS[method],
+            marker="o",
+            capsize=2,
+            label=name,
+        )
+        axes.annotate(
+            "β 0.3", (x[0].value, y[0].value), xytext=(5, 5), textcoords="offset points", fontsize=7
+        )
+    axes.legend(frameon=False)
+    return figure
+
+
+def size_figure(table: pl.DataFrame) -> Figure:
+    """Return coherence by the number of observed modalities, over all betas."""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.add_subplot(xlabel="observed modalities", ylabel="conditional coherence", xticks=SIZES)
+    for method, name in NAMES.items():
+        found = [contrast(table, pl.col(f"coherence_{n}"), {method: 1.0}) for n in SIZES]
+        axes.errorbar(
+            SIZES,
+            [c.value for c in found],
+            yerr=[c.half for c in found],
+            color=COLOURS[method],
+            marker="o",
+            capsize=2,
+            label=name,
+        )
+    axes.legend(frameon=False)
+    return figure
+
+
+def method_table(table: pl.DataFrame) -> list[str]:
+    """Return the lines of the table of all configs."""
+    columns = {
+        "log_likelihood": "log-likelihood",
+        "coherence": "coherence",
+        **{f"coherence_{n}": f"from {n}" for n in SIZES},
+        "representation_1": "probe, one",
+        "representation_5": "probe, all",
+        "joint": "joint",
+        "joint_mixture": "joint, mixture",
+    }
+    lines = [f"| method | beta | {' | '.join(columns.values())} |", "|" + " --- |" * (2 + len(columns))]
+    means = table.group_by("method", "beta").agg(pl.col(list(columns)).mean()).sort("beta")
+    for method, name in NAMES.items():
+        for row in means.filter(method=method).iter_rows(named=True):
+            cells = [f"{row[c]:.0f}" if c == "log_likelihood" else f"{row[c]:.3f}" for c in columns]
+            lines.append(f"| {name} | {row['beta']:g} | {' | '.join(cells)} |")
+    return lines
+
+
+def claim_lines(table: pl.DataFrame, claims: Sequence[Claim]) -> list[str]:
+    """Return the lines of a table of claims."""
+    lines = ["| claim | difference | here |", "| --- | --- | --- |"]
+    for claim in claims:
+        found = decided(table, claim)
+        lines.append(f"| {claim.text} | {found} | {'holds' if claim.holds(found) else 'does not hold'} |")
+    return lines
+
+
+_INTRO = """Written by `make study`: {trials} trials of
+[digits_methods.yaml](../search_spaces/digits_methods.yaml), four methods with beta {betas} and {seeds} seeds
+each. A difference is one of means over the betas, and ± is half of its 95 % interval over seeds, from the
+variance pooled over all configs. The networks and the data are small, and this is one machine's run: the
+papers' are larger, and other machines' figures differ within the intervals."""
+_SHORT = "**In short.** MoPoE differs {against}. Of {claims} claims of the papers {hold} hold here."
+_AGAINST = "against {name} by {coherence} in conditional coherence and by {nats} nats in log-likelihood"
+_RULE = f"""A claim holds if all of the interval is above zero, and a curve is flat if all of it lies within
+±{FLAT:g}."""
+_COLUMNS = """Means over seeds. `from n`: conditional coherence from n observed modalities; `probe`: accuracy
+of a linear probe on the posterior's mean given one modality or all; `joint`: joint coherence from the prior
+N(0, I), and from a mixture of ten Gaussians fitted to the latents."""
+
+
+def page(table: pl.DataFrame) -> str:
+    """Return the text of the page."""
+    verdicts = [claim.holds(decided(table, claim)) for claims in CLAIMS.values() for claim in claims]
+    against = []
+    for method in ("poe", "moe", "mvtcae"):
+        weights = {"mopoe": 1.0, method: -1.0}
+        coherence, nats = (contrast(table, pl.col(q), weights) for q in ("coherence", "log_likelihood"))
+        against.append(_AGAINST.format(name=NAMES[method], coherence=coherence, nats=nats))
+    betas = ", ".join(f"{beta:g}" for beta in sorted(table["beta"].unique()))
+    parts = [
+        "# The methods side by side",
+        _INTRO.format(trials=table.height, betas=betas, seeds=table["seed"].n_unique()),
+        _SHORT.format(against="; ".join(against), claims=len(verdicts), hold=sum(verdicts)),
+        "![Log-likelihood against conditional coherence by method](study-trade-off.svg)",
+        "![Coherence by the number of observed modalities](study-observed.svg)",
+    ]
+    for title, claims in CLAIMS.items():
+        parts += [f"## {title}", "\n".join(claim_lines(table, claims))]
+    parts += [_RULE, "## All configs", _COLUMNS, "\n".join(method_table(table))]
+    return "\n\n".join(part if part[0] in "#!|" else fill(part, 120) for part in parts) + "\n"
+
+
+def main(results: str, folder: str | Path = HERE) -> None:
+    """Write the page and its figures."""
+    table, folder = quantities(open_store(results)), Path(folder)
+    (folder / "study.md").write_text(page(table), encoding="utf-8")
+    for name, figure in (("trade-off", trade_off_figure(table)), ("observed", size_figure(table))):
+        figure.savefig(folder / f"study-{name}.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
