@@ -118,10 +118,7 @@ def _hellinger(mu: Tensor, precision: Tensor, prior: Tensor, total: Total) -> tu
     """
     first, second = pairs = torch.triu_indices(len(mu), len(mu), device=mu.device)
     here = (precision > 0).double()
-    mu, precision = (
-        mu.double(),
-        torch.where(precision > 0, precision, 1).double(),
-    )  # variances cancel in float32
+    mu, precision = mu.double(), torch.where(precision > 0, precision, 1).double()  # squares nearly cancel
     twice = torch.where(first == second, 1.0, 2.0)[:, None, None] * here[first] * here[second]
     among = _pair_moments(mu[first], precision[first], mu[second], precision[second])
     one = torch.ones_like(mu[:1])

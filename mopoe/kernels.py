@@ -114,5 +114,5 @@ class _AbsoluteError(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient_GB: Tensor) -> tuple[Tensor, None]:
         (sign,) = ctx.saved_tensors
-        each = gradient_GB.view(len(gradient_GB), *(1,) * (sign.dim() - 2), -1)
+        each = gradient_GB.reshape(len(gradient_GB), *(1,) * (sign.dim() - 2), -1)
         return sign * each, None
