@@ -1,6 +1,6 @@
 """Writes `docs/study.md` and its figures from a run of `search_spaces/digits_methods.yaml`.
 
-Run: make study, or python docs/make_study.py RESULTS [FOLDER]
+Run: make study, or python docs/make_study.py RESULTS [AGAIN]      (AGAIN: a run with other seeds)
 
 A claim is a contrast: a mean of some configs less that of others, each config with equal weight. Its interval
 is Student's, with the variance between seeds pooled over all configs of the sweep, as each has three seeds.
@@ -172,6 +172,28 @@ def decided(table: pl.DataFrame, claim: Claim) -> Contrast:
     return contrast(table, pl.col(claim.quantity), {claim.more: 1.0, claim.less: -1.0})
 
 
+def predicted(table: pl.DataFrame, again: pl.DataFrame) -> tuple[int, int]:
+    """Return how many means of a second run lie in their 95 % prediction intervals, and of how many.
+
+    An interval of a config's mean is Student's, with the variance between seeds pooled over the first run.
+    """
+    names = [c for c in table.columns if c not in ("trial_id", "seed", "method", "beta")]
+    within = 0
+    by_config = [
+        run.group_by("method", "beta").agg(
+            pl.col(names).mean(), pl.col(names).var().name.suffix(" var"), n=pl.len()
+        )
+        for run in (table, again)
+    ]
+    both = by_config[0].join(by_config[1], on=["method", "beta"], suffix=" again")
+    freedom = int((both["n"] - 1).sum())
+    width = float(student.ppf(0.975, freedom)) * (1 / both["n"] + 1 / both["n again"]).sqrt()
+    for name in names:
+        pooled = math.sqrt(float((both[f"{name} var"] * (both["n"] - 1)).sum()) / freedom)
+        within += int(((both[name] - both[f"{name} again"]).abs() <= width * pooled).sum())
+    return within, both.height * len(names)
+
+
 def trade_off_figure(table: pl.DataFrame) -> Figure:
     """Return each config's mean with its interval, the configs of a method joined in the order of beta."""
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -262,13 +284,15 @@ _SHORT = "**In short.** MoPoE differs {against}. Of {claims} claims of the paper
 _AGAINST = "against {name} by {coherence} in conditional coherence and by {nats} nats in log-likelihood"
 _RULE = f"""A claim holds if all of the interval is above zero, and a curve is flat if all of it lies within
 ±{FLAT:g}."""
+_AGAIN = """Trained again with {seeds} other seeds each, {same} of the {claims} differences keep their sign, and
+{within} of {of} means over seeds lie in the 95 % prediction intervals of the run above."""
 _COLUMNS = """Means over seeds. `from n`: conditional coherence from n observed modalities; `probe`: accuracy
 of a linear probe on the posterior's mean given one modality or all; `joint`: joint coherence from the prior
 N(0, I), and from a mixture of ten Gaussians fitted to the latents."""
 
 
-def page(table: pl.DataFrame) -> str:
-    """Return the text of the page."""
+def page(table: pl.DataFrame, again: pl.DataFrame | None = None) -> str:
+    """Return the text of the page, with how a second run bears it out if there is one."""
     verdicts = [claim.holds(decided(table, claim)) for claims in CLAIMS.values() for claim in claims]
     against = []
     for method in ("poe", "moe", "mvtcae"):
@@ -285,14 +309,25 @@ def page(table: pl.DataFrame) -> str:
     ]
     for title, claims in CLAIMS.items():
         parts += [f"## {title}", "\n".join(claim_lines(table, claims))]
-    parts += [_RULE, "## All configs", _COLUMNS, "\n".join(method_table(table))]
+    parts.append(_RULE)
+    if again is not None:
+        signs = [
+            decided(run, claim).value > 0 for run in (table, again) for c in CLAIMS.values() for claim in c
+        ]
+        same = sum(a == b for a, b in zip(signs[: len(verdicts)], signs[len(verdicts) :], strict=True))
+        within, of = predicted(table, again)
+        seeds = again["seed"].n_unique()
+        text = _AGAIN.format(seeds=seeds, same=same, claims=len(verdicts), within=within, of=of)
+        parts += ["## Held to prediction", text]
+    parts += ["## All configs", _COLUMNS, "\n".join(method_table(table))]
     return "\n\n".join(part if part[0] in "#!|" else fill(part, 120) for part in parts) + "\n"
 
 
-def main(results: str, folder: str | Path = HERE) -> None:
+def main(results: str, again: str | None = None, *, folder: Path = HERE) -> None:
     """Write the page and its figures."""
-    table, folder = quantities(open_store(results)), Path(folder)
-    (folder / "study.md").write_text(page(table), encoding="utf-8")
+    table = quantities(open_store(results))
+    second = None if again is None else quantities(open_store(again))
+    (folder / "study.md").write_text(page(table, second), encoding="utf-8")
     for name, figure in (("trade-off", trade_off_figure(table)), ("observed", size_figure(table))):
         figure.savefig(folder / f"study-{name}.svg", metadata={"Date": None})
 

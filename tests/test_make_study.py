@@ -18,6 +18,7 @@ from make_study import (
     decided,
     is_flat,
     main,
+    predicted,
     quantities,
     size_figure,
     trade_off_figure,
@@ -148,7 +149,7 @@ def test_quantities_come_from_the_tables(store):
 
 def test_the_page_decides_every_claim(store, tmp_path):
     """Of the made-up numbers those hold that follow from the rule; figures and page are written."""
-    main(str(store.files), tmp_path)
+    main(str(store.files), folder=tmp_path)
     text = (tmp_path / "study.md").read_text(encoding="utf-8")
     assert text.count("| holds |") + text.count("| does not hold |") == sum(map(len, CLAIMS.values()))
     assert "| mixtures give up likelihood: MVAE is above MoPoE | 100.00 ± 0.97 | holds |" in text
@@ -157,6 +158,31 @@ def test_the_page_decides_every_claim(store, tmp_path):
     assert "| MVAE | 0.3 | -6002 | 0.310 |" in text
     assert "36 trials" in text
     assert len(list(tmp_path.glob("study-*.svg"))) == 2
+
+
+def test_predictions_hold_what_they_say():
+    """95 % of the means of a second run with two seeds lie in the intervals of a first one with three."""
+    random, inside, of = np.random.default_rng(2), 0, 0
+    configs = [(m, b) for m in "abcd" for b in (1.0, 2.0, 3.0)]
+    for _ in range(100):
+        runs = []
+        for seeds in (3, 2):
+            rows = [("t", s, m, b, *(b + random.normal(size=3))) for m, b in configs for s in range(seeds)]
+            runs.append(
+                pl.DataFrame(rows, schema=["trial_id", "seed", "method", "beta", *"xyz"], orient="row")
+            )
+        found = predicted(*runs)
+        inside, of = inside + found[0], of + found[1]
+    assert of == 100 * 12 * 3
+    assert inside / of == pytest.approx(0.95, abs=0.015)
+
+
+def test_a_second_run_is_told(store, tmp_path):
+    """The same run again keeps every sign and lies in every interval."""
+    main(str(store.files), str(store.files), folder=tmp_path)
+    text = " ".join((tmp_path / "study.md").read_text(encoding="utf-8").split())
+    n = sum(map(len, CLAIMS.values()))
+    assert f"3 other seeds each, {n} of the {n} differences keep their sign, and 120 of 120 means" in text
 
 
 def test_figures_have_a_line_per_method(store):
