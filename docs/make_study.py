@@ -221,7 +221,7 @@ def trade_off_figure(table: pl.DataFrame) -> Figure:
             label=name,
         )
         axes.annotate(
-            "β 0.3", (x[0].value, y[0].value), xytext=(5, 5), textcoords="offset points", fontsize=7
+            "β 0.3", (x[0].value, y[0].value), xytext=(4, -10), textcoords="offset points", fontsize=7
         )
     axes.legend(frameon=False)
     return figure
@@ -280,8 +280,9 @@ _INTRO = """Written by `make study`: {trials} trials of
 each. A difference is one of means over the betas, and ± is half of its 95 % interval over seeds, from the
 variance pooled over all configs. The networks and the data are small, and this is one machine's run: the
 papers' are larger, and other machines' figures differ within the intervals."""
-_SHORT = "**In short.** MoPoE differs {against}. Of {claims} claims of the papers {hold} hold here."
-_AGAINST = "against {name} by {coherence} in conditional coherence and by {nats} nats in log-likelihood"
+_SHORT = """**In short.** {lines} MoPoE is most coherent at beta {coherent[0]:g} ({coherent[1]:.3f}) and most
+likely at beta {likely[0]:g} ({likely[1]:.0f}). Of {claims} claims of the papers {hold} hold here."""
+_AGAINST = "Against {name}, MoPoE changes coherence by {coherence} and the log-likelihood by {nats} nats."
 _RULE = f"""A claim holds if all of the interval is above zero, and a curve is flat if all of it lies within
 ±{FLAT:g}."""
 _AGAIN = """Trained again with {seeds} other seeds each, {same} of the {claims} differences keep their sign,
@@ -299,11 +300,19 @@ def page(table: pl.DataFrame, again: pl.DataFrame | None = None) -> str:
         weights = {"mopoe": 1.0, method: -1.0}
         coherence, nats = (contrast(table, pl.col(q), weights) for q in ("coherence", "log_likelihood"))
         against.append(_AGAINST.format(name=NAMES[method], coherence=coherence, nats=nats))
+    means = table.filter(method="mopoe").group_by("beta").agg(pl.col("coherence", "log_likelihood").mean())
+    coherent, likely = (means.sort(q).select("beta", q).row(-1) for q in ("coherence", "log_likelihood"))
     betas = ", ".join(f"{beta:g}" for beta in sorted(table["beta"].unique()))
     parts = [
         "# The methods side by side",
         _INTRO.format(trials=table.height, betas=betas, seeds=table["seed"].n_unique()),
-        _SHORT.format(against="; ".join(against), claims=len(verdicts), hold=sum(verdicts)),
+        _SHORT.format(
+            lines=" ".join(against),
+            coherent=coherent,
+            likely=likely,
+            claims=len(verdicts),
+            hold=sum(verdicts),
+        ),
         "![Log-likelihood against conditional coherence by method](study-trade-off.svg)",
         "![Coherence by the number of observed modalities](study-observed.svg)",
     ]
@@ -320,7 +329,10 @@ def page(table: pl.DataFrame, again: pl.DataFrame | None = None) -> str:
         text = _AGAIN.format(seeds=seeds, same=same, claims=len(verdicts), within=within, of=of)
         parts += ["## Held to prediction", text]
     parts += ["## All configs", _COLUMNS, "\n".join(method_table(table))]
-    return "\n\n".join(part if part[0] in "#!|" else fill(part, 120) for part in parts) + "\n"
+    return (
+        "\n\n".join(part if part[0] in "#!|" else fill(part, 120, break_on_hyphens=False) for part in parts)
+        + "\n"
+    )
 
 
 def main(results: str, again: str | None = None, *, folder: Path = HERE) -> None:
