@@ -21,6 +21,8 @@ from sweep.config.settings import setting
 
 CHANGEABLE = ("name", "trials", "resources", "replicates", "faults", "keep")
 """Keys that may change between two runs of one sweep: no trial's numbers depend on them."""
+LATER = ("aggregation",)
+"""Settings of a trial that came when there were results folders already; their defaults change nothing."""
 
 
 class SweepSpec(SweepKeys):
@@ -46,15 +48,18 @@ class SweepSpec(SweepKeys):
         Left out are the keys of `CHANGEABLE`: a label, how many trials there are, and how they are run.
         In it are what a trial's numbers depend on (data, constants with the defaults of `TrialConfig`,
         evaluation), what the sequence of trials depends on (search space, sampler, seed, objectives), and the
-        reference point, so that a folder has one measure of progress. The keys `unused` count only where they
-        differ from their defaults.
+        reference point, so that a folder has one measure of progress. The keys `unused` and the settings
+        `LATER` count only where they differ from their defaults.
         """
         unused: dict[str, Any] = {"constraints": {}, "start_with": [], "warm_start": []}
         unused["scheduler"] = SchedulerSpec().model_dump()
         plain = {k: v for k, v in self.plain().items() if k not in unused or v != unused[k]}
         content = {k: v for k, v in plain.items() if k not in CHANGEABLE}
-        constants = TrialConfig.from_dict(self.fixed).to_dict()
-        content["fixed"] = {k: v for k, v in constants.items() if k not in self.search_space}
+        constants, defaults = TrialConfig.from_dict(self.fixed).to_dict(), TrialConfig().to_dict()
+        same = {k for k in LATER if constants[k] == defaults[k]}
+        content["fixed"] = {
+            k: v for k, v in constants.items() if k not in self.search_space and k not in same
+        }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 

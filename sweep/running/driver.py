@@ -22,6 +22,7 @@ from sweep.errors import ClusterError, StoreError, TrialsFailedError
 from sweep.manifest import open_folder, open_or_create_manifest
 from sweep.running.dashboards import StudyMirror
 from sweep.running.recorder import Recorder
+from sweep.running.reporting import TELL_SECONDS
 from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs
 from sweep.running.signals import stoppable
 from sweep.running.trainable import make_trainable
@@ -113,6 +114,7 @@ def run_sweep(
                 classifier_hash=classifiers.hash,
                 fingerprint=data.fingerprint,
                 use_gpu=gpu > 0,
+                tell_seconds=TELL_SECONDS["local" if address == "local" else "cluster"],
                 tensorboard=tensorboard,
             )
             searcher = SweepSearcher(spec, state, warm=warm, ahead=True)

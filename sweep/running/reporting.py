@@ -1,7 +1,7 @@
 """When a trial writes its reports, saves a checkpoint and tells the driver of an epoch.
 
-At evaluations and at its end it writes and tells at once; otherwise now and then, so that a thousand workers
-overload neither the store nor the driver.
+At evaluations and at its end it writes and tells at once, and saves a checkpoint if that is cheap; otherwise
+now and then, so that a thousand workers overload neither the store nor the driver.
 """
 
 import time
@@ -13,8 +13,9 @@ from sweep.store.write import StoreWriter
 
 CHECKPOINT_SHARE = 0.05
 """Largest share of a trial's time in which it waits for its checkpoints."""
-TELL_SECONDS = 10.0
-"""The driver is told of an epoch after this long at the latest."""
+TELL_SECONDS = {"local": 1.0, "cluster": 10.0}
+"""The driver is told of an epoch after this long at the latest. When a sweep is interrupted, a trial ends
+where it next tells; but a thousand workers have to tell less often."""
 
 Clock = Callable[[], float]
 """Returns seconds since some moment."""
@@ -58,9 +59,9 @@ class ReportWriter:
     def add(self, report: EpochReport) -> None:
         """Take a report; write all that wait if it was evaluated, or if a checkpoint is due."""
         self._waiting.append(report)
-        since = self._clock() - self._saved_at
-        self.due = since >= max(self.files.interval, self._cost / CHECKPOINT_SHARE)
-        if self.due or report.evaluation is not None:
+        since, evaluated = self._clock() - self._saved_at, report.evaluation is not None
+        self.due = since >= max(0.0 if evaluated else self.files.interval, self._cost / CHECKPOINT_SHARE)
+        if self.due or evaluated:
             self.save_now(also_checkpoint=self.due)
 
     def save_now(self, *, also_checkpoint: bool = True) -> None:
@@ -86,12 +87,18 @@ class DriverReports:
     Args:
         tell: sends a report to the driver.
         where: the device and the machine, which go with every report.
+        seconds: after how long other epochs are told of.
         clock: the time.
     """
 
     def __init__(
-        self, tell: Callable[[TrialReport], None], where: TrialReport, clock: Clock = time.monotonic
+        self,
+        tell: Callable[[TrialReport], None],
+        where: TrialReport,
+        seconds: float,
+        clock: Clock = time.monotonic,
     ) -> None:
+        self._seconds = seconds
         self._tell = tell
         self._behind = where
         self._clock = clock
@@ -102,7 +109,7 @@ class DriverReports:
         progress = TrialReport(epoch=report.epoch, seconds=report.seconds)
         self._behind = self._behind.followed_by(progress)
         news = report.saved or report.objectives is not None
-        if news or self._clock() - self._told_at >= TELL_SECONDS:
+        if news or self._clock() - self._told_at >= self._seconds:
             self.tell(report)
 
     def tell(self, report: TrialReport) -> None:

@@ -46,6 +46,7 @@ def make_trainable(
     classifier_hash: str,
     fingerprint: str,
     use_gpu: bool,
+    tell_seconds: float = 0.0,
     tensorboard: bool = False,
 ) -> Callable[[dict[str, Any]], None]:
     """Return the function that Ray Tune calls in a worker with one suggestion of the searcher.
@@ -56,6 +57,7 @@ def make_trainable(
         classifier_hash: of the classifiers that judge all its trials.
         fingerprint: hash of the data that all its trials are trained on.
         use_gpu: whether trials have been given a GPU.
+        tell_seconds: after how long a trial tells the driver of an epoch that was not evaluated.
         tensorboard: whether trials write their epochs for TensorBoard, too.
     """
     plain = spec.plain()
@@ -76,7 +78,7 @@ def make_trainable(
         device = "cuda" if use_gpu and torch.cuda.is_available() else "cpu"
         where = TrialReport(device=device_name(device), host=socket.gethostname())
         writer = StoreWriter(root)
-        told = DriverReports(lambda report: tune.report(report.to_ray()), where)
+        told = DriverReports(lambda report: tune.report(report.to_ray()), where, tell_seconds)
         if MANIFEST not in writer.files.list():  # nobody would find what is written
             unseen = f"{where.host} has no {writer.files}/{MANIFEST}: all machines must share that folder"
             told.tell(TrialReport(failure=unseen))

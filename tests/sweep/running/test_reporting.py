@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sweep.running.reporting import CHECKPOINT_SHARE, TELL_SECONDS, DriverReports, ReportWriter
+from sweep.running.reporting import CHECKPOINT_SHARE, DriverReports, ReportWriter
 from sweep.search.trial import TrialReport
 from sweep.store.files import Files, LocalFiles
 from sweep.store.read import Store
@@ -48,11 +48,19 @@ def test_reports_gather_until_a_checkpoint_is_due(reports, make_report, clock, t
     assert len(list((tmp_path / "epochs").iterdir())) == 1
 
 
-def test_an_evaluation_is_written_at_once(reports, make_report, make_evaluation, tmp_path):
-    """What others wait for does not wait for the interval; it needs no checkpoint."""
+def test_an_evaluation_is_written_at_once(reports, make_report, make_evaluation, clock, tmp_path):
+    """What others wait for does not wait; its checkpoint only until the last one has paid for itself."""
     reports.add(make_report(1, NAMES, 1.0, make_evaluation(NAMES, 0.5, -100.0)))
+    assert reports.due
+    clock.now += 2.0
+    reports.saved()
+    reports.add(make_report(2, NAMES, 1.0, make_evaluation(NAMES, 0.5, -100.0)))
     assert not reports.due
-    assert Store(tmp_path).pair_coherence().collect().height == 7 * 3
+    assert sorted(Store(tmp_path).epochs().collect()["epoch"]) == [1, 2]
+    clock.now += 2.0 / CHECKPOINT_SHARE
+    reports.add(make_report(3, NAMES, 1.0, make_evaluation(NAMES, 0.5, -100.0)))
+    assert reports.due
+    assert Store(tmp_path).pair_coherence().collect().height == 3 * 7 * 3
 
 
 def test_flushing_nothing_writes_nothing(tmp_path):
@@ -94,9 +102,9 @@ def test_an_object_store_gets_fewer_files():
 def test_the_driver_is_told_what_it_acts_on(clock):
     """Evaluations and checkpoints at once, other epochs when the driver has heard nothing for long."""
     told = []
-    reports = DriverReports(told.append, TrialReport(device="cpu", host="here"), clock)
+    reports = DriverReports(told.append, TrialReport(device="cpu", host="here"), 10.0, clock)
     for epoch in range(1, 8):
-        clock.now += 0.45 * TELL_SECONDS
+        clock.now += 4.5
         measured = {"x": 0.5} if epoch == 2 else None
         reports.add(
             TrialReport(epoch=epoch, seconds=float(epoch), objectives=measured, saved=epoch in (2, 6, 7))
@@ -109,7 +117,7 @@ def test_the_driver_is_told_what_it_acts_on(clock):
 def test_a_failure_says_how_far_the_trial_was(clock):
     """Also where the driver has not heard of the last epochs."""
     told = []
-    reports = DriverReports(told.append, TrialReport(host="here"), clock)
+    reports = DriverReports(told.append, TrialReport(host="here"), 10.0, clock)
     reports.add(TrialReport(epoch=3, seconds=2.0))
     reports.tell(TrialReport(failure="no memory"))
     assert told == [TrialReport(epoch=3, seconds=2.0, failure="no memory", host="here")]

@@ -184,8 +184,8 @@ def test_a_trial_that_was_finished_but_not_recorded_is_measured_again(
     run_suggestion(spec, root, SUGGESTION)
     files = sorted(tmp_path.rglob("*.parquet"))
     run_suggestion(spec, root, SUGGESTION)
-    assert [report["epoch"] for report in sent] == [2, 2]
-    assert sent[1] == sent[0]
+    assert [report["epoch"] for report in sent] == [1, 2, 2]
+    assert sent[2] == sent[1]
     assert sorted(tmp_path.rglob("*.parquet")) == files
 
 
