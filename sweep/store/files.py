@@ -295,10 +295,12 @@ def _refusal(what: str, *, absent: bool = False) -> Iterator[None]:
 
 
 def gone(error: BaseException) -> bool:
-    """Return whether an error says that a file does not exist; S3 says so if it is deleted after opening."""
-    return isinstance(error, FileNotFoundError) or bool(
-        re.search("NO_SUCH_KEY|RESOURCE_NOT_FOUND", str(error))
-    )
+    """Return whether an error says that a file does not exist; S3 says so if it is deleted after opening.
+
+    Where fewer bytes were asked for than S3's answer has, Arrow has no room for it and says something else.
+    """
+    told = "NO_SUCH_KEY|RESOURCE_NOT_FOUND|Failed to flush response stream"
+    return isinstance(error, FileNotFoundError) or bool(re.search(told, str(error)))
 
 
 def reason(error: Exception) -> str:

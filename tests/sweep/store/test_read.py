@@ -237,7 +237,7 @@ def test_folder_names_are_taken_literally(tmp_path, make_record):
     assert Store(root).trials().collect()["trial_id"].to_list() == ["t1"]
 
 
-@pytest.mark.parametrize("word", ["NO_SUCH_KEY", "RESOURCE_NOT_FOUND"])
+@pytest.mark.parametrize("word", ["NO_SUCH_KEY", "RESOURCE_NOT_FOUND", "Failed to flush response stream"])
 def test_object_that_goes_away_while_it_is_read_is_absent(word):
     """In either of S3's words, so that reading begins anew; any other error is said."""
     with pytest.raises(FileNotFoundError), reading("cannot read x"):
