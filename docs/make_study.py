@@ -287,8 +287,8 @@ _AGAINST = "Against {name}, MoPoE changes coherence by {coherence} and the log-l
 _RULE = f"""A claim holds if all of the interval is above zero, and a curve is flat if all of it lies within
 ±{FLAT:g}."""
 _AGAIN = """Trained again with {seeds} other seeds each, {same} of the {claims} differences keep their sign,
-and {within} of {of} means over seeds lie in the 95 % prediction intervals of the run above. Far fewer than 95 %
-mean that seeds vary more than those above show, as where a rare one is stuck."""
+and {within} of {of} means over seeds lie in the 95 % prediction intervals of the run above. Far fewer than
+95 % mean that seeds vary more than those above show, as where a rare one is stuck."""
 _COLUMNS = """Means over seeds. `from n`: conditional coherence from n observed modalities; `probe`: accuracy
 of a linear probe on the posterior's mean given one modality or all; `joint`: joint coherence from the prior
 N(0, I), and from a mixture of ten Gaussians fitted to the latents."""
