@@ -8,7 +8,7 @@ is Student's, with the variance between seeds pooled over all configs of the swe
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
@@ -68,13 +68,12 @@ class Claim:
     """The one that is said to have less; the same if quantities are compared."""
     other: str = ""
     """The quantity that is subtracted, if it is another one."""
-    holds: Callable[[Contrast], bool] = lambda contrast: contrast.positive
-    """Whether the contrast bears the claim out."""
+    flat: bool = False
+    """Whether the claim is that there is next to no difference."""
 
-
-def is_flat(contrast: Contrast) -> bool:
-    """Return whether a contrast is next to nothing."""
-    return contrast.flat
+    def holds(self, contrast: Contrast) -> bool:
+        """Return whether the contrast bears the claim out."""
+        return contrast.flat if self.flat else contrast.positive
 
 
 CLAIMS = {
@@ -89,7 +88,7 @@ CLAIMS = {
         Claim("MVAE rises from one to four", "coherence_4", "poe", "poe", "coherence_1"),
         Claim("MoPoE rises from one to four", "coherence_4", "mopoe", "mopoe", "coherence_1"),
         Claim("MVTCAE rises from one to four", "coherence_4", "mvtcae", "mvtcae", "coherence_1"),
-        Claim("MMVAE is flat", "coherence_4", "moe", "moe", "coherence_1", is_flat),
+        Claim("MMVAE is flat", "coherence_4", "moe", "moe", "coherence_1", flat=True),
         Claim("from one MMVAE is above MoPoE", "coherence_1", "moe", "mopoe"),
         Claim("from four MoPoE is above MMVAE", "coherence_4", "mopoe", "moe"),
     ),
@@ -198,9 +197,10 @@ def trade_off_figure(table: pl.DataFrame) -> Figure:
     """Return each config's mean with its interval, the configs of a method joined in the order of beta."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="conditional coherence", ylabel="log-likelihood, nats")
+    betas = sorted(table["beta"].unique())
     for method, name in NAMES.items():
         rows = []
-        for beta in sorted(table["beta"].unique()):
+        for beta in betas:
             # Any other config keeps its own name, so that its seeds count in the pooled variance alone.
             own = table.with_columns(
                 pl.when(pl.col("method") == method, pl.col("beta") == beta)
@@ -220,9 +220,8 @@ def trade_off_figure(table: pl.DataFrame) -> Figure:
             capsize=2,
             label=name,
         )
-        axes.annotate(
-            "β 0.3", (x[0].value, y[0].value), xytext=(4, -10), textcoords="offset points", fontsize=7
-        )
+        first = x[0].value, y[0].value
+        axes.annotate(f"β {betas[0]:g}", first, xytext=(4, -10), textcoords="offset points", fontsize=7)
     axes.legend(frameon=False)
     return figure
 

@@ -16,7 +16,6 @@ from make_study import (
     Contrast,
     contrast,
     decided,
-    is_flat,
     main,
     predicted,
     quantities,
@@ -144,7 +143,7 @@ def test_quantities_come_from_the_tables(store):
     rises = Claim("x", "coherence_4", "moe", "moe", "coherence_1")
     assert decided(table, rises).value == pytest.approx(0.06)
     assert decided(table, rises).half < 1e-9
-    assert not is_flat(decided(table, rises))
+    assert not decided(table, rises).flat
 
 
 def test_the_page_decides_every_claim(store, tmp_path):

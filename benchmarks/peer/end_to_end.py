@@ -14,6 +14,7 @@ samples and with the noise that ours had.
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def until(found: Points, ended: list[float], volume: float, reference: dict[str,
         ids = tuple(np.array(found.trial_ids)[rows].tolist())
         if hypervolume(replace(found, trial_ids=ids, values=found.values[rows]), reference) >= volume:
             return second
-    return float("nan")
+    return math.nan
 
 
 def theirs(spec: SweepSpec, python: str, folder: Path) -> tuple[float, Points]:
@@ -149,7 +150,10 @@ def main() -> None:
     volume = hypervolume(others, spec.reference_point)
     reached = until(mine, ended, volume, dict(spec.reference_point))
     print(f"ratio     {other / one:8.2f}")
-    print(f"ratio until ours has their hypervolume, after {reached:.0f} s: {other / reached:.2f}")
+    if math.isnan(reached):
+        print("ours never has their hypervolume")
+    else:
+        print(f"ratio until ours has their hypervolume, after {reached:.0f} s: {other / reached:.2f}")
     print(f"classifiers: ours {together:.0f} s, one after the other {apart:.0f} s, start of Python included")
     print(f"ratio with the classifiers {(other + apart) / (one + together):.2f}\n")
     print("measured by one evaluator, front by front")
