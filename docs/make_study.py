@@ -14,6 +14,7 @@ from pathlib import Path
 from textwrap import fill
 
 import polars as pl
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from scipy.stats import t as student
 
@@ -341,8 +342,9 @@ def main(results: str, again: str | None = None, *, folder: Path = HERE) -> None
     table = quantities(open_store(results))
     second = None if again is None else quantities(open_store(again))
     (folder / "study.md").write_text(page(table, second), encoding="utf-8")
-    for name, figure in (("trade-off", trade_off_figure(table)), ("observed", size_figure(table))):
-        figure.savefig(folder / f"study-{name}.svg", metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "study"}):  # the same numbers give the same file
+        for name, figure in (("trade-off", trade_off_figure(table)), ("observed", size_figure(table))):
+            figure.savefig(folder / f"study-{name}.svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":
