@@ -79,6 +79,12 @@ class TrialConfig:
     """Weight of the KL terms of the private latents; beta multiplies it."""
     style_weights: tuple[Weight, ...] | None = None
     """Weight of each modality's private KL term; beta_style multiplies it, and null stands for 1 each."""
+    style_outside: Literal["posterior", "auxiliary"] = "posterior"
+    """Where the private latents of a modality outside of the drawn subset come from in training.
+
+    posterior: its own posterior, as in the released code of MoPoE.
+    auxiliary: a prior of trained scale, as in MMVAE+ (Palumbo et al. 2023), which is method moe with it.
+    """
     method: Literal["mopoe", "poe", "moe", "mvtcae", "mmjsd"] = "mopoe"
     """Which subsets of the modalities give the posterior.
 
@@ -224,6 +230,10 @@ class TrialConfig:
             (
                 self.aggregation != "product" and method not in ("mopoe", "poe"),
                 f"aggregation {self.aggregation} needs method mopoe or poe, but method is {method}",
+            ),
+            (
+                self.style_outside == "auxiliary" and method in ("poe", "mvtcae"),
+                f"style_outside auxiliary needs a mixture, but method {method} has the full set alone",
             ),
             (laplace and prior == "all", "posterior laplace needs prior_expert full or none"),
             (self.samples > 1 and not weighted, "samples above 1 needs estimator iwae or dreg"),

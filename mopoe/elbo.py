@@ -12,9 +12,10 @@ the mixture's KL, so L(X) is a lower bound of log p(X) for beta >= 1. A `MethodS
   and, in place of the KL, (1 - a) KL( q(z | X) || p(z) ) + a / M sum_m KL( q(z | X) || q(z | x_m) ), where M
   counts all modalities. For a > 0 this is no bound of log p(X), at beta = 1 either.
 
-Private latents w_m add - beta * style_m * KL( q(w_m | x_m) || p(w_m) ). A missing modality is in no product
-and is not reconstructed, and the mixture is over the remaining subsets. Axes: A subsets of weight above 0, B
-batch, K importance sample, M modality, R row of latents (K A B), S subset, W private latent, Z shared latent.
+Private latents w_m add - beta * style_m * KL( q(w_m | x_m) || p(w_m) ) (`mopoe.private_latents`). A missing
+modality is in no product and is not reconstructed, and the mixture is over the remaining subsets. Axes: A
+subsets of weight above 0, B batch, K importance sample, M modality, R row of latents (K A B), S subset, W
+private latent, Z shared latent.
 """
 
 import math
@@ -28,6 +29,7 @@ from torch import Tensor
 from mopoe.distributions import GAUSSIAN, kl_between
 from mopoe.experts import aggregate_chosen
 from mopoe.model import Encoded, MoPoE
+from mopoe.private_latents import draw_private, from_posterior, private_kl, private_log_ratio
 from mopoe.subset_kl import weighted_kl
 
 
@@ -101,7 +103,9 @@ def generalized_elbo(
     """
     q, latents = model.encode(x, present_MB), model.distribution
     active_A, weights_AB = active_weights(model, q)
-    kl, style = _mixture_kl(model, q, active_A, weights_AB), draw_style(model, q, draws)
+    kl = _mixture_kl(model, q, active_A, weights_AB)
+    own_MR = from_posterior(model, draws.component_B, active_A, draws.noise.shape[:-1])
+    style = draw_private(model, q, draws.style_MBW, own_MR)
     if draws.component_B is None:
         z_RZ = latents.draw(*model.posteriors(q, active_A), draws.noise).flatten(0, 1)
         log_p_by_subset = model.log_prob(z_RZ, repeated(x, len(active_A)), style)
@@ -114,7 +118,7 @@ def generalized_elbo(
     here_MB = log_p_MB if q.present_MB is None else log_p_MB * q.present_MB
     reconstruction_M = -here_MB.mean(1)
     reconstruction = dict(zip(model.names, reconstruction_M.unbind(), strict=True))
-    style_kl, weighted_style_kl = private_kl(model, q, weights.style)
+    style_kl, weighted_style_kl = private_kl(model, q, weights.style, active_A, weights_AB)
     fit = sum((value * factors[name] for name, value in reconstruction.items()), start=torch.zeros_like(kl))
     penalty = kl + weighted_style_kl
     if (share := model.method.tc_ratio) is not None:
@@ -152,17 +156,6 @@ def chosen_posterior(model: MoPoE, q: Encoded, component_B: Tensor) -> tuple[Ten
     return aggregate_chosen(model.method.aggregation, q.mu_MBZ, q.precision_MBZ, members_BM, prior_B)
 
 
-def draw_style(model: MoPoE, q: Encoded, draws: Draws, *, float64: bool = False) -> Tensor | None:
-    """Return private latents [M, R, W] drawn from their posteriors, or None if there are none."""
-    if model.style_dim == 0:
-        return None
-    assert draws.style_MBW is not None, "there are private latents, but no noise for them"
-    n_repeats = draws.style_MBW.shape[1] // q.style_mu_MBW.shape[1]
-    mu, precision = q.style_mu_MBW.repeat(1, n_repeats, 1), q.style_precision_MBW.repeat(1, n_repeats, 1)
-    draw = model.distribution.draw_float64 if float64 else model.distribution.draw
-    return draw(mu, precision, draws.style_MBW)
-
-
 def presence(model: MoPoE, q: Encoded) -> dict[str, Tensor | float]:
     """Return by modality name 1 where it is present and 0 where it is missing: [B], or 1.0 if all are."""
     if q.present_MB is None:
@@ -173,17 +166,6 @@ def presence(model: MoPoE, q: Encoded) -> dict[str, Tensor | float]:
 def repeated(x: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
     """Return n copies of the batch, one after the other: [n B, ...]."""
     return {name: values.repeat(n, *(1,) * (values.dim() - 1)) for name, values in x.items()}
-
-
-def private_kl(
-    model: MoPoE, q: Encoded, weights: Sequence[float] | None
-) -> tuple[Tensor | float, Tensor | float]:
-    """Return the sum of the private latents' KL terms, unweighted and weighted."""
-    if model.style_dim == 0:
-        return 0.0, 0.0
-    kl_M = model.distribution.kl_to_prior(q.style_mu_MBW, q.style_precision_MBW).mean(1)
-    weighted_M = kl_M if weights is None else kl_M * kl_M.new_tensor(weights)
-    return kl_M.sum(), weighted_M.sum()
 
 
 def _mixture_kl(model: MoPoE, q: Encoded, active_A: Tensor, weights_AB: Tensor) -> Tensor:
@@ -264,7 +246,8 @@ def importance_weighted_bound(
         mu_BZ, precision_BZ = chosen_posterior(model, q, draws.component_B)
         chosen = (mu_BZ[None], precision_BZ[None])
     z_KABZ = latents.draw_float64(*chosen, noise_KABZ)
-    style_MRW = draw_style(model, q, draws, float64=True)
+    own_MR = from_posterior(model, draws.component_B, active_A, draws.noise.shape[:-1])
+    style_MRW = draw_private(model, q, draws.style_MBW, own_MR, float64=True)
     density: tuple[Tensor, ...] = (mu_ABZ, precision_ABZ, q.style_mu_MBW, q.style_precision_MBW)
     if gradient == "dreg":
         density = tuple(t.detach() for t in density)
@@ -281,37 +264,23 @@ def importance_weighted_bound(
     log_q_BR = latents.log_mixture(z_BRZ, density[0], density[1], weights_AB)
     log_ratio_KAB = latents.log_prior(z_KABZ) - log_q_BR.t().view(shape)
     if style_MRW is not None:
-        style_ratio_R = _style_log_ratio(model, style_MRW, density[2], density[3], weights, present)
+        style_ratio_R = private_log_ratio(
+            model, style_MRW, density[2], density[3], weights.style, present, own_MR
+        )
         log_ratio_KAB = log_ratio_KAB + style_ratio_R.view(shape)
     log_w_KAB = weights.beta * log_ratio_KAB + sum(factors[name] * value for name, value in log_p.items())
     bound_AB = torch.logsumexp(log_w_KAB, 0) - math.log(shape[0])
     loss = -(share_AB * bound_AB).sum(0).mean()
     if gradient == "dreg":
         share_KAB = torch.softmax(log_w_KAB.detach(), 0)
-        for drawn, share in ((z_KABZ, share_KAB[..., None]), (style_MRW, share_KAB.flatten()[:, None])):
+        # The auxiliary prior's scale is not in the density ratio, so its gradient is the plain one.
+        style_share_MR1 = share_KAB.flatten().where(own_MR, 1)[..., None]
+        for drawn, share in ((z_KABZ, share_KAB[..., None]), (style_MRW, style_share_MR1)):
             if drawn is not None and drawn.requires_grad:
                 drawn.register_hook(lambda g, share=share: g * share.to(g.dtype))
         surrogate = -(share_AB * (share_KAB * log_w_KAB).sum(0)).sum(0).mean()
         loss = surrogate + (loss - surrogate).detach()
     kl = (weights_AB * latents.kl_to_prior(mu_ABZ, precision_ABZ)).sum(0).mean()
-    style_kl, _ = private_kl(model, q, weights.style)
+    style_kl, _ = private_kl(model, q, weights.style, active_A, weights_AB)
     reconstruction = {name: -(share_AB * value.mean(0)).sum(0).mean() for name, value in log_p.items()}
     return LossTerms(loss=loss.to(kl.dtype), reconstruction=reconstruction, kl=kl + style_kl)
-
-
-def _style_log_ratio(
-    model: MoPoE,
-    style_MRW: Tensor,
-    mu_MBW: Tensor,
-    precision_MBW: Tensor,
-    weights: LossWeights,
-    present: Mapping[str, Tensor | float],
-) -> Tensor:
-    """Return sum_m style_m (log p(w_m) - log q(w_m | x_m)) over the present modalities: float64 [R]."""
-    style_MBKW = style_MRW.unflatten(1, (-1, mu_MBW.shape[1])).transpose(1, 2)
-    log_ratio_MBK = model.style_log_ratio(style_MBKW, mu_MBW, precision_MBW)
-    total_R = style_MRW.new_zeros(style_MRW.shape[1], dtype=torch.float64)
-    for m, name in enumerate(model.names):
-        factor = 1.0 if weights.style is None else weights.style[m]
-        total_R = total_R + factor * (log_ratio_MBK[m].t() * present[name]).flatten()
-    return total_R

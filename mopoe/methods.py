@@ -34,6 +34,8 @@ class MethodSpec:
     """The distribution of the posteriors and of the prior."""
     learned_weights: bool = False
     """Whether the mixture weights are trained parameters, initially uniform."""
+    auxiliary_prior: bool = False
+    """Whether private latents outside of the drawn subset come from a prior of trained scale (MMVAE+)."""
     dynamic_prior: bool = False
     """Whether mmJSD's divergence takes the place of the mixture's KL. The loss is then no bound."""
     tc_ratio: float | None = None
@@ -51,6 +53,7 @@ def resolve_method(config: TrialConfig, n_modalities: int) -> MethodSpec:
     (1.0, 0.0)
     """
     rest = (0.0,) * (n_modalities - 1)
+    auxiliary = config.style_outside == "auxiliary" and config.style_dim > 0
     match config.method:
         case "poe":
             return MethodSpec(
@@ -67,10 +70,15 @@ def resolve_method(config: TrialConfig, n_modalities: int) -> MethodSpec:
                 prior_expert=config.prior_expert,
                 mixture_of_experts=True,
                 posterior=config.posterior,
+                auxiliary_prior=auxiliary,
             )
         case "mmjsd":
             return MethodSpec(
-                subset_weights=(1.0, *rest), prior_expert="none", mixture_of_experts=True, dynamic_prior=True
+                subset_weights=(1.0, *rest),
+                prior_expert="none",
+                mixture_of_experts=True,
+                dynamic_prior=True,
+                auxiliary_prior=auxiliary,
             )
         case "mopoe":
             weights = config.subset_weights
@@ -81,6 +89,7 @@ def resolve_method(config: TrialConfig, n_modalities: int) -> MethodSpec:
                 prior_expert=config.prior_expert,
                 aggregation=config.aggregation,
                 learned_weights=config.learned_weights,
+                auxiliary_prior=auxiliary,
             )
 
 

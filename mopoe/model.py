@@ -61,6 +61,7 @@ class MoPoE(nn.Module):
     active_A: Tensor
     active_or_full_A: Tensor
     weight_logits_S: Tensor | None
+    auxiliary_log_scale_MW: Tensor | None
 
     def __init__(
         self,
@@ -98,6 +99,9 @@ class MoPoE(nn.Module):
         self.register_buffer("active_or_full_A", torch.tensor(active + last), persistent=False)
         learned = nn.Parameter(torch.zeros(len(self.masks))) if self.method.learned_weights else None
         self.register_parameter("weight_logits_S", learned)
+        auxiliary = torch.zeros(len(modalities), style_dim) if self.method.auxiliary_prior else None
+        scale = None if auxiliary is None else nn.Parameter(auxiliary)
+        self.register_parameter("auxiliary_log_scale_MW", scale)
         self._banks: tuple[tuple[Bank, ...], tuple[Bank, ...]] = ((), ())
 
     def bank(self) -> None:

@@ -78,7 +78,10 @@ def plain_log_weights(
             value = 1.7 * (standard.log_prob(z).sum() - torch.stack(at_z).exp().mean().log())
             for m, name in enumerate("ab"):
                 w = z[:0]
-                if draws.style_MBW is not None:
+                if model.auxiliary_log_scale_MW is not None and m != int(draws.component_B[b]):
+                    assert draws.style_MBW is not None
+                    w = model.auxiliary_log_scale_MW[m].exp() * shape(draws.style_MBW[m, i * n + b])
+                elif draws.style_MBW is not None:
                     mu, logvar = (t[b, 2:] for t in q[name])
                     w = mu + (logvar / 2).exp() * shape(draws.style_MBW[m, i * n + b])
                     mu, logvar = (t[b, 2:] for t in known[name])
@@ -92,22 +95,36 @@ def plain_log_weights(
 
 
 def divergence(model: MoPoE, x: dict[str, Tensor], family: str) -> Tensor:
-    """Return the mean KL of both modalities' shared latents plus that of all private ones."""
+    """Return the mean KL of both modalities' shared latents plus that of all private ones.
+
+    With an auxiliary prior a modality's private ones count by the weight of its subset.
+    """
+    paid = 0.5 if model.method.auxiliary_prior else 1.0
     density = LaplaceDensity if family == "laplace" else NormalDensity
     total = torch.zeros((), dtype=torch.float64)
     for name in "ab":
         mu, logvar = model.encoders[name](x[name])
         q = density(mu, (logvar / 2).exp())
         kl_BD = torch.distributions.kl_divergence(q, density(torch.zeros_like(mu), torch.ones_like(mu)))
-        total = total + (0.5 * kl_BD[:, :2].sum(1) + kl_BD[:, 2:].sum(1)).mean()
+        total = total + (0.5 * kl_BD[:, :2].sum(1) + paid * kl_BD[:, 2:].sum(1)).mean()
     return total
 
 
 @pytest.mark.parametrize("family", ["gaussian", "laplace"])
-@pytest.mark.parametrize("style_dim", [0, 1])
-def test_the_bound_and_its_gradients_are_those_of_a_plain_loop(family: str, style_dim: int) -> None:
-    """DReG weighs the path of each latent, densities frozen, by the square of its share."""
-    model = small(MOE | {"posterior": family}, style_dim)
+@pytest.mark.parametrize(("style_dim", "auxiliary"), [(0, False), (1, False), (1, True)])
+def test_the_bound_and_its_gradients_are_those_of_a_plain_loop(
+    family: str,
+    style_dim: int,
+    auxiliary: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """DReG weighs the path of each latent, densities frozen, by the square of its share.
+
+    The scale of an auxiliary prior is in no density, and its gradient is the plain one.
+    """
+    model = small(MOE | {"posterior": family, "auxiliary_prior": auxiliary}, style_dim)
+    if auxiliary:
+        assert model.auxiliary_log_scale_MW is not None
+        model.auxiliary_log_scale_MW.data.copy_(torch.tensor([[0.4], [-0.3]]))
     x, noise, style_noise = batch(3, 4, style_dim=style_dim)
     style = style_noise if style_dim else None
     draws = Draws(component_B=torch.tensor([0, 1, 1]), noise=noise, style_MBW=style)
@@ -121,8 +138,12 @@ def test_the_bound_and_its_gradients_are_those_of_a_plain_loop(family: str, styl
         found = importance_weighted_bound(model, x, draws, weights, gradient=kind)
         torch.testing.assert_close(found.loss, loss, rtol=1e-12, atol=0)
         torch.testing.assert_close(found.kl, divergence(model, x, family), rtol=1e-12, atol=0)
-        ours, theirs = (torch.autograd.grad(v, encoders) for v in (found.loss, surrogate))
+        ours, theirs = (torch.autograd.grad(v, encoders, retain_graph=True) for v in (found.loss, surrogate))
         for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+        if (scale := model.auxiliary_log_scale_MW) is not None:
+            again = importance_weighted_bound(model, x, draws, weights, gradient=kind).loss
+            (a,), (b,) = (torch.autograd.grad(v, scale, retain_graph=True) for v in (again, loss))
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 

@@ -51,9 +51,22 @@ def kl(q: torch.distributions.Normal, p: torch.distributions.Normal | None = Non
 
 
 @pytest.mark.parametrize("all_at_once", [False, True])
-def test_private_latents_are_decoded_with_the_shared_ones_and_pay_their_own_kl(all_at_once: bool) -> None:  # noqa: FBT001 - a parameter
-    """Each decoder sees its own modality's; the KL weights are beta times each one's, and appear once."""
-    model, x = private_model()
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_private_latents_are_decoded_with_the_shared_ones_and_pay_their_own_kl(
+    all_at_once: bool,  # noqa: FBT001 - a parameter
+    auxiliary: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """Each decoder sees its own modality's; the KL weights are beta times each one's, and appear once.
+
+    With an auxiliary prior those outside of the subset come from it, and pay nothing: of the three subsets
+    two have each modality.
+    """
+    model, x = private_model(MethodSpec(auxiliary_prior=auxiliary))
+    scale_MW = torch.tensor([[0.3, 2.0], [1.5, 0.8]], dtype=torch.float64)
+    if auxiliary:
+        assert model.auxiliary_log_scale_MW is not None
+        model.auxiliary_log_scale_MW.data.copy_(scale_MW.log())
+    paid = 2 / 3 if auxiliary else 1
     rng = torch.Generator().manual_seed(1)
     rows = 15 if all_at_once else 5
     style = torch.randn(2, rows, 2, generator=rng, dtype=torch.float64)
@@ -69,7 +82,7 @@ def test_private_latents_are_decoded_with_the_shared_ones_and_pay_their_own_kl(a
     products = [normal(mu_a, v_a), normal(mu_b, v_b), normal(mu_ab, -precision.log())]
     private = [normal(mu[:, 3:], logvar[:, 3:]) for mu, logvar in heads.values()]
     expected = 3.0 * sum(kl(q) for q in products) / 3
-    expected = expected + 3.0 * (0.5 * kl(private[0]) + 7.0 * kl(private[1]))
+    expected = expected + 3.0 * paid * (0.5 * kl(private[0]) + 7.0 * kl(private[1]))
     per_sample = []
     for b in range(5):
         chosen = range(3) if component is None else [int(component[b])]
@@ -80,6 +93,8 @@ def test_private_latents_are_decoded_with_the_shared_ones_and_pay_their_own_kl(a
             z = products[s].loc[b] + products[s].scale[b] * eps
             for m, name in enumerate("ab"):
                 w = private[m].loc[b] + private[m].scale[b] * style[m, row]
+                if auxiliary and s == 1 - m:
+                    w = scale_MW[m] * style[m, row]
                 mean = model.decoders[name](torch.cat([z, w]))
                 scale = torch.full_like(mean, 0.6)
                 value = value - torch.distributions.Normal(mean, scale).log_prob(x[name][b]).sum() / len(
@@ -87,7 +102,7 @@ def test_private_latents_are_decoded_with_the_shared_ones_and_pay_their_own_kl(a
                 )
         per_sample.append(value)
     torch.testing.assert_close(found.loss, (expected + torch.stack(per_sample)).mean(), rtol=1e-12, atol=0)
-    unweighted = sum(kl(q) for q in products) / 3 + kl(private[0]) + kl(private[1])
+    unweighted = sum(kl(q) for q in products) / 3 + paid * (kl(private[0]) + kl(private[1]))
     torch.testing.assert_close(found.kl, unweighted.mean(), rtol=1e-12, atol=0)
 
 

@@ -106,6 +106,10 @@ def test_methods_of_one_modality_have_one_weight() -> None:
             "aggregation barycentre needs method mopoe or poe, but method is moe",
         ),
         (
+            {"method": "poe", "style_outside": "auxiliary"},
+            "style_outside auxiliary needs a mixture, but method poe has the full set alone",
+        ),
+        (
             {"method": "poe", "prior_expert": "none"},
             "prior_expert is none, but method poe multiplies the prior into every product",
         ),

@@ -87,6 +87,7 @@ SETTINGS: dict[str, Callable[[Any], bool]] = {
     "latent_dim": whole(1, 65536),
     "style_dim": whole(0, 65536),
     "method": one_of("mopoe", "moe", "poe", "mvtcae", "mmjsd"),
+    "style_outside": one_of("posterior", "auxiliary"),
     "aggregation": one_of("product", "barycentre", "hellinger"),
     **dict.fromkeys(("unimodal_elbos", "learned_weights", "learned_scale"), one_of(True, False)),
     "tc_ratio": number(0, 1),
