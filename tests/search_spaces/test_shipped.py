@@ -1,16 +1,21 @@
 """The search spaces that are shipped."""
 
+import io
 import math
+import re
 from dataclasses import replace
 from importlib.resources import files
 
 import pytest
 import torch
+from rich.console import Console
 
 from mopoe.data.container import MultimodalData, Split
 from mopoe.data.registry import DATA_SETS
+from mopoe.evaluation.classifiers import Classifiers, _network
 from mopoe.training import train
 from sweep.config.sweep_spec import load_spec, trial_config_for
+from sweep.running import dry_run
 
 NAMES = sorted(path.name for path in files("search_spaces").iterdir() if path.name.endswith(".yaml"))
 
@@ -78,9 +83,35 @@ def test_every_method_of_a_shipped_file_trains(name):
         assert math.isfinite(reports[0].loss)
 
 
-def test_the_methods_are_compared_on_a_grid():
-    """Every method with every beta and three seeds, so that a sweep has them all."""
-    spec = load_spec("digits_methods")
-    axes = [spec.search_space[name].values for name in ("method", "beta")]
+SMALLER = (
+    *("evaluation.coherence_samples=10", "evaluation.joint_samples=10", "evaluation.likelihood_samples=10"),
+    *("evaluation.importance_samples=2", "fixed.batch_size=4", "fixed.channels=[2, 2, 2]"),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dry_run_tells_the_cost_of_a_shipped_file(name, monkeypatch):
+    """Data and classifiers apart, of which random ones of the same shapes take the place, it is the command's."""
+    spec = load_spec(name, SMALLER)
+    data = random_data(spec.data.name)
+    networks = {m.name: _network(m, data.n_classes).eval() for m in data.modalities}
+    inputs = data, Classifiers(networks=networks, accuracy=dict.fromkeys(networks, 1.0), hash="")
+    monkeypatch.setattr(dry_run, "load_inputs", lambda _: inputs)
+    monkeypatch.setattr(dry_run, "CORNERS", 2)
+    printed = io.StringIO()
+    dry_run.print_costs(spec, Console(file=printed, width=200))
+    lines = printed.getvalue().splitlines()
+    assert [line.split()[0] for line in lines[1:6]] == ["corner", "corner", "t0000", "t0001", "t0002"]
+    assert re.search(rf"^{spec.trials * (3 if 'digits_' in name else 1)} trials.*: about \d", lines[-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "searched"),
+    [("digits_methods", ("method", "beta")), ("digits_weights", ("beta", "latent_dim", "subset_weights"))],
+)
+def test_the_studies_are_whole_grids(name, searched):
+    """Every combination with three seeds, so that a sweep has them all."""
+    spec = load_spec(name)
+    axes = [spec.search_space[name].values for name in searched]
     assert spec.trials == math.prod(map(len, axes))
     assert (spec.sampler, spec.replicates.seeds, spec.replicates.when) == ("grid", 3, "all")
