@@ -2,57 +2,31 @@
 
 Run: make study, or python docs/make_study.py RESULTS [AGAIN]      (AGAIN: a run with other seeds)
 
-A claim is a contrast: a mean of some configs less that of others, each config with equal weight. Its interval
-is Student's, with the variance between seeds pooled over all configs of the sweep, as each has three seeds.
+A claim is a contrast: a mean of some configs less that of others, each config with equal weight.
 """
 
 import math
+import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 
 import polars as pl
+from contrasts import QUANTITIES, SIZES, Contrast, contrast, over_seeds, quantities
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from scipy.stats import t as student
 
-from sweep.report.formatting import with_error
-from sweep.store.layout import OBJECTIVE, PARAMETER
-from sweep.store.read import Store, open_store
+from sweep.store.read import open_store
 
 HERE = Path(__file__).parent
 NAMES = {"poe": "MVAE", "moe": "MMVAE", "mopoe": "MoPoE", "mvtcae": "MVTCAE"}
 """The methods of the file by the names of their papers, in the order of tables."""
+SETTINGS = ("method", "beta")
 COLOURS = dict(zip(NAMES, ("#4c72b0", "#dd8452", "#55a868", "#8172b3"), strict=True))
-SIZES = (1, 2, 3, 4)
 FLAT = 0.02
 """A curve is flat if the interval of its rise lies within plus or minus this."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contrast:
-    """A difference with the half width of its 95 % interval."""
-
-    value: float
-    """The difference."""
-    half: float
-    """Half of the interval's width."""
-
-    def __str__(self) -> str:
-        """Return both, rounded."""
-        return with_error(self.value, self.half)
-
-    @property
-    def positive(self) -> bool:
-        """Whether all of the interval is above zero."""
-        return self.value > self.half
-
-    @property
-    def flat(self) -> bool:
-        """Whether all of the interval is within FLAT of zero."""
-        return abs(self.value) + self.half < FLAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +46,9 @@ class Claim:
     flat: bool = False
     """Whether the claim is that there is next to no difference."""
 
-    def holds(self, contrast: Contrast) -> bool:
+    def holds(self, found: Contrast) -> bool:
         """Return whether the contrast bears the claim out."""
-        return contrast.flat if self.flat else contrast.positive
+        return found.within(FLAT) if self.flat else found.positive
 
 
 CLAIMS = {
@@ -105,66 +79,6 @@ CLAIMS = {
 }
 
 
-def quantities(store: Store) -> pl.DataFrame:
-    """Return one row per trial that completed: method, beta, seed, and all quantities."""
-    trials = store.latest_trials().filter(pl.col("status").is_in(["completed", "infeasible"])).collect()
-    keys = ["trial_id", "attempt", "epoch"]
-    last = trials.select("trial_id", "attempt", pl.col("epochs").alias("epoch")).lazy()
-    pairs = store.pair_coherence().join(last, on=keys).filter(~pl.col("in_source"))
-    metrics = store.subset_metrics().join(last, on=keys).filter(pl.col("target").is_null())
-
-    def mean(rows: pl.LazyFrame, name: str, *conditions: pl.Expr) -> pl.DataFrame:
-        return rows.filter(*conditions).group_by("trial_id").agg(pl.col("value").mean().alias(name)).collect()
-
-    found = [
-        *(mean(pairs, f"coherence_{n}", pl.col("source_size") == n) for n in SIZES),
-        *(
-            mean(
-                metrics,
-                f"representation_{n}",
-                pl.col("metric") == "representation",
-                pl.col("subset_size") == n,
-            )
-            for n in (1, 5)
-        ),
-        mean(metrics, "joint", pl.col("metric") == "joint_coherence"),
-        mean(metrics, "joint_mixture", pl.col("metric") == "joint_coherence_mixture"),
-    ]
-    table = trials.select(
-        "trial_id",
-        "seed",
-        pl.col(f"{PARAMETER}method").alias("method"),
-        pl.col(f"{PARAMETER}beta").alias("beta"),
-        pl.col(f"{OBJECTIVE}conditional_coherence").alias("coherence"),
-        pl.col(f"{OBJECTIVE}log_likelihood").alias("log_likelihood"),
-    )
-    for each in found:
-        table = table.join(each, on="trial_id", how="left")
-    return table.sort("method", "beta", "seed")
-
-
-def contrast(table: pl.DataFrame, value: pl.Expr, weights: Mapping[str, float]) -> Contrast:
-    """Return sum_m w_m (mean of a value over method m's configs), by the seeds of all methods.
-
-    Args:
-        table: the quantities.
-        value: the value of a trial.
-        weights: by method.
-    """
-    configs = (
-        table.select("method", "beta", value.alias("value"))
-        .group_by("method", "beta")
-        .agg(pl.col("value").mean(), pl.len().alias("n"), pl.col("value").var().alias("variance"))
-        .with_columns((1 / pl.len().over("method")).alias("share"))
-        .with_columns(pl.col("method").replace_strict(weights, default=0.0).alias("weight") * pl.col("share"))
-    )
-    freedom = int((configs["n"] - 1).sum())
-    pooled = float((configs["variance"] * (configs["n"] - 1)).sum()) / freedom
-    error = math.sqrt(pooled * float((configs["weight"] ** 2 / configs["n"]).sum()))
-    total = float((configs["weight"] * configs["value"]).sum())
-    return Contrast(total, float(student.ppf(0.975, freedom)) * error)
-
-
 def decided(table: pl.DataFrame, claim: Claim) -> Contrast:
     """Return the contrast of a claim."""
     if claim.other:
@@ -175,23 +89,18 @@ def decided(table: pl.DataFrame, claim: Claim) -> Contrast:
 def predicted(table: pl.DataFrame, again: pl.DataFrame) -> tuple[int, int]:
     """Return how many means of a second run lie in their 95 % prediction intervals, and of how many.
 
-    An interval of a config's mean is Student's, with the variance between seeds pooled over the first run.
+    An interval of a config's mean is Student's, with that config's own variance between seeds.
     """
-    names = [c for c in table.columns if c not in ("trial_id", "seed", "method", "beta")]
-    within = 0
-    by_config = [
-        run.group_by("method", "beta").agg(
-            pl.col(names).mean(), pl.col(names).var().name.suffix(" var"), n=pl.len()
-        )
-        for run in (table, again)
-    ]
-    both = by_config[0].join(by_config[1], on=["method", "beta"], suffix=" again")
-    freedom = int((both["n"] - 1).sum())
-    width = float(student.ppf(0.975, freedom)) * (1 / both["n"] + 1 / both["n again"]).sqrt()
-    for name in names:
-        pooled = math.sqrt(float((both[f"{name} var"] * (both["n"] - 1)).sum()) / freedom)
-        within += int(((both[name] - both[f"{name} again"]).abs() <= width * pooled).sum())
-    return within, both.height * len(names)
+    within = of = 0
+    for _, here in table.group_by("method", "beta"):
+        there = again.join(here.select("method", "beta").unique(), on=["method", "beta"])
+        for name in QUANTITIES:
+            x, y = here[name].to_list(), there[name].to_list()
+            # Of the mean of x the interval is half_x = t sd sqrt(1 / n); a second mean adds its own variance.
+            half = over_seeds(x).half * math.sqrt(1 + len(x) / len(y))
+            within += abs(statistics.fmean(x) - statistics.fmean(y)) <= half
+            of += 1
+    return within, of
 
 
 def trade_off_figure(table: pl.DataFrame) -> Figure:
@@ -200,17 +109,10 @@ def trade_off_figure(table: pl.DataFrame) -> Figure:
     axes = figure.add_subplot(xlabel="conditional coherence", ylabel="log-likelihood, nats")
     betas = sorted(table["beta"].unique())
     for method, name in NAMES.items():
-        rows = []
-        for beta in betas:
-            # Any other config keeps its own name, so that its seeds count in the pooled variance alone.
-            own = table.with_columns(
-                pl.when(pl.col("method") == method, pl.col("beta") == beta)
-                .then(pl.lit("this"))
-                .otherwise(pl.format("{} {}", "method", "beta"))
-                .alias("method")
-            )
-            rows.append([contrast(own, pl.col(q), {"this": 1.0}) for q in ("coherence", "log_likelihood")])
-        x, y = zip(*rows, strict=True)
+        x, y = (
+            [contrast(table.filter(beta=beta), pl.col(q), {method: 1.0}) for beta in betas]
+            for q in ("coherence", "log_likelihood")
+        )
         axes.errorbar(
             [c.value for c in x],
             [c.value for c in y],
@@ -277,8 +179,8 @@ def claim_lines(table: pl.DataFrame, claims: Sequence[Claim]) -> list[str]:
 
 _INTRO = """Written by `make study`: {trials} trials of
 [digits_methods.yaml](../search_spaces/digits_methods.yaml), four methods with beta {betas} and {seeds} seeds
-each. A difference is one of means over the betas, and ± is half of its 95 % interval over seeds, from the
-variance pooled over all configs. The networks and the data are small, and this is one machine's run: the
+each. A difference is one of means over the betas, and ± is half of its 95 % interval over seeds (Student's:
+each seed gives one difference). The networks and the data are small, and this is one machine's run: the
 papers' are larger, and other machines' figures differ within the intervals. Log-likelihoods rest on 62
 importance samples, with equal shares of all subsets, and are some ten nats too low, least for mixtures."""
 _SHORT = """**In short.** {lines} MoPoE is most coherent at beta {coherent[0]:g} ({coherent[1]:.3f}) and most
@@ -288,7 +190,7 @@ _RULE = f"""A claim holds if all of the interval is above zero, and a curve is f
 ±{FLAT:g}."""
 _AGAIN = """Trained again with {seeds} other seeds each, {same} of the {claims} differences keep their sign,
 and {within} of {of} means over seeds lie in the 95 % prediction intervals of the run above. Far fewer than
-95 % mean that seeds vary more than those above show, as where a rare one is stuck."""
+95 % mean that seeds vary more than those above show, as where a rare one is bad for many configs at once."""
 _COLUMNS = """Means over seeds. `from n`: conditional coherence from n observed modalities; `probe`: accuracy
 of a linear probe on the posterior's mean given one modality or all; `joint`: joint coherence from the prior
 N(0, I), and from a mixture of ten Gaussians fitted to the latents."""
@@ -339,8 +241,8 @@ def page(table: pl.DataFrame, again: pl.DataFrame | None = None) -> str:
 
 def main(results: str, again: str | None = None, *, folder: Path = HERE) -> None:
     """Write the page and its figures."""
-    table = quantities(open_store(results))
-    second = None if again is None else quantities(open_store(again))
+    table = quantities(open_store(results), SETTINGS)
+    second = None if again is None else quantities(open_store(again), SETTINGS)
     (folder / "study.md").write_text(page(table, second), encoding="utf-8")
     with rc_context({"svg.hashsalt": "study"}):  # the same numbers give the same file
         for name, figure in (("trade-off", trade_off_figure(table)), ("observed", size_figure(table))):

@@ -91,7 +91,7 @@ SMALLER = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_dry_run_tells_the_cost_of_a_shipped_file(name, monkeypatch):
-    """Data and classifiers apart, of which random ones of the same shapes take the place, it is the command's."""
+    """It is the command's, but for data and classifiers, which are random and of the same shapes."""
     spec = load_spec(name, SMALLER)
     data = random_data(spec.data.name)
     networks = {m.name: _network(m, data.n_classes).eval() for m in data.modalities}
