@@ -1,0 +1,104 @@
+"""The page on what to tune first: effects and shares of made-up tables, and the record of a sweep."""
+
+import itertools
+import json
+from dataclasses import replace
+
+import made_up
+import polars as pl
+import pytest
+from contrasts import QUANTITIES
+from make_weights import FACTORS, WEIGHTS, effect, levels, main, on_front, record, share
+
+from mopoe.reports import SubsetMetric
+from mopoe.subsets import subset_masks
+from sweep.store.write import StoreWriter
+
+MODALITIES = tuple(f"m{m}" for m in range(5))
+BETAS, SIZES, SEEDS = (0.1, 0.5, 2.5), (16, 64, 256), range(3)
+
+
+@pytest.fixture
+def table():
+    """Return a whole grid of known effects: weights change both objectives, beta the log-likelihood alone."""
+    rows = []
+    for (w, name), beta, size, seed in itertools.product(enumerate(WEIGHTS), BETAS, SIZES, SEEDS):
+        values = dict.fromkeys(QUANTITIES, 0.5 + 0.01 * w)
+        values |= {
+            "coherence": 0.5 - 0.02 * w + 0.001 * seed * w,
+            "log_likelihood": -6000.0 + 10 * w + 4 * BETAS.index(beta) + 100 * seed,
+        }
+        settings = {"weights": name, "beta": beta, "latent_dim": size, "seed": seed}
+        rows.append({**settings, "n_parameters": 1000 + size, "seconds": float(size), **values})
+    return pl.DataFrame(rows)
+
+
+def test_effects_are_differences_of_levels(table):
+    """Three steps of the weights' list, two of beta's; what a seed does to all configs does not count."""
+    assert effect(table, "weights", "fours", "log_likelihood").value == pytest.approx(50)
+    assert effect(table, "weights", "fours", "log_likelihood").half == pytest.approx(0, abs=1e-9)
+    assert effect(table, "beta", 2.5, "log_likelihood", 0.1).value == pytest.approx(8)
+    found = effect(table, "weights", "experts", "coherence")
+    assert found.value == pytest.approx(0.04 - 0.002)  # of seeds 0.04, 0.038 and 0.036
+    assert found.half == pytest.approx(4.3027 * 0.002 / 3**0.5, rel=1e-4)
+    assert effect(table, "weights", "equal", "coherence").value == 0
+
+
+def test_shares_of_independent_effects_add_up(table):
+    """Variances by hand: of eight steps of 10 (63 / 12 hundred) and three of 4 (8 / 12 times 16)."""
+    weights, beta = 100 * 63 / 12, 16 * 8 / 12
+    assert share(table, "weights", "log_likelihood").value == pytest.approx(100 * weights / (weights + beta))
+    assert share(table, "beta", "log_likelihood").value == pytest.approx(100 * beta / (weights + beta))
+    assert share(table, "latent_dim", "log_likelihood").value == pytest.approx(0, abs=1e-9)
+
+
+def test_a_front_has_what_nothing_dominates(table):
+    """Of one seed, all weightings with the largest beta; of equal configs one stands for all."""
+    assert on_front(table.filter(seed=0)) == list(WEIGHTS)
+
+
+def test_the_record_has_a_row_per_trial_and_makes_the_page(tmp_path, table):
+    """A store's trials with their weightings by name; page and figures follow from the record alone."""
+    root = tmp_path / "results"
+    writer = StoreWriter(root)
+    writer.write_manifest(made_up.manifest(MODALITIES))
+    grid = itertools.product(WEIGHTS.values(), BETAS, SIZES[:1], SEEDS[:1])
+    for number, (weights, beta, size, seed) in enumerate(grid):
+        found = made_up.evaluation(MODALITIES, 0.5, -6000.0 + number)
+        probes = [
+            SubsetMetric(subset_mask=mask, metric="representation", value=0.5, n=9)
+            for mask in subset_masks(5)
+        ]
+        joint = [
+            SubsetMetric(subset_mask=0, metric=metric, value=0.3, n=9)
+            for metric in ("joint_coherence", "joint_coherence_mixture")
+        ]
+        found = replace(found, subset_metrics=(*found.subset_metrics, *probes, *joint), pictures=())
+        trial = f"t{number:04}"
+        reports = [made_up.epoch_report(made_up.EPOCHS, MODALITIES, beta, found)]
+        writer.write_reports(trial, 0, reports, MODALITIES)
+        writer.write_trial(
+            made_up.trial_record(
+                trial,
+                config_id=f"c{number}",
+                seed=seed,
+                status="completed",
+                epochs=made_up.EPOCHS,
+                ended_at=made_up.START,
+                parameters={"beta": beta, "latent_dim": size, "subset_weights": json.dumps(weights)},
+                objectives=found.objectives,
+            )
+        )
+    record(str(root), tmp_path / "some.parquet")
+    found = pl.read_parquet(tmp_path / "some.parquet")
+    assert set(found.columns) == set(table.columns)
+    assert found.group_by("weights").len().sort("weights").rows() == [(n, 3) for n in sorted(WEIGHTS)]
+    assert found.filter(weights="fours")["log_likelihood"].to_list() == [-5979.0, -5978.0, -5977.0]
+    table.write_parquet(tmp_path / "all.parquet")
+    main(folder=tmp_path, path=tmp_path / "all.parquet")
+    text = (tmp_path / "weights.md").read_text(encoding="utf-8")
+    assert "Tune subset weights first" in text
+    assert "256 latents take 16" in text
+    assert text.count("| subset weights |") == len(WEIGHTS) - 1 + 1
+    assert len(list(tmp_path.glob("weights-*.svg"))) == 2
+    assert [len(levels(table, factor)) for factor in FACTORS] == [8, 3, 3]
