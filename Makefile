@@ -3,6 +3,7 @@
 #   make test        the test suite, without what takes minutes
 #   make test-slow   the rest: sweeps killed twenty times, workers killed at random
 #   make test-cluster  a real `ray up` of both cluster files: machines in namespaces, losses in mid sweep; needs root
+#   make test-slurm  sweeps in a real Slurm of two nodes on this machine; needs root
 #   make lint        format, lint and types
 #   make size        lines of code by package, without blanks, comments and docstrings
 #   make golden      what a restructuring may not change, compared with the parent commit to the last digit; REVISION=...
@@ -11,7 +12,8 @@
 #   make compare-cost  the cost of training and evaluation beside multivae's
 #   make compare-sweep  the demo's sweep by the wall clock, beside Ray Tune, OptunaSearch and multivae
 #   make compare-search  the search on recorded trials beside Optuna, and Syne Tune 0.16 and NePS 0.17 in environments of their own
-#   make study      the methods side by side on real digits, and the page docs/study.md (half an hour on two cores)
+#   make study      the methods side by side on real digits, and the pages docs/study.md and docs/weights.md (half an
+#                   hour on two cores; the second page from its kept record)
 #   make pictures    the two pictures in docs/, from the demo's report; needs Chromium
 # The first Python from 3.11 on.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -25,7 +27,7 @@ NEPS := .venv-neps/bin/python
 SCENARIOS := local aws
 SHELL := /bin/bash
 
-.PHONY: setup demo test test-slow test-cluster size golden lint bench compare compare-cost compare-sweep compare-search study pictures clean
+.PHONY: setup demo test test-slow test-cluster test-slurm size golden lint bench compare compare-cost compare-sweep compare-search study pictures clean
 
 setup: .venv/.installed
 
@@ -48,6 +50,9 @@ test-slow: setup
 
 test-cluster: setup
 	tests/cluster/run $(BIN)/python $(SCENARIOS)
+
+test-slurm: setup
+	tests/slurm/run $(BIN)/python
 
 size: setup
 	$(BIN)/python tests/size.py
@@ -93,6 +98,7 @@ compare-sweep: setup .venv-multivae/.installed
 study: setup
 	$(BIN)/sweep run search_spaces/digits_methods.yaml
 	$(BIN)/python docs/make_study.py results/digits_methods
+	$(BIN)/python docs/make_weights.py
 
 # A colour scheme is 0 for dark and 1 for light in Blink's settings; the page opens with the best config in detail.
 pictures: setup

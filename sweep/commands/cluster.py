@@ -41,9 +41,20 @@ def print_jobs(cluster: Path) -> None:
 
 
 def stop(
-    cluster: Cluster, job: Annotated[str, typer.Argument(help="The job to stop.", metavar="JOB")]
+    job: Annotated[
+        str,
+        typer.Argument(help="The job, or without --cluster a Slurm job's results folder.", metavar="JOB|DIR"),
+    ],
+    cluster: MaybeCluster = None,
 ) -> None:
-    """Stop a sweep on a cluster; finished work is kept, and the same `sweep run` continues it."""
+    """Stop a sweep on a cluster or under Slurm; what is finished is kept, and running it again goes on."""
+    if cluster is None:
+        from sweep.cluster.slurm import cancel, jobs_of
+
+        for number in jobs_of(Path(job)):
+            cancel(number)
+            say(f"Slurm job {number} is cancelled")
+        return
     from sweep.cluster.jobs import stop as stop_job
 
     stopped = stop_job(cluster, _existing_job(cluster, job))

@@ -1,0 +1,153 @@
+"""A sweep under a real Slurm: over nodes, through time limits and losses, beside another job; then gone."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slurm.lab import left
+from sweep.store.read import open_store
+
+SWEEP = str(Path(sys.executable).with_name("sweep"))
+
+
+def submit(slurm, file, out, *more, cpus=1):
+    """Submit a sweep as a job over both nodes and return its id."""
+    size = ("--nodes", 2, "--cpus-per-node", cpus, "--time", "00:10:00")
+    said = slurm.run(SWEEP, "slurm", file, "--out", out, *size, "--submit", *more)[1]
+    return re.match(r"job (\d+)", said)[1]
+
+
+def begun(out, n=1):
+    """Return whether so many trials have reported an epoch."""
+    return len({path.name.split("-")[0] for path in out.glob("epochs/*")}) >= n
+
+
+def ended(slurm, job, out, seconds=240):
+    """Wait for the end of a job that succeeds, and check its results and that nothing is left of it."""
+    slurm.until(
+        lambda: slurm.state(job) not in ("PENDING", "RUNNING", "COMPLETING"), seconds, "end of the job"
+    )
+    log = Path(f"{out}.slurm-{job}.log").read_text()
+    assert slurm.state(job) == "COMPLETED", log
+    trials = open_store(out).latest_trials().collect()
+    assert trials["status"].to_list() == ["completed"] * 4, log
+    assert slurm.run(SWEEP, "verify", out)[0] == 0
+    slurm.until(lambda: not left(job), 30, "clean nodes")
+    return trials, log
+
+
+def test_two_nodes_train_and_nothing_stays(slurm, sweep_file, tmp_path):
+    """Every trial completes once, on Ray of the job's own."""
+    job = submit(slurm, sweep_file, tmp_path / "out")
+    trials, log = ended(slurm, job, tmp_path / "out")
+    assert trials["attempt"].to_list() == [0] * 4
+    assert "examining 2 machines" in log
+
+
+def test_a_time_limit_requeues_the_job_which_goes_on(slurm, sweep_file, tmp_path):
+    """The signal makes running trials checkpoint; the same job runs again and continues them."""
+    out = tmp_path / "out"
+    job = submit(slurm, sweep_file, out)
+    slurm.until(lambda: begun(out, 2), 120, "trials")
+    said = slurm.run(SWEEP, "slurm", sweep_file, "--out", out, "--rehearse")[1]
+    assert f"job {job} was sent USR2" in said
+    slurm.until(lambda: slurm.state(job) != "RUNNING", 60, "stop before the limit")
+    assert list(out.glob("checkpoints/*"))
+    slurm.until(lambda: slurm.state(job) != "COMPLETING", 60, "end of the first run")
+    # Slurm waits two minutes before it starts a requeued job.
+    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    trials, log = ended(slurm, job, out)
+    assert "requeued for the 1. time" in log
+    epochs = open_store(out).epochs().select("trial_id", "epoch").collect()
+    assert epochs.unique().height == epochs.height == 4 * 12
+    assert trials["attempt"].max() >= 0
+
+
+def test_the_number_of_requeues_has_a_limit(slurm, sweep_file, tmp_path):
+    """At 0 the job ends with the status of an interrupted sweep, and says how to go on."""
+    out = tmp_path / "out"
+    job = submit(slurm, sweep_file, out, "--requeues", 0)
+    slurm.until(lambda: begun(out), 120, "trials")
+    slurm.run(SWEEP, "slurm", sweep_file, "--out", out, "--rehearse")
+    slurm.until(lambda: slurm.state(job) == "FAILED", 60, "end")
+    assert "not requeued: it was 0 times already" in Path(f"{out}.slurm-{job}.log").read_text()
+    slurm.until(lambda: not left(job), 30, "clean nodes")
+
+
+def test_two_jobs_of_one_user_share_nodes(slurm, sweep_file, tmp_path):
+    """Each has a Ray of its own, and the end of one does not touch the other; a stranger gets nowhere."""
+    outs = [tmp_path / "one", tmp_path / "two"]
+    jobs = [
+        submit(slurm, sweep_file, out, *more)
+        for out, more in zip(outs, ((), ("-o", "trials=1")), strict=True)
+    ]
+    slurm.until(lambda: all(begun(out) for out in outs), 180, "trials of both")
+    port = 20000 + int(jobs[0]) % 12000
+    knock = f"import ray; ray.init(address='{socket.gethostname()}:{port}')"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"HOME": str(tmp_path)}
+    stranger = subprocess.run(
+        [sys.executable, "-c", knock],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert stranger.returncode != 0
+    ended(slurm, jobs[0], outs[0])
+    slurm.until(lambda: slurm.state(jobs[1]) == "COMPLETED", 120, "end of the other")
+    assert open_store(outs[1]).latest_trials().collect()["status"].to_list() == ["completed"]
+
+
+def test_a_cancelled_job_leaves_a_sound_store_and_nothing_else(slurm, sweep_file, tmp_path):
+    """`scancel` stops it; the same job submitted again goes on."""
+    out = tmp_path / "out"
+    job = submit(slurm, sweep_file, out)
+    slurm.until(lambda: begun(out, 2), 120, "trials")
+    slurm.run("scancel", job)
+    slurm.until(lambda: slurm.state(job) == "CANCELLED", 60, "end")
+    slurm.until(lambda: not left(job), 60, "clean nodes")
+    assert slurm.run(SWEEP, "verify", out)[0] == 0
+    ended(slurm, submit(slurm, sweep_file, out), out)
+
+
+def test_a_job_whose_sweep_fails_is_not_requeued(slurm, sweep_file, tmp_path):
+    """A results folder of another sweep ends the job with the driver's sentence."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "sweep.json").write_text("{}")
+    job = submit(slurm, sweep_file, out)
+    slurm.until(lambda: slurm.state(job) == "FAILED", 120, "end")
+    log = Path(f"{out}.slurm-{job}.log").read_text()
+    assert "sweep: " in log
+    assert "requeued" not in log
+    slurm.until(lambda: not left(job), 30, "clean nodes")
+
+
+def test_what_slurm_refuses_is_said_and_nothing_is_submitted(slurm, sweep_file, tmp_path):
+    """A partition that does not exist: Slurm's own reason, and status 2."""
+    words = (SWEEP, "slurm", sweep_file, "--out", tmp_path / "out", "--partition", "none", "--submit")
+    status, said = slurm.run(*words, check=False)
+    assert status == 2
+    assert "Slurm refuses" in said
+    assert "partition" in said
+    assert slurm.run("squeue", "-h")[1] == ""
+
+
+@pytest.mark.parametrize("node", ["n2"])
+def test_a_lost_node_costs_no_trial(slurm, sweep_file, tmp_path, node):
+    """Slurm puts the job back into the queue, and the sweep goes on when the node is there again."""
+    out = tmp_path / "out"
+    job = submit(slurm, sweep_file, out)
+    slurm.until(lambda: begun(out, 2), 120, "trials")
+    slurm.kill_node(node)
+    slurm.until(lambda: slurm.state(job) != "RUNNING", 90, "loss")
+    slurm.run("slurmd", "-f", os.environ["SLURM_CONF"], "-N", node)
+    slurm.until(lambda: slurm.state(job) != "COMPLETING", 90, "end of the first run")
+    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    ended(slurm, job, out)
