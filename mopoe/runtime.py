@@ -86,6 +86,17 @@ def keep_freed_memory() -> bool:
     )
 
 
+def return_freed_memory() -> None:
+    """Return the process's freed memory to the system, for when a trial has ended and another may follow.
+
+    Each trial of a worker runs in a thread of its own. Where threads were started before
+    `keep_freed_memory` was called, it may be given another arena than the trial before, and each arena would
+    keep what its largest trial had. Only glibc has arenas: with any other C library nothing happens.
+    """
+    if sys.platform.startswith("linux") and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
+
+
 def free_memory(device: str) -> int | None:
     """Return the bytes that a new process could allocate on the device; None if the system does not say."""
     if device == "cuda":

@@ -3,6 +3,7 @@
 import re
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +57,7 @@ def run_trial(
 
     from mopoe.checkpoint import read_progress
     from mopoe.evaluation.evaluate import Evaluator
-    from mopoe.runtime import keep_freed_memory
+    from mopoe.runtime import keep_freed_memory, return_freed_memory
     from mopoe.training import banks_fit, train
 
     torch.set_num_threads(max(1, int(spec.resources.cpu)))
@@ -77,7 +78,9 @@ def run_trial(
         whole = reports.due or report.epoch == config.epochs
         on_saved(trial_report(report.epoch, report.total_seconds, report.evaluation, saved=whole))
 
-    with reports.files.on_disk(weights) as (checkpoint, send):
+    with ExitStack() as ended:
+        ended.callback(return_freed_memory)
+        checkpoint, send = ended.enter_context(reports.files.on_disk(weights))
         before = read_progress(checkpoint) if checkpoint.exists() else None
         model = train(
             config, data, take, evaluate=evaluator, checkpoint=checkpoint, on_saved=saved, device=device

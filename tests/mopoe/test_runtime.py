@@ -84,3 +84,45 @@ def test_tensors_of_freed_memory_cost_no_page_faults() -> None:
         pytest.skip("no mallopt here: not glibc")
     assert faults < 100
     assert pages_cleared(kept=False)[1] > 10_000
+
+
+ARENAS = """
+import threading, torch
+from mopoe.runtime import keep_freed_memory, return_freed_memory
+def mebibytes():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+torch.set_num_threads(1)
+over = threading.Event()
+def idle():
+    kept = [torch.ones(1000) for _ in range(100)]
+    over.wait()
+others = [threading.Thread(target=idle) for _ in range(8)]
+for other in others:
+    other.start()
+keep_freed_memory()
+def trial():
+    tensors = [torch.ones(2**17) for _ in range(100)]
+    if {returned}:
+        del tensors
+        return_freed_memory()
+before = mebibytes()
+for _ in range(8):
+    thread = threading.Thread(target=trial)
+    thread.start()
+    thread.join()
+print(mebibytes() - before)
+over.set()
+for other in others:
+    other.join()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc has arenas")
+def test_trials_in_threads_of_their_own_do_not_each_keep_their_memory() -> None:
+    """Of eight threads with 50 MiB each, beside eight that have arenas, less than two of them remain."""
+    kept, returned = (
+        int(subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout)
+        for text in (ARENAS.format(returned=value) for value in (False, True))
+    )
+    assert returned < 100
+    assert kept > 150
