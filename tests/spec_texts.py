@@ -3,6 +3,7 @@
 import re
 from dataclasses import fields
 
+from mopoe import quantities
 from mopoe.config import TrialConfig
 
 FULL = """\
@@ -53,7 +54,7 @@ EVALUATION = (
 AT_RUNGS = (
     "coherence_samples, joint_samples, likelihood_samples, importance_samples, subset_sizes, own_targets"
 )
-OBJECTIVES = "conditional_coherence, joint_coherence, log_likelihood"
+OBJECTIVES = ", ".join(quantities.KINDS)
 COUNT = "but must be a whole number between 1 and 1,000,000"
 CONCURRENT = "but must be a whole number between 1 and 100,000, or null"
 WORD = "but must be a word (a number or date in quotes)"

@@ -76,6 +76,7 @@ LIGHT_MOPOE = [
     "config",
     "evaluation_config",
     "methods",
+    "quantities",
     "reports",
     "subsets",
     "plugins",

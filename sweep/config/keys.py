@@ -7,10 +7,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat
 
 from mopoe.config import TrialConfig
 from mopoe.evaluation_config import EvaluationConfig
+from mopoe.reports import OBJECTIVES
 from mopoe.validation import Count
 from sweep.config.constraints import Constraints, Limit, limit
 from sweep.config.messages import Name
-from sweep.config.objectives import Objective, Objectives
+from sweep.config.objectives import Objective, Objectives, names
 from sweep.config.parameters import Choice, Int, Parameter
 from sweep.config.schema import (
     DataSpec,
@@ -62,10 +63,11 @@ class SweepKeys(StrictModel):
     objectives: Objectives = (Objective(name="conditional_coherence"), Objective(name="log_likelihood"))
     """What is optimised, in the order of the reports.
 
-    A name alone is maximised:
+    A name is enough, since every quantity has its direction:
 
-        objectives: [conditional_coherence, {name: log_likelihood, direction: minimize}]
-        reference_point: {conditional_coherence: 0.1, log_likelihood: -4000}
+        objectives: [conditional_coherence, frechet]
+        reference_point: {conditional_coherence: 0.1, frechet: 500}
+        evaluation: {final_metrics: [frechet]}
     """
     reference_point: Mapping[Name, FiniteFloat]
     """One number per objective: the corner that fronts are measured from.
@@ -86,7 +88,7 @@ class SweepKeys(StrictModel):
     scheduler: SchedulerSpec = SchedulerSpec()
     """Which trials are stopped early; by default none, as only full budgets make an honest front."""
     constraints: Constraints = Field(default_factory=dict)
-    """Limits on what a trial measures: an objective, `parameters` (trained ones) or `seconds` (wall time).
+    """Limits on what a trial measures, by the names that objectives have.
 
     A config whose mean over its seeds misses a limit is infeasible and not on the front; so is, for itself,
     a trial. The number itself is allowed:
@@ -127,6 +129,13 @@ class SweepKeys(StrictModel):
     def space(self) -> Space:
         """Return the search space, translated for Optuna."""
         return Space(self.search_space, self.modalities)
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Return what trials record for this sweep alone: what it optimises or limits, of the rest."""
+        columns = [name for name in self.constraints if name not in ("parameters", "seconds")]
+        wanted = dict.fromkeys((*names(self.objectives), *columns))
+        return tuple(name for name in wanted if name not in OBJECTIVES)
 
     @property
     def n_configs(self) -> int:

@@ -10,7 +10,7 @@ from html import escape
 import polars as pl
 
 from mopoe.errors import masked
-from mopoe.reports import OBJECTIVES, pair_interval
+from mopoe.reports import pair_interval
 from sweep.analysis.summaries import failure_reasons, metrics_by_size
 from sweep.report import figures, trust
 from sweep.report.details import details_html, strips_html
@@ -43,7 +43,7 @@ def front_card(view: View) -> Card:
     finding += f" Hypervolume from ({corner}): {number(trade.hypervolume)}."
     if len(trade.points.names) < 2:
         return Card(title=title, finding=finding)
-    meanings = (f"{plain(n)}: {OBJECTIVES[n]}. " for n in trade.points.names if n in OBJECTIVES)
+    meanings = (f"{plain(o.name)}: {o.meaning}. " for o in trade.points.objectives if o.meaning)
     note = "".join(m[0].upper() + m[1:] for m in meanings)
     note += f"± and bars show {interval_text(view.tradeoff)}."
     return Card(
