@@ -65,6 +65,10 @@ KINDS: Mapping[str, Kind] = {
 """What an evaluation records and has better and worse values, by name."""
 
 
+OWN = Kind(parts="pair")
+"""What can be asked of a metric of the user's own."""
+
+
 OF_TRIAL: Mapping[str, str] = {
     "parameters": "trained parameters of the model",
     "seconds": "wall time of all epochs and evaluations",
@@ -112,7 +116,7 @@ def check_name(name: str, modalities: Sequence[str], own: Collection[str] = ()) 
         ConfigError: there is no such metric, subset or target, or the metric has no such part.
     """
     metric, subset, target = _split(name)
-    kind = Kind(parts="pair") if metric in own else KINDS.get(metric)
+    kind = OWN if metric in own else KINDS.get(metric)
     if kind is None:
         raise ConfigError(f"unknown quantity {metric!r}; {did_you_mean(metric, (*KINDS, *own))}")
     if name[-1] in ".:":
@@ -163,23 +167,17 @@ def measured(
     if (number := of_trial.get(name)) is not None:
         return Measured(float(number))
     metric, subset, target = _split(name)
-    kind = KINDS.get(metric)
+    kind, masks = KINDS.get(metric, OWN), subset_masks(len(modalities))
     found = [m for m in evaluation.subset_metrics if m.metric == metric]
     rows: list[tuple[int, str | None, SubsetMetric | PairCoherence]]
     rows = [(m.subset_mask, m.target, m) for m in found]
     if metric == "coherence":  # of a subset it is the mean over targets
         rows = [(p.source_mask, p.target, p) for p in evaluation.pair_coherence]
-    masks = _masks(subset, modalities)
-    if kind is not None and kind.whole and not subset:
-        masks = subset_masks(len(modalities))[-1:]
-    elif kind is not None and kind.parts != "" and not subset:
-        masks = subset_masks(len(modalities))
-    if masks:
-        rows = [row for row in rows if row[0] in masks]
-    if target or (kind is not None and kind.parts in ("target", "pair")):
-        rows = [row for row in rows if row[1] is not None and target in ("", row[1])]
-        bits = {modality: 1 << m for m, modality in enumerate(modalities)}
-        rows = [row for row in rows if not row[0] & bits.get(str(row[1]), 0)] or rows
+    masks = _masks(subset, modalities) if subset else masks[-1:] if kind.whole else masks
+    rows = [row for row in rows if (row[0] in masks or not kind.parts) and target in ("", row[1])]
+    rows = [row for row in rows if row[1] is not None] or rows
+    bits = {None: 0} | {modality: 1 << m for m, modality in enumerate(modalities)}
+    rows = [row for row in rows if not row[0] & bits[row[1]]] or rows
     faults = [m.error for m in found if m.error is not None]
     if not rows:
         return Measured(math.nan, None, faults[0]) if faults else None

@@ -61,7 +61,7 @@ def _check_measured(spec: SweepKeys, name: str, *at: str | int) -> None:
         line = f"final_metrics: [{', '.join((*asked, final))}]"
         raise problem(f"{name!r} is a final metric; add `{line}` under `evaluation`", *at)
     sizes, left = spec.evaluation.subset_sizes, sizes_of(name, spec.modalities) - {0}
-    if sizes and final in (None, "frechet", "fid") and not left <= {*sizes}:
+    if sizes and kind_of(name) and final in (None, "frechet", "fid") and not left <= {*sizes}:
         why = f"evaluation.subset_sizes is {list(sizes)}"
         raise problem(f"{name!r} is of subsets of {min(left - {*sizes})} modalities, but {why}", *at)
 

@@ -1,6 +1,7 @@
 """What a sweep optimises: each objective is one quantity that an evaluation measures, and its direction."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
@@ -13,6 +14,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from mopoe.own_metrics import promises
 from mopoe.quantities import Direction, check_name, kind_of, meaning
 from mopoe.validation import CLOSED, config_errors
 from sweep.config.messages import problem, problems_at
@@ -132,14 +134,15 @@ def names(objectives: Sequence[Objective]) -> tuple[str, ...]:
     return tuple(o.name for o in objectives)
 
 
-def natural_direction(name: str) -> Direction:
-    """Return which values of a quantity are better.
-
-    >>> natural_direction("frechet:m0"), natural_direction("coherence.2")
-    ('minimize', 'maximize')
-    """
+def _right(name: str, info: ValidationInfo) -> Direction:
+    """Return which values of a quantity are better, of a metric of the user's own as it promises."""
     kind = kind_of(name)
-    return kind.direction if kind else "maximize"
+    return kind.direction if kind else _own(info).get(re.split("[.:]", name)[0], "maximize")
+
+
+def _own(info: ValidationInfo) -> Mapping[str, Direction]:
+    """Return what the metrics of the file's evaluation promise; nothing if that is wrong itself."""
+    return promises(info.data["evaluation"].metrics) if "evaluation" in info.data else {}
 
 
 def _directed(given: Any, info: ValidationInfo) -> Any:
@@ -148,7 +151,7 @@ def _directed(given: Any, info: ValidationInfo) -> Any:
         return given
     entries = [{"name": entry} if isinstance(entry, str) else entry for entry in given]
     return [
-        {"direction": natural_direction(entry["name"]), **entry}
+        {"direction": _right(entry["name"], info), **entry}
         if isinstance(entry, dict) and isinstance(entry.get("name"), str) and "maximize" not in entry
         else given[i]
         for i, entry in enumerate(entries)
@@ -161,8 +164,7 @@ def _check(objectives: tuple[Objective, ...], info: ValidationInfo) -> tuple[Obj
         check_quantity(objective.name, info, i)
         if objective.name in names(objectives[:i]):
             raise problem(f"{objective.name!r} appears twice; keep one", i)
-        right = natural_direction(objective.name)
-        if objective.direction != right and not info.context:
+        if not info.context and objective.direction != (right := _right(objective.name, info)):
             better = "larger" if right == "maximize" else "smaller"
             why = f"but {better} values of {objective.name} are better; leave it out"
             raise problem(f"direction is {objective.direction!r}, {why}", i, "direction")
@@ -170,11 +172,10 @@ def _check(objectives: tuple[Objective, ...], info: ValidationInfo) -> tuple[Obj
 
 
 def check_quantity(name: str, info: ValidationInfo, *at: str | int) -> None:
-    """Refuse, at this path of a file, a name that is of no quantity of its data set."""
-    data = info.data.get("data")
-    if data is not None and not info.context:
+    """Refuse, at this path of a file, a name that is of no quantity of its data set and evaluation."""
+    if {"data", "evaluation"} <= info.data.keys() and not info.context:
         with problems_at(*at):
-            check_name(name, data.modalities)
+            check_name(name, info.data["data"].modalities, _own(info))
 
 
 _Entry = Annotated[Objective, Field(description="a name, or {name: NAME, direction: minimize}")]

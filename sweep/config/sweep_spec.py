@@ -39,6 +39,8 @@ class SweepSpec(SweepKeys):
         for parameter in plain["search_space"].values():
             if parameter["when"] is None:
                 del parameter["when"]
+        if not self.evaluation.metrics:  # a key that came when there were results folders already
+            del plain["evaluation"]["metrics"]
         return plain
 
     @property
