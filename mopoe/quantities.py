@@ -117,10 +117,8 @@ def check_name(name: str, modalities: Sequence[str], own: Collection[str] = ()) 
     """
     metric, subset, target = _split(name)
     kind = OWN if metric in own else KINDS.get(metric)
-    if kind is None:
-        raise ConfigError(f"unknown quantity {metric!r}; {did_you_mean(metric, (*KINDS, *own))}")
-    if name[-1] in ".:":
-        raise ConfigError(f"{name!r} ends in {name[-1]!r}; leave that out")
+    if kind is None or name[-1] in ".:":
+        raise ConfigError(f"unknown quantity {name!r}; {did_you_mean(metric, (*KINDS, *own))}")
     if subset and kind.parts not in ("subset", "pair"):
         raise ConfigError(
             f"{name!r} names a subset, but {metric} is of no single subset; leave out .{subset}"

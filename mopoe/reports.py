@@ -180,7 +180,7 @@ class EpochReport:
     lr: float
     """Learning rate of the epoch's last step."""
     grad_norm: float
-    """Euclidean norm of the last step's gradient."""
+    """Euclidean norm of the last step's gradient, before any clipping."""
     evaluation: Evaluation | None = None
     """Held-out measurements, if the epoch was due for them."""
     total_seconds: float = 0.0

@@ -21,7 +21,7 @@ from sweep.config.settings import setting
 
 CHANGEABLE = ("name", "trials", "resources", "replicates", "faults", "keep")
 """Keys that may change between two runs of one sweep: no trial's numbers depend on them."""
-LATER = ("aggregation",)
+LATER = ("aggregation", "optimizer", "weight_decay", "lr_schedule", "lr_warmup_epochs", "grad_clip")
 """Settings of a trial that came when there were results folders already; their defaults change nothing."""
 
 

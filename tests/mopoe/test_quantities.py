@@ -119,7 +119,7 @@ def test_what_an_evaluation_has_not_measured_is_absent() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cohernce:a", "unknown quantity 'cohernce'; did you mean 'coherence'? possible: conditional_"),
+        ("cohernce:a", "unknown quantity 'cohernce:a'; did you mean 'coherence'? possible: conditional_"),
         ("coherence:d", "'coherence:d' names no target; possible: a, b, c"),
         ("coherence.d", "'coherence.d' names no subset; possible: a, b, c, 1, 2, 3"),
         ("coherence.4", "'coherence.4' names no subset; possible: a, b, c, 1, 2, 3"),
@@ -130,8 +130,8 @@ def test_what_an_evaluation_has_not_measured_is_absent() -> None:
         ),
         ("kl:a", "'kl:a' names a target, but kl is of no single one; leave out :a"),
         ("nll.a", "'nll.a' names a subset, but nll is of no single subset; leave out .a"),
-        ("kl.", "'kl.' ends in '.'; leave that out"),
-        ("coherence:", "'coherence:' ends in ':'; leave that out"),
+        ("kl.", "unknown quantity 'kl.'; did you mean 'kl'? possible: "),
+        ("coherence:", "unknown quantity 'coherence:'; did you mean 'coherence'? possible: "),
     ],
 )
 def test_a_name_of_nothing_is_refused(name: str, message: str) -> None:
