@@ -1,14 +1,20 @@
 """A sweep with objectives and limits beside the three of every evaluation, from its file to its report."""
 
 import json
+import re
 
 import polars as pl
 import pytest
 
 from mopoe.quantities import with_quantities
-from sweep.config.sweep_spec import load_spec
+from mopoe.reports import OBJECTIVES as OBJECTIVES_OF_ALL
+from sweep.config.sweep_spec import load_spec, trial_config_for
 from sweep.running.driver import run_sweep
+from sweep.running.reporting import ReportWriter
+from sweep.running.shared_inputs import load_inputs
+from sweep.running.worker import checkpoint_name, run_trial
 from sweep.store.read import open_store
+from sweep.store.write import StoreWriter
 from sweep.verify import problems
 
 OBJECTIVES = "objectives: [frechet.1, 'coherence:m0', parameters, log_likelihood]\n"
@@ -108,3 +114,18 @@ def test_a_final_metric_beside_an_early_stop_does_not_fail_the_trial(make_evalua
     assert final_status(last, 4, both) == ("stopped", "one of the worse")
     whole = TrialReport(epoch=4, objectives=found.objectives)
     assert final_status(whole, 4, both) == ("failed", "frechet is not a finite number")
+
+
+def test_a_trial_that_only_its_record_lacks_measures_final_metrics_again(load, quick_sweep, tmp_path):
+    """The driver was lost after the last epoch: every objective is there again, to the last digit."""
+    corner = "reference_point: {frechet.1: 1000000, log_likelihood: -20000}"
+    text = re.sub("reference_point.*", corner, quick_sweep) + "objectives: [frechet.1, log_likelihood]\n"
+    spec = load(text.replace("pictures: 2", "pictures: 0, subset_sizes: [1], final_metrics: [frechet]"))
+    config, inputs, told = trial_config_for(spec, ()), load_inputs(spec), []
+    for _ in range(2):
+        reports = ReportWriter(StoreWriter(tmp_path / "out"), "t0000", 0, spec.modalities)
+        given = (spec, config, inputs, reports, checkpoint_name("t0000"), "cpu")
+        run_trial(*given, on_report=lambda _: None, on_saved=told.append)
+    *_, last, again = told
+    assert set(last.objectives) == {*OBJECTIVES_OF_ALL, "frechet.1"}
+    assert again.objectives == last.objectives
