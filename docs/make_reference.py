@@ -58,8 +58,9 @@ Written by `python docs/make_reference.py` from the schemas; change those, not t
 A results folder has a folder of Parquet files per table. Null means not measured; NaN means measured and
 not a number. Times are UTC. Rows have no order. `sweep.open` returns one row per key; the files themselves
 may hold a row twice. The columns below are followed by those that depend on the sweep: `p_NAME`, a searched
-setting (trials); `o_NAME`, an objective (trials, epochs); `se_NAME`, its standard error (trials);
-`reconstruction_NAME`, the negative log-likelihood of a modality (epochs).
+setting (trials); `o_NAME`, an objective or a limited quantity (trials, epochs); `se_NAME`, its standard error
+(trials); `reconstruction_NAME`, the negative log-likelihood of a modality (epochs). NAME is as in the sweep's
+file; in SQL one with dots or colons stands in double quotes, as `"o_coherence.2:m0"`.
 """
 
 

@@ -29,6 +29,9 @@ from .methods import MethodSpec as MethodSpec
 from .model import MoPoE as MoPoE
 from .model import build_model as build_model
 from .networks.base import Modality as Modality
+from .own_metrics import Metric as Metric
+from .own_metrics import MetricContext as MetricContext
+from .own_metrics import metric as metric
 from .plugins import plugin as plugin
 from .reports import EpochReport as EpochReport
 from .reports import Evaluation as Evaluation

@@ -188,7 +188,25 @@ class TrialConfig:
     initial_logvar: Annotated[float, Field(strict=True, ge=-20, le=20)] = 0.0
     """Start value of the posteriors' log-variance; at -5 latents carry signal from the first step."""
     lr: Annotated[float, Field(strict=True, ge=1e-15, le=10)] = 5e-4
-    """Learning rate of Adam."""
+    """Learning rate; with a schedule, its largest value."""
+    lr_schedule: Literal["constant", "cosine"] = "constant"
+    """How the learning rate goes on after its warm-up.
+
+    constant: it stays.
+    cosine: it falls to 0 at the end of the last epoch along half a cosine wave.
+    """
+    lr_warmup_epochs: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
+    """Epochs over which the learning rate rises from 0 by the same amount at every step; 0 for none."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """The optimiser, with PyTorch's moments.
+
+    adam: weight_decay times a weight is added to its gradient (Kingma and Ba 2015).
+    adamw: the learning rate times weight_decay times a weight is taken off it (Loshchilov and Hutter 2019).
+    """
+    weight_decay: Weight = 0.0
+    """Strength of the decay of all trained parameters."""
+    grad_clip: Weight = 0.0
+    """Largest Euclidean norm of a step's gradient, to which a larger one is scaled; 0 for no limit."""
     precision: Precision = "float32"
     """Number format of the encoders and decoders in training; weights, KL and densities are always float32.
 

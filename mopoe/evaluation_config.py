@@ -11,6 +11,9 @@ from mopoe.validation import CLOSED, Count, Seed, config_errors
 
 FinalMetric = Literal["representation", "frechet", "conditional_likelihood", "mixture_prior", "fid"]
 Sizes = tuple[Annotated[int, Field(strict=True, ge=1)], ...]
+Reference = Annotated[
+    str, Field(strict=True, pattern=r"^[\w.]{1,100}:\w{1,100}$", description="a function, as module:function")
+]
 _AMOUNTS = ("coherence_samples", "joint_samples", "likelihood_samples", "importance_samples")
 
 
@@ -70,6 +73,10 @@ class EvaluationConfig:
     mixture_prior: joint coherence with draws from a Gaussian mixture that is fitted to the latents.
     fid: Frechet distance in the features of Inception v3; it needs inception_weights.
     """
+    metrics: Annotated[
+        tuple[Reference, ...], Field(description="a list of functions, as module:function")
+    ] = ()
+    """Metrics of your own, measured in every evaluation; what they promise can be objectives and limits."""
     pictures: Annotated[int, Field(strict=True, ge=0, le=1000)] = 8
     """Generated images kept per source subset and target; 0 keeps none."""
     seed: Seed = 0

@@ -168,3 +168,23 @@ def beta_at(step: int, steps_per_epoch: int, config: TrialConfig) -> float:
         case "cyclical":
             way = min(2 * (share % 1.0), 1.0)
     return config.beta_start + (config.beta - config.beta_start) * way
+
+
+def lr_at(step: int, steps_per_epoch: int, config: TrialConfig) -> float:
+    """Return the learning rate of an optimiser step: a linear warm-up, then constant or half a cosine wave.
+
+    Args:
+        step: steps taken before this one since the start of the trial.
+        steps_per_epoch: steps in one pass over the training split.
+        config: the settings of the learning rate.
+
+    >>> config = TrialConfig(lr=1.0, epochs=4, lr_warmup_epochs=2, lr_schedule="cosine")
+    >>> [round(lr_at(step, 1, config), 3) for step in range(4)]
+    [0.5, 1.0, 1.0, 0.5]
+    """
+    warmup, total = (n * steps_per_epoch for n in (config.lr_warmup_epochs, config.epochs))
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    if config.lr_schedule == "constant":
+        return config.lr
+    return config.lr * (0.5 + 0.5 * math.cos(math.pi * (step - warmup) / (total - warmup)))

@@ -16,6 +16,9 @@ from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, to_unit
 from mopoe.errors import ConfigError, DataError, MopoeError
 from mopoe.evaluation.classifiers import Classifiers
+from mopoe.evaluation.final_metrics import EvalContext
+from mopoe.evaluation.own import called
+from mopoe.evaluation_config import EvaluationConfig
 from mopoe.model import build_model
 from mopoe.plugins import reason
 from mopoe.runtime import free_memory
@@ -25,11 +28,18 @@ BATCH = 4
 """Samples of the rehearsal."""
 
 
-def rehearse(config: TrialConfig, data: MultimodalData, classifiers: Classifiers) -> None:
+def rehearse(
+    config: TrialConfig,
+    data: MultimodalData,
+    classifiers: Classifiers,
+    evaluation: EvaluationConfig = EvaluationConfig(),  # noqa: B008 - it is frozen
+) -> None:
     """Encode, decode, score and classify a few held-out samples with a fresh model, on the CPU.
 
+    The metrics of the user's own are called, too, on all held-out samples.
+
     Raises:
-        ConfigError: the networks of a modality cannot be built.
+        ConfigError: the networks of a modality cannot be built, or a metric fails.
         DataError: something fails for a modality; the message names it, what fails, and the line of the
             user's code that raised the error.
     """
@@ -52,6 +62,9 @@ def rehearse(config: TrialConfig, data: MultimodalData, classifiers: Classifiers
             with _step(f"modality {name!r}", "be classified once it is generated"):
                 mean = model.mean(name, torch.zeros(n, config.latent_dim), style_MBW)
                 _check("the classifier's output", (n, data.n_classes), classifiers.logits(name, mean))
+    context = EvalContext(data=data, classifiers=classifiers, config=evaluation)
+    for reference in evaluation.metrics:
+        called(reference, model, data.split(evaluation.split).complete(), context)
 
 
 def _check(what: str, shape: tuple[int, ...], *tensors: Tensor) -> None:

@@ -9,7 +9,7 @@ OBJECTIVES: Mapping[str, str] = {
     "joint_coherence": "share of prior draws that all modalities' classifiers give one label, 0..1",
     "log_likelihood": "importance-weighted estimate of log p(X) per held-out sample, nats",
 }
-"""The quantities that a sweep can optimise, with their meaning. For all of them larger is better."""
+"""The objectives of every evaluation, with their meaning; `mopoe.quantities` has the others of a sweep."""
 
 
 METRICS: Mapping[str, str] = {
@@ -49,7 +49,7 @@ class SubsetMetric:
     subset_mask: int
     """The subset as bits: bit m is modality m; 0 for the prior."""
     metric: str
-    """The name of the metric, one of `METRICS`."""
+    """The name of the metric: one of `METRICS`, or of a user's own."""
     target: str | None = None
     """The generated modality, if the value is of one."""
     value: float
@@ -124,7 +124,7 @@ class SampleValues:
     """What each held-out sample contributed to an objective, whose value is their mean."""
 
     metric: str
-    """The objective."""
+    """The objective, or the metric of a user's own."""
     values: tuple[float, ...]
     """Its value on each sample, in order, or on each draw from the prior; the same ones for every trial."""
 
@@ -136,7 +136,7 @@ class Evaluation:
     split: str
     """The split that was measured on."""
     objectives: Mapping[str, float]
-    """Value by objective name; every name of `OBJECTIVES` is present."""
+    """Value by name: every one of `OBJECTIVES`, and in a sweep those of its own that were measured."""
     stderr: Mapping[str, float]
     """Standard error by objective name, over held-out samples."""
     subset_metrics: tuple[SubsetMetric, ...]
@@ -180,7 +180,7 @@ class EpochReport:
     lr: float
     """Learning rate of the epoch's last step."""
     grad_norm: float
-    """Euclidean norm of the last step's gradient."""
+    """Euclidean norm of the last step's gradient, before any clipping."""
     evaluation: Evaluation | None = None
     """Held-out measurements, if the epoch was due for them."""
     total_seconds: float = 0.0

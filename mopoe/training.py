@@ -22,7 +22,7 @@ from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, Split
 from mopoe.elbo import Draws, LossTerms, LossWeights
 from mopoe.errors import CheckpointError, ConfigError, DivergedError
-from mopoe.methods import beta_at, check_modalities, likelihood_weights, style_weights
+from mopoe.methods import beta_at, check_modalities, likelihood_weights, lr_at, style_weights
 from mopoe.model import MoPoE, build_model
 from mopoe.random_streams import draw_components, generator
 from mopoe.reports import EpochReport, Evaluation
@@ -77,7 +77,8 @@ def train(
             ended.callback(model.unbank)
         # fused: one kernel for all parameters. On a CPU it ignores the strides of gradients, to which
         # `.backward()` gives those of their parameters, so it is safe here (and tested).
-        optimizer = torch.optim.Adam(model.trained, lr=config.lr, fused=True)
+        kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+        optimizer = kind(model.trained, lr=config.lr, weight_decay=config.weight_decay, fused=True)
         loss = batch_loss(model, config, device)
         split, weights = hide(data.train.to(device), config), loss_weights(config, data)
         progress = Progress(
@@ -128,6 +129,7 @@ def _train_epoch(
     order_N = torch.randperm(n_samples, generator=generator(config.seed, "order", epoch)).to(device)
     batches = order_N.split(config.batch_size)
     sums: list[LossTerms] = []  # stay on the device, so that no step waits for the host
+    norm: Tensor | None = None
     model.train()
     # Dropout draws from torch's global generator, which is seeded for the epoch and restored after it.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -142,12 +144,15 @@ def _train_epoch(
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 terms = loss(x, draws, replace(weights, beta=beta), present_MB)
             terms.loss.backward()
+            if config.grad_clip:
+                norm = torch.nn.utils.clip_grad_norm_(model.trained, config.grad_clip)
+            optimizer.param_groups[0]["lr"] = lr_at(step, len(batches), config)
             optimizer.step()
             sums.append(terms.summed(len(index_B)))
     if device.type == "cuda":
         torch.cuda.synchronize(device)  # CUDA is asynchronous: wait before reading the clock
     seconds = time.perf_counter() - started
-    grad_norm = _finite_gradient(model, sums, progress)
+    grad_norm = _finite_gradient(model, sums, progress, norm)
     reconstruction = {
         name: float(sum(s.reconstruction[name] for s in sums)) / n_samples for name in model.names
     }
@@ -161,7 +166,7 @@ def _train_epoch(
         elbo=-(sum(reconstruction.values()) + kl),
         reconstruction=reconstruction,
         kl=kl,
-        lr=config.lr,
+        lr=optimizer.param_groups[0]["lr"],
         grad_norm=grad_norm,
     )
 
@@ -213,10 +218,13 @@ def hide(split: Split, config: TrialConfig) -> Split:
     return replace(split, present=(chance_NM >= config.missing) | (chance_NM == last_N1))
 
 
-def _finite_gradient(model: MoPoE, sums: list[LossTerms], progress: Progress) -> float:
+def _finite_gradient(
+    model: MoPoE, sums: list[LossTerms], progress: Progress, unclipped: Tensor | None
+) -> float:
     """Return the norm of the last gradient; raise DivergedError unless it and all losses are finite."""
     finite = torch.isfinite(torch.stack([s.loss for s in sums])).tolist()
-    norm = float(torch.nn.utils.get_total_norm([p.grad for p in model.trained if p.grad is not None]))
+    gradients = [p.grad for p in model.trained if p.grad is not None]
+    norm = float(torch.nn.utils.get_total_norm(gradients) if unclipped is None else unclipped)
     if not all(finite):
         what, step = "loss", finite.index(False)
     elif not math.isfinite(norm):
@@ -231,7 +239,8 @@ def _finite_gradient(model: MoPoE, sums: list[LossTerms], progress: Progress) ->
 def _resumed(path: Path, start: Progress) -> Progress:
     """Return a checkpoint's progress, if it is of the trial that would otherwise begin at `start`.
 
-    The trial may have been given a different number of epochs: to train for longer is a reason to resume.
+    The trial may have been given a different number of epochs, unless the learning rate depends on it: to
+    train for longer is a reason to resume.
 
     Raises:
         CheckpointError: the checkpoint was trained with other settings or data.
@@ -243,7 +252,8 @@ def _resumed(path: Path, start: Progress) -> Progress:
             f"{start.fingerprint}"
         )
     was, now = ({**p.config.to_dict(), "data": (p.data, p.data_options)} for p in (saved, start))
-    changed = [f"{n} was {was[n]} and is now {now[n]}" for n in was if was[n] != now[n] and n != "epochs"]
+    free = "epochs" if start.config.lr_schedule == "constant" else ""  # a cosine ends with the epochs
+    changed = [f"{n} was {was[n]} and is now {now[n]}" for n in was if was[n] != now[n] and n != free]
     if changed:
         raise CheckpointError(f"{path}: belongs to a trial with other settings: {'; '.join(changed)}")
     return replace(saved, config=start.config, fingerprint=start.fingerprint)

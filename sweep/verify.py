@@ -103,7 +103,11 @@ def row_rules(rows: pl.DataFrame, full: int) -> list[_Rule]:
         rows: the table, with `_known` if its trial is in the trials table, and that trial's `_budget`.
         full: the mask of all modalities.
     """
-    share = pl.col("metric").str.starts_with("coherence") if "metric" in rows.columns else pl.lit(True)
+    share = (
+        pl.col("metric").str.contains("^coherence(_all|_balanced)?$")
+        if "metric" in rows.columns
+        else pl.lit(True)
+    )
     rules = [("belong to no attempt in the trials table", pl.col("_known").is_null())]
     for name in rows.columns:
         if name in ("epoch", "epochs"):

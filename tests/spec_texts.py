@@ -3,6 +3,7 @@
 import re
 from dataclasses import fields
 
+from mopoe import quantities
 from mopoe.config import TrialConfig
 
 FULL = """\
@@ -43,17 +44,17 @@ SETTINGS = ", ".join(f.name for f in fields(TrialConfig))
 SAMPLERS = "tpe, gp, nsga2, nsga3, random, qmc, grid"
 KINDS = "uniform, log_uniform, int, choice, simplex"
 TOP = (
-    "name, data, trials, seed, sampler, objectives, reference_point, search_space, fixed, "
-    "evaluation, scheduler, constraints, start_with, warm_start, resources, replicates, faults, keep"
+    "name, data, trials, seed, sampler, evaluation, objectives, reference_point, search_space, fixed, "
+    "scheduler, constraints, start_with, warm_start, resources, replicates, faults, keep"
 )
 EVALUATION = (
     "split, every, coherence_samples, joint_samples, likelihood_samples, importance_samples, subset_sizes, "
-    "own_targets, intermediate, final_metrics, pictures, seed, precision, inception_weights"
+    "own_targets, intermediate, final_metrics, metrics, pictures, seed, precision, inception_weights"
 )
 AT_RUNGS = (
     "coherence_samples, joint_samples, likelihood_samples, importance_samples, subset_sizes, own_targets"
 )
-OBJECTIVES = "conditional_coherence, joint_coherence, log_likelihood"
+OBJECTIVES = ", ".join(quantities.KINDS)
 COUNT = "but must be a whole number between 1 and 1,000,000"
 CONCURRENT = "but must be a whole number between 1 and 100,000, or null"
 WORD = "but must be a word (a number or date in quotes)"

@@ -76,6 +76,8 @@ LIGHT_MOPOE = [
     "config",
     "evaluation_config",
     "methods",
+    "own_metrics",
+    "quantities",
     "reports",
     "subsets",
     "plugins",
@@ -238,7 +240,7 @@ PUBLIC = {
         TrialConfig train load_model MoPoE build_model MethodSpec EpochReport
         load_data data_from_arrays MultimodalData Split ModalitySpec
         EvaluationConfig Evaluator Evaluation Classifiers load_classifiers
-        plugin Modality Likelihood Bernoulli Categorical Laplace Normal
+        metric Metric MetricContext plugin Modality Likelihood Bernoulli Categorical Laplace Normal
     """,
     # A sweep's file, running it, and its results.
     "sweep": "SweepSpec load_spec run_sweep Store open",

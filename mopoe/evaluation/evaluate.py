@@ -35,6 +35,7 @@ from mopoe.evaluation.final_metrics import (
 )
 from mopoe.evaluation.generation import draw_pictures
 from mopoe.evaluation.log_likelihood import log_likelihood
+from mopoe.evaluation.own import own_metrics
 from mopoe.evaluation_config import EvaluationConfig
 from mopoe.model import MoPoE
 from mopoe.reports import Evaluation, PairCoherence, Picture, SampleValues, SubsetMetric
@@ -116,6 +117,7 @@ class Evaluator:
                     pictures = draw_pictures(model, split, self.classifiers, c.pictures, c.seed)
         outside_SM = targets_outside(conditional.masks, len(model.names))
         context = EvalContext(data=self.data, classifiers=self.classifiers, config=c)
+        own, own_by_sample = own_metrics(model, split, context)
         last_metrics = final_metrics(model, context) if what == "all" else ()
         estimates = {
             "conditional_coherence": conditional.scores.mean_over(outside_SM),
@@ -126,6 +128,7 @@ class Evaluator:
             "conditional_coherence": conditional.scores.by_sample(outside_SM),
             "joint_coherence": joint.agreed_N,
             "log_likelihood": likelihood.log_p_N,
+            **own_by_sample,
         }
         faults = {}
         value, largest = (
@@ -150,6 +153,7 @@ class Evaluator:
                 *reconstruction_metrics(model, context, split),
                 *parameter_metrics(model),
                 *last_metrics,
+                *own,
                 *failed,
             ),
             pair_coherence=_pairs(model, conditional),

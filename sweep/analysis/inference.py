@@ -29,8 +29,8 @@ DRAWS = 1000
 """Draws from the posterior: the standard error of a probability is about 0.02 at most."""
 MOST_CONFIGS = 200
 """Most configs that the posterior is of: those on the fronts of the lowest ranks."""
-_PRIOR_DRAWS = "joint_coherence"
-"""The objective whose samples are draws from the prior, not held-out samples."""
+_HELD_OUT = ("conditional_coherence", "log_likelihood")
+"""The objectives whose samples are the first held-out ones; others have their own, such as prior draws."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,14 +150,16 @@ def _by_sample(trials: pl.DataFrame, samples: pl.DataFrame | None, objective: Ob
 def _together(known: dict[str, Array], objectives: Sequence[Objective], n_trials: int) -> Array:
     """Return the values by sample on one axis, less their means and divided by sqrt(n (n - 1)): [T, O, N].
 
-    The first samples of one objective are the first of another, but for draws from the prior.
+    The first samples of one objective are the first of another if both are of `_HELD_OUT`.
     """
-    held_out = max((v.shape[1] for name, v in known.items() if name != _PRIOR_DRAWS), default=0)
-    drawn = known[_PRIOR_DRAWS].shape[1] if _PRIOR_DRAWS in known else 0
-    samples_TON = np.zeros((n_trials, len(objectives), held_out + drawn))
+    shared = max((v.shape[1] for name, v in known.items() if name in _HELD_OUT), default=0)
+    alone = sum(v.shape[1] for name, v in known.items() if name not in _HELD_OUT)
+    samples_TON = np.zeros((n_trials, len(objectives), shared + alone))
+    free = shared
     for at, o in enumerate(objectives):
         if o.name in known:
-            n, start = known[o.name].shape[1], held_out if o.name == _PRIOR_DRAWS else 0
+            n, start = known[o.name].shape[1], 0 if o.name in _HELD_OUT else free
+            free += n * (o.name not in _HELD_OUT)
             centred_TN = known[o.name] - known[o.name].mean(1, keepdims=True)
             samples_TON[:, at, start : start + n] = centred_TN / np.sqrt(n * (n - 1))
     return samples_TON

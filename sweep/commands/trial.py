@@ -43,7 +43,8 @@ def trial(
         )
     for name, value in record.objectives.items():
         mark = "" if name in {o.name for o in spec.objectives} else "  (not an objective of this sweep)"
-        say(f"{name:<24}{value:>12.4f} ± {Z_95 * record.stderr[name]:.4f}{mark}")
+        error = f" ± {Z_95 * record.stderr[name]:.4f}" if name in record.stderr else ""
+        say(f"{name:<24}{value:>12.4f}{error}{mark}")
     say("± is the half width of the 95 % interval over held-out samples; another seed is not in it.")
     say(f"\ntrial {record.trial_id}, attempt {record.attempt}; tables: {files_at(root)}")
     if record.status == "failed":

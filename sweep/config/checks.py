@@ -3,6 +3,7 @@
 from typing import Any
 
 from mopoe.config import TrialConfig
+from mopoe.quantities import final_metric, kind_of, sizes_of
 from mopoe.wording import unknown_key
 from sweep.config.keys import SweepKeys
 from sweep.config.messages import problem, problems_at
@@ -37,16 +38,32 @@ def _check_objectives(spec: SweepKeys) -> None:
     if len(spec.modalities) == 1 and "conditional_coherence" in objectives:
         why = "'conditional_coherence' generates a modality from others, but the data set has only one"
         raise problem(why, "objectives")
+    for i, name in enumerate(objectives):
+        _check_measured(spec, name, "objectives", i)
+    for name in spec.constraints:
+        _check_measured(spec, name, "constraints", name)
     for name in objectives:
         if name not in spec.reference_point:
             raise problem(f"key {name!r} is missing; every objective has one", "reference_point", name)
     for name, value in spec.reference_point.items():
         if name not in objectives:
             raise problem(unknown_key(name, objectives), "reference_point", name)
-        most = 1 if name.endswith("coherence") else 1e12
+        most = 1 if kind_of(name) and "coherence" in name else 1e12
         if abs(value) > most:
             must = f"must be between {-most:g} and {most:g}"
             raise problem(f"{name} is {value:g}, but {must}", "reference_point", name)
+
+
+def _check_measured(spec: SweepKeys, name: str, *at: str | int) -> None:
+    """Refuse a quantity that the evaluation is not asked for."""
+    final, asked = final_metric(name), spec.evaluation.final_metrics
+    if final is not None and final not in asked:
+        line = f"final_metrics: [{', '.join((*asked, final))}]"
+        raise problem(f"{name!r} is a final metric; add `{line}` under `evaluation`", *at)
+    sizes, left = spec.evaluation.subset_sizes, sizes_of(name, spec.modalities) - {0}
+    if sizes and kind_of(name) and final in (None, "frechet", "fid") and not left <= {*sizes}:
+        why = f"evaluation.subset_sizes is {list(sizes)}"
+        raise problem(f"{name!r} is of subsets of {min(left - {*sizes})} modalities, but {why}", *at)
 
 
 def _check_evaluation(spec: SweepKeys) -> None:
@@ -93,9 +110,13 @@ def _check_scheduler(spec: SweepKeys) -> None:
     """Refuse a scheduler that could not stop any trial."""
     scheduler, rungs = spec.scheduler, spec.rungs
     with problems_at("scheduler", "objective"):
-        scheduler.compared(spec.objectives)
+        compared = scheduler.compared(spec.objectives)
     if scheduler.type == "none":
         return
+    for name in names(compared):
+        if final_metric(name) is not None:
+            last = f"{name} is measured after the last epoch alone"
+            raise problem(f"{scheduler.type} compares trials at rungs, but {last}", "scheduler", "type")
     if not rungs:
         least = f"but trials have {spec.epochs_max} epochs and a rung must lie below"
         raise problem(f"grace is {scheduler.grace}, {least}", "scheduler", "grace")

@@ -5,14 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
-from mopoe.reports import OBJECTIVES
-from mopoe.wording import unknown_key
-from sweep.config.messages import Name, problem
+from sweep.config.messages import Name
+from sweep.config.objectives import check_quantity
 
-MEASURED = (*OBJECTIVES, "parameters", "seconds")
-"""What may be limited: the objectives, the model's trained parameters, the trial's wall time."""
 LIMIT = r"^\s*[<>]=\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,2})?\s*$"
 """The form of a limit: a comparison with a finite number."""
 
@@ -58,11 +55,10 @@ def limit(name: str, text: str) -> Limit:
     return Limit(name=name, at_most=text.startswith("<="), bound=float(text[2:]))
 
 
-def _check(texts: Mapping[str, str]) -> Mapping[str, str]:
+def _check(texts: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
     """Return the constraints, or say which quantity is unknown."""
     for name in texts:
-        if name not in MEASURED:
-            raise problem(unknown_key(name, MEASURED), name)
+        check_quantity(str(name), info, name)
     return texts
 
 

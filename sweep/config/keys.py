@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat
+from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat, ValidationInfo
 
 from mopoe.config import TrialConfig
 from mopoe.evaluation_config import EvaluationConfig
+from mopoe.own_metrics import promises
+from mopoe.reports import OBJECTIVES
 from mopoe.validation import Count
 from sweep.config.constraints import Constraints, Limit, limit
-from sweep.config.messages import Name
-from sweep.config.objectives import Objective, Objectives
+from sweep.config.messages import Name, problems_at
+from sweep.config.objectives import Objective, Objectives, names
 from sweep.config.parameters import Choice, Int, Parameter
 from sweep.config.schema import (
     DataSpec,
@@ -29,6 +31,14 @@ RENAMED = {"at_rungs": "intermediate", "extras": "final_metrics"}
 
 def _renamed(given: Any) -> Any:
     return {RENAMED.get(k, k): v for k, v in given.items()} if isinstance(given, dict) else given
+
+
+def _kept(evaluation: EvaluationConfig, info: ValidationInfo) -> EvaluationConfig:
+    """Return the evaluation, if its metrics promise numbers; a results folder is not asked."""
+    if not info.context:
+        with problems_at("metrics"):
+            promises(evaluation.metrics)
+    return evaluation
 
 
 class SweepKeys(StrictModel):
@@ -59,13 +69,18 @@ class SweepKeys(StrictModel):
     qmc: scrambled quasi-random points, which cover the space more evenly than random ones.
     grid: every combination of values, in random order; it needs parameters of type int or choice.
     """
+    evaluation: Annotated[EvaluationConfig, BeforeValidator(_renamed), AfterValidator(_kept)] = (
+        EvaluationConfig()
+    )
+    """What is measured on held-out data."""
     objectives: Objectives = (Objective(name="conditional_coherence"), Objective(name="log_likelihood"))
     """What is optimised, in the order of the reports.
 
-    A name alone is maximised:
+    A name is enough, since every quantity has its direction:
 
-        objectives: [conditional_coherence, {name: log_likelihood, direction: minimize}]
-        reference_point: {conditional_coherence: 0.1, log_likelihood: -4000}
+        objectives: [conditional_coherence, frechet]
+        reference_point: {conditional_coherence: 0.1, frechet: 500}
+        evaluation: {final_metrics: [frechet]}
     """
     reference_point: Mapping[Name, FiniteFloat]
     """One number per objective: the corner that fronts are measured from.
@@ -81,12 +96,10 @@ class SweepKeys(StrictModel):
     """The searched settings, each with the kind of parameter it is."""
     fixed: Annotated[Mapping[Name, Any], AfterValidator(check_fixed)] = Field(default_factory=dict)
     """The settings that are the same for every trial; what is neither here nor searched is at its default."""
-    evaluation: Annotated[EvaluationConfig, BeforeValidator(_renamed)] = EvaluationConfig()
-    """What is measured on held-out data."""
     scheduler: SchedulerSpec = SchedulerSpec()
     """Which trials are stopped early; by default none, as only full budgets make an honest front."""
     constraints: Constraints = Field(default_factory=dict)
-    """Limits on what a trial measures: an objective, `parameters` (trained ones) or `seconds` (wall time).
+    """Limits on what a trial measures, by the names that objectives have.
 
     A config whose mean over its seeds misses a limit is infeasible and not on the front; so is, for itself,
     a trial. The number itself is allowed:
@@ -127,6 +140,13 @@ class SweepKeys(StrictModel):
     def space(self) -> Space:
         """Return the search space, translated for Optuna."""
         return Space(self.search_space, self.modalities)
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Return what trials record for this sweep alone: what it optimises or limits, of the rest."""
+        columns = [name for name in self.constraints if name not in ("parameters", "seconds")]
+        wanted = dict.fromkeys((*names(self.objectives), *columns))
+        return tuple(name for name in wanted if name not in OBJECTIVES)
 
     @property
     def n_configs(self) -> int:

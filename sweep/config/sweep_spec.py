@@ -21,7 +21,10 @@ from sweep.config.settings import setting
 
 CHANGEABLE = ("name", "trials", "resources", "replicates", "faults", "keep")
 """Keys that may change between two runs of one sweep: no trial's numbers depend on them."""
-LATER = ("aggregation", "style_outside")
+LATER = (
+    *("aggregation", "style_outside", "optimizer", "weight_decay", "lr_schedule", "lr_warmup_epochs"),
+    "grad_clip",
+)
 """Settings of a trial that came when there were results folders already; their defaults change nothing."""
 
 
@@ -39,6 +42,8 @@ class SweepSpec(SweepKeys):
         for parameter in plain["search_space"].values():
             if parameter["when"] is None:
                 del parameter["when"]
+        if not self.evaluation.metrics:  # a key that came when there were results folders already
+            del plain["evaluation"]["metrics"]
         return plain
 
     @property

@@ -10,7 +10,7 @@ from html import escape
 import polars as pl
 
 from mopoe.errors import masked
-from mopoe.reports import OBJECTIVES, pair_interval
+from mopoe.reports import METRICS, pair_interval
 from sweep.analysis.summaries import failure_reasons, metrics_by_size
 from sweep.report import figures, trust
 from sweep.report.details import details_html, strips_html
@@ -43,7 +43,7 @@ def front_card(view: View) -> Card:
     finding += f" Hypervolume from ({corner}): {number(trade.hypervolume)}."
     if len(trade.points.names) < 2:
         return Card(title=title, finding=finding)
-    meanings = (f"{plain(n)}: {OBJECTIVES[n]}. " for n in trade.points.names if n in OBJECTIVES)
+    meanings = (f"{plain(o.name)}: {o.meaning}. " for o in trade.points.objectives if o.meaning)
     note = "".join(m[0].upper() + m[1:] for m in meanings)
     note += f"± and bars show {interval_text(view.tradeoff)}."
     return Card(
@@ -110,7 +110,8 @@ _MEASURED = ("kl", "active_units", "idle_latents", "representation", "log_likeli
 def measured_card(view: View) -> Card:
     """Return the diagnostics of the posterior and the final metrics of the trial in focus."""
     title, names = "Latents and further measurements", view.tradeoff.manifest.modalities
-    measured = view.metrics.filter(pl.col("metric").is_in(_MEASURED), trial_id=view.focus or "")
+    own = sorted({*view.metrics["metric"]} - METRICS.keys())  # metrics of the user's
+    measured = view.metrics.filter(pl.col("metric").is_in([*_MEASURED, *own]), trial_id=view.focus or "")
     means = metrics_by_size(measured, names)
     if not means.height:
         return Card(title=title, finding="No picked trial has further measurements.")
@@ -118,7 +119,7 @@ def measured_card(view: View) -> Card:
     rows = means.select("metric", "subset_size", "value").iter_rows()
     cells = {(m, s): "-" if math.isnan(v) else number(v) for m, s, v in rows}
     columns = {"observed modalities": ["none (prior)" if s == 0 else str(s) for s in sizes]}
-    shown = [m for m in _MEASURED if any(metric == m for metric, _ in cells)]
+    shown = [m for m in (*_MEASURED, *own) if any(metric == m for metric, _ in cells)]
     columns |= {plain(m): [cells.get((m, s), "") for s in sizes] for m in shown}
     finding = f"Means of {view.focus} over the subsets of each size."
     for reason in measured["error"].drop_nulls()[:1]:

@@ -104,7 +104,7 @@ def run_sweep(
             say(_nothing_left(store, state.status))
             return store
         _say_what_is_there(spec, store, state.status, say)
-        rehearse(trial_config_for(spec, ()), data, classifiers)
+        rehearse(trial_config_for(spec, ()), data, classifiers, spec.evaluation)
         warm = [config for folder in spec.warm_start for config in _learned_from(Path(folder), spec, say)]
         with _joined(spec, store, address, workers, say):
             gpu = spec.resources.gpu_share(ray.cluster_resources().get("GPU", 0.0))

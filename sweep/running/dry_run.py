@@ -75,7 +75,7 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
     data, classifiers = load_inputs(spec)
     middle = trial_config_for(spec, ())
     check_memory(middle, data, device)
-    rehearse(middle, data, classifiers)
+    rehearse(middle, data, classifiers, spec.evaluation)
     searched = [name for name in _COSTLY if name in spec.search_space]
     table = Table(box=None)
     for column in ("", *searched, "parameters", "memory", "epoch", "evaluation", "trial"):

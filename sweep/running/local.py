@@ -120,7 +120,7 @@ def _begin(
     for precision in (config.precision, spec.evaluation.precision):
         check_precision(precision, device)
     check_memory(config, data, device)
-    rehearse(config, data, classifiers)
+    rehearse(config, data, classifiers, spec.evaluation)
     open_or_create_manifest(writer.files, spec, spec_hash, inputs_record(data, classifiers))
     keep_classifiers(writer.files, classifiers)
     began = rows["started_at"][attempt] if resume else datetime.now(UTC)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mopoe.config import TrialConfig
 from mopoe.errors import MopoeError, shown
 from mopoe.plugins import reason
+from mopoe.quantities import final_metric, with_quantities
 from mopoe.reports import EpochReport, Evaluation
 from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError
@@ -67,16 +68,21 @@ def run_trial(
         data, classifiers, spec.evaluation, epochs=config.epochs, also=spec.rungs, device=device
     )
 
+    def wanted(evaluation: Evaluation | None, epoch: int, seconds: float) -> Evaluation | None:
+        known = spec.quantities, spec.modalities, epoch, seconds
+        return evaluation and with_quantities(evaluation, *known)
+
     def take(report: EpochReport) -> bool:
-        reports.add(report)
+        evaluation = wanted(report.evaluation, report.epoch, report.total_seconds)
+        reports.add(report := replace(report, evaluation=evaluation))
         on_report(report)
         return reports.due
 
     def saved(report: EpochReport) -> None:
         send()
         reports.saved()
-        whole = reports.due or report.epoch == config.epochs
-        on_saved(trial_report(report.epoch, report.total_seconds, report.evaluation, saved=whole))
+        at, whole = (report.epoch, report.total_seconds), reports.due or report.epoch == config.epochs
+        on_saved(trial_report(*at, wanted(report.evaluation, *at), saved=whole))
 
     with ExitStack() as ended:
         ended.callback(return_freed_memory)
@@ -88,8 +94,10 @@ def run_trial(
         if before is not None and before.epoch == config.epochs:
             if banks_fit(config, device):  # as when it was measured first, to the last digit
                 model.bank()
-            again = evaluator.measure(model, "objectives")
-            on_saved(trial_report(before.epoch, before.seconds, again, saved=True))
+            final = any(final_metric(name) for name in spec.quantities)
+            again = evaluator.measure(model, "all" if final else "objectives")
+            at = before.epoch, before.seconds
+            on_saved(trial_report(*at, wanted(again, *at), saved=True))
 
 
 def trial_report(epoch: int, seconds: float, evaluation: Evaluation | None, *, saved: bool) -> TrialReport:

@@ -159,6 +159,8 @@ def final_status(
     epochs = last.epoch or 0
     if epochs < epochs_max and last.stopped is None:
         return "failed", f"it ended after {epochs} of {epochs_max} epochs for an unknown reason"
+    if epochs < epochs_max:  # what a scheduler stopped lacks what only the last epoch measures
+        objectives = [o for o in objectives if o.name in (last.objectives or {})] or objectives
     values = zip(objectives, last.values(objectives), strict=True)
     if unknown := [o.name for o, value in values if not math.isfinite(value)]:
         why = (last.faults or {}).get(unknown[0])

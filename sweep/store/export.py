@@ -4,6 +4,7 @@ DeepCAVE's format: https://automl.github.io/DeepCAVE/main/converters/dataframe.h
 """
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def export_deepcave(store: Store, out: Path) -> int:
     measured = {}
     for objective in store.manifest.objectives:
         if (name := OBJECTIVE + objective.name) in whole.columns:
-            measured[name] = f"metric:{objective.name} {bounds(whole[name])} ({objective.direction})"
+            word = re.sub(r"\W", "_", objective.name)  # all that DeepCAVE reads as a name
+            measured[name] = f"metric:{word} {bounds(whole[name])} ({objective.direction})"
     trials = whole.select(
         "config_id",
         pl.col(varied).name.map(_bare),

@@ -1,7 +1,7 @@
 """A second implementation of the objective: plain loops and `torch.distributions`, to compare with."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -88,10 +88,17 @@ def plain() -> Callable[..., Plain]:
 
 @pytest.fixture(scope="session")
 def train_plainly() -> Callable[..., list[dict[str, float]]]:
-    """Give a trainer of float64 models by the plain objective and unfused Adam; it returns epochs' means."""
+    """Give a trainer of float64 models by the plain objective and unfused Adam; it returns epochs' means.
 
-    def train(model: MoPoE, config: TrialConfig, split: Split) -> list[dict[str, float]]:
-        optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=False, foreach=False)
+    With `rates`, the learning rate of every step, and `clip`, the largest norm of a gradient.
+    """
+
+    def train(
+        model: MoPoE, config: TrialConfig, split: Split, rates: Sequence[float] = (), clip: float = math.inf
+    ) -> list[dict[str, float]]:
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+        decay = {"weight_decay": config.weight_decay}
+        optimizer = kind(model.parameters(), lr=config.lr, **decay, fused=False, foreach=False)
         starts, expected, step = range(0, len(split), config.batch_size), [], 0
         warmup = config.beta_warmup_epochs * len(starts)
         for epoch in range(1, config.epochs + 1):
@@ -113,6 +120,9 @@ def train_plainly() -> Callable[..., list[dict[str, float]]]:
                 optimizer.zero_grad()
                 terms.loss.backward()
                 norm = math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters()))
+                for p in model.parameters() if norm > clip else ():
+                    p.grad = p.grad * (clip / (norm + 1e-6))
+                optimizer.param_groups[0]["lr"] = rates[step] if rates else config.lr
                 optimizer.step()
                 step += 1
                 parts = {"loss": terms.loss, "kl": terms.kl, **terms.reconstruction}

@@ -9,6 +9,7 @@ from torch import nn
 from training_runs import CONFIG, same_weights
 
 from mopoe import bank as module
+from mopoe import training
 from mopoe.bank import banks, stacked
 from mopoe.batch_loss import batch_loss
 from mopoe.checkpoint import load_model
@@ -117,6 +118,19 @@ def test_two_hundred_steps_stay_beside_a_plain_trainer(data, monkeypatch):
         train(config, data, lambda report, kernels=kernels: losses[kernels].append(report.loss))
     library.cache_clear()
     assert losses["1"] == pytest.approx(losses["0"], rel=2e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_stacks_are_decayed_and_clipped_as_their_parts(data, monkeypatch, optimizer):
+    """Nine steps of networks computed together, and one by one, agree to rounding; the settings act."""
+    config = replace(CONFIG, optimizer=optimizer, weight_decay=2.0, grad_clip=100.0)
+    together, others = train(config, data, bool), ({}, {"weight_decay": 0.0}, {"grad_clip": 0.0})
+    monkeypatch.setattr(training, "banks_fit", lambda *_: False)
+    alone = [train(replace(config, **settings), data, bool).state_dict() for settings in others]
+    for name, value in together.state_dict().items():
+        torch.testing.assert_close(value, alone[0][name], rtol=1e-4, atol=1e-5, msg=name)
+    for other in alone[1:]:
+        assert max(float((other[name] - alone[0][name]).abs().max()) for name in other) > 1e-3
 
 
 def test_parameters_are_views_of_stacks_that_train(data, tmp_path):

@@ -50,6 +50,11 @@ CHANGES: dict[str, Any] = {
     "initial_logvar": -2.0,
     "precision": "bfloat16",
     "lr": 2e-2,
+    "lr_schedule": "cosine",
+    "lr_warmup_epochs": 2,
+    "optimizer": "adamw",
+    "weight_decay": 0.1,
+    "grad_clip": 1.0,
     "batch_size": 11,
     "epochs": 4,
     "seed": 2,
@@ -67,6 +72,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "weight_entropy": LEARNED,
     "posterior": {"method": "moe"},
     "samples": {"estimator": "iwae"},
+    "optimizer": {"weight_decay": 0.1},
 }
 """What a setting needs to act."""
 

@@ -27,6 +27,18 @@ trials: 14 => trials: 14\nscheduler: {type: asha}
 trials: 14 => trials: 14\nscheduler: {type: median, objective: conditional_coherence}
 :4: scheduler: objective is 'conditional_coherence'; did you mean 'joint_coherence'? possible: log_likelihood, joint_coherence
 
+[log_likelihood, joint_coherence] => [log_likelihood, frechet]
+:6: objectives: 'frechet' is a final metric; add `final_metrics: [frechet]` under `evaluation`
+
+trials: 14 => trials: 14\nconstraints: {representation.1: ">= 0.5"}
+:4: constraints: 'representation.1' is a final metric; add `final_metrics: [representation]` under `evaluation`
+
+  split: test =>   subset_sizes: [1, 4]\nconstraints: {coherence.2: ">= 0.5"}
+:25: constraints: 'coherence.2' is of subsets of 2 modalities, but evaluation.subset_sizes is [1, 4]
+
+  split: test =>   subset_sizes: [1]\nconstraints: {coherence.6: ">= 0.5"}
+:25: constraints: 'coherence.6' names no subset; possible: m0, m1, m2, m3, m4, 1, 2, 3, 4, 5
+
 trials: 14 => trials: 14\nscheduler: {type: halving, objective: log_likelihood}
 :4: scheduler: objective is 'log_likelihood', but halving compares all objectives; leave it out
 
@@ -79,6 +91,23 @@ def test_a_contradiction_is_one_sentence_with_its_line(refusal, old, new, messag
     """It stands where the key is that should change, and says what is possible."""
     assert FULL.count(old) == 1
     assert refusal(FULL.replace(old, new)) == f"x.yaml{message}"
+
+
+def test_a_final_metric_is_not_compared_at_a_rung(load, refusal):
+    """Beside an objective that is, it may be an objective; the line to add names those that are there."""
+    text = FULL.replace("joint_coherence: 0.1", "frechet.prior: 9").replace(
+        "joint_coherence]", "frechet.prior]"
+    )
+    asked = ("evaluation.final_metrics=[frechet, representation]",)
+    halving = "scheduler: {type: halving, grace: 1}\n"
+    assert refusal(text + halving, asked) == (
+        "x.yaml:26: scheduler: halving compares trials at rungs, but frechet.prior is measured after the "
+        "last epoch alone"
+    )
+    asha = "scheduler: {type: asha, grace: 1, objective: log_likelihood}\n"
+    assert load(text + asha, asked).quantities == ("frechet.prior",)
+    more = ("evaluation.final_metrics=[representation, fid]",)
+    assert "add `final_metrics: [representation, fid, frechet]` under" in refusal(text, more)
 
 
 def test_one_modality_has_nothing_to_generate_from(refusal, monkeypatch):

@@ -112,7 +112,7 @@ name: digits, seed: 1} => name: polymnist, pth: x}
 :2: data: unknown key 'pth'; did you mean 'path'? possible: name, path, seed
 
 [log_likelihood, joint_coherence] => log_likelihood
-:6: objectives is 'log_likelihood', but must be a list of objectives
+:6: objectives is 'log_likelihood', but must be a list of one to four objectives
 
 [log_likelihood, joint_coherence] => [log_likelihood, 3]
 :6: objectives: entry 2 is 3, but must be a name, or {name: NAME, direction: minimize}
@@ -244,7 +244,7 @@ nsga2 => 3
 :5: sampler is 3; possible: <SAMPLERS>
 
 joint_coherence] => joint_cohernce]
-:6: objectives: unknown objective 'joint_cohernce'; did you mean 'joint_coherence'? possible: <OBJECTIVES>
+:6: objectives: unknown quantity 'joint_cohernce'; did you mean 'joint_coherence'? possible: <OBJECTIVES>
 
 {name: digits, seed: 1} => {name: digit}
 :2: data: there is no data set 'digit'; did you mean 'digits'? possible: celeba, digits, polymnist, translated_polymnist, mnist_svhn_text, and functions of your own as package.module:function
@@ -283,7 +283,7 @@ trials: 14 => trials: 14\nscheduler: {type: halving, eta: 1}
 :4: scheduler: eta is 1, but must be a whole number between 2 and 1,000
 
 trials: 14 => trials: 14\nconstraints: {parameter: '<= 1'}
-:4: constraints: unknown key 'parameter'; did you mean 'parameters'? possible: <OBJECTIVES>, parameters, seconds
+:4: constraints: unknown quantity 'parameter'; did you mean 'parameters'? possible: <OBJECTIVES>
 
 trials: 14 => trials: 14\nconstraints: {seconds: '< 5'}
 :4: constraints: seconds is '< 5', but must be a limit such as "<= 20e6" or ">= 0.1"
