@@ -32,4 +32,6 @@ from .networks.base import Modality as Modality
 from .plugins import plugin as plugin
 from .reports import EpochReport as EpochReport
 from .reports import Evaluation as Evaluation
+from .trained import TrainedModel as TrainedModel
+from .trained import load as load
 from .training import train as train

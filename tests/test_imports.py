@@ -235,7 +235,7 @@ def test_nothing_imports_the_command_line() -> None:
 PUBLIC = {
     # Data, a model, its training, its evaluation, its checkpoints, and what networks of one's own take.
     "mopoe": """
-        TrialConfig train load_model MoPoE build_model MethodSpec EpochReport
+        TrialConfig train load load_model TrainedModel MoPoE build_model MethodSpec EpochReport
         load_data data_from_arrays MultimodalData Split ModalitySpec
         EvaluationConfig Evaluator Evaluation Classifiers load_classifiers
         plugin Modality Likelihood Bernoulli Categorical Laplace Normal

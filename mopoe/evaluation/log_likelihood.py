@@ -60,7 +60,14 @@ def joint_log_likelihood(model: MoPoE, split: Split, n: int, importance_samples:
 
 
 def log_likelihood(
-    model: MoPoE, split: Split, n: int, importance_samples: int, seed: int, *, observed: int | None = None
+    model: MoPoE,
+    split: Split,
+    n: int,
+    importance_samples: int,
+    seed: int,
+    *,
+    observed: int | None = None,
+    first: int = 0,
 ) -> LogLikelihood:
     """Return estimates of log p(X), or of log p(X_A), of the first n samples of a split.
 
@@ -71,13 +78,14 @@ def log_likelihood(
         importance_samples: K, at least 1; with a multiple of the number of subsets all get equal shares.
         seed: determines the noise.
         observed: the mask of the modalities A; None for all. The proposals depend on no other modality.
+        first: position of the split's first sample, of which its noise is a function.
 
     Raises:
         ConfigError: `observed` is not a subset of the modalities.
     """
     log_p, ess, rise = [], [], []
     with torch.inference_mode():
-        for log_w_BK, *halves in _log_weights(model, split, n, importance_samples, seed, observed):
+        for log_w_BK, *halves in _log_weights(model, split, n, importance_samples, seed, observed, first):
             total_B = torch.logsumexp(log_w_BK, 1)
             log_p.append(total_B - math.log(importance_samples))
             ess.append(torch.exp(2 * total_B - torch.logsumexp(2 * log_w_BK, 1)))
@@ -110,16 +118,17 @@ def conditional_log_likelihood(
         return log_likelihood(model, split, n, importance_samples, seed, observed=mask)
 
     marginal = of(given)
-
-    def conditional(joint: LogLikelihood) -> LogLikelihood:
-        ess_N = torch.minimum(joint.ess_N, marginal.ess_N)
-        return LogLikelihood(joint.log_p_N - marginal.log_p_N, ess_N, joint.rise_N - marginal.rise_N)
-
-    rest = conditional(of(full))
+    rest = conditional_on(of(full), marginal)
     others = subset_members(full & ~given)
-    single = [rest] if len(others) == 1 else [conditional(of(given | 1 << m)) for m in others]
+    single = [rest] if len(others) == 1 else [conditional_on(of(given | 1 << m), marginal) for m in others]
     names = (model.names[m] for m in others)
     return ConditionalLogLikelihood(rest, dict(zip(names, single, strict=True)))
+
+
+def conditional_on(joint: LogLikelihood, marginal: LogLikelihood) -> LogLikelihood:
+    """Return log p(X_A, X_target) - log p(X_A), as `conditional_log_likelihood` says."""
+    ess_N = torch.minimum(joint.ess_N, marginal.ess_N)
+    return LogLikelihood(joint.log_p_N - marginal.log_p_N, ess_N, joint.rise_N - marginal.rise_N)
 
 
 def proposing(model: MoPoE, observed: int) -> list[int]:
@@ -151,7 +160,13 @@ def component_shares(n: int, n_components: int) -> Tensor:
 
 
 def _log_weights(
-    model: MoPoE, split: Split, n: int, importance_samples: int, seed: int, observed: int | None
+    model: MoPoE,
+    split: Split,
+    n: int,
+    importance_samples: int,
+    seed: int,
+    observed: int | None,
+    first: int = 0,
 ) -> Iterator[list[Tensor]]:
     """Give log p(X_A, z, w) - log q(z, w), a few samples at a time: float64 [B, K], then [B, H] of each half.
 
@@ -175,14 +190,16 @@ def _log_weights(
             q = model.encode(x)
         mu_PBZ, precision_PBZ = model.posteriors(q, index_P)
         shape = (importance_samples, model.latent_dim)
-        noise_BKZ = sample_noise(seed, "log-likelihood", start, stop, shape, device)
+        noise_BKZ = sample_noise(seed, "log-likelihood", first + start, first + stop, shape, device)
         mu_BKZ = mu_PBZ[component_K].transpose(0, 1)
         z_BKZ = model.distribution.draw_float64(mu_BKZ, precision_PBZ[component_K].transpose(0, 1), noise_BKZ)
         log_p_BK = model.distribution.log_prior(z_BKZ)
         style_MBKW = None
         if model.style_dim:
             private = (importance_samples, len(model.names), model.style_dim)
-            noise_BKMW = sample_noise(seed, "log-likelihood style", start, stop, private, device)
+            noise_BKMW = sample_noise(
+                seed, "log-likelihood style", first + start, first + stop, private, device
+            )
             style_MBKW, log_ratio_BK = _style(model, q, noise_BKMW)
             log_p_BK = log_p_BK + log_ratio_BK
         log_p_BK = log_p_BK + _log_prob(model, z_BKZ.to(mu_PBZ.dtype), x, style_MBKW)
