@@ -109,6 +109,7 @@ ANALYSIS = [m for m in modules("sweep") if below(m, "sweep.store", "sweep.analys
                 "sweep.cluster.file",
                 "sweep.cluster.node_info",
                 "sweep.manifest",
+                "sweep.results",
                 "sweep.verify",
                 "search_spaces",
             ],
@@ -241,7 +242,7 @@ PUBLIC = {
         plugin Modality Likelihood Bernoulli Categorical Laplace Normal
     """,
     # A sweep's file, running it, and its results.
-    "sweep": "SweepSpec load_spec run_sweep Store open",
+    "sweep": "SweepSpec load_spec run_sweep Results Store open",
 }
 
 

@@ -78,6 +78,7 @@ def best(
     from sweep.analysis.tradeoff import tradeoff
     from sweep.config.sweep_spec import one_trial
     from sweep.report.formatting import count, plain, value_text
+    from sweep.results import picked
     from sweep.store.read import open_store
 
     store = open_store(folder)
@@ -91,7 +92,7 @@ def best(
         known = [o for o in front.points.objectives if o.name in least]
         why = "the best with " + ", ".join(plain(bound_text(o, least[o.name])) for o in known)
     else:
-        trial, why = _picked(front, pick)
+        trial, why = picked(front, pick)
     row = front.configs.row(by_predicate=pl.col("trial_id") == trial, named=True)
     numbers = [f"{plain(n)} {value_text(row, n)}" for n in front.manifest.reference_point]
     config = TrialConfig.from_dict(json.loads(row["config_json"]))
@@ -115,22 +116,3 @@ def _bounds(front: "Tradeoff", assignments: Sequence[str]) -> dict[str, float]:
             raise ConfigError(f"{name!r} is not an objective of this sweep; {hint}")
         bounds[name] = float(value)
     return bounds
-
-
-def _picked(front: "Tradeoff", wanted: str | None) -> tuple[str, str]:
-    """Return the picked trial and what it is; ConfigError if there is no such pick.
-
-    By default it is the knee, or the best in the first objective if the front has no knee.
-    """
-    from mopoe.wording import did_you_mean
-    from sweep.report.tables import nothing_yet
-
-    picks = {p.label.removeprefix("best "): p for p in front.picks}
-    if not picks:
-        why = nothing_yet(front)
-        raise ConfigError(f"there is no config to pick: {why[0].lower()}{why[1:-1]}")
-    wanted = wanted or ("knee" if "knee" in picks else next(iter(picks)))
-    if wanted not in picks:
-        absent = "the front has no knee" if wanted == "knee" else f"there is no pick {wanted!r}"
-        raise ConfigError(f"{absent}; {did_you_mean(wanted, picks)}")
-    return picks[wanted].trial_id, f"the {picks[wanted].label.replace('_', ' ')}"

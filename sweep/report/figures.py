@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -31,18 +31,32 @@ from sweep.report.theme import (
 from sweep.report.view import View
 from sweep.store.layout import INTERVAL, OBJECTIVE, PARAMETER
 
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
 _MOST_EPOCHS, _MOST_CURVES = 200, 300
 """Most points of a learning curve, and most trials with a curve besides the picks."""
+_Drawing = tuple[str, str, list[dict[str, Any]], dict[str, Any]]
+"""The arguments of `drawn`."""
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x", "star")
 _RARE = [[0, "rgba(128,128,128,0.3)"], [0.2, "#E69F00"], [1, FRONT]]
 
 
 def front_figures(view: View) -> str:
     """Return a scatter plot of all configs for every two objectives: front, picks and error bars."""
-    return "".join(_front_figure(view, *pair) for pair in combinations(view.tradeoff.points.objectives, 2))
+    pairs = combinations(view.tradeoff.points.objectives, 2)
+    return "".join(drawn(*_front_figure(view, *pair)) for pair in pairs)
 
 
-def _front_figure(view: View, first: Objective, second: Objective) -> str:
+def front_plot(view: View) -> "Figure":
+    """Return the figure of the first two objectives by itself."""
+    import plotly.graph_objects as go
+
+    *_, traces, form = _front_figure(view, *view.tradeoff.points.objectives[:2])
+    return go.Figure(traces, layout=form)
+
+
+def _front_figure(view: View, first: Objective, second: Objective) -> _Drawing:
     tradeoff, x, y = view.tradeoff, first.name, second.name
     hover, on_front = pl.Series("_hover", _hover(view)), pl.Series("_front", tradeoff.on_front)
     configs = worst_first(tradeoff.configs.with_columns(hover, on_front), first)
@@ -87,8 +101,7 @@ def _front_figure(view: View, first: Objective, second: Objective) -> str:
         f"Scatter plot of {plain(x)} against {plain(y)} for {configs.height} configs, with the front"
     )
     titles = [f"{plain(o.name)}, {'higher' if o.maximize else 'lower'} is better" for o in (first, second)]
-    form = layout(440, xaxis=axis(titles[0]), yaxis=axis(titles[1]))
-    return drawn(f"front-{x}-{y}", description, traces, form)
+    return f"front-{x}-{y}", description, traces, layout(440, xaxis=axis(titles[0]), yaxis=axis(titles[1]))
 
 
 def _share(some: pl.DataFrame, whole: pl.DataFrame) -> str:
