@@ -60,6 +60,10 @@ not a number. Times are UTC. Rows have no order. `sweep.open` returns one row pe
 may hold a row twice. The columns below are followed by those that depend on the sweep: `p_NAME`, a searched
 setting (trials); `o_NAME`, an objective (trials, epochs); `se_NAME`, its standard error (trials);
 `reconstruction_NAME`, the negative log-likelihood of a modality (epochs).
+
+`sweep evaluate` adds rows of another `split` to subset_metrics, pair_coherence and sample_values, of an
+epoch measured before, and the objectives there as metrics of subset 0. `store.subset_metrics()` and the
+others return the sweep's own split, `store.subset_metrics("test")` another, `store.table(NAME)` all rows.
 """
 
 

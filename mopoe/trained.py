@@ -1,7 +1,7 @@
 """Trained models in use: embed, impute, generate and score arrays in the units of the user's data.
 
-Axes: B batch, E expert (component of a posterior), K draw, M modality, N sample, R row (one draw of one
-sample), W private latent, X the axes of one sample, Z shared latent.
+Axes: B batch, E expert (component of a posterior), K draw, M modality, N sample, S subset, U subset that
+occurs in a batch, W private latent, X the axes of one sample, Z shared latent.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,16 +20,16 @@ from mopoe.data.units import Kind, Units, read_samples
 from mopoe.distributions import LAPLACE
 from mopoe.errors import CheckpointError, DataError
 from mopoe.evaluation.coherence import mean_estimate
-from mopoe.evaluation.generation import prior_latents
+from mopoe.evaluation.generation import prior_latents, subset_latents
 from mopoe.evaluation.log_likelihood import conditional_on, log_likelihood
 from mopoe.likelihoods import Categorical
-from mopoe.model import MoPoE
-from mopoe.random_streams import sample_noise
+from mopoe.model import Encoded, MoPoE
 from mopoe.runtime import full_precision, prepared
-from mopoe.subsets import subset_members
 
 Array = Any
 """A numpy array, or a tensor: results are what the first modality was given as."""
+_SCORED = 32
+"""Samples whose log-likelihoods are estimated between two steps of the bar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +85,19 @@ class TrainedModel:
         """Return the mean [N, Z] of the shared latents' posterior q(z | x), whatever modalities x holds.
 
         Args:
-            x: samples of any modalities. Without any the posterior of a sample is the prior.
+            x: samples of any modalities.
             std: whether to return mean and standard deviation, [N, Z] each.
             batch_size: samples encoded at a time.
 
         Raises:
-            DataError: there is no such modality, or an array does not fit it.
+            DataError: there is no such modality, an array does not fit it, or a sample has none.
         """
         given, present_MN = read_samples(self.modalities, x)
         means, deviations = [], []
         # The variance of a Laplace density is twice the square of its scale, whose inverse is what is kept.
         factor = 2.0 if self.model.distribution is LAPLACE else 1.0
         for start, stop in _batches(present_MN.shape[1], batch_size, "embedding"):
-            mu_EBZ, precision_EBZ, share_EB = self._posterior(given, present_MN, start, stop)
+            mu_EBZ, precision_EBZ, share_EB = self._experts(*self._encode(given, present_MN, start, stop))
             means.append(_average(share_EB, mu_EBZ))
             square_EBZ = factor / precision_EBZ + (mu_EBZ - means[-1]).square()
             deviations.append(_average(share_EB, square_EBZ).sqrt())
@@ -114,10 +114,10 @@ class TrainedModel:
             x: samples of some modalities.
             samples: None decodes the posterior's mean (of a mixture: averages over its experts' means), with
                 private latents at 0: [N, X]. If decoders are linear this is the conditional mean, else only
-                near it. A number K decodes K latents of the posterior, and private ones of their prior:
-                [N, K, X], whose mean over K converges to the conditional mean.
+                near it. A number K decodes K latents of the posterior, and private ones of their prior, as
+                coherence does: [N, K, X], whose mean over K converges to the conditional mean.
             seed: determines the draws, each a function of the seed and the sample's position.
-            batch_size: latents decoded at a time.
+            batch_size: samples at a time.
 
         Raises:
             DataError: as for `embed`, or nothing is left to impute.
@@ -130,15 +130,19 @@ class TrainedModel:
         if samples is not None and samples < 1:
             raise DataError(f"samples is {samples}, but must be at least 1, or None for means")
         parts: list[dict[str, Tensor]] = []
-        for start, stop in _batches(present_MN.shape[1], max(1, batch_size // (samples or 1)), "imputing"):
-            mu_EBZ, precision_EBZ, share_EB = self._posterior(given, present_MN, start, stop)
+        for start, stop in _batches(present_MN.shape[1], batch_size, "imputing"):
+            q, s_B = self._encode(given, present_MN, start, stop)
             if samples is None:
+                mu_EBZ, _, share_EB = self._experts(q, s_B)
                 means = {name: [self.model.mean(name, mu_BZ) for mu_BZ in mu_EBZ] for name in wanted}
                 parts.append({name: _average(share_EB, torch.stack(found)) for name, found in means.items()})
-            else:
-                z_RZ, style_MRW = self._draw(mu_EBZ, precision_EBZ, share_EB, samples, seed, start)
-                drawn = {name: self.model.mean(name, z_RZ, style_MRW) for name in wanted}
-                parts.append({n: mean.unflatten(0, (stop - start, samples)) for n, mean in drawn.items()})
+                continue
+            drawn: dict[str, list[Tensor]] = {name: [] for name in wanted}
+            for k in range(samples):
+                z_BZ, style_MBW = subset_latents(self.model, q, s_B, seed, f"impute {k}", start, stop)
+                for name, found in drawn.items():
+                    found.append(self.model.mean(name, z_BZ, style_MBW).cpu())
+            parts.append({name: torch.stack(found, 1) for name, found in drawn.items()})
         return self._in_units(parts, x)
 
     @torch.no_grad()
@@ -155,13 +159,7 @@ class TrainedModel:
         return self._in_units([self.model.means(z_BZ, style_MBW) for z_BZ, style_MBW in latents], {})
 
     def log_likelihood(
-        self,
-        x: Mapping[str, Array],
-        given: str | Sequence[str] = (),
-        samples: int = 256,
-        seed: int = 0,
-        *,
-        batch_size: int = 256,
+        self, x: Mapping[str, Array], given: str | Sequence[str] = (), samples: int = 256, seed: int = 0
     ) -> Scores:
         """Return log p(x) of the modalities in x together, or log p(x_rest | x_given).
 
@@ -170,7 +168,6 @@ class TrainedModel:
             given: the names of those on which the others are conditioned.
             samples: importance samples per sample; two per subset of x or more tell the looseness.
             seed: determines the noise.
-            batch_size: samples between two steps of the bar.
 
         Raises:
             DataError: as for `embed`, a sample is missing, or `given` is no proper part of x.
@@ -183,13 +180,16 @@ class TrainedModel:
             found = ", ".join(sorted(observed))
             raise DataError(f"given is {found}, but must name some, and not all, of {', '.join(read)}")
         parts = []
-        for start, stop in _batches(present_MN.shape[1], batch_size, "scoring"):
+        for start, stop in _batches(present_MN.shape[1], _SCORED, "scoring"):
             inputs = {name: self.modalities[name].to_model(x_NX[start:stop]) for name, x_NX in read.items()}
-            how = (self.model, Split(inputs, torch.zeros(stop - start)), stop - start, samples, seed)
-            part = log_likelihood(*how, observed=self._mask(read), first=start)
-            if observed:
-                part = conditional_on(part, log_likelihood(*how, observed=self._mask(observed), first=start))
-            parts.append(part)
+            # Noise is a function of the seed and of the position in the batch, whose size is therefore fixed.
+            how = (self.model, Split(inputs, torch.zeros(stop - start)), stop - start, samples, seed + start)
+            part = log_likelihood(*how, observed=self._mask(read))
+            parts.append(
+                conditional_on(part, log_likelihood(*how, observed=self._mask(observed)))
+                if observed
+                else part
+            )
         values = (
             torch.cat([getattr(part, name) for part in parts]) for name in ("log_p_N", "rise_N", "ess_N")
         )
@@ -200,43 +200,31 @@ class TrainedModel:
     def _mask(self, names: Mapping[str, Tensor] | set[str]) -> int:
         return sum(1 << m for m, name in enumerate(self.model.names) if name in names)
 
-    def _posterior(
+    def _encode(
         self, given: Mapping[str, Tensor], present_MN: Tensor, start: int, stop: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Encoded, Tensor]:
+        """Return the unimodal posteriors of a batch, and the position in `masks` of what each sample has."""
+        model = self.model
+        x = {n: self.modalities[n].to_model(x_NX[start:stop].to(model.device)) for n, x_NX in given.items()}
+        bits_M1 = 2 ** torch.arange(len(present_MN))[:, None]
+        masks = (present_MN[:, start:stop] * bits_M1).sum(0).tolist()
+        with full_precision(model.members_SM):
+            q = model.encode(x)
+        return q, torch.tensor([model.masks.index(mask) for mask in masks], device=model.device)
+
+    def _experts(self, q: Encoded, s_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the components of q(z | x): means and precisions [E, B, Z], and their shares [E, B].
 
-        There is one; under a mixture of experts one per modality, in equal shares of those that are there.
+        There is one; under a mixture of experts one per modality, in equal shares of those a sample has.
         """
-        model, mask, single = self.model, self._mask(given), self.model.method.mixture_of_experts
-        x = {n: self.modalities[n].to_model(x_NX[start:stop].to(model.device)) for n, x_NX in given.items()}
-        present_MB = present_MN[:, start:stop].to(model.device)
-        experts = list(subset_members(mask)) if single else [model.masks.index(mask)]
-        with full_precision(model.members_SM):
-            q = model.encode(x, present_MB)
-            mu_EBZ, precision_EBZ = model.posteriors(q, torch.tensor(experts, device=model.device))
-        share_EB = mu_EBZ.new_ones(mu_EBZ.shape[:2])
-        if single:  # a sample without any modality has the prior in every component
-            there_EB = present_MB[experts]
-            share_EB = share_EB.where(there_EB | ~there_EB.any(0), 0)
-        return mu_EBZ, precision_EBZ, share_EB / share_EB.sum(0)
-
-    def _draw(
-        self, mu_EBZ: Tensor, precision_EBZ: Tensor, share_EB: Tensor, k: int, seed: int, start: int
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return K latents [R, Z] of each sample's posterior, R = B * K, and private ones [M, R, W]."""
-        model, stop = self.model, start + mu_EBZ.shape[1]
-
-        def noise(what: str, *shape: int) -> Tensor:
-            return sample_noise(seed, f"impute{what}", start, stop, (k, *shape), model.device)
-
-        edges_EB1 = share_EB.double().cumsum(0)[:-1, :, None]
-        chosen_BK = (torch.special.ndtr(noise(" pick").double()) >= edges_EB1).sum(0)
-        at = chosen_BK, torch.arange(stop - start, device=model.device)[:, None]
-        z_BKZ = model.distribution.draw(mu_EBZ[at], precision_EBZ[at], noise("", model.latent_dim))
-        if not model.style_dim:
-            return z_BKZ.flatten(0, 1), None
-        noise_RMW = noise(" style", len(model.names), model.style_dim).flatten(0, 1)
-        return z_BKZ.flatten(0, 1), model.distribution.standard(noise_RMW.transpose(0, 1))
+        if self.model.method.mixture_of_experts:
+            share_MB = self.model.expert_shares_SM[s_B].t()
+            some = share_MB.any(1)
+            return q.mu_MBZ[some], q.precision_MBZ[some], share_MB[some]
+        subsets, at_B = s_B.unique(return_inverse=True)
+        mu_UBZ, precision_UBZ = self.model.posteriors(q, subsets)
+        at = at_B, torch.arange(len(at_B), device=at_B.device)
+        return mu_UBZ[at][None], precision_UBZ[at][None], mu_UBZ.new_ones(1, len(at_B))
 
     def _in_units(self, parts: Sequence[Mapping[str, Tensor]], x: Mapping[str, Array]) -> dict[str, Array]:
         whole = {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}

@@ -1,4 +1,4 @@
-"""A results folder in a notebook: above its tables its front, its picks, its figure and its models."""
+"""A results folder in a notebook: above its tables its front, its picks and its models."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,20 +8,17 @@ import polars as pl
 from mopoe.errors import ConfigError
 from mopoe.wording import did_you_mean
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
-from sweep.report.formatting import status_line
-from sweep.report.tables import front_rows, front_text, nothing_yet, with_arrows
+from sweep.report.tables import front_rows, nothing_yet
 from sweep.running.samples import choose_checkpoint
 from sweep.store.files import Files
 from sweep.store.read import Store, open_store
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
     from mopoe.trained import TrainedModel
 
 
 class Results(Store):
-    """The tables of a results folder, and what follows from them; shown in a notebook it is its front."""
+    """The tables of a results folder, its front and its trained models."""
 
     def front(self) -> pl.DataFrame:
         """Return one row per config on the front, the best in the first objective first.
@@ -40,20 +37,6 @@ class Results(Store):
         trade = tradeoff(self)
         return front_rows(trade).filter(trial_id=picked(trade, pick)[0])
 
-    def plot_front(self) -> "Figure":
-        """Return the report's figure of the first two objectives.
-
-        Raises:
-            ConfigError: the sweep has one objective, or no config to show.
-        """
-        from sweep.report.figures import front_plot
-        from sweep.report.view import view
-
-        report = view(self)
-        if not report.picked or len(report.tradeoff.points.names) < 2:
-            raise ConfigError("there is no front to plot: it takes two objectives and a completed config")
-        return front_plot(report)
-
     def model(self, trial: str | None = None, *, device: str = "cpu") -> "TrainedModel":
         """Return the trained model of a trial; without a name, of the one that `sweep best` picks.
 
@@ -65,15 +48,6 @@ class Results(Store):
 
         name = trial or picked(tradeoff(self))[0]
         return load(choose_checkpoint(Path(self.files.address), name), device=device)
-
-    def _repr_html_(self) -> str:
-        from sweep.report.page import table_html
-
-        trade = tradeoff(self)
-        if not trade.configs.height:
-            return f"<p>{nothing_yet(trade)}</p>"
-        front = with_arrows(front_text(front_rows(trade)), trade.points.objectives)
-        return f"<p>{status_line(trade.trials)}</p>{table_html(front, 'front')}"
 
 
 def open_results(root: str | Path | Files) -> Results:

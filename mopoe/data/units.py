@@ -92,7 +92,7 @@ def read_samples(units: Mapping[str, Units], x: Mapping[str, Any]) -> tuple[dict
     """Return a user's samples of some of a model's modalities, and which are there of all, bool [M, N].
 
     Raises:
-        DataError: nothing is given, there is no such modality, or an array does not fit.
+        DataError: there is no such modality, an array does not fit, or a sample has no modality.
     """
     for name in x:
         if name not in units:
@@ -104,6 +104,8 @@ def read_samples(units: Mapping[str, Units], x: Mapping[str, Any]) -> tuple[dict
         raise DataError(f"the modalities given need equal numbers of samples, at least one, but {found}")
     absent_N = torch.zeros(max(sizes.values()), dtype=torch.bool)
     present_MN = torch.stack([read[name][1] if name in read else absent_N for name in units])
+    if not (some_N := present_MN.any(0)).all():
+        raise DataError(f"sample {int(some_N.int().argmin())} has none of the modalities")
     return {name: x_NX for name, (x_NX, _) in read.items()}, present_MN
 
 

@@ -60,14 +60,7 @@ def joint_log_likelihood(model: MoPoE, split: Split, n: int, importance_samples:
 
 
 def log_likelihood(
-    model: MoPoE,
-    split: Split,
-    n: int,
-    importance_samples: int,
-    seed: int,
-    *,
-    observed: int | None = None,
-    first: int = 0,
+    model: MoPoE, split: Split, n: int, importance_samples: int, seed: int, *, observed: int | None = None
 ) -> LogLikelihood:
     """Return estimates of log p(X), or of log p(X_A), of the first n samples of a split.
 
@@ -78,14 +71,13 @@ def log_likelihood(
         importance_samples: K, at least 1; with a multiple of the number of subsets all get equal shares.
         seed: determines the noise.
         observed: the mask of the modalities A; None for all. The proposals depend on no other modality.
-        first: position of the split's first sample, of which its noise is a function.
 
     Raises:
         ConfigError: `observed` is not a subset of the modalities.
     """
     log_p, ess, rise = [], [], []
     with torch.inference_mode():
-        for log_w_BK, *halves in _log_weights(model, split, n, importance_samples, seed, observed, first):
+        for log_w_BK, *halves in _log_weights(model, split, n, importance_samples, seed, observed):
             total_B = torch.logsumexp(log_w_BK, 1)
             log_p.append(total_B - math.log(importance_samples))
             ess.append(torch.exp(2 * total_B - torch.logsumexp(2 * log_w_BK, 1)))
@@ -160,13 +152,7 @@ def component_shares(n: int, n_components: int) -> Tensor:
 
 
 def _log_weights(
-    model: MoPoE,
-    split: Split,
-    n: int,
-    importance_samples: int,
-    seed: int,
-    observed: int | None,
-    first: int = 0,
+    model: MoPoE, split: Split, n: int, importance_samples: int, seed: int, observed: int | None
 ) -> Iterator[list[Tensor]]:
     """Give log p(X_A, z, w) - log q(z, w), a few samples at a time: float64 [B, K], then [B, H] of each half.
 
@@ -190,16 +176,14 @@ def _log_weights(
             q = model.encode(x)
         mu_PBZ, precision_PBZ = model.posteriors(q, index_P)
         shape = (importance_samples, model.latent_dim)
-        noise_BKZ = sample_noise(seed, "log-likelihood", first + start, first + stop, shape, device)
+        noise_BKZ = sample_noise(seed, "log-likelihood", start, stop, shape, device)
         mu_BKZ = mu_PBZ[component_K].transpose(0, 1)
         z_BKZ = model.distribution.draw_float64(mu_BKZ, precision_PBZ[component_K].transpose(0, 1), noise_BKZ)
         log_p_BK = model.distribution.log_prior(z_BKZ)
         style_MBKW = None
         if model.style_dim:
             private = (importance_samples, len(model.names), model.style_dim)
-            noise_BKMW = sample_noise(
-                seed, "log-likelihood style", first + start, first + stop, private, device
-            )
+            noise_BKMW = sample_noise(seed, "log-likelihood style", start, stop, private, device)
             style_MBKW, log_ratio_BK = _style(model, q, noise_BKMW)
             log_p_BK = log_p_BK + log_ratio_BK
         log_p_BK = log_p_BK + _log_prob(model, z_BKZ.to(mu_PBZ.dtype), x, style_MBKW)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -31,32 +31,18 @@ from sweep.report.theme import (
 from sweep.report.view import View
 from sweep.store.layout import INTERVAL, OBJECTIVE, PARAMETER
 
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
 _MOST_EPOCHS, _MOST_CURVES = 200, 300
 """Most points of a learning curve, and most trials with a curve besides the picks."""
-_Drawing = tuple[str, str, list[dict[str, Any]], dict[str, Any]]
-"""The arguments of `drawn`."""
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x", "star")
 _RARE = [[0, "rgba(128,128,128,0.3)"], [0.2, "#E69F00"], [1, FRONT]]
 
 
 def front_figures(view: View) -> str:
     """Return a scatter plot of all configs for every two objectives: front, picks and error bars."""
-    pairs = combinations(view.tradeoff.points.objectives, 2)
-    return "".join(drawn(*_front_figure(view, *pair)) for pair in pairs)
+    return "".join(_front_figure(view, *pair) for pair in combinations(view.tradeoff.points.objectives, 2))
 
 
-def front_plot(view: View) -> "Figure":
-    """Return the figure of the first two objectives by itself."""
-    import plotly.graph_objects as go
-
-    *_, traces, form = _front_figure(view, *view.tradeoff.points.objectives[:2])
-    return go.Figure(traces, layout=form)
-
-
-def _front_figure(view: View, first: Objective, second: Objective) -> _Drawing:
+def _front_figure(view: View, first: Objective, second: Objective) -> str:
     tradeoff, x, y = view.tradeoff, first.name, second.name
     hover, on_front = pl.Series("_hover", _hover(view)), pl.Series("_front", tradeoff.on_front)
     configs = worst_first(tradeoff.configs.with_columns(hover, on_front), first)
@@ -101,7 +87,8 @@ def _front_figure(view: View, first: Objective, second: Objective) -> _Drawing:
         f"Scatter plot of {plain(x)} against {plain(y)} for {configs.height} configs, with the front"
     )
     titles = [f"{plain(o.name)}, {'higher' if o.maximize else 'lower'} is better" for o in (first, second)]
-    return f"front-{x}-{y}", description, traces, layout(440, xaxis=axis(titles[0]), yaxis=axis(titles[1]))
+    form = layout(440, xaxis=axis(titles[0]), yaxis=axis(titles[1]))
+    return drawn(f"front-{x}-{y}", description, traces, form)
 
 
 def _share(some: pl.DataFrame, whole: pl.DataFrame) -> str:

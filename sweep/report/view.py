@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 import polars.selectors as cs
 
+from mopoe.reports import OBJECTIVES
 from sweep.analysis.points import last_evaluation, usable_trials
 from sweep.analysis.summaries import coherence_by_size
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
@@ -57,6 +58,8 @@ class View:
     """Coherence of the picked trials by number of observed modalities, from `coherence_by_size`."""
     metrics: pl.DataFrame
     """Metrics of subsets: the last evaluation of each picked trial."""
+    elsewhere: pl.DataFrame
+    """Objectives of trials on other splits than the sweep's, as metrics of subset 0."""
     explained: pl.DataFrame
     """Share of each modality that a model explains: every evaluation of each trial."""
     curves: pl.DataFrame
@@ -91,6 +94,13 @@ def view(store: Store) -> View:
         pairs=pairs,
         sizes=coherence_by_size(pairs.filter(of_picks)),
         metrics=last_evaluation(store.subset_metrics().filter(of_picks).collect()),
+        elsewhere=last_evaluation(
+            store.table("subset_metrics")
+            .filter(
+                pl.col("split") != trade.manifest.split, pl.col("metric").is_in(OBJECTIVES), subset_mask=0
+            )
+            .collect()
+        ),
         explained=store.subset_metrics().filter(metric="explained").collect(),
         # An epoch that a later attempt trained again is shown as in that attempt.
         curves=curves.sort("trial_id", "epoch", "attempt")

@@ -76,7 +76,7 @@ def test_a_linear_model_imputes_the_conditional_mean(modality: Make) -> None:
     draws = model.impute({"a": x["a"]}, samples=4000, seed=3)["b"].double()
     assert draws.shape == (5, 4000, 4)
     assert ((draws.mean(1) - exact).abs() < 4 * draws.std(1) / math.sqrt(4000)).all()
-    torch.testing.assert_close(model.impute({"a": x["a"]}, 4000, 3, batch_size=4001)["b"].double(), draws)
+    torch.testing.assert_close(model.impute({"a": x["a"]}, 4000, 3, batch_size=2)["b"].double(), draws)
 
 
 def test_a_linear_models_log_likelihoods_are_the_exact_ones(modality: Make) -> None:
@@ -94,16 +94,18 @@ def test_a_linear_models_log_likelihoods_are_the_exact_ones(modality: Make) -> N
         assert found.mean == pytest.approx(float(found.log_p.mean()))
         assert found.stderr == pytest.approx(float(found.log_p.std()) / math.sqrt(20))
         assert (found.looseness.abs() < 0.05).all()
-    batched = model.log_likelihood(x, ["a"], 30, batch_size=3)
-    torch.testing.assert_close(batched.log_p, model.log_likelihood(x, ["a"], 30).log_p)
+    many = {name: t.repeat(4, 1) for name, t in x.items()}  # in several batches, each with noise of its own
+    found = model.log_likelihood(many, ["a"], 300)
+    torch.testing.assert_close(found.log_p, (both - of_a).repeat(4), atol=0.2, rtol=0)
+    assert len(found.log_p.unique()) == 80
 
 
 def test_the_embedding_is_the_exact_posterior_of_what_is_there(modality: Make) -> None:
-    """Mean and standard deviation; samples of NaN are left out, and without any modality it is the prior."""
+    """Mean and standard deviation; what is NaN is left out, as if it had not been given."""
     model, x = linear(modality, PRODUCT), vectors(3)
-    x["a"][1] = x["a"][2] = x["b"][2] = math.nan
+    x["a"][1] = x["b"][2] = math.nan
     mean, deviation = model.embed(x, std=True)
-    for n, names in enumerate(("ab", "b", "")):
+    for n, names in enumerate(("ab", "b", "a")):
         precision = torch.eye(2)
         h = torch.zeros(2)
         for name in names:
@@ -112,6 +114,10 @@ def test_the_embedding_is_the_exact_posterior_of_what_is_there(modality: Make) -
         torch.testing.assert_close(mean[n], h / precision.diagonal(), atol=1e-5, rtol=0)
         torch.testing.assert_close(deviation[n], precision.diagonal().rsqrt(), atol=1e-5, rtol=0)
     assert set(model.impute(x)) == {"a", "b"}
+    mvae = linear(modality, mopoe.MethodSpec(prior_expert="full"))  # the full set's product has the prior
+    torch.testing.assert_close(mvae.embed(x)[1:2], mvae.embed({"b": x["b"][1:2]}))
+    with pytest.raises(DataError, match=r"^sample 1 has none of the modalities$"):
+        model.embed({"a": x["a"]})
 
 
 def test_a_mixture_of_experts_weighs_those_that_are_there_equally(modality: Make) -> None:
