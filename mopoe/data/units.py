@@ -111,5 +111,8 @@ def read_samples(units: Mapping[str, Units], x: Mapping[str, Any]) -> tuple[dict
 
 def kinds(data: MultimodalData) -> dict[str, Kind]:
     """Return how a data set holds each of its modalities, by name."""
-    names = {dtype: kind for kind, dtype in _DTYPES.items()}
-    return {name: names[x.dtype] for name, x in data.train.x.items()}
+    return {name: _kind(x) for name, x in data.train.x.items()}
+
+
+def _kind(x: Tensor) -> Kind:
+    return "float32" if x.is_floating_point() else "uint8" if x.dtype == torch.uint8 else "int8"

@@ -87,6 +87,7 @@ def split_card(view: View) -> Card:
             row[f"{plain(name)}, {own}"] = with_error(ours, Z_95 * our_error)
             row[f"{plain(name)}, {split}"] = with_error(value, Z_95 * error)
         rows.append(row)
+    table = pl.DataFrame(rows, infer_schema_length=None) if rows else None
     finding = f"All values are of the {own} split; `sweep evaluate` measures kept weights on another."
     if rows:
         finding = (
@@ -94,7 +95,6 @@ def split_card(view: View) -> Card:
             "of a split that chose nothing. Means over the seeds whose weights were kept; ± is the half "
             "width of the 95 % interval over held-out samples alone."
         )
-    table = pl.DataFrame(rows, infer_schema_length=None) if rows else None
     return Card(title="Other splits", finding=finding, table=table)
 
 

@@ -84,6 +84,8 @@ def view(store: Store) -> View:
     pairs = last_evaluation(store.pair_coherence().collect())
     curves = store.epochs().select("trial_id", "attempt", "epoch", "loss", cs.starts_with(OBJECTIVE))
     usable = usable_trials(trade.trials, trade.manifest.objectives, trade.manifest.limits)
+    other_split = pl.col("split") != trade.manifest.split
+    elsewhere = store.table("subset_metrics").filter(other_split, subset_mask=0)
     return View(
         tradeoff=trade,
         picked=tuple(
@@ -94,13 +96,7 @@ def view(store: Store) -> View:
         pairs=pairs,
         sizes=coherence_by_size(pairs.filter(of_picks)),
         metrics=last_evaluation(store.subset_metrics().filter(of_picks).collect()),
-        elsewhere=last_evaluation(
-            store.table("subset_metrics")
-            .filter(
-                pl.col("split") != trade.manifest.split, pl.col("metric").is_in(OBJECTIVES), subset_mask=0
-            )
-            .collect()
-        ),
+        elsewhere=last_evaluation(elsewhere.filter(pl.col("metric").is_in(OBJECTIVES)).collect()),
         explained=store.subset_metrics().filter(metric="explained").collect(),
         # An epoch that a later attempt trained again is shown as in that attempt.
         curves=curves.sort("trial_id", "epoch", "attempt")

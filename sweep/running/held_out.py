@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
+
 from mopoe.errors import ConfigError
 from mopoe.evaluation_config import EvaluationConfig
-from mopoe.reports import Evaluation
+from sweep.analysis.points import FULL_BUDGET
 from sweep.errors import StoreError
 from sweep.manifest import open_folder, stored_spec
 from sweep.running.shared_inputs import load_inputs
@@ -31,46 +33,39 @@ def measure_split(root: str | Path, split: str, trial: str | None, say: Callable
     """
     from mopoe.checkpoint import load_model, read_progress
     from mopoe.evaluation.evaluate import Evaluator
+    from mopoe.evaluation.final_metrics import subset_metric
 
     spec, store, writer = stored_spec(root), open_store(root), StoreWriter(root)
-    evaluation = EvaluationConfig(**{**spec.plain()["evaluation"], "split": split, "pictures": 0})
+    c = EvaluationConfig(**{**spec.plain()["evaluation"], "split": split, "pictures": 0})
     if split == spec.evaluation.split:
         raise ConfigError(f"the trials of {store.files} have been measured on {split} already")
     weights = set(store.files.list(CHECKPOINTS))
+    full = store.latest_trials().filter(pl.col("status").is_in(FULL_BUDGET))
     kept = {
-        (name, attempt): file
-        for name, attempt in store.latest_trials().select("trial_id", "attempt").collect().iter_rows()
-        for file in (checkpoint_name(name), checkpoint_name(f"{name}-{attempt}"))
-        if file in weights and trial in (None, name)
+        (trial_id, attempt): file
+        for trial_id, attempt in full.select("trial_id", "attempt").collect().iter_rows()
+        for file in (checkpoint_name(trial_id), checkpoint_name(f"{trial_id}-{attempt}"))
+        if file in weights and trial in (None, trial_id)
     }
     if not kept:
-        whose = trial or "any trial"
-        raise StoreError(
-            f"{store.files} keeps no weights of {whose}; a sweep's key `keep` says of which it does"
-        )
+        whose = f"{store.files} keeps no weights of {trial or 'any trial'} at full budget"
+        raise StoreError(f"{whose}; a sweep's key `keep` says whose it keeps")
     data, classifiers = load_inputs(spec, store.files.address, store.manifest.classifier_hash)
     open_folder(store.files, spec, store.manifest.spec_hash, fingerprint=data.fingerprint)
-    for (name, attempt), file in kept.items():
+    for (trial_id, attempt), file in kept.items():
         with store.files.on_disk(file) as (path, _):
             epoch, model = read_progress(path).epoch, load_model(path, data.modalities)
         device = device_here(spec)
-        evaluator = Evaluator(data, classifiers, evaluation, epochs=epoch, device=device)
-        found = with_objectives(evaluator.measure(model.to(device)))
-        writer.write_evaluation(name, attempt, epoch, found, spec.modalities)
-        say(f"{name} on {split}: " + ", ".join(f"{n} {v:.4f}" for n, v in found.objectives.items()))
-
-
-def with_objectives(evaluation: Evaluation) -> Evaluation:
-    """Return an evaluation with all objectives among its metrics, of subset 0; one of them is there already.
-
-    For the sweep's own split they are in the trials table.
-    """
-    from mopoe.evaluation.final_metrics import subset_metric
-
-    sizes = {v.metric: len(v.values) for v in evaluation.sample_values}
-    rows = (
-        subset_metric(0, name, (value, evaluation.stderr[name]), sizes.get(name, 0))
-        for name, value in evaluation.objectives.items()
-        if name != "joint_coherence"
-    )
-    return replace(evaluation, subset_metrics=(*evaluation.subset_metrics, *rows))
+        evaluator = Evaluator(data, classifiers, c, epochs=epoch, device=device)
+        found = evaluator.measure(model.to(device))
+        # Of the sweep's own split the trials table has these; joint coherence is among the metrics already.
+        sizes = {"conditional_coherence": c.coherence_samples, "log_likelihood": c.likelihood_samples}
+        n_samples = len(data.split(split).complete())
+        own = (
+            subset_metric(0, name, (found.objectives[name], found.stderr[name]), min(n, n_samples))
+            for name, n in sizes.items()
+        )
+        found = replace(found, subset_metrics=(*found.subset_metrics, *own))
+        writer.write_evaluation(trial_id, attempt, epoch, found, spec.modalities)
+        values = (f"{name} {value:.4f}" for name, value in found.objectives.items())
+        say(f"{trial_id} on {split}: {', '.join(values)}")

@@ -71,7 +71,10 @@ def test_what_cannot_be_imputed_is_one_sentence(
     [
         (("--split", "validation"), "have been measured on validation already"),
         (("--split", "tset"), "split is 'tset'; did you mean 'test'?"),
-        (("--trial", "t0009"), "keeps no weights of t0009; a sweep's key `keep` says of which it does"),
+        (
+            ("--trial", "t0009"),
+            "keeps no weights of t0009 at full budget; a sweep's key `keep` says whose it keeps",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_one_sentence(sweep, trained_folder, options, sentence):
