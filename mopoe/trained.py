@@ -68,12 +68,10 @@ class TrainedModel:
     def __init__(self, model: MoPoE, modalities: Sequence[ModalitySpec], kinds: Mapping[str, Kind]) -> None:
         self.model = model.eval()
         z_1Z = torch.zeros(1, model.latent_dim, device=model.device)
-        with torch.no_grad():
-            categorical = [n for n in model.names if isinstance(model.likelihood(n), Categorical)]
-            symbols = {name: model.mean(name, z_1Z).shape[1] for name in categorical}
-        self.modalities = {
-            m.name: Units(spec=m, kind=kinds[m.name], symbols=symbols.get(m.name, 128)) for m in modalities
-        }
+        categorical = [n for n in model.names if isinstance(model.likelihood(n), Categorical)]
+        symbols = {name: model.mean(name, z_1Z).shape[1] for name in categorical}
+        units = {m.name: Units(m, kinds[m.name], symbols.get(m.name, 128)) for m in modalities}
+        self.modalities = {name: units[name] for name in model.names}
 
     def __repr__(self) -> str:
         """Return the modalities with their kinds and shapes."""
@@ -132,17 +130,16 @@ class TrainedModel:
         parts: list[dict[str, Tensor]] = []
         for start, stop in _batches(present_MN.shape[1], batch_size, "imputing"):
             q, s_B = self._encode(given, present_MN, start, stop)
+            mu_EBZ, _, share_EB = self._experts(q, s_B)
+            latents: list[tuple[Tensor, Tensor | None]] = [(mu_BZ, None) for mu_BZ in mu_EBZ]
+            if samples is not None:
+                of = (self.model, q, s_B, seed)
+                latents = [subset_latents(*of, f"impute {k}", start, stop) for k in range(samples)]
+            found = {name: torch.stack([self.model.mean(name, *z) for z in latents]) for name in wanted}
             if samples is None:
-                mu_EBZ, _, share_EB = self._experts(q, s_B)
-                means = {name: [self.model.mean(name, mu_BZ) for mu_BZ in mu_EBZ] for name in wanted}
-                parts.append({name: _average(share_EB, torch.stack(found)) for name, found in means.items()})
-                continue
-            drawn: dict[str, list[Tensor]] = {name: [] for name in wanted}
-            for k in range(samples):
-                z_BZ, style_MBW = subset_latents(self.model, q, s_B, seed, f"impute {k}", start, stop)
-                for name, found in drawn.items():
-                    found.append(self.model.mean(name, z_BZ, style_MBW).cpu())
-            parts.append({name: torch.stack(found, 1) for name, found in drawn.items()})
+                parts.append({name: _average(share_EB, mean_EBX).cpu() for name, mean_EBX in found.items()})
+            else:
+                parts.append({name: mean_KBX.transpose(0, 1).cpu() for name, mean_KBX in found.items()})
         return self._in_units(parts, x)
 
     @torch.no_grad()
@@ -185,15 +182,12 @@ class TrainedModel:
             # Noise is a function of the seed and of the position in the batch, whose size is therefore fixed.
             how = (self.model, Split(inputs, torch.zeros(stop - start)), stop - start, samples, seed + start)
             part = log_likelihood(*how, observed=self._mask(read))
-            parts.append(
-                conditional_on(part, log_likelihood(*how, observed=self._mask(observed)))
-                if observed
-                else part
-            )
-        values = (
+            if observed:
+                part = conditional_on(part, log_likelihood(*how, observed=self._mask(observed)))
+            parts.append(part)
+        log_p_N, rise_N, ess_N = (
             torch.cat([getattr(part, name) for part in parts]) for name in ("log_p_N", "rise_N", "ess_N")
         )
-        log_p_N, rise_N, ess_N = (values_N.clone() for values_N in values)
         mean, stderr = mean_estimate(log_p_N)
         return Scores(_like(x, log_p_N), _like(x, rise_N), _like(x, ess_N), mean, stderr)
 

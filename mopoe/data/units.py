@@ -23,7 +23,7 @@ Kind = Literal["uint8", "float32", "int8"]
 _DTYPES: Mapping[Kind, torch.dtype] = {"uint8": torch.uint8, "float32": torch.float32, "int8": torch.int8}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Units:
     """One modality as its user has it, and as its model reads it.
 

@@ -30,7 +30,6 @@ def impute(
 ) -> None:
     """Write what a trained model makes of the modalities that a file lacks; see docs/models.md."""
     import zipfile
-    from functools import partial
 
     import numpy as np
     import polars as pl
@@ -47,7 +46,7 @@ def impute(
         raise DataError(f"{given}: not a readable .npz file") from error
     found = open_results(folder).model(trial).impute(arrays)
     if out.suffix == ".npz":
-        write_atomically(out, partial(np.savez_compressed, **found))
+        write_atomically(out, lambda file: np.savez_compressed(file, **found))
     elif wide := [name for name, array in found.items() if array.ndim != 2]:
         raise ConfigError(f"{wide[0]} is no vector, so it does not fit {out.name}; write an .npz file")
     else:

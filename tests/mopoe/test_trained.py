@@ -3,14 +3,17 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributions import MultivariateNormal
+from training_runs import same_weights
 
 import mopoe
 from mopoe import checkpoint
@@ -309,6 +312,24 @@ def test_a_checkpoint_of_the_first_format_is_read(tmp_path: Path) -> None:
         CheckpointError, match=r"and 'arrays' is no data set of this release; use mopoe\.load_model"
     ):
         mopoe.load(tmp_path / "arrays")
+
+
+def test_a_checkpoint_of_the_first_format_is_continued(
+    tiny_data: mopoe.MultimodalData, tmp_path: Path
+) -> None:
+    """It then holds the modalities of the data that it is continued with, and the numbers of one go."""
+    config = mopoe.TrialConfig(epochs=1, batch_size=11, latent_dim=3, channels=(2, 2, 2))
+    path = tmp_path / "c"
+    mopoe.train(config, tiny_data, lambda _: None, checkpoint=path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        values = json.loads(file.metadata()["progress"])
+    text = json.dumps({k: v for k, v in values.items() if k not in ("modalities", "kinds")} | {"format": 1})
+    save_file(tensors, path, {"progress": text, "digest": checkpoint.digest(text, tensors)})
+    longer = replace(config, epochs=2)
+    continued = mopoe.train(longer, tiny_data, lambda _: None, checkpoint=path)
+    assert same_weights(continued, mopoe.train(longer, tiny_data, lambda _: None))
+    assert checkpoint.read_progress(path).modalities == tiny_data.modalities
 
 
 def test_modalities_survive_the_file_with_every_field(tmp_path: Path) -> None:
