@@ -12,7 +12,8 @@ from sweep.report.view import view
 from sweep.running.held_out import measure_split
 from sweep.running.samples import choose_checkpoint
 from sweep.running.shared_inputs import load_inputs
-from sweep.store.maintenance import compact
+from sweep.store.files import files_at
+from sweep.store.maintenance import compact, merge_runs
 from sweep.store.read import Store, open_store
 from sweep.verify import problems
 
@@ -68,13 +69,15 @@ def test_readers_see_the_sweeps_own_split(measured):
 
 
 def test_the_folder_stays_sound_and_compacts(measured, tmp_path):
-    """`verify` finds nothing, before and after `compact`, which keeps every row of both splits."""
+    """`verify` finds nothing, before and after `compact`; it and `merge` keep the rows of both splits."""
     root = shutil.copytree(measured[1], tmp_path / "copy")
     heights = {t: Store(root).table(t).collect().height for t in SPLIT_TABLES}
     assert list(problems(open_store(root))) == []
     compact(open_store(root))
     assert list(problems(open_store(root))) == []
     assert {t: Store(root).table(t).collect().height for t in SPLIT_TABLES} == heights
+    merge_runs([open_store(root)], files_at(tmp_path / "merged"))
+    assert {t: Store(tmp_path / "merged").table(t).collect().height for t in SPLIT_TABLES} == heights
     measure_split(root, "test", trial_ids(root)[0], lambda _: None)  # again: the same rows, read once
     assert {t: Store(root).table(t).collect().height for t in SPLIT_TABLES} == heights
 
