@@ -61,6 +61,10 @@ may hold a row twice. The columns below are followed by those that depend on the
 setting (trials); `o_NAME`, an objective or a limited quantity (trials, epochs); `se_NAME`, its standard error
 (trials); `reconstruction_NAME`, the negative log-likelihood of a modality (epochs). NAME is as in the sweep's
 file; in SQL one with dots or colons stands in double quotes, as `"o_coherence.2:m0"`.
+
+`sweep evaluate` adds rows of another `split` to subset_metrics, pair_coherence and sample_values, of an
+epoch measured before, and the objectives there as metrics of subset 0. `store.subset_metrics()` and the
+others return the sweep's own split, `store.subset_metrics("test")` another, `store.table(NAME)` all rows.
 """
 
 

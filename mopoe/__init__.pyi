@@ -35,4 +35,6 @@ from .own_metrics import metric as metric
 from .plugins import plugin as plugin
 from .reports import EpochReport as EpochReport
 from .reports import Evaluation as Evaluation
+from .trained import TrainedModel as TrainedModel
+from .trained import load as load
 from .training import train as train

@@ -8,12 +8,12 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, TypeAdapter
 from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -24,12 +24,15 @@ from mopoe.config import TrialConfig
 from mopoe.data import modalities as modalities_of
 from mopoe.data.container import whole_file
 from mopoe.data.registry import ModalitySpec, Option
+from mopoe.data.units import Kind
 from mopoe.errors import CheckpointError
 from mopoe.model import MoPoE, build_model
 from mopoe.validation import CLOSED, config_errors
 
-FORMAT = 1
-"""Version of the file format; a file of a later version is refused."""
+FORMAT = 2
+"""Version of the file format; a file of a later version is refused. The first held no modalities."""
+
+_SPECS = TypeAdapter(tuple[ModalitySpec, ...])
 
 
 @config_errors
@@ -53,6 +56,10 @@ class Progress:
     """Wall time of all epochs and their evaluations, summed over processes."""
     fingerprint: str | None = None
     """Fingerprint of the data."""
+    modalities: tuple[ModalitySpec, ...] = ()
+    """The data set's modalities; empty in files of format 1."""
+    kinds: dict[str, Kind] = field(default_factory=dict)
+    """The values of each modality, by name; empty in files of format 1."""
 
 
 def save(path: str | Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -107,15 +114,15 @@ def load_model(path: str | Path, modalities: tuple[ModalitySpec, ...] = ()) -> M
 
     Args:
         path: the checkpoint.
-        modalities: the modalities of its data set; by default they are looked up by the data set's name,
-            which fails for data that was made from arrays.
+        modalities: the modalities of its data set; by default those in the file. One of format 1 holds none,
+            so that they are looked up by the data set's name, which fails for data made from arrays.
 
     Raises:
         CheckpointError: the file is missing, damaged, of a newer format or of a model of other shapes.
         ConfigError: there is no data set of that name, or the networks cannot be built.
     """
     progress = read_progress(path)
-    modalities = modalities or modalities_of(progress.data, **progress.data_options)
+    modalities = modalities or progress.modalities or modalities_of(progress.data, **progress.data_options)
     model = build_model(progress.config, modalities)
     restore(path, model)
     return model.eval()
@@ -187,6 +194,7 @@ def _parse(text: str, path: str | Path) -> Progress:
         if (version := values.pop("format")) > FORMAT:
             newer = f"{path} has format {version}, but this version reads formats up to {FORMAT}"
             raise CheckpointError(f"{newer}; update mopoe-sweep")
+        values["modalities"] = _SPECS.validate_python(values.get("modalities", []))
         return Progress(**(values | {"config": TrialConfig.from_dict(values["config"])}))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not a checkpoint of this program ({error})") from error

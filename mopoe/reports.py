@@ -17,6 +17,7 @@ METRICS: Mapping[str, str] = {
     "coherence_all": "mean over all targets, those that were observed included",
     "coherence_balanced": "per target: mean over classes of the share of right samples within the class",
     "joint_coherence": "of the prior: the objective of that name",
+    "conditional_coherence": "of subset 0, on a split other than the sweep's: the objective of that name",
     "joint_coherence_balanced": "of the prior: mean over classes of the agreement on draws of the class",
     "kl": "KL of the subset's posterior to the prior, nats",
     "active_units": "latents whose posterior mean has a variance over samples above 0.01 (Burda et al. 2016)",
@@ -28,7 +29,8 @@ METRICS: Mapping[str, str] = {
     "representation": "final metric: accuracy (or mean average precision) of logistic regression on latents",
     "frechet": "final metric, per target: Frechet distance in its classifier's features (subset 0: prior)",
     "fid": "final metric, per target: Frechet distance in Inception v3's features (subset 0: prior)",
-    "log_likelihood": "final metric: log p(X_A) of the subset A, nats",
+    "log_likelihood": "final metric: log p(X_A) of the subset A, nats; of subset 0, on a split other than "
+    "the sweep's: the objective of that name",
     "log_likelihood_conditional": "final metric: log p(x_m | X_A) per target, of all without one, nats: "
     "log p of both less log p(X_A), so too low by what the first lacks and too high by what the second does",
     "joint_coherence_mixture": "final metric, of the prior: with a Gaussian mixture fitted to the latents",

@@ -20,6 +20,7 @@ from mopoe.batch_loss import BatchLoss, batch_loss
 from mopoe.checkpoint import Progress
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, Split
+from mopoe.data.units import kinds
 from mopoe.elbo import Draws, LossTerms, LossWeights
 from mopoe.errors import CheckpointError, ConfigError, DivergedError
 from mopoe.methods import beta_at, check_modalities, likelihood_weights, lr_at, style_weights
@@ -82,7 +83,12 @@ def train(
         loss = batch_loss(model, config, device)
         split, weights = hide(data.train.to(device), config), loss_weights(config, data)
         progress = Progress(
-            config=config, data=data.name, data_options=dict(data.options), fingerprint=data.fingerprint
+            config=config,
+            data=data.name,
+            data_options=dict(data.options),
+            fingerprint=data.fingerprint,
+            modalities=data.modalities,
+            kinds=kinds(data),
         )
         if checkpoint is not None and checkpoint.exists():
             progress = _resumed(checkpoint, progress)
@@ -256,4 +262,5 @@ def _resumed(path: Path, start: Progress) -> Progress:
     changed = [f"{n} was {was[n]} and is now {now[n]}" for n in was if was[n] != now[n] and n != free]
     if changed:
         raise CheckpointError(f"{path}: belongs to a trial with other settings: {'; '.join(changed)}")
-    return replace(saved, config=start.config, fingerprint=start.fingerprint)
+    counts = {name: getattr(saved, name) for name in ("epoch", "step", "examples", "seconds")}
+    return replace(start, **counts)

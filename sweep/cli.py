@@ -7,12 +7,13 @@ import typer
 
 from mopoe.errors import ConfigError, MopoeError
 from mopoe.plugins import also_import_from
-from sweep.commands import cluster, data, report, run, slurm, store, trial, watch
+from sweep.commands import cluster, data, models, report, run, slurm, store, trial, watch
 from sweep.commands.terminal import adapt_streams, say
 
 COMMANDS = (
     *(run.run, run.resume, run.extend, run.show_config, trial.trial),
     *(watch.status, watch.watch, report.report, report.best, trial.samples),
+    *(models.evaluate, models.impute),
     *(store.verify, store.compact, store.merge, store.export),
     *(cluster.doctor, cluster.attach, cluster.stop, cluster.fetch, slurm.slurm),
 )

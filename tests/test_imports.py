@@ -111,6 +111,7 @@ ANALYSIS = [m for m in modules("sweep") if below(m, "sweep.store", "sweep.analys
                 "sweep.cluster.file",
                 "sweep.cluster.node_info",
                 "sweep.manifest",
+                "sweep.results",
                 "sweep.verify",
                 "search_spaces",
             ],
@@ -237,13 +238,13 @@ def test_nothing_imports_the_command_line() -> None:
 PUBLIC = {
     # Data, a model, its training, its evaluation, its checkpoints, and what networks of one's own take.
     "mopoe": """
-        TrialConfig train load_model MoPoE build_model MethodSpec EpochReport
+        TrialConfig train load load_model TrainedModel MoPoE build_model MethodSpec EpochReport
         load_data data_from_arrays MultimodalData Split ModalitySpec
         EvaluationConfig Evaluator Evaluation Classifiers load_classifiers
         metric Metric MetricContext plugin Modality Likelihood Bernoulli Categorical Laplace Normal
     """,
     # A sweep's file, running it, and its results.
-    "sweep": "SweepSpec load_spec run_sweep Store open",
+    "sweep": "SweepSpec load_spec run_sweep Results Store open",
 }
 
 

@@ -76,9 +76,27 @@ def source_latents(
         return prior_latents(model, seed, purpose, start, stop)
     with full_precision(model.members_SM):
         q = model.encode(split.batch(slice(start, stop), model.device))
+    s_B = torch.full((stop - start,), model.masks.index(source_mask), device=model.device)
+    return subset_latents(model, q, s_B, seed, purpose, start, stop)
+
+
+def subset_latents(
+    model: MoPoE, q: Encoded, s_B: Tensor, seed: int, purpose: str, start: int, stop: int
+) -> tuple[Tensor, Tensor | None]:
+    """Return latents [B, Z] of the posterior of one subset for each sample, and private latents, if any.
+
+    Args:
+        model: the model.
+        q: the unimodal posteriors of the samples from `start` to `stop`.
+        s_B: positions in `model.masks` of their subsets.
+        seed: determines the noise, together with the purpose.
+        purpose: the name of the random stream.
+        start: position of the first sample.
+        stop: position after the last sample.
+    """
     z_SBZ, style_MSBW = conditional_latents(model, q, seed, purpose, start, stop, same_noise=True)
-    s = model.masks.index(source_mask)
-    return z_SBZ[s], None if style_MSBW is None else style_MSBW[:, s]
+    at = s_B, torch.arange(stop - start, device=s_B.device)
+    return z_SBZ[at], None if style_MSBW is None else style_MSBW[:, *at]
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,16 +110,17 @@ def conditional_log_likelihood(
         return log_likelihood(model, split, n, importance_samples, seed, observed=mask)
 
     marginal = of(given)
-
-    def conditional(joint: LogLikelihood) -> LogLikelihood:
-        ess_N = torch.minimum(joint.ess_N, marginal.ess_N)
-        return LogLikelihood(joint.log_p_N - marginal.log_p_N, ess_N, joint.rise_N - marginal.rise_N)
-
-    rest = conditional(of(full))
+    rest = conditional_on(of(full), marginal)
     others = subset_members(full & ~given)
-    single = [rest] if len(others) == 1 else [conditional(of(given | 1 << m)) for m in others]
+    single = [rest] if len(others) == 1 else [conditional_on(of(given | 1 << m), marginal) for m in others]
     names = (model.names[m] for m in others)
     return ConditionalLogLikelihood(rest, dict(zip(names, single, strict=True)))
+
+
+def conditional_on(joint: LogLikelihood, marginal: LogLikelihood) -> LogLikelihood:
+    """Return log p(X_A, X_target) - log p(X_A), as `conditional_log_likelihood` says."""
+    ess_N = torch.minimum(joint.ess_N, marginal.ess_N)
+    return LogLikelihood(joint.log_p_N - marginal.log_p_N, ess_N, joint.rise_N - marginal.rise_N)
 
 
 def proposing(model: MoPoE, observed: int) -> list[int]:

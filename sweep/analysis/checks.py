@@ -184,10 +184,7 @@ def split_check(spec: Mapping[str, Any]) -> Check:
     """Check that the objectives were not measured on the test split."""
     split = spec.get("evaluation", {}).get("split", "validation")
     worry = "Picks were chosen by values on the test split, so these values are too optimistic to report."
-    clear = (
-        f"Picks were chosen on the {split} split; to test one: sweep best DIR > best.yaml; "
-        "sweep trial best.yaml -o evaluation.split=test"
-    )
+    clear = f"Picks were chosen on the {split} split; `sweep evaluate DIR --split test` tests their weights."
     return _check("split", split == "test", worry, clear)
 
 

@@ -67,6 +67,7 @@ def best(
             help="knee, or the objective to be best in (default: knee; without one, the first objective)."
         ),
     ] = None,
+    trial: Annotated[str | None, typer.Option(help="This trial, whether on the front or not.")] = None,
 ) -> None:
     """Print one config as YAML for `sweep trial`: the knee, the best in an objective, or above a bound."""
     import json
@@ -78,26 +79,34 @@ def best(
     from sweep.analysis.tradeoff import tradeoff
     from sweep.config.sweep_spec import one_trial
     from sweep.report.formatting import count, plain, value_text
+    from sweep.results import picked
     from sweep.store.read import open_store
 
     store = open_store(folder)
     front, spec = tradeoff(store), store.spec
     coherence = [] if coherence_at_least is None else [f"conditional_coherence={coherence_at_least}"]
     least = _bounds(front, [*coherence, *(at_least or ())])
-    if least and pick:
-        raise ConfigError("--pick and --at-least are two ways to choose; give only one of them")
-    if least:
-        trial = best_above(front.points, least)
-        known = [o for o in front.points.objectives if o.name in least]
-        why = "the best with " + ", ".join(plain(bound_text(o, least[o.name])) for o in known)
+    if sum(map(bool, (least, pick, trial))) > 1:
+        raise ConfigError("--pick, --at-least and --trial are three ways to choose; give only one of them")
+    if trial:
+        row = {row["trial_id"]: row for row in front.trials.iter_rows(named=True)}.get(trial)
+        if row is None:
+            raise ConfigError(f"{store.files} holds no trial {trial!r}")
+        about = f"{trial} of {spec.name}: {row['status']}."
     else:
-        trial, why = _picked(front, pick)
-    row = front.configs.row(by_predicate=pl.col("trial_id") == trial, named=True)
-    numbers = [f"{plain(n)} {value_text(row, n)}" for n in front.manifest.reference_point]
+        if least:
+            name = best_above(front.points, least)
+            known = [o for o in front.points.objectives if o.name in least]
+            why = "the best with " + ", ".join(plain(bound_text(o, least[o.name])) for o in known)
+        else:
+            name, why = picked(front, pick)
+        row = front.configs.row(by_predicate=pl.col("trial_id") == name, named=True)
+        numbers = ", ".join(f"{plain(n)} {value_text(row, n)}" for n in front.manifest.reference_point)
+        about = f"{name} of {spec.name}: {why}; {numbers}, by {count(row['seeds'], 'seed')}."
     config = TrialConfig.from_dict(json.loads(row["config_json"]))
-    say(f"# {trial} of {spec.name}: {why}; {', '.join(numbers)}, by {count(row['seeds'], 'seed')}.")
+    say(f"# {about}")
     say(f"# config {config.config_id}; run it with: sweep trial FILE")
-    sys.stdout.write(yaml_text(one_trial(spec, config, f"{spec.name}-{trial}")))
+    sys.stdout.write(yaml_text(one_trial(spec, config, f"{spec.name}-{row['trial_id']}")))
 
 
 def _bounds(front: "Tradeoff", assignments: Sequence[str]) -> dict[str, float]:
@@ -115,22 +124,3 @@ def _bounds(front: "Tradeoff", assignments: Sequence[str]) -> dict[str, float]:
             raise ConfigError(f"{name!r} is not an objective of this sweep; {hint}")
         bounds[name] = float(value)
     return bounds
-
-
-def _picked(front: "Tradeoff", wanted: str | None) -> tuple[str, str]:
-    """Return the picked trial and what it is; ConfigError if there is no such pick.
-
-    By default it is the knee, or the best in the first objective if the front has no knee.
-    """
-    from mopoe.wording import did_you_mean
-    from sweep.report.tables import nothing_yet
-
-    picks = {p.label.removeprefix("best "): p for p in front.picks}
-    if not picks:
-        why = nothing_yet(front)
-        raise ConfigError(f"there is no config to pick: {why[0].lower()}{why[1:-1]}")
-    wanted = wanted or ("knee" if "knee" in picks else next(iter(picks)))
-    if wanted not in picks:
-        absent = "the front has no knee" if wanted == "knee" else f"there is no pick {wanted!r}"
-        raise ConfigError(f"{absent}; {did_you_mean(wanted, picks)}")
-    return picks[wanted].trial_id, f"the {picks[wanted].label.replace('_', ' ')}"

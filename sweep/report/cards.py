@@ -10,15 +10,15 @@ from html import escape
 import polars as pl
 
 from mopoe.errors import masked
-from mopoe.reports import METRICS, pair_interval
+from mopoe.reports import METRICS, Z_95, pair_interval
 from sweep.analysis.summaries import failure_reasons, metrics_by_size
 from sweep.report import figures, trust
 from sweep.report.details import details_html, strips_html
-from sweep.report.formatting import count, interval_text, number, plain, status_line
+from sweep.report.formatting import count, interval_text, number, plain, status_line, with_error
 from sweep.report.tables import front_rows, front_text, nothing_yet, with_arrows
 from sweep.report.theme import MOST_SETTINGS
 from sweep.report.view import Card, View
-from sweep.store.layout import OBJECTIVE, PARAMETER
+from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 
 
 def front_card(view: View) -> Card:
@@ -73,6 +73,30 @@ def table_card(view: View) -> Card:
         reasons.append(f"{single} of {count(len(seeds), 'config')} rest on a single seed.")
     texts = with_arrows(front_text(front_rows(trade)), trade.points.objectives)
     return Card(title="Configs on the front", finding=" ".join(reasons), table=texts)
+
+
+def split_card(view: View) -> Card:
+    """Return the objectives on the sweep's split beside those on others, for the configs that have both."""
+    own, rows = view.tradeoff.manifest.split, []
+    both = view.elsewhere.join(view.usable, on="trial_id", maintain_order="right")
+    for (_, split), found in both.group_by("config_id", "split", maintain_order=True):
+        row = {"trial": found["trial_id"][0], "seeds": str(found["trial_id"].n_unique())}
+        for name in view.tradeoff.points.names:
+            of = found.filter(metric=name).select("value", "stderr", OBJECTIVE + name, STDERR + name)
+            value, error, ours, our_error = of.mean().row(0)
+            for where, mean, its_error in ((own, ours, our_error), (split, value, error)):
+                if mean is not None:  # else that evaluation came before this objective
+                    row[f"{plain(name)}, {where}"] = with_error(mean, its_error and Z_95 * its_error)
+        rows.append(row)
+    table = pl.DataFrame(rows, infer_schema_length=None) if rows else None
+    finding = f"All values are of the {own} split; `sweep evaluate` measures kept weights on another."
+    if rows:
+        finding = (
+            f"Configs were chosen on the {own} split, so the front's values there are too good; report those "
+            "of a split that chose nothing. Means over the seeds whose weights were kept; ± is the half "
+            "width of the 95 % interval over held-out samples alone."
+        )
+    return Card(title="Other splits", finding=finding, table=table)
 
 
 def size_card(view: View) -> Card:
@@ -268,6 +292,7 @@ def report_cards(view: View) -> list[Card]:
 CARDS: Sequence[Callable[[View], Card]] = (
     front_card,
     table_card,
+    split_card,
     trust.level_card,
     trust.stability_card,
     trust.checks_card,

@@ -57,6 +57,8 @@ class View:
     """Coherence of the picked trials by number of observed modalities, from `coherence_by_size`."""
     metrics: pl.DataFrame
     """Metrics of subsets: the last evaluation of each picked trial."""
+    elsewhere: pl.DataFrame
+    """Objectives of trials on other splits than the sweep's, as metrics of subset 0."""
     explained: pl.DataFrame
     """Share of each modality that a model explains: every evaluation of each trial."""
     curves: pl.DataFrame
@@ -81,6 +83,9 @@ def view(store: Store) -> View:
     pairs = last_evaluation(store.pair_coherence().collect())
     curves = store.epochs().select("trial_id", "attempt", "epoch", "loss", cs.starts_with(OBJECTIVE))
     usable = usable_trials(trade.trials, trade.manifest.objectives, trade.manifest.limits)
+    other_split = pl.col("split") != trade.manifest.split
+    of_prior = pl.col("target").is_null(), pl.col("subset_mask") == 0
+    elsewhere = store.table("subset_metrics").filter(other_split, *of_prior)
     return View(
         tradeoff=trade,
         picked=tuple(
@@ -91,6 +96,7 @@ def view(store: Store) -> View:
         pairs=pairs,
         sizes=coherence_by_size(pairs.filter(of_picks)),
         metrics=last_evaluation(store.subset_metrics().filter(of_picks).collect()),
+        elsewhere=last_evaluation(elsewhere.filter(pl.col("metric").is_in(trade.points.names)).collect()),
         explained=store.subset_metrics().filter(metric="explained").collect(),
         # An epoch that a later attempt trained again is shown as in that attempt.
         curves=curves.sort("trial_id", "epoch", "attempt")

@@ -57,18 +57,16 @@ def draw_samples(checkpoint: Path, mask: int, n: int, seed: int, out: Path) -> s
     Raises:
         CheckpointError: the checkpoint is damaged, or its data set has changed.
     """
-    from mopoe.checkpoint import read_progress, restore
+    from mopoe.checkpoint import load_model, read_progress
     from mopoe.data import load_data
     from mopoe.evaluation.generation import sample_grid, save_grid
-    from mopoe.model import build_model
 
     progress = read_progress(checkpoint)
     data = load_data(progress.data, **progress.data_options)
     names = tuple(m.name for m in data.modalities)
     if progress.fingerprint not in (None, data.fingerprint):
         raise CheckpointError(f"{checkpoint}: was trained on other data; {progress.data} has changed since")
-    model = build_model(progress.config, data.modalities)
-    restore(checkpoint, model)
+    model = load_model(checkpoint, data.modalities)
     n = min(n, len(data.test))
     save_grid(sample_grid(model, data.test, mask, n, seed), out)
     what = f"generated from {subset_label(mask, names)}" if mask else "drawn from the prior"

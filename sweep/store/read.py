@@ -55,9 +55,6 @@ def open_store(root: str | Path | Files) -> "Store":
     return store
 
 
-open = open_store  # noqa: A001 - `sweep.open` reads like gzip.open
-
-
 class Store:
     """The tables of one results folder. Each call lists the files again, so a sweep may still be running.
 
@@ -126,17 +123,20 @@ class Store:
         """Return one row per trial, attempt and epoch."""
         return self.table("epochs")
 
-    def subset_metrics(self) -> pl.LazyFrame:
-        """Return one row per trial, attempt, epoch, split, subset, metric and target."""
-        return self.table("subset_metrics")
+    def subset_metrics(self, split: str | None = None) -> pl.LazyFrame:
+        """Return one row per trial, attempt, epoch, subset, metric and target, of one split.
 
-    def pair_coherence(self) -> pl.LazyFrame:
-        """Return one row per trial, attempt, epoch, split, source subset and target."""
-        return self.table("pair_coherence")
+        That is the sweep's own, as in the next two; `sweep evaluate` measures others.
+        """
+        return self._of_split("subset_metrics", split)
 
-    def sample_values(self) -> pl.LazyFrame:
-        """Return one row per trial, attempt, epoch, split and objective that is a mean over samples."""
-        return self.table("sample_values")
+    def pair_coherence(self, split: str | None = None) -> pl.LazyFrame:
+        """Return one row per trial, attempt, epoch, source subset and target, of one split."""
+        return self._of_split("pair_coherence", split)
+
+    def sample_values(self, split: str | None = None) -> pl.LazyFrame:
+        """Return one row per trial, attempt, epoch and objective that averages samples, of one split."""
+        return self._of_split("sample_values", split)
 
     def samples(self) -> pl.LazyFrame:
         """Return one row per trial, attempt, epoch, kind, source subset and target."""
@@ -215,6 +215,10 @@ class Store:
             kinds = {column: fixed[column] for column in schema.names if column in fixed}
             frames.append(self.files.scan(names, schema).cast(kinds))
         return pl.concat(frames, how="diagonal_relaxed")
+
+    def _of_split(self, table: str, split: str | None) -> pl.LazyFrame:
+        begun = split or MANIFEST in self.files.list()
+        return self.table(table).filter(split=split or self.manifest.split) if begun else self.table(table)
 
     def _list(self, table: str) -> list[str]:
         return [name for name in self.files.list(table) if name.endswith(".parquet")]

@@ -203,6 +203,11 @@ class Manifest(SharedInputs):
     """Changes between two runs of the sweep that its trials depend on, as sentences."""
 
     @property
+    def split(self) -> str:
+        """Return the split that the sweep's trials are measured on."""
+        return str(self.spec.get("evaluation", {}).get("split", "validation"))
+
+    @property
     def limits(self) -> tuple[Limit, ...]:
         """Return the constraints on a config.
 

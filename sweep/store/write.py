@@ -3,13 +3,13 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from mopoe.reports import OBJECTIVES, EpochReport, PairCoherence, pair_interval
+from mopoe.reports import OBJECTIVES, EpochReport, Evaluation, PairCoherence, pair_interval
 from mopoe.subsets import subset_label
 from sweep.errors import StoreError
 from sweep.store.files import Files, files_at
@@ -80,16 +80,15 @@ _MEASURED = {
 
 
 def measured_table(
-    table: str, trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
+    table: str, trial_id: str, attempt: int, found: Mapping[int, Evaluation], modalities: Sequence[str]
 ) -> pa.Table:
-    """Return the rows of one of the tables of evaluations, one per record of the evaluated epochs."""
+    """Return the rows of one of the tables of evaluations, given by epoch, one per record."""
     part, subset = _MEASURED[table]
     rows: list[_Row] = []
-    for report in reports:
-        for record in getattr(report.evaluation, part, ()):
+    for epoch, evaluation in found.items():
+        for record in getattr(evaluation, part):
             row = {f.name: getattr(record, f.name) for f in fields(record)}
-            row |= {"trial_id": trial_id, "attempt": attempt, "epoch": report.epoch}
-            row["split"] = report.evaluation.split if report.evaluation else None
+            row |= {"trial_id": trial_id, "attempt": attempt, "epoch": epoch, "split": evaluation.split}
             if subset:
                 mask = row[f"{subset}_mask"]
                 row |= {f"{subset}_label": subset_label(mask, modalities), f"{subset}_size": mask.bit_count()}
@@ -166,11 +165,28 @@ class StoreWriter:
         if not reports:
             return
         what = f"{reports[0].epoch:04}-{reports[-1].epoch:04}"
-        of = (trial_id, attempt, reports, modalities)
-        made = (measured_table(name, *of) for name in _MEASURED)
-        for table in (epoch_table(*of), *made):
+        self._add(epoch_table(trial_id, attempt, reports, modalities), trial_id, attempt, what)
+        found = {report.epoch: report.evaluation for report in reports if report.evaluation}
+        self._add_measured(trial_id, attempt, found, modalities, what)
+
+    def write_evaluation(
+        self, trial_id: str, attempt: int, epoch: int, found: Evaluation, modalities: Sequence[str]
+    ) -> None:
+        """Add what a trial's weights reach on a further split, without pictures, whose key has no split.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        plain = {epoch: replace(found, pictures=())}
+        self._add_measured(trial_id, attempt, plain, modalities, f"{epoch:04}-{found.split}")
+
+    def _add_measured(
+        self, trial: str, attempt: int, found: Mapping[int, Evaluation], modalities: Sequence[str], what: str
+    ) -> None:
+        for name in _MEASURED:
+            table = measured_table(name, trial, attempt, found, modalities)
             if table.num_rows:
-                self._add(table, trial_id, attempt, what)
+                self._add(table, trial, attempt, what)
 
     def _add(self, table: pa.Table, trial_id: str, attempt: int, what: str) -> None:
         if not _SAFE.fullmatch(trial_id):

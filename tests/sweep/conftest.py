@@ -147,6 +147,21 @@ def quick_file(tmp_path: Path, quick_sweep: str) -> Path:
 
 
 @pytest.fixture(scope="session")
+def trained_folder(tmp_path_factory: pytest.TempPathFactory, quick_sweep: str) -> Path:
+    """Give a folder `results/digits` with two trained trials of the quick sweep; copy it to write."""
+    from sweep.config.sweep_spec import trial_config_for
+    from sweep.running.local import run_single
+
+    base = tmp_path_factory.mktemp("trained")
+    (base / "quick.yaml").write_text(quick_sweep, encoding="utf-8")
+    spec, root = load_spec(base / "quick.yaml"), base / "results" / "digits"
+    for beta in (0.5, 2.0):
+        config = trial_config_for(spec, [f"beta={beta}"])
+        run_single(spec, config, root, resume=False, device="cpu", on_report=lambda _: None)
+    return root
+
+
+@pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """Give the address of an S3-compatible server on loopback, for as long as the tests run."""
     with server() as address:

@@ -72,6 +72,7 @@ def found(case: Any) -> Found:
     assert {m.metric for m in metrics} == set(METRICS) - {
         "fid",
         "pictures",
+        "conditional_coherence",
         "mixture_weight",
         "likelihood_scale",
     }

@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from mopoe.config import TrialConfig
-from sweep.analysis.checks import split_check
 from sweep.config.objectives import Objective
 from sweep.config.sweep_spec import load_spec, trial_config_for
 from sweep.store.read import open_store
@@ -69,15 +68,24 @@ def test_the_best_config_is_a_file_that_a_trial_runs_as_it_is(sweep, planned, tm
     assert (spec.name, spec.trials) == (f"tiny-{trial}", 1)
 
 
+def test_any_trial_is_exported(sweep, planned):
+    """One that is dominated, too, with its own settings and status."""
+    status, out, err = sweep("best", planned, "--trial", "t0003")
+    assert (status, err) == (0, "")
+    assert out.startswith("# t0003 of tiny: completed.\n# config ")
+    row = open_store(planned).trials().filter(trial_id="t0003").collect().row(0, named=True)
+    text = yaml.safe_load(out)
+    assert text["search_space"]["beta"]["values"] == [json.loads(row["config_json"])["beta"]]
+    assert text["name"] == "tiny-t0003"
+
+
 def test_the_best_config_trains_at_once(sweep, planned, few_digits, tmp_path):
-    """`sweep trial` takes the printed file, and measures on the test split as the report says."""
+    """`sweep trial` takes the printed file, here to measure on the test split."""
     file = tmp_path / "best.yaml"
-    said = split_check({}).sentence.partition("to test one: ")[2].split("; ")
-    assert said == ["sweep best DIR > best.yaml", "sweep trial best.yaml -o evaluation.split=test"]
     file.write_text(sweep("best", planned)[1], encoding="utf-8")
-    words = [str(file) if word == "best.yaml" else word for word in said[1].split()[1:]]
     quick = ["-o", f"data={{name: polymnist, path: '{few_digits}'}}", "-o", "fixed.batch_size=40"]
-    status, _, err = sweep(*words, *quick, "--set", "epochs=1", "--out", tmp_path / "out")
+    quick += ["-o", "evaluation.split=test"]
+    status, _, err = sweep("trial", file, *quick, "--set", "epochs=1", "--out", tmp_path / "out")
     assert (status, err) == (0, "")
     assert set(open_store(tmp_path / "out").subset_metrics().collect()["split"]) == {"test"}
     (row,) = open_store(tmp_path / "out").trials().collect().iter_rows(named=True)
@@ -111,7 +119,12 @@ def test_the_best_config_trains_at_once(sweep, planned, few_digits, tmp_path):
         (("--at-least", "log_likelihood"), "'log_likelihood' is not an assignment; write KEY=VALUE"),
         (("--at-least", "log_likelihood=high"), "--at-least 'log_likelihood=high': 'high' is not a number"),
         (("--pick", "kne"), "there is no pick 'kne'; did you mean 'knee'? possible: "),
-        (("--pick", "knee", "--coherence-at-least", "0.5"), "are two ways to choose; give only one of them"),
+        (
+            ("--pick", "knee", "--coherence-at-least", "0.5"),
+            "are three ways to choose; give only one of them",
+        ),
+        (("--pick", "knee", "--trial", "t0000"), "are three ways to choose; give only one of them"),
+        (("--trial", "t0009"), "holds no trial 't0009'"),
     ],
 )
 def test_no_such_config_is_one_sentence_and_status_2(sweep, planned, options, sentence):

@@ -123,8 +123,8 @@ def test_epochs_have_objectives_only_where_evaluated(make_report, make_evaluatio
 
 def test_subsets_carry_label_and_size(make_report, make_evaluation):
     """Each subset of two modalities is labelled and counted."""
-    reports = [make_report(3, NAMES, found=make_evaluation(NAMES, 0.5, -20.0))]
-    rows = tables.measured_table("subset_metrics", "t", 0, reports, NAMES).to_pylist()
+    found = {3: make_evaluation(NAMES, 0.5, -20.0)}
+    rows = tables.measured_table("subset_metrics", "t", 0, found, NAMES).to_pylist()
     assert [(r["subset_mask"], r["subset_label"], r["subset_size"], r["value"]) for r in rows] == [
         (1, "m0", 1, 10.0),
         (2, "m1", 1, 10.0),
@@ -143,7 +143,7 @@ def test_metrics_may_be_about_a_target_or_the_prior(make_report, make_evaluation
         make_evaluation(NAMES, 0.5, -20.0), subset_metrics=metrics, classifiers="abc", pair_coherence=()
     )
     report = make_report(3, NAMES, found=found)
-    rows = tables.measured_table("subset_metrics", "t", 0, [report], NAMES).to_pylist()
+    rows = tables.measured_table("subset_metrics", "t", 0, {3: found}, NAMES).to_pylist()
     assert [(r["target"], r["value"], r["stderr"], r["subset_label"], r["subset_size"]) for r in rows] == [
         ("m0", 2.0, None, "m0", 1),
         ("m1", 3.0, None, "m0", 1),
@@ -155,8 +155,8 @@ def test_metrics_may_be_about_a_target_or_the_prior(make_report, make_evaluation
 
 def test_pairs_say_whether_the_target_was_observed(make_report, make_evaluation):
     """`in_source` holds exactly where the target's bit is set in the source."""
-    reports = [make_report(3, NAMES, found=make_evaluation(NAMES, 0.5, -20.0))]
-    rows = tables.measured_table("pair_coherence", "t", 0, reports, NAMES).to_pylist()
+    found = {3: make_evaluation(NAMES, 0.5, -20.0)}
+    rows = tables.measured_table("pair_coherence", "t", 0, found, NAMES).to_pylist()
     assert [(r["source_label"], r["target"], r["in_source"]) for r in rows] == [
         ("m0", "m0", True),
         ("m0", "m1", False),
@@ -173,8 +173,8 @@ def test_a_pair_that_is_always_right_has_an_interval(make_report, make_evaluatio
     found = make_evaluation(NAMES, 0.5, -20.0)
     right = replace(found.pair_coherence[0], value=1.0, stderr=0.0)
     precise = replace(found.pair_coherence[1], value=0.9, stderr=0.1, measure="average_precision")
-    report = make_report(3, NAMES, found=replace(found, pair_coherence=(right, precise)))
-    rows = tables.measured_table("pair_coherence", "t", 0, [report], NAMES).to_pylist()
+    found = {3: replace(found, pair_coherence=(right, precise))}
+    rows = tables.measured_table("pair_coherence", "t", 0, found, NAMES).to_pylist()
     z = 1.959964
     assert (rows[0]["low"], rows[0]["high"]) == (pytest.approx(1 / (1 + z**2 / 100)), pytest.approx(1.0))
     assert (rows[1]["low"], rows[1]["high"]) == (pytest.approx(0.9 - 0.1 * z), 1.0)
@@ -183,7 +183,7 @@ def test_a_pair_that_is_always_right_has_an_interval(make_report, make_evaluatio
 def test_samples_keep_bytes_and_labels(make_report, make_evaluation):
     """A strip comes back byte for byte with its labels."""
     found = make_evaluation(NAMES, 0.5, -20.0)
-    rows = tables.measured_table("samples", "t", 0, [make_report(3, NAMES, found=found)], NAMES).to_pylist()
+    rows = tables.measured_table("samples", "t", 0, {3: found}, NAMES).to_pylist()
     assert [(r["kind"], r["source_mask"], r["source_label"], r["png"], tuple(r["labels"])) for r in rows] == [
         (p.kind, p.source_mask, {0: "", 1: "m0", 2: "m1", 3: "m0+m1"}[p.source_mask], p.png, p.labels)
         for p in found.pictures
@@ -197,6 +197,6 @@ def test_unevaluated_epochs_give_empty_tables_of_the_schema(make_report):
         (partial(tables.measured_table, "pair_coherence"), "pair_coherence"),
         (partial(tables.measured_table, "samples"), "samples"),
     ):
-        table = make("t", 0, [make_report(1, NAMES)], NAMES)
+        table = make("t", 0, {}, NAMES)
         assert table.num_rows == 0
         assert table.schema.equals(TABLES[name], check_metadata=True)

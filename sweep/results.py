@@ -1,0 +1,81 @@
+"""A results folder in a notebook: above its tables its front, its picks and its models."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mopoe.errors import ConfigError
+from mopoe.wording import did_you_mean
+from sweep.analysis.tradeoff import Tradeoff, tradeoff
+from sweep.report.tables import front_rows, nothing_yet
+from sweep.running.samples import choose_checkpoint
+from sweep.store.files import Files
+from sweep.store.read import Store, open_store
+
+if TYPE_CHECKING:
+    from mopoe.trained import TrainedModel
+
+
+class Results(Store):
+    """The tables of a results folder, its front and its trained models."""
+
+    def front(self) -> pl.DataFrame:
+        """Return one row per config on the front, the best in the first objective first.
+
+        Columns are trial_id, config_id, seeds, picks; o_, se_ and ci_ of each objective: its mean over seeds,
+        the standard error and the half width of its 95 % interval; and p_ of each searched setting.
+        """
+        return front_rows(tradeoff(self))
+
+    def best(self, pick: str | None = None) -> pl.DataFrame:
+        """Return the row of the front that `sweep best` prints: by default the knee.
+
+        Raises:
+            ConfigError: there is no such pick, or no config to pick.
+        """
+        trade = tradeoff(self)
+        return front_rows(trade).filter(trial_id=picked(trade, pick)[0])
+
+    def model(self, trial: str | None = None, *, device: str = "cpu") -> "TrainedModel":
+        """Return the trained model of a trial; without a name, of the one that `sweep best` picks.
+
+        Raises:
+            StoreError: the trial's weights were not kept, or the folder is an object store.
+            ConfigError: there is no config to pick.
+        """
+        from mopoe.trained import load
+
+        name = trial or picked(tradeoff(self))[0]
+        return load(choose_checkpoint(Path(self.files.address), name), device=device)
+
+
+def open_results(root: str | Path | Files) -> Results:
+    """Return a results folder, or that at an address such as s3://BUCKET/FOLDER.
+
+    Raises:
+        StoreError: the folder is missing or holds no readable `sweep.json`.
+    """
+    return Results(open_store(root).files)
+
+
+open = open_results  # noqa: A001 - `sweep.open` reads like gzip.open
+
+
+def picked(front: Tradeoff, wanted: str | None = None) -> tuple[str, str]:
+    """Return the picked trial and what it is.
+
+    By default it is the knee, or the best in the first objective if the front has no knee.
+
+    Raises:
+        ConfigError: there is no such pick.
+    """
+    picks = {p.label.removeprefix("best "): p for p in front.picks}
+    if not picks:
+        why = nothing_yet(front)
+        raise ConfigError(f"there is no config to pick: {why[0].lower()}{why[1:-1]}")
+    wanted = wanted or ("knee" if "knee" in picks else next(iter(picks)))
+    if wanted not in picks:
+        absent = "the front has no knee" if wanted == "knee" else f"there is no pick {wanted!r}"
+        raise ConfigError(f"{absent}; {did_you_mean(wanted, picks)}")
+    return picks[wanted].trial_id, f"the {picks[wanted].label.replace('_', ' ')}"

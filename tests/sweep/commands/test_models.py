@@ -1,0 +1,84 @@
+"""`sweep evaluate` and `sweep impute`, as a user meets them."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+
+@pytest.fixture
+def given(tmp_path):
+    """A file with three samples of one modality."""
+    path = tmp_path / "given.npz"
+    np.savez(path, m0=np.random.default_rng(0).integers(0, 256, (3, 3, 28, 28), dtype=np.uint8))
+    return path
+
+
+def test_the_other_modalities_are_written(sweep, trained_folder, given, tmp_path):
+    """All that the file lacks, from the trial that is named, and the sentence says their shapes."""
+    out = tmp_path / "out.npz"
+    trial = min((trained_folder / "checkpoints").glob("*.safetensors")).stem.rpartition("-")[0]
+    status, said, err = sweep("impute", trained_folder, "--from", given, "--out", out, "--trial", trial)
+    assert (status, err) == (0, "")
+    shapes = ", ".join(f"m{m} [3, 3, 28, 28]" for m in range(1, 5))
+    assert said == f"{out}: {shapes}\n"
+    assert sorted(np.load(out)) == ["m1", "m2", "m3", "m4"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_vectors_are_written_as_columns(sweep, trained_folder, given, tmp_path, monkeypatch, suffix):
+    """One column per element, in their order."""
+    found = {"a": np.arange(6.0).reshape(3, 2), "b": np.ones((3, 1))}
+
+    class Model:
+        def impute(self, x):
+            return found
+
+    monkeypatch.setattr("sweep.results.Results.model", lambda *_: Model())
+    out = tmp_path / f"out.{suffix}"
+    assert sweep("impute", trained_folder, "--from", given, "--out", out)[0] == 0
+    table = pl.read_csv(out) if suffix == "csv" else pl.read_parquet(out)
+    assert table.columns == ["a_0", "a_1", "b_0"]
+    np.testing.assert_array_equal(table.to_numpy(), np.concatenate(list(found.values()), 1))
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "sentence"),
+    [
+        ("given.npz", "out.csv", "m1 is no vector, so it does not fit out.csv; write an .npz file"),
+        ("given.npz", "out.txt", "must end in .npz, .csv or .parquet"),
+        ("no.npz", "out.npz", "no.npz: not a readable .npz file"),
+        ("bad.npz", "out.npz", "bad.npz: not a readable .npz file"),
+        ("one.npy", "out.npz", "one.npy: not a readable .npz file"),
+        ("other.npz", "out.npz", "there is no modality 'm7'; possible: m0, m1, m2, m3, m4"),
+    ],
+)
+def test_what_cannot_be_imputed_is_one_sentence(
+    sweep, trained_folder, given, tmp_path, monkeypatch, source, out, sentence
+):
+    """With status 2, and nothing is written."""
+    (tmp_path / "bad.npz").write_bytes(given.read_bytes()[:100])
+    np.save(tmp_path / "one.npy", np.zeros((2, 3)))
+    np.savez(tmp_path / "other.npz", m7=np.zeros(3))
+    status, _, err = sweep("impute", trained_folder, "--from", tmp_path / source, "--out", tmp_path / out)
+    assert status == 2
+    assert sentence in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / out).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--split", "validation"), "have been measured on validation already"),
+        (("--split", "tset"), "split is 'tset'; did you mean 'test'?"),
+        (
+            ("--trial", "t0009"),
+            "keeps no weights of t0009 at full budget; a sweep's key `keep` says whose it keeps",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_is_one_sentence(sweep, trained_folder, options, sentence):
+    """With status 2, before any data are loaded."""
+    status, _, err = sweep("evaluate", trained_folder, *options)
+    assert status == 2
+    assert sentence in err
