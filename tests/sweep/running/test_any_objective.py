@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import polars as pl
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from mopoe.quantities import with_quantities
 from mopoe.reports import OBJECTIVES as OBJECTIVES_OF_ALL
 from sweep.config.sweep_spec import load_spec, trial_config_for
+from sweep.report.cards import split_card
+from sweep.report.view import view
 from sweep.running.driver import run_sweep
 from sweep.running.reporting import ReportWriter
 from sweep.running.shared_inputs import load_inputs
@@ -101,6 +104,22 @@ def test_the_sweep_is_read_as_any_other(results, sweep, tmp_path):
     assert head.endswith("] (minimize)")
     status, out, err = sweep("resume", results)
     assert (status, err) == (0, "")
+
+
+@pytest.mark.ray
+def test_its_objectives_are_measured_on_another_split(results, sweep, tmp_path):
+    """`sweep evaluate` stores them all, and the report has each beside its value on the sweep's split."""
+    root = shutil.copytree(results, tmp_path / "copy")
+    status, out, err = sweep("evaluate", root, "--split", "test")
+    assert (status, err) == (0, "")
+    assert "frechet.1 " in out
+    store = open_store(root)
+    table = split_card(view(store)).table
+    assert table is not None
+    for name in ("frechet.1", "coherence:m0", "parameters", "log likelihood"):
+        assert {f"{name}, validation", f"{name}, test"} <= set(table.columns)
+    assert table["parameters, test"].to_list() == table["parameters, validation"].to_list()
+    assert list(problems(store)) == []
 
 
 def test_a_final_metric_beside_an_early_stop_does_not_fail_the_trial(make_evaluation):
