@@ -12,6 +12,9 @@ OBJECTIVES: Mapping[str, str] = {
 """The quantities that a sweep can optimise, with their meaning. For all of them larger is better."""
 
 
+NEED_LABELS = ("conditional_coherence", "joint_coherence", "representation", "frechet", "mixture_prior")
+"""The objectives and final metrics that a data set without labels does not have."""
+
 METRICS: Mapping[str, str] = {
     "coherence": "mean over the targets outside the subset, as a pair's coherence",
     "coherence_all": "mean over all targets, those that were observed included",
@@ -136,7 +139,7 @@ class Evaluation:
     split: str
     """The split that was measured on."""
     objectives: Mapping[str, float]
-    """Value by objective name; every name of `OBJECTIVES` is present."""
+    """Value by objective name; every name of `OBJECTIVES` is present, without labels those that need none."""
     stderr: Mapping[str, float]
     """Standard error by objective name, over held-out samples."""
     subset_metrics: tuple[SubsetMetric, ...]
@@ -150,7 +153,7 @@ class Evaluation:
     n_parameters: int | None = None
     """Number of the model's trained parameters."""
     classifiers: str | None = None
-    """Hash of the classifiers that measured coherence."""
+    """Hash of the classifiers that measured coherence; null without labels."""
     sample_values: tuple[SampleValues, ...] = ()
     """The contributions to those objectives that are means over samples, after the last epoch."""
     faults: Mapping[str, str] = field(default_factory=dict)

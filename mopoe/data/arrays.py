@@ -39,9 +39,10 @@ def data_from_arrays(
     """Return a data set made of plain arrays; a split that is not given is a tenth of `train`.
 
     Args:
-        train: one array [N, ...] by modality name, in the order of the bits of a subset mask, and "labels":
-            the class of each sample [N], or its attributes of 0 and 1 [N, n_classes]. Samples are uint8
-            (0 to 255 becomes 0 to 1), floats in any unit, or int8 (numbers of symbols).
+        train: one array [N, ...] by modality name, in the order of the bits of a subset mask, and, unless
+            there are no labels, "labels": the class of each sample [N], or its attributes of 0 and 1
+            [N, n_classes]. Samples are uint8 (0 to 255 becomes 0 to 1), floats in any unit, or int8 (numbers
+            of symbols).
         validation: the same arrays of other samples, for comparing trials.
         test: the same arrays of further samples, for measuring the chosen trials.
         networks: the function that builds a modality's networks, by its name; see `ModalitySpec.network`.
@@ -115,8 +116,8 @@ def checked(
 
 
 def _split(where: str, arrays: Mapping[str, Any]) -> Split:
-    if "labels" not in arrays or len(arrays) == 1:
-        raise DataError(f"{where} has the arrays {list(arrays)}, but must have 'labels' and the modalities")
+    if not set(arrays) - {"labels"}:
+        raise DataError(f"{where} has the arrays {list(arrays)}, but must have one for each modality")
     tensors: dict[str, Tensor] = {}
     for name, array in arrays.items():
         try:
@@ -127,7 +128,8 @@ def _split(where: str, arrays: Mapping[str, Any]) -> Split:
         except (TypeError, ValueError) as error:
             raise DataError(f"{where}: {name!r} is not an array of numbers ({error})") from error
         tensors[name] = x.float() if x.is_floating_point() else x
-    labels = tensors.pop("labels")
+    first = next(x for name, x in tensors.items() if name != "labels")
+    labels = tensors.pop("labels", torch.zeros(*first.shape[:1], 0, dtype=torch.int64))
     return Split(tensors, labels if labels.is_floating_point() else labels.long())
 
 
@@ -150,7 +152,8 @@ def _check_split(where: str, split: Split, modalities: tuple[ModalitySpec, ...],
                 f"{where}: {m.name!r} has samples of shape {list(x.shape[1:])}, but must have {list(m.shape)}"
             )
         if len(split.rows.get(m.name, x)) != n:
-            raise DataError(f"{where}: {m.name!r} has {len(x)} samples, but there are {n} labels")
+            others = f"there are {n} labels" if split.labelled else f"{modalities[0].name!r} has {n}"
+            raise DataError(f"{where}: {m.name!r} has {len(x)} samples, but {others}")
 
 
 def _check_like_train(where: str, split: Split, train: Split) -> None:
@@ -180,6 +183,8 @@ def _check_labels(where: str, labels: Tensor, n_classes: int) -> None:
     if len(labels) == 0:
         raise DataError(f"{where}: there are no samples")
     highest = 1 if labels.dim() == 2 else n_classes - 1
+    if not labels.numel():
+        return
     if labels.min() < 0 or labels.max() > highest:
         raise DataError(
             f"{where}: the labels are from {labels.min()} to {labels.max()}, but must be 0 to {highest}"

@@ -1,9 +1,13 @@
 """What must hold between the keys of a sweep's file, each of which is valid for itself."""
 
-from typing import Any
+from typing import Any, get_args
 
 from mopoe.config import TrialConfig
+from mopoe.errors import ConfigError
+from mopoe.evaluation_config import FinalMetric
+from mopoe.reports import NEED_LABELS, OBJECTIVES
 from mopoe.wording import unknown_key
+from sweep.config.constraints import MEASURED
 from sweep.config.keys import SweepKeys
 from sweep.config.messages import problem, problems_at
 from sweep.config.objectives import names
@@ -47,6 +51,27 @@ def _check_objectives(spec: SweepKeys) -> None:
         if abs(value) > most:
             must = f"must be between {-most:g} and {most:g}"
             raise problem(f"{name} is {value:g}, but {must}", "reference_point", name)
+
+
+def check_labels(spec: SweepKeys, n_classes: int) -> None:
+    """Refuse what compares with labels if the data set has none, which only loading it tells.
+
+    Raises:
+        ConfigError: names what is asked for, and what is possible.
+    """
+    if n_classes:
+        return
+    final = get_args(FinalMetric)
+    objectives = names(spec.objectives)
+    for key, asked, all_ in (
+        ("objectives", objectives, OBJECTIVES),
+        ("final_metrics", spec.evaluation.final_metrics, final),
+        ("constraints", spec.constraints, MEASURED),
+    ):
+        if needing := [name for name in asked if name in NEED_LABELS]:
+            possible = ", ".join(name for name in all_ if name not in NEED_LABELS)
+            why = f"{key} has {needing[0]}, which compares with labels, but the data set has none"
+            raise ConfigError(f"{why}; possible without labels: {possible}")
 
 
 def _check_evaluation(spec: SweepKeys) -> None:

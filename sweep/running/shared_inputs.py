@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mopoe.data.registry import Option
 from mopoe.errors import DataError
+from sweep.config.checks import check_labels
 from sweep.config.sweep_spec import SweepSpec
 from sweep.store.files import Files, files_at
 from sweep.store.layout import CLASSIFIERS
@@ -32,8 +33,11 @@ def load_inputs(
 
     Raises:
         DataError: the data set cannot be built, or those classifiers are nowhere to be found.
+        ConfigError: the sweep asks for what needs labels, but the data set has none.
     """
-    return _loaded(spec.data.name, tuple(sorted(spec.data.options.items())), root, classifier_hash)
+    inputs = _loaded(spec.data.name, tuple(sorted(spec.data.options.items())), root, classifier_hash)
+    check_labels(spec, inputs[0].n_classes)
+    return inputs
 
 
 @functools.cache
@@ -89,9 +93,11 @@ def stored_classifiers(files: Files, data: "MultimodalData", classifier_hash: st
 
 
 def keep_classifiers(files: Files, classifiers: "Classifiers") -> None:
-    """Store classifiers in a results folder, unless it has them."""
+    """Store classifiers in a results folder, unless it has them or there are none."""
     from mopoe.evaluation.classifiers import packed
 
+    if classifiers.hash is None:
+        return
     name = _name(classifiers.hash)
     if name not in files.list(CLASSIFIERS):
         content = packed(classifiers.networks, classifiers.accuracy)

@@ -332,7 +332,7 @@ MANIFEST: dict[str, Callable[[Any], Any]] = {
     "allowed_changes": lambda v: all(isinstance(sentence, str) for sentence in v),
     "data_fingerprint": or_none(KEY.fullmatch),
     "shapes": lambda v: all(shape and all(map(whole(1, 2**31), shape)) for shape in v.values()),
-    "n_classes": or_none(whole(1, 2**31)),
+    "n_classes": or_none(whole(0, 2**31)),
     "classifier_accuracy": lambda v: all(map(number(0, 1), v.values())),
     "classifier_hash": or_none(KEY.fullmatch),
 }
