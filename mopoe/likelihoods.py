@@ -14,6 +14,9 @@ from mopoe.bank import stacked
 from mopoe.config import TrialConfig
 from mopoe.kernels import absolute_error
 
+LEAST_SCALE = 0.01
+"""The lower limit of learned scales of features, as a share of their standard deviation if standardised."""
+
 
 class Likelihood(nn.Module, ABC):
     """The interface: a log density, summed over a sample's elements, and a mean."""
@@ -125,6 +128,90 @@ class Bernoulli(Likelihood):
     def constant(self, x: Tensor) -> Tensor:
         """Return the logit of the mean of each element."""
         return x.mean(0, keepdim=True).logit(1e-4)
+
+
+class FeatureNormal(Likelihood):
+    """Independent normal densities with one learned scale per element, the decoder's output as mean.
+
+    Args:
+        shape: the shape of a sample, in whose elements' unit scales start at about 1.
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(*shape))
+
+    @property
+    def scale(self) -> Tensor:
+        """The scales, shaped like a sample; above `LEAST_SCALE`, where one would else shrink for ever."""
+        return LEAST_SCALE + self.log_scale.exp()
+
+    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return the log densities, summed."""
+        return _total(torch.distributions.Normal(output, self.scale, validate_args=False).log_prob(x))
+
+    def most(self, elements: int) -> float:
+        """Return -log(scale sqrt(2 pi)), summed."""
+        return -float(self.scale.detach().log().sum()) - elements * 0.5 * math.log(2 * math.pi)
+
+    def constant(self, x: Tensor) -> Tensor:
+        """Return the mean of each element."""
+        return x.mean(0, keepdim=True)
+
+
+class _Counts(Likelihood):
+    """A likelihood of counts whose means are given rates times exp(output).
+
+    Args:
+        rate: where the means start, shaped like a sample, such as the mean of each element.
+    """
+
+    rate: Tensor
+
+    def __init__(self, rate: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("rate", rate, persistent=False)
+
+    def mean(self, output: Tensor) -> Tensor:
+        """Return the means."""
+        return self.rate * output.exp()
+
+    def most(self, elements: int) -> float:
+        """Return 0, as a probability is at most 1."""
+        del elements
+        return 0.0
+
+    def constant(self, x: Tensor) -> Tensor:
+        """Return the logarithm of each element's mean, of at least half a count in all, over its rate."""
+        return (x.mean(0, keepdim=True).clamp(min=0.5 / len(x)) / self.rate).log()
+
+
+class Poisson(_Counts):
+    """Independent Poisson distributions of counts."""
+
+    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return the log-probabilities, summed; in float64, as terms of large counts nearly cancel."""
+        mean = self.rate.double() * output.double().exp()
+        found = torch.distributions.Poisson(mean, validate_args=False).log_prob(x.double())
+        return _total(found).to(output.dtype)
+
+
+class NegativeBinomial(_Counts):
+    """Independent negative binomial distributions of counts, of variance mean + mean^2 / r.
+
+    One r per element is learned through its logarithm; it starts at 1.
+    """
+
+    def __init__(self, rate: Tensor) -> None:
+        super().__init__(rate)
+        self.log_r = nn.Parameter(torch.zeros_like(rate))
+
+    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return the log-probabilities, summed; in float64, as terms of large counts nearly cancel."""
+        log_r = self.log_r.double()
+        logits = self.rate.double().log() + output.double() - log_r
+        found = torch.distributions.NegativeBinomial(log_r.exp(), logits=logits, validate_args=False)
+        return _total(found.log_prob(x.double())).to(output.dtype)
 
 
 class Categorical(Likelihood):

@@ -39,7 +39,7 @@ METRICS: Mapping[str, str] = {
     "nll": "per target: negative log-likelihood given a latent of the full set's posterior, nats",
     "explained": "per target: share that the model takes off what a constant leaves of the nll, at most 1",
     "mixture_weight": "of learned weights: the subset's weight in the mixture",
-    "likelihood_scale": "of learned scales, per target: the likelihood's scale",
+    "likelihood_scale": "of learned scales, per target: the likelihood's scale, a mean over several",
     "pictures": "there only if no pictures could be drawn, as NaN with the reason",
 }
 """The metrics of subsets, with their meaning. Subset mask 0 is the prior, for which nothing is observed."""

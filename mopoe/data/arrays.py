@@ -4,7 +4,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -19,8 +19,10 @@ from mopoe.data.container import (
     stratified_order,
     type_and_shape,
 )
-from mopoe.data.registry import ModalitySpec, Option
+from mopoe.data.features import described, impossible, stored
+from mopoe.data.registry import Distribution, ModalitySpec, Option
 from mopoe.errors import ConfigError, DataError
+from mopoe.wording import did_you_mean
 
 RESERVED = ("labels", "all", "prior")
 """Names that no modality may have, because arrays and commands use them."""
@@ -33,6 +35,7 @@ def data_from_arrays(
     test: Mapping[str, Any] | None = None,
     *,
     networks: Mapping[str, str] | None = None,
+    likelihoods: Mapping[str, Distribution] | None = None,
     n_classes: int | None = None,
     seed: int = 0,
 ) -> MultimodalData:
@@ -46,11 +49,16 @@ def data_from_arrays(
         validation: the same arrays of other samples, for comparing trials.
         test: the same arrays of further samples, for measuring the chosen trials.
         networks: the function that builds a modality's networks, by its name; see `ModalitySpec.network`.
+            Others have networks that fit the samples: images [N, channels, height, width], symbols
+            [N, places] (int8), else vectors.
+        likelihoods: the distribution of those other modalities, by name; see `ModalitySpec.likelihood`. With
+            one, samples of any numbers are taken as they are, counts and 0 or 1 too.
         n_classes: number of classes; by default one more than the largest label.
         seed: determines which samples of `train` are held out for a split that is not given.
 
     Raises:
-        ConfigError: `networks` names a modality that does not exist.
+        ConfigError: `networks` names a modality that does not exist, or `likelihoods` one without default
+            networks or a distribution that does not exist.
         DataError: the arrays do not fit together; the message names the split and the array.
     """
     given = {"train": train, "validation": validation, "test": test}
@@ -60,8 +68,22 @@ def data_from_arrays(
     for name in networks:
         if name not in names:
             raise ConfigError(f"networks are given for {name!r}, but the modalities are: {', '.join(names)}")
-    plain = [ModalitySpec(name=name, shape=tuple(x.shape[1:])) for name, x in splits["train"].x.items()]
-    modalities = tuple(replace(m, network=networks.get(m.name, m.network)) for m in plain)
+    likelihoods = likelihoods or {}
+    for name, distribution in likelihoods.items():
+        if distribution not in (known := get_args(Distribution)):
+            raise ConfigError(f"the likelihood of {name!r} is unknown; {did_you_mean(distribution, known)}")
+        if name not in names or name in networks:
+            own = ", ".join(name for name in names if name not in networks) or "none"
+            raise ConfigError(
+                f"a likelihood is given for {name!r}, but modalities of default networks are: {own}"
+            )
+    splits = {where: _as_given(where, split, likelihoods) for where, split in splits.items()}
+    modalities = tuple(
+        ModalitySpec(name=name, shape=tuple(x.shape[1:]), network=networks[name])
+        if name in networks
+        else described(name, [s.x[name] for s in splits.values() if name in s.x], likelihoods.get(name))
+        for name, x in splits["train"].x.items()
+    )
     if n_classes is None:
         labels = splits["train"].labels
         highest = max((int(s.labels.max()) for s in splits.values() if s.labels.numel()), default=0)
@@ -131,6 +153,19 @@ def _split(where: str, arrays: Mapping[str, Any]) -> Split:
     first = next(x for name, x in tensors.items() if name != "labels")
     labels = tensors.pop("labels", torch.zeros(*first.shape[:1], 0, dtype=torch.int64))
     return Split(tensors, labels if labels.is_floating_point() else labels.long())
+
+
+def _as_given(where: str, split: Split, likelihoods: Mapping[str, Distribution]) -> Split:
+    """Return a split whose modalities of a named likelihood are stored as numbers of it, if they can be."""
+    x = dict(split.x)
+    for name, distribution in likelihoods.items():
+        if name in x:
+            wrong, possible = impossible(distribution, x[name])
+            if wrong.any():
+                found = f"{float(x[name][wrong][0]):g}"
+                raise DataError(f"{where}: {name!r} has {found}, but {distribution} has {possible}")
+            x[name] = stored(distribution, x[name])
+    return replace(split, x=x)
 
 
 def _check_split(where: str, split: Split, modalities: tuple[ModalitySpec, ...], n_classes: int) -> None:

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, Literal
 
 from mopoe.errors import ConfigError
 from mopoe.plugins import GROUPS, named_function
@@ -17,6 +17,8 @@ from mopoe.wording import did_you_mean
 
 Option = int | str
 """The value of a data set's option."""
+Distribution = Literal["normal", "poisson", "negative_binomial", "bernoulli", "categorical"]
+"""The distribution of each element of a sample."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +29,19 @@ class ModalitySpec:
     """A name that is unique in the data set; used in labels, columns and file names."""
     shape: tuple[int, ...]
     """The shape of one sample: (channels, height, width) for images, (length,) for texts."""
-    network: str = "mopoe.networks.polymnist:image"
+    network: str = "mopoe.networks.default:network"
     """The function that builds its encoder and decoder; see `mopoe.networks`."""
+    likelihood: Distribution | None = None
+    """The distribution that its default networks give; None for what the trial's settings say of images,
+    categorical of symbols and normal of all else."""
+    symbols: int = 0
+    """How many symbols there are, if a sample is a sequence of their numbers."""
+    features: tuple[str, ...] = ()
+    """Names of the elements of a sample, if they have any."""
+    offset: tuple[float, ...] = ()
+    """What was subtracted from each feature, in the unit of its file; empty for nothing."""
+    scale: tuple[float, ...] = ()
+    """By what each feature was divided then; of counts, which stay as they are, the mean in training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -170,7 +170,7 @@ def parameter_metrics(model: MoPoE) -> Iterator[SubsetMetric]:
             yield subset_metric(mask, "mixture_weight", (weight, None), 0)
     for name in model.names:
         if isinstance(scale := getattr(model.likelihood(name), "scale", None), Tensor):
-            yield subset_metric(0, "likelihood_scale", (float(scale.detach()), None), 0, name)
+            yield subset_metric(0, "likelihood_scale", (float(scale.detach().mean()), None), 0, name)
 
 
 def subset_metric(

@@ -21,7 +21,7 @@ from sweep.config.settings import setting
 
 CHANGEABLE = ("name", "trials", "resources", "replicates", "faults", "keep")
 """Keys that may change between two runs of one sweep: no trial's numbers depend on them."""
-LATER = ("aggregation",)
+LATER = ("aggregation", "hidden_widths")
 """Settings of a trial that came when there were results folders already; their defaults change nothing."""
 
 

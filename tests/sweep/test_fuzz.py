@@ -107,6 +107,7 @@ SETTINGS: dict[str, Callable[[Any], bool]] = {
     "batch_size": whole(1, MILLION),
     "epochs": whole(1, MILLION),
     "seed": whole(0, 2**63 - 1),
+    "hidden_widths": lambda v: len(v) > 0 and all(map(whole(1, 16384), v)),
     "channels": lambda v: len(v) == 3 and all(map(whole(1, 16384), v)),
     "subset_weights": or_none(lambda v: math.isclose(sum(v), 1, abs_tol=1e-6) and min(v) >= 0),
     "style_weights": or_none(lambda v: len(v) == 5 and all(map(number(0, MILLION), v))),
