@@ -238,7 +238,7 @@ PUBLIC = {
         TrialConfig train load_model MoPoE build_model MethodSpec EpochReport
         load_data data_from_arrays MultimodalData Split ModalitySpec
         EvaluationConfig Evaluator Evaluation Classifiers load_classifiers
-        plugin Modality Likelihood Bernoulli Categorical Laplace Normal
+        plugin Modality Likelihood Bernoulli Categorical FeatureNormal Laplace NegativeBinomial Normal Poisson
     """,
     # A sweep's file, running it, and its results.
     "sweep": "SweepSpec load_spec run_sweep Store open",
