@@ -187,7 +187,7 @@ def _check_split(where: str, split: Split, modalities: tuple[ModalitySpec, ...],
                 f"{where}: {m.name!r} has samples of shape {list(x.shape[1:])}, but must have {list(m.shape)}"
             )
         if len(split.rows.get(m.name, x)) != n:
-            others = f"there are {n} labels" if split.labelled else f"{modalities[0].name!r} has {n}"
+            others = f"there are {n} labels" if split.labels.numel() else f"{modalities[0].name!r} has {n}"
             raise DataError(f"{where}: {m.name!r} has {len(x)} samples, but {others}")
 
 

@@ -47,11 +47,6 @@ class Split:
         """Return the number of samples N."""
         return len(self.labels)
 
-    @property
-    def labelled(self) -> bool:
-        """Return whether samples have labels."""
-        return self.labels.dim() == 1 or self.labels.shape[1] > 0
-
     def batch(
         self, index_B: Tensor | slice, device: torch.device, *, innermost: bool = False
     ) -> dict[str, Tensor]:

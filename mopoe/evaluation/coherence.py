@@ -234,12 +234,13 @@ def conditional_coherence(
     chosen = [s for s, mask in enumerate(model.masks) if not sizes or mask.bit_count() in sizes]
     masks = tuple(model.masks[s] for s in chosen)
     outside_SM = targets_outside(masks, len(model.names))
-    measured_SM = (torch.ones_like(outside_SM) if own_targets else outside_SM) & split.labelled
+    measured_SM = torch.ones_like(outside_SM) if own_targets else outside_SM
     kl: list[Tensor] = []
     sums: list[Tensor] = []
     n = min(n, len(split))
     labels = split.labels[:n]
-    classes = labels.dim() == 1
+    classes, labelled = labels.dim() == 1, labels.numel() > 0
+    measured_SM = measured_SM & labelled
     result_NSM = torch.zeros(n, *measured_SM.shape, *labels.shape[1:])
     with torch.inference_mode():
         for start, stop in chunks(n, max(1, ROWS // len(chosen))):
@@ -261,7 +262,7 @@ def conditional_coherence(
                     result = _classes(result) == labels[start:stop].to(model.device)
                 result_NSM[start:stop, rows_S, m] = result.transpose(0, 1).float().cpu()
     scores: CoherenceScores | None = None
-    if split.labelled:
+    if labelled:
         own = ClassScores(result_NSM.bool(), labels) if classes else None
         scores = own or attribute_scores(result_NSM, labels, seed)
     return ConditionalCoherence(

@@ -110,7 +110,7 @@ class Evaluator:
             )
             attributes = split.labels.dim() > 1
             joint = None
-            if split.labelled:
+            if self.data.n_classes:
                 joint = joint_coherence(
                     model, self.classifiers, c.joint_samples, c.seed, attributes=attributes
                 )

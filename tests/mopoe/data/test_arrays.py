@@ -45,9 +45,8 @@ def test_arrays_without_labels_become_a_data_set() -> None:
     data = data_from_arrays(dict(broken(labels=None)))
     assert data.n_classes == 0
     assert [len(data.split(s)) for s in ("train", "validation", "test")] == [160, 20, 20]
-    assert [data.split(s).labelled for s in ("train", "validation", "test")] == [False] * 3
+    assert [list(data.split(s).labels.shape) for s in ("train", "validation")] == [[160, 0], [20, 0]]
     assert sorted(data.validation.x["a"][:, 0, 0, 0].tolist()) != list(range(20))
-    assert data_from_arrays(arrays()).train.labelled
 
 
 def test_missing_splits_are_tenths_of_the_training_samples() -> None:
