@@ -41,13 +41,13 @@ class DataSpec(StrictModel, extra="allow"):
         for name, value in given.items():
             if name not in defaults:
                 raise problem(unknown_key(name, defaults), name)
-            if type(value) is not type(defaults[name]):
+            if not known.checks and type(value) is not type(defaults[name]):
                 raise problem(wrong(name, value, type(defaults[name])), name)
         for name, what in known.required.items():
             if name not in given:
                 raise problem(f"key {name!r} is missing; {what}", name)
         if given["name"] in DATA_SETS:
-            check_options(given)
+            check_options(given["name"], {k: v for k, v in given.items() if k != "name"})
         return {**defaults, **given}
 
     @model_validator(mode="after")

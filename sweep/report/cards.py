@@ -263,12 +263,15 @@ def provenance_card(view: View) -> Card:
 def report_cards(view: View) -> list[Card]:
     """Return the cards in the order of the page; before a config has completed, those of `EARLY_CARDS`.
 
-    Of data without labels there is no coherence, and of data without images or texts there are no samples.
+    Of data without labels there is no coherence, and of data without images or texts there are no samples;
+    with one objective there is none to bound by another.
     """
     makers = CARDS if view.tradeoff.configs.height else EARLY_CARDS
     unlabelled = view.tradeoff.manifest.n_classes == 0
     blind = "pictures" in view.metrics["metric"] and not view.samples.height
+    single = len(view.tradeoff.points.names) < 2
     left_out = [size_card] * unlabelled + [sample_card] * blind
+    left_out += [trust.level_card, trust.attainment_card] * single
     return [make(view) for make in makers if make not in left_out]
 
 

@@ -36,25 +36,25 @@ evaluation: {every: 1, likelihood_samples: 4, importance_samples: 6, pictures: 2
 """
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Work in a folder with the data set's module and the sweep's file."""
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Work in a folder with the data set's module and the sweep's file, in which Ray was not started."""
     (tmp_path / "unlabelled.py").write_text(MODULE)
     (tmp_path / "blind.yaml").write_text(FILE)
     monkeypatch.chdir(tmp_path)
-    yield
+    yield tmp_path
     _own.cache_clear()
     _loaded.cache_clear()
 
 
 @pytest.mark.ray
 def test_a_sweep_without_labels_runs_is_reported_and_sound(
-    sweep: Sweep, tmp_path: Path, shared_ray: list[str]
+    sweep: Sweep, shared_ray: list[str], folder: Path
 ) -> None:
     """Likelihoods, KLs and pictures are there; no table, card or word of the page is about coherence."""
     status, _, err = sweep("run", "blind.yaml", "-o", "resources.concurrent=1")
     assert status == 0, err
-    store = open_store(tmp_path / "results" / "blind")
+    store = open_store(folder / "results" / "blind")
     trials = store.latest_trials().collect()
     assert trials["status"].to_list() == ["completed"] * 2
     assert trials["o_log_likelihood"].is_finite().all()
@@ -67,7 +67,7 @@ def test_a_sweep_without_labels_runs_is_reported_and_sound(
     assert (store.manifest.n_classes, store.manifest.classifier_hash) == (0, None)
     assert sweep("verify", "results/blind")[0] == 0
     assert sweep("report", "results/blind")[0] == 0
-    page = (tmp_path / "results/blind/report/report.html").read_text()
+    page = (folder / "results/blind/report/report.html").read_text()
     said = re.sub(r"<(script|style)\b.*?</\1>|<pre>.*?</pre>|<[^>]+>", " ", page, flags=re.DOTALL)
     assert "oherence" not in said
     assert "classifier" not in said
@@ -79,7 +79,7 @@ def test_a_sweep_without_labels_runs_is_reported_and_sound(
 @pytest.mark.parametrize("name", NEED_LABELS)
 @pytest.mark.parametrize("command", ["run", "trial", "dry-run"])
 def test_what_needs_labels_is_refused_before_the_first_trial(
-    sweep: Sweep, tmp_path: Path, name: str, command: str
+    sweep: Sweep, folder: Path, name: str, command: str
 ) -> None:
     """One sentence with the key, the reason, and what is possible."""
     key, possible = "final_metrics", "conditional_likelihood, fid"
@@ -94,9 +94,10 @@ def test_what_needs_labels_is_refused_before_the_first_trial(
         f"sweep: {key} has {name}, which compares with labels, but the data set has none; "
         f"possible without labels: {possible}\n"
     )
-    assert not list(tmp_path.glob("results/*/trials/*"))
+    assert not list(folder.glob("results/*/trials/*"))
 
 
+@pytest.mark.usefixtures("folder")
 def test_a_limit_on_coherence_needs_labels_too(sweep: Sweep) -> None:
     """Constraints are refused as objectives are."""
     status, _, err = sweep("run", "blind.yaml", "-o", 'constraints={joint_coherence: ">= 0.1"}')
