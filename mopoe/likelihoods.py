@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mopoe.bank import stacked
 from mopoe.config import TrialConfig
+from mopoe.data.registry import Distribution
 from mopoe.kernels import absolute_error
 
 LEAST_SCALE = 0.01
@@ -159,7 +160,7 @@ class FeatureNormal(Likelihood):
         return x.mean(0, keepdim=True)
 
 
-class _Counts(Likelihood):
+class Counts(Likelihood):
     """A likelihood of counts whose means are given rates times exp(output).
 
     Args:
@@ -172,31 +173,37 @@ class _Counts(Likelihood):
         super().__init__()
         self.register_buffer("rate", rate, persistent=False)
 
+    @abstractmethod
+    def given(self, log_mean: Tensor) -> torch.distributions.Distribution:
+        """Return the distributions whose means have these logarithms."""
+
+    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return the log-probabilities, summed; in float64, as terms of large counts nearly cancel."""
+        found = self.given(self.rate.double().log() + output.double())
+        return _total(found.log_prob(x.double())).to(output.dtype)
+
     def mean(self, output: Tensor) -> Tensor:
         """Return the means."""
         return self.rate * output.exp()
 
     def most(self, elements: int) -> float:
         """Return 0, as a probability is at most 1."""
-        del elements
-        return 0.0
+        return 0.0 * elements
 
     def constant(self, x: Tensor) -> Tensor:
         """Return the logarithm of each element's mean, of at least half a count in all, over its rate."""
         return (x.mean(0, keepdim=True).clamp(min=0.5 / len(x)) / self.rate).log()
 
 
-class Poisson(_Counts):
+class Poisson(Counts):
     """Independent Poisson distributions of counts."""
 
-    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return the log-probabilities, summed; in float64, as terms of large counts nearly cancel."""
-        mean = self.rate.double() * output.double().exp()
-        found = torch.distributions.Poisson(mean, validate_args=False).log_prob(x.double())
-        return _total(found).to(output.dtype)
+    def given(self, log_mean: Tensor) -> torch.distributions.Poisson:
+        """Return the distributions whose means have these logarithms."""
+        return torch.distributions.Poisson(log_mean.exp(), validate_args=False)
 
 
-class NegativeBinomial(_Counts):
+class NegativeBinomial(Counts):
     """Independent negative binomial distributions of counts, of variance mean + mean^2 / r.
 
     One r per element is learned through its logarithm; it starts at 1.
@@ -206,12 +213,11 @@ class NegativeBinomial(_Counts):
         super().__init__(rate)
         self.log_r = nn.Parameter(torch.zeros_like(rate))
 
-    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return the log-probabilities, summed; in float64, as terms of large counts nearly cancel."""
+    def given(self, log_mean: Tensor) -> torch.distributions.NegativeBinomial:
+        """Return the distributions whose means have these logarithms."""
         log_r = self.log_r.double()
-        logits = self.rate.double().log() + output.double() - log_r
-        found = torch.distributions.NegativeBinomial(log_r.exp(), logits=logits, validate_args=False)
-        return _total(found.log_prob(x.double())).to(output.dtype)
+        logits = log_mean - log_r
+        return torch.distributions.NegativeBinomial(log_r.exp(), logits=logits, validate_args=False)
 
 
 class Categorical(Likelihood):
@@ -282,3 +288,18 @@ def image_likelihood(config: TrialConfig) -> Likelihood:
             return Normal(config.likelihood_scale, learned=config.learned_scale)
         case "bernoulli":
             return Bernoulli()
+
+
+def feature_likelihood(kind: Distribution, rate: Tensor) -> Likelihood:
+    """Return the likelihood of features; that of counts starts at these means, shaped like a sample."""
+    match kind:
+        case "poisson":
+            return Poisson(rate)
+        case "negative_binomial":
+            return NegativeBinomial(rate)
+        case "bernoulli":
+            return Bernoulli()
+        case "categorical":
+            return Categorical()
+        case "normal":
+            return FeatureNormal(rate.shape)

@@ -32,7 +32,7 @@ def load_data(name: str, **options: Option) -> "MultimodalData":
         if option not in options:
             raise ConfigError(f"data set {name!r} needs the option {option!r}: {what}")
     if name in DATA_SETS:
-        check_options(name, options)
+        check_options(options)
     if not known.modalities or name not in DATA_SETS:
         return _own(name, json.dumps({**known.options, **options}))
     data: MultimodalData = getattr(import_module(known.module), known.function)(**options)
@@ -54,6 +54,7 @@ def _own(name: str, options_json: str) -> "MultimodalData":
         data = named_function(f"{known.module}:{known.function}")(**options)
         return checked(data, name, options, known.modalities)
     except MopoeError as error:
-        raise DataError(f"data set {name!r}: {error}") from error
+        kind = ConfigError if isinstance(error, ConfigError) else DataError
+        raise kind(f"data set {name!r}: {error}") from error
     except Exception as error:  # a user's function may raise anything
         raise DataError(f"data set {name!r} raised {reason(error)}") from error

@@ -22,7 +22,6 @@ from mopoe.data.container import (
 from mopoe.data.features import described, impossible, stored
 from mopoe.data.registry import Distribution, ModalitySpec, Option
 from mopoe.errors import ConfigError, DataError
-from mopoe.wording import did_you_mean
 
 RESERVED = ("labels", "all", "prior")
 """Names that no modality may have, because arrays and commands use them."""
@@ -70,13 +69,10 @@ def data_from_arrays(
             raise ConfigError(f"networks are given for {name!r}, but the modalities are: {', '.join(names)}")
     likelihoods = likelihoods or {}
     for name, distribution in likelihoods.items():
-        if distribution not in (known := get_args(Distribution)):
-            raise ConfigError(f"the likelihood of {name!r} is unknown; {did_you_mean(distribution, known)}")
-        if name not in names or name in networks:
-            own = ", ".join(name for name in names if name not in networks) or "none"
-            raise ConfigError(
-                f"a likelihood is given for {name!r}, but modalities of default networks are: {own}"
-            )
+        own, known = [name for name in names if name not in networks], get_args(Distribution)
+        if name not in own or distribution not in known:
+            possible = f"of {', '.join(known)} for modalities of default networks: {', '.join(own) or 'none'}"
+            raise ConfigError(f"likelihoods has {distribution!r} for {name!r}, but must have some {possible}")
     splits = {where: _as_given(where, split, likelihoods) for where, split in splits.items()}
     modalities = tuple(
         ModalitySpec(name=name, shape=tuple(x.shape[1:]), network=networks[name])
@@ -161,9 +157,8 @@ def _as_given(where: str, split: Split, likelihoods: Mapping[str, Distribution])
     for name, distribution in likelihoods.items():
         if name in x:
             wrong, possible = impossible(distribution, x[name])
-            if wrong.any():
-                found = f"{float(x[name][wrong][0]):g}"
-                raise DataError(f"{where}: {name!r} has {found}, but {distribution} has {possible}")
+            for found in x[name][wrong][:1].tolist():
+                raise DataError(f"{where}: {name!r} has {found:g}, but {distribution} has {possible}")
             x[name] = stored(distribution, x[name])
     return replace(split, x=x)
 

@@ -53,7 +53,7 @@ def build(
             left behind.
     """
     folder = out.parent / "MMNIST"
-    check_options(name, {"seed": seed})
+    check_options({"seed": seed})
     for path in (out, folder) if png else (out,):
         if path.exists():
             raise DataError(f"{path}: exists already; delete it or choose another name")

@@ -8,7 +8,6 @@ options.
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Literal
 
@@ -61,12 +60,12 @@ class DataSetEntry:
     """Names and descriptions of the required options."""
     numbers: frozenset[str] = frozenset()
     """The required options that are whole numbers; the others are strings."""
-    checks: str = ""
-    """The class, as package.module:class, that checks the options; empty if their types are those of the
-    defaults."""
+    mappings: frozenset[str] = frozenset()
+    """The required options that are mappings of names to strings."""
 
 
 _PICTURES = tuple(ModalitySpec(name=f"m{m}", shape=(3, 28, 28)) for m in range(5))
+_SHARES: dict[str, str | float] = {"validation": 0.1, "test": 0.1}
 _TRIMODAL = "mopoe.networks.mnist_svhn_text"
 
 DATA_SETS: Mapping[str, DataSetEntry] = {
@@ -98,16 +97,9 @@ DATA_SETS: Mapping[str, DataSetEntry] = {
     "tables": DataSetEntry(
         module="mopoe.data.tables",
         modalities=(),
-        options={
-            "id": "id",
-            "labels": "",
-            "labels_file": "",
-            "likelihoods": {},
-            "split": {"validation": 0.1, "test": 0.1},
-            "seed": 0,
-        },
+        options={"id": "id", "labels": "", "labels_file": "", "likelihoods": {}, "split": _SHARES, "seed": 0},
         required={"modalities": "a file, .csv, .parquet or .npz, for each modality, as {mri: mri.csv, ...}"},
-        checks="mopoe.data.table_options:TableOptions",
+        mappings=frozenset({"modalities"}),
     ),
     "mnist_svhn_text": DataSetEntry(
         module="mopoe.data.mnist_svhn_text",
@@ -126,19 +118,15 @@ LIMITS: Mapping[str, tuple[int, int]] = {"seed": (0, 2**63 - 1), "pairings": (1,
 """The smallest and largest values of the options of the data sets above."""
 
 
-def check_options(name: str, options: Mapping[str, Any]) -> None:
-    """Check the options of one of the data sets above.
+def check_options(options: Mapping[str, Any]) -> None:
+    """Check the options of the data sets above.
 
     Raises:
         ConfigError: an option is outside its limits; the message names it, its value and the limits.
     """
-    if checks := DATA_SETS[name].checks:
-        module, _, kind = checks.partition(":")
-        getattr(import_module(module), kind)(**options)
-        return
-    for option, (low, high) in LIMITS.items():
-        if not low <= (value := options.get(option, low)) <= high:
-            raise ConfigError(f"{option} is {value}, but must be between {low:,} and {high:,}")
+    for name, (low, high) in LIMITS.items():
+        if not low <= (value := options.get(name, low)) <= high:
+            raise ConfigError(f"{name} is {value}, but must be between {low:,} and {high:,}")
 
 
 def installed() -> dict[str, str]:

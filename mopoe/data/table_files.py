@@ -109,7 +109,7 @@ def _frame(path: str, id_: str) -> "pl.DataFrame":
                 return pl.read_parquet(file)
             case ".npz":
                 return _read_npz(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
+    except (OSError, TypeError, ValueError, EOFError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
         first = str(error).strip().partition("\n")[0]
         raise DataError(f"{path}: not a readable {file.suffix} file of columns ({first})") from error
     raise DataError(f"{path}: must be a file .csv, .parquet or .npz")
@@ -121,8 +121,6 @@ def _read_npz(file: Path) -> "pl.DataFrame":
     columns: dict[str, np.ndarray] = {}
     with np.load(file, allow_pickle=False) as arrays:
         for name, array in arrays.items():
-            if array.ndim not in (1, 2):
-                raise ValueError(f"{name} is an array {list(array.shape)}, not [N] or [N, F]")
             blocks = {name: array} if array.ndim == 1 else {f"{name}_{i}": a for i, a in enumerate(array.T)}
             columns |= blocks
     return pl.DataFrame(columns)

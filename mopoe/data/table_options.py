@@ -41,10 +41,8 @@ class TableOptions:
 
     def __post_init__(self) -> None:
         """Refuse options that contradict each other."""
-        for given, possible, where in (
-            (self.likelihoods, tuple(self.modalities), "likelihoods"),
-            (self.split, HELD_OUT, "split"),
-        ):
+        pairs = ("likelihoods", self.likelihoods, (*self.modalities,)), ("split", self.split, HELD_OUT)
+        for where, given, possible in pairs:
             for name in given:
                 if name not in possible:
                     raise ConfigError(f"{where}: {unknown_key(name, possible)}")

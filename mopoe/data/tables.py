@@ -37,8 +37,7 @@ def load(**options: Any) -> MultimodalData:
     rows = _split(labels, asked)
     place = {subject: i for i, subject in enumerate(subjects)}
     present_NM = torch.zeros(len(subjects), len(tables), dtype=torch.bool)
-    x: dict[str, Tensor] = {}
-    modalities = []
+    x, modalities = dict[str, Tensor](), []
     for m, (name, table) in enumerate(tables.items()):
         present_NM[[place[subject] for subject in table.subjects], m] = True
         x[name], spec = _modality(name, table, asked, place, rows["train"])
@@ -46,13 +45,9 @@ def load(**options: Any) -> MultimodalData:
     _check_presence(present_NM, rows, list(tables))
     whole = Split(x, torch.from_numpy(labels), {}, None if present_NM.all() else present_NM)
     splits = {name: whole.take(torch.from_numpy(rows[name])) for name in SPLITS}
+    own, specs = fingerprint(splits), tuple(modalities)
     return MultimodalData(
-        name="tables",
-        options=options,
-        fingerprint=fingerprint(splits),
-        modalities=tuple(modalities),
-        n_classes=n_classes,
-        **splits,
+        name="tables", options=options, fingerprint=own, modalities=specs, n_classes=n_classes, **splits
     )
 
 
@@ -105,17 +100,16 @@ def _modality(
     names, own = table.features(distribution, asked.labels)
     at = torch.tensor([place[subject] for subject in table.subjects])
     trained = torch.isin(at, torch.from_numpy(train))
-    offset: Tensor = torch.empty(0)
-    scale: Tensor | None = None
+    offset, scale = tuple[float, ...](), tuple[float, ...]()
     if distribution == "normal" and trained.any():
         refuse_constant(table.path, names, own[trained], " among the training subjects")
-        offset, scale = own[trained].mean(0), own[trained].std(0, correction=0)
-        own = (own - offset) / scale
+        mean_F, deviation_F = own[trained].mean(0), own[trained].std(0, correction=0)
+        own = (own - mean_F) / deviation_F
+        offset, scale = (*mean_F.tolist(),), (*deviation_F.tolist(),)
     own = stored(distribution, own)
     spec = described(name, [own[trained], own[~trained]], distribution)
-    scaled = () if scale is None else tuple(scale.tolist())
     x_NF = own.new_zeros(len(place), len(names)).index_copy(0, at, own)
-    return x_NF, replace(spec, features=names, offset=tuple(offset.tolist()), scale=scaled or spec.scale)
+    return x_NF, replace(spec, features=names, offset=offset, scale=scale or spec.scale)
 
 
 def _check_presence(present_NM: Tensor, rows: Mapping[str, NDArray[np.int64]], names: list[str]) -> None:

@@ -109,11 +109,8 @@ class Evaluator:
                 own_targets=c.own_targets,
             )
             attributes = split.labels.dim() > 1
-            joint = None
-            if self.data.n_classes:
-                joint = joint_coherence(
-                    model, self.classifiers, c.joint_samples, c.seed, attributes=attributes
-                )
+            draws = (model, self.classifiers, c.joint_samples, c.seed)
+            joint = joint_coherence(*draws, attributes=attributes) if self.data.n_classes else None
             likelihood = log_likelihood(model, split, c.likelihood_samples, c.importance_samples, c.seed)
             pictures: tuple[Picture, ...] = ()
             with guarded("pictures") as failed:

@@ -6,33 +6,22 @@ stride 2 until no side is above `SMALLEST`. What is neither is a vector. Axes: B
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
-from mopoe.likelihoods import (
-    Bernoulli,
-    Categorical,
-    FeatureNormal,
-    Likelihood,
-    NegativeBinomial,
-    Poisson,
-    image_likelihood,
-)
+from mopoe.likelihoods import Categorical, Counts, Likelihood, feature_likelihood, image_likelihood
 from mopoe.networks.base import INITIAL_INTENSITY, Encoder, Modality, OneHot, chain, check_shape
 from mopoe.networks.polymnist import image
 from mopoe.plugins import plugin
 
 SMALLEST = 4
 """The largest side after the convolutions."""
-_Layer = Callable[..., nn.Module]
-_LAYERS: Mapping[int, tuple[_Layer, _Layer]] = {
-    1: (nn.Conv1d, nn.ConvTranspose1d),
-    2: (nn.Conv2d, nn.ConvTranspose2d),
-}
+_LAYERS: Any = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTranspose2d)}
 """A convolution and a transposed one by the number of axes that have neighbours."""
 
 
@@ -56,7 +45,7 @@ def network(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality
     if len(shape) == 3:
         return chain(config, *_layers(config, shape, width), likelihood, INITIAL_INTENSITY)
     first: list[nn.Module] = [nn.Flatten()] if len(shape) > 1 else []
-    if isinstance(likelihood, Poisson | NegativeBinomial):
+    if isinstance(likelihood, Counts):
         first.insert(0, LogRatio(likelihood.rate))
     encoder, decoder = _layers(config, (math.prod(shape),), width, first)
     if len(shape) > 1:
@@ -65,21 +54,11 @@ def network(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality
 
 
 def _likelihood(config: TrialConfig, modality: ModalitySpec) -> Likelihood:
-    rate = (
-        torch.tensor(modality.scale).reshape(modality.shape) if modality.scale else torch.ones(modality.shape)
-    )
-    match modality.likelihood or ("categorical" if modality.symbols else None):
-        case "categorical":
-            return Categorical()
-        case "bernoulli":
-            return Bernoulli()
-        case "poisson":
-            return Poisson(rate)
-        case "negative_binomial":
-            return NegativeBinomial(rate)
-        case None if len(modality.shape) == 3:
-            return image_likelihood(config)
-    return FeatureNormal(modality.shape)
+    if len(modality.shape) == 3 and not (modality.likelihood or modality.symbols):
+        return image_likelihood(config)
+    kind = modality.likelihood or ("categorical" if modality.symbols else "normal")
+    size = math.prod(modality.shape)
+    return feature_likelihood(kind, torch.tensor(modality.scale or [1.0] * size).reshape(modality.shape))
 
 
 class LogRatio(nn.Module):

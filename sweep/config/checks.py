@@ -7,7 +7,6 @@ from mopoe.errors import ConfigError
 from mopoe.evaluation_config import FinalMetric
 from mopoe.reports import NEED_LABELS, OBJECTIVES
 from mopoe.wording import unknown_key
-from sweep.config.constraints import MEASURED
 from sweep.config.keys import SweepKeys
 from sweep.config.messages import problem, problems_at
 from sweep.config.objectives import names
@@ -59,19 +58,14 @@ def check_labels(spec: SweepKeys, n_classes: int) -> None:
     Raises:
         ConfigError: names what is asked for, and what is possible.
     """
-    if n_classes:
-        return
-    final = get_args(FinalMetric)
-    objectives = names(spec.objectives)
-    for key, asked, all_ in (
-        ("objectives", objectives, OBJECTIVES),
-        ("final_metrics", spec.evaluation.final_metrics, final),
-        ("constraints", spec.constraints, MEASURED),
-    ):
-        if needing := [name for name in asked if name in NEED_LABELS]:
-            possible = ", ".join(name for name in all_ if name not in NEED_LABELS)
-            why = f"{key} has {needing[0]}, which compares with labels, but the data set has none"
-            raise ConfigError(f"{why}; possible without labels: {possible}")
+    asked = (*names(spec.objectives), *spec.evaluation.final_metrics, *spec.constraints)
+    if not n_classes and (needing := [name for name in asked if name in NEED_LABELS]):
+        known = OBJECTIVES, get_args(FinalMetric)
+        objectives, final = (", ".join(n for n in every if n not in NEED_LABELS) for every in known)
+        raise ConfigError(
+            f"the sweep asks for {needing[0]}, which compares with labels, but the data set has none; "
+            f"without labels objectives may be: {objectives}; and final_metrics: {final}"
+        )
 
 
 def _check_evaluation(spec: SweepKeys) -> None:

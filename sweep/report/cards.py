@@ -213,9 +213,8 @@ def sample_card(view: View) -> Card:
             )
     finding = (
         "Every strip shows the same held-out samples, left to right, generated from the observed subset."
+        + " Below each picture is the class that the classifier predicts, underlined if it is wrong." * judged
     )
-    if judged:
-        finding += " Below each picture is the class that the classifier predicts, underlined if it is wrong."
     return Card(title=title, finding=finding, figure_html="".join(parts))
 
 

@@ -35,8 +35,7 @@ def load_inputs(
         DataError: the data set cannot be built, or those classifiers are nowhere to be found.
         ConfigError: the sweep asks for what needs labels, but the data set has none.
     """
-    options = json.dumps(spec.data.options)
-    inputs = _loaded(spec.data.name, options, root, classifier_hash)
+    inputs = _loaded(spec.data.name, json.dumps(spec.data.options), root, classifier_hash)
     check_labels(spec, inputs[0].n_classes)
     return inputs
 

@@ -132,18 +132,21 @@ def test_the_pages_example_runs_from_end_to_end(sweep: Sweep, shared_ray: list[s
         (("a.csv", "nowhere.csv"), "data set 'tables': nowhere.csv: there is no such file"),
         (
             ("poisson", "poison"),
-            "three.yaml:2: likelihoods: genes is 'poison'; did you mean 'poisson'?",
+            "three.yaml:3: data: data set 'tables': likelihoods: genes is 'poison'; did you mean 'poisson'?",
         ),
         (
             ("{genes: p", "{gens: p"),
-            "three.yaml:2: likelihoods: unknown key 'gens'; did you mean 'genes'?",
+            "three.yaml:3: data: data set 'tables': likelihoods: unknown key 'gens'; did you mean 'genes'?",
         ),
         (("  id:", "  idd: x\n  id:"), "three.yaml:5: data: unknown key 'idd'; did you mean 'id'?"),
         (
             ("  modalities: {b: b.parquet, a: a.csv, genes: genes.npz}\n", ""),
             "key 'modalities' is missing; a",
         ),
-        (("b: b.parquet", "b: 3"), "three.yaml:2: modalities: b is 3, but must be a word"),
+        (
+            ("b: b.parquet", "b: 3"),
+            "three.yaml:3: data: data set 'tables': modalities: b is 3, but must be a word",
+        ),
         (("  id:", "  split: {test: 1}\n  id:"), "split: test is 1, but must be a number between 0 and 1"),
     ],
 )
