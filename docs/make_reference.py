@@ -20,6 +20,7 @@ from mopoe.config import TrialConfig
 from mopoe.data.registry import DATA_SETS, DataSetEntry
 from mopoe.evaluation_config import EvaluationConfig, IntermediateConfig
 from mopoe.validation import allowed, fields_of
+from mopoe.wording import show
 from sweep.config.objectives import Objective
 from sweep.config.parameters import Choice, Conditional, Int, LogUniform, Simplex, Uniform
 from sweep.config.schema import DataSpec, FaultsSpec, ReplicatesSpec, ResourcesSpec, SchedulerSpec
@@ -111,7 +112,7 @@ def _section(title: str, kind: type) -> Iterator[str]:
 
 def _options(entry: DataSetEntry) -> Iterator[str]:
     yield from (f"`{name}`: {what}" for name, what in entry.required.items())
-    yield from (f"`{name}`, by default {default}" for name, default in entry.options.items())
+    yield from (f"`{name}`, by default {default or show(default)}" for name, default in entry.options.items())
 
 
 def _texts(kind: type) -> dict[str, str]:

@@ -17,13 +17,22 @@ from .likelihoods import (
     Categorical as Categorical,
 )
 from .likelihoods import (
+    FeatureNormal as FeatureNormal,
+)
+from .likelihoods import (
     Laplace as Laplace,
 )
 from .likelihoods import (
     Likelihood as Likelihood,
 )
 from .likelihoods import (
+    NegativeBinomial as NegativeBinomial,
+)
+from .likelihoods import (
     Normal as Normal,
+)
+from .likelihoods import (
+    Poisson as Poisson,
 )
 from .methods import MethodSpec as MethodSpec
 from .model import MoPoE as MoPoE

@@ -178,7 +178,10 @@ class TrialConfig:
     none: 1 for every modality.
     """
     channels: tuple[Channels, Channels, Channels] = (32, 64, 128)
-    """Channels of the three convolutions of the PolyMNIST networks; the default is the paper's."""
+    """Channels of the three convolutions of the PolyMNIST networks; the default is the paper's. Default
+    networks of other images and of symbols take them, too."""
+    hidden_widths: Annotated[tuple[Channels, ...], Field(min_length=1)] = (128,)
+    """Units of each hidden linear layer of the default networks, from the data to the latents."""
     initialisation: Initialisation = "torch"
     """How the networks' weights start.
 

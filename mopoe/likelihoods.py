@@ -12,7 +12,11 @@ from torch import Tensor, nn
 
 from mopoe.bank import stacked
 from mopoe.config import TrialConfig
+from mopoe.data.registry import Distribution
 from mopoe.kernels import absolute_error
+
+LEAST_SCALE = 0.01
+"""The lower limit of learned scales of features, as a share of their standard deviation if standardised."""
 
 
 class Likelihood(nn.Module, ABC):
@@ -127,6 +131,95 @@ class Bernoulli(Likelihood):
         return x.mean(0, keepdim=True).logit(1e-4)
 
 
+class FeatureNormal(Likelihood):
+    """Independent normal densities with one learned scale per element, the decoder's output as mean.
+
+    Args:
+        shape: the shape of a sample, in whose elements' unit scales start at about 1.
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(*shape))
+
+    @property
+    def scale(self) -> Tensor:
+        """The scales, shaped like a sample; above `LEAST_SCALE`, where one would else shrink for ever."""
+        return LEAST_SCALE + self.log_scale.exp()
+
+    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return the log densities, summed."""
+        return _total(torch.distributions.Normal(output, self.scale, validate_args=False).log_prob(x))
+
+    def most(self, elements: int) -> float:
+        """Return -log(scale sqrt(2 pi)), summed."""
+        return -float(self.scale.detach().log().sum()) - elements * 0.5 * math.log(2 * math.pi)
+
+    def constant(self, x: Tensor) -> Tensor:
+        """Return the mean of each element."""
+        return x.mean(0, keepdim=True)
+
+
+class Counts(Likelihood):
+    """A likelihood of counts whose means are given rates times exp(output).
+
+    Args:
+        rate: where the means start, shaped like a sample, such as the mean of each element.
+    """
+
+    rate: Tensor
+
+    def __init__(self, rate: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("rate", rate, persistent=False)
+
+    @abstractmethod
+    def given(self, log_mean: Tensor) -> torch.distributions.Distribution:
+        """Return the distributions whose means have these logarithms."""
+
+    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return the log-probabilities, summed; in float64, as terms of large counts nearly cancel."""
+        found = self.given(self.rate.double().log() + output.double())
+        return _total(found.log_prob(x.double())).to(output.dtype)
+
+    def mean(self, output: Tensor) -> Tensor:
+        """Return the means."""
+        return self.rate * output.exp()
+
+    def most(self, elements: int) -> float:
+        """Return 0, as a probability is at most 1."""
+        return 0.0 * elements
+
+    def constant(self, x: Tensor) -> Tensor:
+        """Return the logarithm of each element's mean, of at least half a count in all, over its rate."""
+        return (x.mean(0, keepdim=True).clamp(min=0.5 / len(x)) / self.rate).log()
+
+
+class Poisson(Counts):
+    """Independent Poisson distributions of counts."""
+
+    def given(self, log_mean: Tensor) -> torch.distributions.Poisson:
+        """Return the distributions whose means have these logarithms."""
+        return torch.distributions.Poisson(log_mean.exp(), validate_args=False)
+
+
+class NegativeBinomial(Counts):
+    """Independent negative binomial distributions of counts, of variance mean + mean^2 / r.
+
+    One r per element is learned through its logarithm; it starts at 1.
+    """
+
+    def __init__(self, rate: Tensor) -> None:
+        super().__init__(rate)
+        self.log_r = nn.Parameter(torch.zeros_like(rate))
+
+    def given(self, log_mean: Tensor) -> torch.distributions.NegativeBinomial:
+        """Return the distributions whose means have these logarithms."""
+        log_r = self.log_r.double()
+        logits = log_mean - log_r
+        return torch.distributions.NegativeBinomial(log_r.exp(), logits=logits, validate_args=False)
+
+
 class Categorical(Likelihood):
     """Independent categorical distributions over C symbols at L positions, such as the characters of a text.
 
@@ -195,3 +288,18 @@ def image_likelihood(config: TrialConfig) -> Likelihood:
             return Normal(config.likelihood_scale, learned=config.learned_scale)
         case "bernoulli":
             return Bernoulli()
+
+
+def feature_likelihood(kind: Distribution, rate: Tensor) -> Likelihood:
+    """Return the likelihood of features; that of counts starts at these means, shaped like a sample."""
+    match kind:
+        case "poisson":
+            return Poisson(rate)
+        case "negative_binomial":
+            return NegativeBinomial(rate)
+        case "bernoulli":
+            return Bernoulli()
+        case "categorical":
+            return Categorical()
+        case "normal":
+            return FeatureNormal(rate.shape)

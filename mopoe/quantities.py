@@ -89,6 +89,11 @@ class Measured:
     """Why it is NaN."""
 
 
+def metric_of(name: str) -> str:
+    """Return the metric that a quantity is of, as `coherence` of `coherence.2:m0`."""
+    return _split(name)[0]
+
+
 def kind_of(name: str) -> Kind | None:
     """Return the kind of a quantity; None if its metric is none of the project's."""
     return KINDS.get(_split(name)[0])

@@ -59,6 +59,8 @@ def rehearse(
             with _step(f"modality {name!r}", "be decoded and scored"):
                 log_p_B = model.log_prob(torch.zeros(n, config.latent_dim), {name: x[name]}, style_MBW)[name]
                 _check("log_prob", (n,), log_p_B)
+            if name not in classifiers.networks:
+                continue  # there are no labels
             with _step(f"modality {name!r}", "be classified once it is generated"):
                 mean = model.mean(name, torch.zeros(n, config.latent_dim), style_MBW)
                 _check("the classifier's output", (n, data.n_classes), classifiers.logits(name, mean))

@@ -12,6 +12,12 @@ OBJECTIVES: Mapping[str, str] = {
 """The objectives of every evaluation, with their meaning; `mopoe.quantities` has the others of a sweep."""
 
 
+NEED_LABELS = (
+    *("conditional_coherence", "joint_coherence", "representation", "frechet", "mixture_prior", "coherence"),
+    *("coherence_all", "coherence_balanced", "joint_coherence_balanced", "joint_coherence_mixture"),
+)
+"""The metrics and final metrics that a data set without labels does not have."""
+
 METRICS: Mapping[str, str] = {
     "coherence": "mean over the targets outside the subset, as a pair's coherence",
     "coherence_all": "mean over all targets, those that were observed included",
@@ -38,7 +44,7 @@ METRICS: Mapping[str, str] = {
     "nll": "per target: negative log-likelihood given a latent of the full set's posterior, nats",
     "explained": "per target: share that the model takes off what a constant leaves of the nll, at most 1",
     "mixture_weight": "of learned weights: the subset's weight in the mixture",
-    "likelihood_scale": "of learned scales, per target: the likelihood's scale",
+    "likelihood_scale": "of learned scales, per target: the likelihood's scale, a mean over several",
     "pictures": "there only if no pictures could be drawn, as NaN with the reason",
 }
 """The metrics of subsets, with their meaning. Subset mask 0 is the prior, for which nothing is observed."""
@@ -138,7 +144,8 @@ class Evaluation:
     split: str
     """The split that was measured on."""
     objectives: Mapping[str, float]
-    """Value by name: every one of `OBJECTIVES`, and in a sweep those of its own that were measured."""
+    """Value by name: every one of `OBJECTIVES` (without labels those that need none), and in a sweep those of
+    its own that were measured."""
     stderr: Mapping[str, float]
     """Standard error by objective name, over held-out samples."""
     subset_metrics: tuple[SubsetMetric, ...]
@@ -152,7 +159,7 @@ class Evaluation:
     n_parameters: int | None = None
     """Number of the model's trained parameters."""
     classifiers: str | None = None
-    """Hash of the classifiers that measured coherence."""
+    """Hash of the classifiers that measured coherence; null without labels."""
     sample_values: tuple[SampleValues, ...] = ()
     """The contributions to those objectives that are means over samples, after the last epoch."""
     faults: Mapping[str, str] = field(default_factory=dict)

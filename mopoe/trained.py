@@ -36,7 +36,8 @@ _SCORED = 32
 class Scores:
     """Log-likelihoods of N samples by importance sampling, in nats (`mopoe.evaluation.log_likelihood`).
 
-    They are densities of the values that the model reads: of images as numbers from 0 to 1.
+    They are densities of the values that the model reads: of images as numbers from 0 to 1, of tables'
+    features as standardised ones.
     """
 
     log_p: Array

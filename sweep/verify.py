@@ -213,7 +213,8 @@ def _missing_rows(
     for trial, number, epochs in rows.select("trial_id", "_number", "epochs").sort("trial_id").iter_rows():
         yield f"epochs: trial_id {trial} has rows of {number} of its {epochs} epochs"
     spec, blind = store.spec, frames["subset_metrics"].filter(metric="pictures")["trial_id"]
-    tables = ["subset_metrics", "pair_coherence"] if len(spec.modalities) > 1 else ["subset_metrics"]
+    coherent = len(spec.modalities) > 1 and store.manifest.n_classes != 0
+    tables = ["subset_metrics", "pair_coherence"] if coherent else ["subset_metrics"]
     whole = done.filter(pl.col("status") != "stopped")
     tables += ["samples"] if spec.evaluation.pictures else []
     tables += ["sample_values"] if frames["sample_values"].height else []  # older sweeps have none

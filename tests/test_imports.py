@@ -241,7 +241,8 @@ PUBLIC = {
         TrialConfig train load load_model TrainedModel MoPoE build_model MethodSpec EpochReport
         load_data data_from_arrays MultimodalData Split ModalitySpec
         EvaluationConfig Evaluator Evaluation Classifiers load_classifiers
-        metric Metric MetricContext plugin Modality Likelihood Bernoulli Categorical Laplace Normal
+        metric Metric MetricContext plugin Modality
+        Likelihood Bernoulli Categorical FeatureNormal Laplace NegativeBinomial Normal Poisson
     """,
     # A sweep's file, running it, and its results.
     "sweep": "SweepSpec load_spec run_sweep Results Store open",

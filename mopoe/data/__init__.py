@@ -1,6 +1,7 @@
 """Data sets by name. Listing them is cheap; loading one imports torch."""
 
 import functools
+import json
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -30,9 +31,10 @@ def load_data(name: str, **options: Option) -> "MultimodalData":
     for option, what in known.required.items():
         if option not in options:
             raise ConfigError(f"data set {name!r} needs the option {option!r}: {what}")
-    if name not in DATA_SETS:
-        return _own(name, tuple(sorted({**known.options, **options}.items())))
-    check_options(options)
+    if name in DATA_SETS:
+        check_options(options)
+    if not known.modalities or name not in DATA_SETS:
+        return _own(name, json.dumps({**known.options, **options}))
     data: MultimodalData = getattr(import_module(known.module), known.function)(**options)
     return data
 
@@ -43,15 +45,16 @@ def modalities(name: str, **options: Option) -> tuple[ModalitySpec, ...]:
 
 
 @functools.lru_cache(maxsize=1)
-def _own(name: str, options: tuple[tuple[str, Option], ...]) -> "MultimodalData":
-    """Return a validated data set of a user's function; cached, as a sweep also asks for its modalities."""
+def _own(name: str, options_json: str) -> "MultimodalData":
+    """Return a validated data set of a user's function or files; cached, as a sweep asks it twice."""
     from mopoe.data.arrays import checked
 
-    known = entry(name)
+    known, options = entry(name), json.loads(options_json)
     try:
-        data = named_function(f"{known.module}:{known.function}")(**dict(options))
-        return checked(data, name, dict(options), known.modalities)
+        data = named_function(f"{known.module}:{known.function}")(**options)
+        return checked(data, name, options, known.modalities)
     except MopoeError as error:
-        raise DataError(f"data set {name!r}: {error}") from error
+        kind = ConfigError if isinstance(error, ConfigError) else DataError
+        raise kind(f"data set {name!r}: {error}") from error
     except Exception as error:  # a user's function may raise anything
         raise DataError(f"data set {name!r} raised {reason(error)}") from error

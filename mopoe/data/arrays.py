@@ -4,7 +4,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from mopoe.data.container import (
     stratified_order,
     type_and_shape,
 )
-from mopoe.data.registry import ModalitySpec, Option
+from mopoe.data.features import described, impossible, stored
+from mopoe.data.registry import Distribution, ModalitySpec, Option
 from mopoe.errors import ConfigError, DataError
 
 RESERVED = ("labels", "all", "prior")
@@ -33,23 +34,30 @@ def data_from_arrays(
     test: Mapping[str, Any] | None = None,
     *,
     networks: Mapping[str, str] | None = None,
+    likelihoods: Mapping[str, Distribution] | None = None,
     n_classes: int | None = None,
     seed: int = 0,
 ) -> MultimodalData:
     """Return a data set made of plain arrays; a split that is not given is a tenth of `train`.
 
     Args:
-        train: one array [N, ...] by modality name, in the order of the bits of a subset mask, and "labels":
-            the class of each sample [N], or its attributes of 0 and 1 [N, n_classes]. Samples are uint8
-            (0 to 255 becomes 0 to 1), floats in any unit, or int8 (numbers of symbols).
+        train: one array [N, ...] by modality name, in the order of the bits of a subset mask, and, unless
+            there are no labels, "labels": the class of each sample [N], or its attributes of 0 and 1
+            [N, n_classes]. Samples are uint8 (0 to 255 becomes 0 to 1), floats in any unit, or int8 (numbers
+            of symbols).
         validation: the same arrays of other samples, for comparing trials.
         test: the same arrays of further samples, for measuring the chosen trials.
         networks: the function that builds a modality's networks, by its name; see `ModalitySpec.network`.
+            Others have networks that fit the samples: images [N, channels, height, width], symbols
+            [N, places] (int8), else vectors.
+        likelihoods: the distribution of those other modalities, by name; see `ModalitySpec.likelihood`. With
+            one, samples of any numbers are taken as they are, counts and 0 or 1 too.
         n_classes: number of classes; by default one more than the largest label.
         seed: determines which samples of `train` are held out for a split that is not given.
 
     Raises:
-        ConfigError: `networks` names a modality that does not exist.
+        ConfigError: `networks` names a modality that does not exist, or `likelihoods` one without default
+            networks or a distribution that does not exist.
         DataError: the arrays do not fit together; the message names the split and the array.
     """
     given = {"train": train, "validation": validation, "test": test}
@@ -59,8 +67,19 @@ def data_from_arrays(
     for name in networks:
         if name not in names:
             raise ConfigError(f"networks are given for {name!r}, but the modalities are: {', '.join(names)}")
-    plain = [ModalitySpec(name=name, shape=tuple(x.shape[1:])) for name, x in splits["train"].x.items()]
-    modalities = tuple(replace(m, network=networks.get(m.name, m.network)) for m in plain)
+    likelihoods = likelihoods or {}
+    for name, distribution in likelihoods.items():
+        own, known = [name for name in names if name not in networks], get_args(Distribution)
+        if name not in own or distribution not in known:
+            possible = f"of {', '.join(known)} for modalities of default networks: {', '.join(own) or 'none'}"
+            raise ConfigError(f"likelihoods has {distribution!r} for {name!r}, but must have some {possible}")
+    splits = {where: _as_given(where, split, likelihoods) for where, split in splits.items()}
+    modalities = tuple(
+        ModalitySpec(name=name, shape=tuple(x.shape[1:]), network=networks[name])
+        if name in networks
+        else described(name, [s.x[name] for s in splits.values() if name in s.x], likelihoods.get(name))
+        for name, x in splits["train"].x.items()
+    )
     if n_classes is None:
         labels = splits["train"].labels
         highest = max((int(s.labels.max()) for s in splits.values() if s.labels.numel()), default=0)
@@ -115,8 +134,8 @@ def checked(
 
 
 def _split(where: str, arrays: Mapping[str, Any]) -> Split:
-    if "labels" not in arrays or len(arrays) == 1:
-        raise DataError(f"{where} has the arrays {list(arrays)}, but must have 'labels' and the modalities")
+    if not set(arrays) - {"labels"}:
+        raise DataError(f"{where} has the arrays {list(arrays)}, but must have one for each modality")
     tensors: dict[str, Tensor] = {}
     for name, array in arrays.items():
         try:
@@ -127,8 +146,21 @@ def _split(where: str, arrays: Mapping[str, Any]) -> Split:
         except (TypeError, ValueError) as error:
             raise DataError(f"{where}: {name!r} is not an array of numbers ({error})") from error
         tensors[name] = x.float() if x.is_floating_point() else x
-    labels = tensors.pop("labels")
+    first = next(x for name, x in tensors.items() if name != "labels")
+    labels = tensors.pop("labels", torch.zeros(*first.shape[:1], 0, dtype=torch.int64))
     return Split(tensors, labels if labels.is_floating_point() else labels.long())
+
+
+def _as_given(where: str, split: Split, likelihoods: Mapping[str, Distribution]) -> Split:
+    """Return a split whose modalities of a named likelihood are stored as numbers of it, if they can be."""
+    x = dict(split.x)
+    for name, distribution in likelihoods.items():
+        if name in x:
+            wrong, possible = impossible(distribution, x[name])
+            for found in x[name][wrong][:1].tolist():
+                raise DataError(f"{where}: {name!r} has {found:g}, but {distribution} has {possible}")
+            x[name] = stored(distribution, x[name])
+    return replace(split, x=x)
 
 
 def _check_split(where: str, split: Split, modalities: tuple[ModalitySpec, ...], n_classes: int) -> None:
@@ -150,7 +182,8 @@ def _check_split(where: str, split: Split, modalities: tuple[ModalitySpec, ...],
                 f"{where}: {m.name!r} has samples of shape {list(x.shape[1:])}, but must have {list(m.shape)}"
             )
         if len(split.rows.get(m.name, x)) != n:
-            raise DataError(f"{where}: {m.name!r} has {len(x)} samples, but there are {n} labels")
+            others = f"there are {n} labels" if split.labels.numel() else f"{modalities[0].name!r} has {n}"
+            raise DataError(f"{where}: {m.name!r} has {len(x)} samples, but {others}")
 
 
 def _check_like_train(where: str, split: Split, train: Split) -> None:
@@ -180,6 +213,8 @@ def _check_labels(where: str, labels: Tensor, n_classes: int) -> None:
     if len(labels) == 0:
         raise DataError(f"{where}: there are no samples")
     highest = 1 if labels.dim() == 2 else n_classes - 1
+    if not labels.numel():
+        return
     if labels.min() < 0 or labels.max() > highest:
         raise DataError(
             f"{where}: the labels are from {labels.min()} to {labels.max()}, but must be 0 to {highest}"

@@ -37,7 +37,7 @@ class Split:
     x: Mapping[str, Tensor]
     """Values by modality name, [N, ...] or [rows, ...]: uint8, floats in any unit, or int8 symbols."""
     labels: Tensor
-    """The class of each sample, int64 [N], or its attributes of 0 and 1, int64 [N, A]."""
+    """Class of each sample, int64 [N], or its attributes of 0 and 1, int64 [N, A]; [N, 0] without labels."""
     rows: Mapping[str, Tensor] = field(default_factory=dict)
     """For modalities whose values several samples share: the row of x of each sample, int32 [N]."""
     present: Tensor | None = None
@@ -111,7 +111,7 @@ class MultimodalData:
     modalities: tuple[ModalitySpec, ...]
     """The modalities, in the order of the bits of a subset mask."""
     n_classes: int
-    """Number of classes, or of attributes."""
+    """Number of classes, or of attributes; 0 without labels."""
     train: Split
     """Trains models and classifiers."""
     validation: Split

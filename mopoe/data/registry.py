@@ -9,14 +9,16 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, Literal
 
 from mopoe.errors import ConfigError
 from mopoe.plugins import GROUPS, named_function
 from mopoe.wording import did_you_mean
 
-Option = int | str
-"""The value of a data set's option."""
+Option = int | str | dict[str, str | float]
+"""The value of a data set's option; a mapping only of the data sets below."""
+Distribution = Literal["normal", "poisson", "negative_binomial", "bernoulli", "categorical"]
+"""The distribution of each element of a sample."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +29,19 @@ class ModalitySpec:
     """A name that is unique in the data set; used in labels, columns and file names."""
     shape: tuple[int, ...]
     """The shape of one sample: (channels, height, width) for images, (length,) for texts."""
-    network: str = "mopoe.networks.polymnist:image"
+    network: str = "mopoe.networks.default:network"
     """The function that builds its encoder and decoder; see `mopoe.networks`."""
+    likelihood: Distribution | None = None
+    """The distribution that its default networks give; None for what the trial's settings say of images,
+    categorical of symbols and normal of all else."""
+    symbols: int = 0
+    """How many symbols there are, if a sample is a sequence of their numbers."""
+    features: tuple[str, ...] = ()
+    """Names of the elements of a sample, if they have any."""
+    offset: tuple[float, ...] = ()
+    """What was subtracted from each feature, in the unit of its file; empty for nothing."""
+    scale: tuple[float, ...] = ()
+    """By what each feature was divided then; of counts, which stay as they are, the mean in training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +60,12 @@ class DataSetEntry:
     """Names and descriptions of the required options."""
     numbers: frozenset[str] = frozenset()
     """The required options that are whole numbers; the others are strings."""
+    mappings: frozenset[str] = frozenset()
+    """The required options that are mappings of names to strings."""
 
 
 _PICTURES = tuple(ModalitySpec(name=f"m{m}", shape=(3, 28, 28)) for m in range(5))
+_SHARES: dict[str, str | float] = {"validation": 0.1, "test": 0.1}
 _TRIMODAL = "mopoe.networks.mnist_svhn_text"
 
 DATA_SETS: Mapping[str, DataSetEntry] = {
@@ -77,6 +93,13 @@ DATA_SETS: Mapping[str, DataSetEntry] = {
         modalities=tuple(replace(m, network="mopoe.networks.resnet:image") for m in _PICTURES),
         options={"seed": 0},
         required={"path": "a folder like MMNIST, or a file made by `sweep data build translated_polymnist`"},
+    ),
+    "tables": DataSetEntry(
+        module="mopoe.data.tables",
+        modalities=(),
+        options={"id": "id", "labels": "", "labels_file": "", "likelihoods": {}, "split": _SHARES, "seed": 0},
+        required={"modalities": "a file, .csv, .parquet or .npz, for each modality, as {mri: mri.csv, ...}"},
+        mappings=frozenset({"modalities"}),
     ),
     "mnist_svhn_text": DataSetEntry(
         module="mopoe.data.mnist_svhn_text",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mopoe.data.container import MultimodalData, to_unit
+from mopoe.data.features import impossible
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import DataError
 from mopoe.wording import did_you_mean
@@ -39,11 +40,23 @@ class Units:
 
     def to_model(self, x_NX: Tensor) -> Tensor:
         """Return samples that `read` checked as the model's networks and likelihoods take them."""
-        return to_unit(x_NX / 255 if self.kind == "uint8" and x_NX.is_floating_point() else x_NX)
+        x_NX = to_unit(x_NX / 255 if self.kind == "uint8" and x_NX.is_floating_point() else x_NX)
+        if not self.spec.offset:
+            return x_NX
+        offset_X, scale_X = self._scaling(x_NX)
+        return (x_NX - offset_X) / scale_X
 
     def to_user(self, mean_NX: Tensor) -> Tensor:
         """Return means of p(x | z) in the user's units: of images 0 to 255, of symbols probabilities."""
+        if self.spec.offset:
+            offset_X, scale_X = self._scaling(mean_NX)
+            return mean_NX * scale_X + offset_X
         return mean_NX * 255 if self.kind == "uint8" else mean_NX
+
+    def _scaling(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what was subtracted from each element of standardised samples, and by what it was divided."""
+        offset_X, scale_X = (like.new_tensor(part) for part in (self.spec.offset, self.spec.scale))
+        return offset_X.view(self.spec.shape), scale_X.view(self.spec.shape)
 
     def read(self, x: Any) -> tuple[Tensor, Tensor]:
         """Return a user's samples [N, X], and which of them are there, bool [N]; the others become zeros.
@@ -82,6 +95,9 @@ class Units:
             return f"{found}, but must have 0 to 255"
         if self.kind == "uint8" and values.is_floating_point() and 0 < high <= 1:
             return f"{found}, but its images are from 0 to 255; multiply by 255"
+        if self.spec.likelihood is not None:
+            wrong, possible = impossible(self.spec.likelihood, values)
+            return f"holds {float(values[wrong][0]):g}, but must have {possible}" if wrong.any() else None
         inside = 0 <= low <= high < self.symbols and bool((values.double() % 1 == 0).all())
         if self.kind == "int8" and not inside:
             return f"{found}, but must have numbers of symbols, 0 to {self.symbols - 1}"

@@ -115,8 +115,8 @@ class Classifiers:
     """The networks by modality name, in eval mode."""
     accuracy: Mapping[str, float]
     """Share of real test samples, or of their attributes, that are classified correctly, by modality name."""
-    hash: str
-    """Hash of the weights; coherence is comparable only for the same classifiers."""
+    hash: str | None
+    """Hash of the weights; coherence is comparable only for the same classifiers. None if there are none."""
 
     @cached_property
     def _banks(self) -> tuple[Bank, ...]:
@@ -152,10 +152,14 @@ class Classifiers:
 def load_classifiers(data: MultimodalData, config: ClassifierConfig | None = None) -> Classifiers:
     """Return the data set's classifiers, which are trained on first use (seconds) and then cached.
 
+    A data set without labels has none.
+
     Raises:
         DataError: the cached file is damaged.
         ConfigError: the networks of a modality cannot be built.
     """
+    if not data.n_classes:
+        return Classifiers(networks={}, accuracy={}, hash=None)
     config = config or ClassifierConfig()
     modalities = [(m.name, m.shape, None if _is_released(m) else m.network) for m in data.modalities]
     parts = {"data": data.fingerprint, "modalities": modalities, "classes": data.n_classes}

@@ -167,8 +167,8 @@ class ConditionalCoherence:
 
     masks: tuple[int, ...]
     """The S observed subsets."""
-    scores: CoherenceScores
-    """The coherence of every measured (source, target) pair."""
+    scores: CoherenceScores | None
+    """The coherence of every measured (source, target) pair; None without labels."""
     measured_SM: Tensor
     """Whether the pair was measured, as booleans."""
     kl_NS: Tensor
@@ -223,7 +223,8 @@ def conditional_coherence(
 
     Args:
         model: the model.
-        split: held-out samples, each with a class or with a row of attributes.
+        split: held-out samples, each with a class or with a row of attributes. Without labels no pair is
+            measured, and only the diagnostics are.
         classifiers: classifiers of the same data set.
         n: number of samples.
         seed: determines the noise; a subset's noise does not depend on which other subsets are measured.
@@ -238,7 +239,8 @@ def conditional_coherence(
     sums: list[Tensor] = []
     n = min(n, len(split))
     labels = split.labels[:n]
-    classes = labels.dim() == 1
+    classes, labelled = labels.dim() == 1, labels.numel() > 0
+    measured_SM = measured_SM & labelled
     result_NSM = torch.zeros(n, *measured_SM.shape, *labels.shape[1:])
     with torch.inference_mode():
         for start, stop in chunks(n, max(1, ROWS // len(chosen))):
@@ -259,11 +261,13 @@ def conditional_coherence(
                 if classes:
                     result = _classes(result) == labels[start:stop].to(model.device)
                 result_NSM[start:stop, rows_S, m] = result.transpose(0, 1).float().cpu()
+    scores: CoherenceScores | None = None
+    if labelled:
+        own = ClassScores(result_NSM.bool(), labels) if classes else None
+        scores = own or attribute_scores(result_NSM, labels, seed)
     return ConditionalCoherence(
         masks=masks,
-        scores=ClassScores(result_NSM.bool(), labels)
-        if classes
-        else attribute_scores(result_NSM, labels, seed),
+        scores=scores,
         measured_SM=measured_SM,
         kl_NS=torch.cat(kl),
         diagnostics=posterior_diagnostics(torch.stack(sums).sum(0), n),

@@ -15,6 +15,7 @@ from mopoe.data.container import MultimodalData
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import (
     ConditionalCoherence,
+    Estimate,
     JointCoherence,
     conditional_coherence,
     joint_coherence,
@@ -109,7 +110,8 @@ class Evaluator:
                 own_targets=c.own_targets,
             )
             attributes = split.labels.dim() > 1
-            joint = joint_coherence(model, self.classifiers, c.joint_samples, c.seed, attributes=attributes)
+            draws = (model, self.classifiers, c.joint_samples, c.seed)
+            joint = joint_coherence(*draws, attributes=attributes) if self.data.n_classes else None
             likelihood = log_likelihood(model, split, c.likelihood_samples, c.importance_samples, c.seed)
             pictures: tuple[Picture, ...] = ()
             with guarded("pictures") as failed:
@@ -119,17 +121,15 @@ class Evaluator:
         context = EvalContext(data=self.data, classifiers=self.classifiers, config=c)
         own, own_by_sample = own_metrics(model, split, context)
         last_metrics = final_metrics(model, context) if what == "all" else ()
-        estimates = {
-            "conditional_coherence": conditional.scores.mean_over(outside_SM),
-            "joint_coherence": joint.plain(),
-            "log_likelihood": mean_estimate(likelihood.log_p_N),
-        }
-        by_sample = {
-            "conditional_coherence": conditional.scores.by_sample(outside_SM),
-            "joint_coherence": joint.agreed_N,
-            "log_likelihood": likelihood.log_p_N,
-            **own_by_sample,
-        }
+        estimates: dict[str, Estimate] = {}
+        by_sample: dict[str, Tensor | None] = {}
+        if conditional.scores and joint:
+            estimates["conditional_coherence"] = conditional.scores.mean_over(outside_SM)
+            by_sample["conditional_coherence"] = conditional.scores.by_sample(outside_SM)
+            estimates["joint_coherence"], by_sample["joint_coherence"] = joint.plain(), joint.agreed_N
+        estimates["log_likelihood"] = mean_estimate(likelihood.log_p_N)
+        by_sample["log_likelihood"] = likelihood.log_p_N
+        by_sample |= own_by_sample
         faults = {}
         value, largest = (
             estimates["log_likelihood"][0],
@@ -147,7 +147,7 @@ class Evaluator:
             stderr={name: error for name, (_, error) in estimates.items()},
             subset_metrics=(
                 *_coherence_metrics(model.names, conditional, outside_SM),
-                *_joint_metrics(joint),
+                *(_joint_metrics(joint) if joint else ()),
                 *_diagnostics_metrics(conditional),
                 *likelihood_metrics(model.masks[-1], likelihood),
                 *reconstruction_metrics(model, context, split),
@@ -174,6 +174,8 @@ def _coherence_metrics(
     names: tuple[str, ...], coherence: ConditionalCoherence, outside_SM: Tensor
 ) -> Iterator[SubsetMetric]:
     n = len(coherence.kl_NS)
+    if coherence.scores is None:
+        return
     for s, mask in enumerate(coherence.masks):
         row_SM = torch.zeros_like(outside_SM)
         row_SM[s] = True
@@ -210,7 +212,8 @@ def _diagnostics_metrics(coherence: ConditionalCoherence) -> Iterator[SubsetMetr
 
 
 def _pairs(model: MoPoE, coherence: ConditionalCoherence) -> tuple[PairCoherence, ...]:
-    scores = coherence.scores
+    if (scores := coherence.scores) is None:
+        return ()
     value_SM, stderr_SM = (part.tolist() for part in scores.pairs())
     return tuple(
         PairCoherence(

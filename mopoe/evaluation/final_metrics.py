@@ -33,7 +33,7 @@ from mopoe.evaluation_config import EvaluationConfig, FinalMetric
 from mopoe.likelihoods import Likelihood
 from mopoe.model import MoPoE
 from mopoe.plugins import reason
-from mopoe.reports import SubsetMetric
+from mopoe.reports import NEED_LABELS, SubsetMetric
 from mopoe.subsets import subset_label, subset_members
 
 FITTED = 10_000
@@ -60,13 +60,17 @@ def check_final_metrics(config: EvaluationConfig, classifiers: Classifiers) -> N
     """Check that the final metrics can be measured, before anything is trained.
 
     Raises:
-        ConfigError: frechet is asked for, but a classifier has no features; or fid, but no Inception weights.
+        ConfigError: one needs labels, but there are none; frechet is asked for, but a classifier has no
+            features; or fid, but no Inception weights.
         DataError: the Inception weights cannot be read.
     """
     if "fid" in config.final_metrics:
         if not config.inception_weights:
             raise ConfigError("final_metrics contains fid, but inception_weights names no file")
         inception_features(Path(config.inception_weights), torch.device("cpu"))
+    needing = [name for name in config.final_metrics if name in NEED_LABELS]
+    if needing and not classifiers.networks:
+        raise ConfigError(f"final_metrics contains {needing[0]}, but the data set has no labels")
     for name, network in classifiers.networks.items():
         if "frechet" in config.final_metrics and not hasattr(network, "features"):
             raise ConfigError(
@@ -166,7 +170,7 @@ def parameter_metrics(model: MoPoE) -> Iterator[SubsetMetric]:
             yield subset_metric(mask, "mixture_weight", (weight, None), 0)
     for name in model.names:
         if isinstance(scale := getattr(model.likelihood(name), "scale", None), Tensor):
-            yield subset_metric(0, "likelihood_scale", (float(scale.detach()), None), 0, name)
+            yield subset_metric(0, "likelihood_scale", (float(scale.detach().mean()), None), 0, name)
 
 
 def subset_metric(

@@ -192,27 +192,39 @@ def draw_pictures(
     """Return strips of n samples: held-out inputs, what is generated from growing subsets, and prior draws.
 
     The sources are the first modality, the first two, and so on up to all, so that a column shows how each
-    further observation helps.
+    further observation helps. Modalities that are no pictures are left out: vectors, and symbols that are no
+    letters.
+
+    Raises:
+        DataError: there is no other modality.
     """
     n = min(n, len(split))
     model.eval()
     with torch.inference_mode():
         x = split.batch(slice(0, n), model.device)
         labels = tuple(split.labels[:n].tolist()) if split.labels.dim() == 1 else ()
-        strips = [
-            Picture(kind="input", source_mask=0, target=name, png=strip(x[name]), labels=labels)
-            for name in model.names
-        ]
         # One purpose, and so the same noise, for every subset: strips differ only by what is observed.
         growing = [((1 << size) - 1, "conditional", "pictures") for size in range(1, len(model.names) + 1)]
-        for mask, kind, purpose in (*growing, (0, "joint", "pictures from the prior")):
-            means = model.means(*source_latents(model, split, mask, seed, purpose, 0, n))
-            for name, mean in means.items():
-                found = tuple(classifiers.predict(name, mean).tolist()) if labels else ()
-                strips.append(
-                    Picture(kind=kind, source_mask=mask, target=name, png=strip(mean), labels=found)
-                )
+        sources = (*growing, (0, "joint", "pictures from the prior"))
+        made = [model.means(*source_latents(model, split, s, seed, why, 0, n)) for s, _, why in sources]
+        names = [name for name in model.names if _is_picture(x[name], made[0][name])]
+        if not names:
+            raise DataError("no modality is an image or a text")
+        strips = [
+            Picture(kind="input", source_mask=0, target=name, png=strip(x[name]), labels=labels)
+            for name in names
+        ]
+        for (mask, kind, _), means in zip(sources, made, strict=True):
+            for name in names:
+                found = tuple(classifiers.predict(name, means[name]).tolist()) if labels else ()
+                picture = strip(means[name])
+                strips.append(Picture(kind=kind, source_mask=mask, target=name, png=picture, labels=found))
     return tuple(strips)
+
+
+def _is_picture(x: Tensor, mean: Tensor) -> bool:
+    """Return whether samples, and the means of generated ones, can be drawn as pictures."""
+    return x.dim() > 2 or (x.dtype == torch.int8 and mean.shape[1] == len(ALPHABET))
 
 
 def strip(x: Tensor) -> bytes:

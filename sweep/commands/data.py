@@ -7,6 +7,7 @@ import typer
 
 from mopoe.data.registry import DATA_SETS, entry, installed
 from mopoe.errors import ConfigError
+from mopoe.wording import show
 from sweep.commands.terminal import say
 
 app = typer.Typer(help="List data sets, download one, or build one from its sources.", no_args_is_help=True)
@@ -34,7 +35,7 @@ def _described(name: str) -> list[str]:
     return [
         ", ".join(parts) or "modalities: known once it is loaded",
         *(f"{option}: required; {what}" for option, what in data_set.required.items()),
-        *(f"{option}: {default} by default" for option, default in data_set.options.items()),
+        *(f"{option}: {default or show(default)} by default" for option, default in data_set.options.items()),
     ]
 
 

@@ -1,13 +1,22 @@
 """`sweep evaluate` and `sweep impute`: trained models on another split, and on a user's own samples."""
 
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mopoe.errors import ConfigError, DataError
 from sweep.commands.options import Folder
 from sweep.commands.terminal import command, say
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+    from mopoe.data.units import Units
 
 
 def evaluate(
@@ -24,32 +33,68 @@ def evaluate(
 
 def impute(
     folder: Folder,
-    given: Annotated[Path, typer.Option("--from", help="An .npz file: an array of samples by modality.")],
+    given: Annotated[
+        Path,
+        typer.Option(
+            "--from", help=".npz: an array of samples by modality; .csv or .parquet: a table's features."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="What to write: .npz, or .csv or .parquet of vectors.")],
     trial: Annotated[str | None, typer.Option(help="Trial (default: the one that best prints).")] = None,
 ) -> None:
     """Write what a trained model makes of the modalities that a file lacks; see docs/models.md."""
-    import zipfile
-
     import numpy as np
     import polars as pl
 
+    from mopoe.data.table_files import read_columns
     from sweep.results import open_results
     from sweep.store.files import write_atomically
 
     if out.suffix not in (".npz", ".csv", ".parquet"):
         raise ConfigError(f"--out is {out}, but must end in .npz, .csv or .parquet")
-    try:
-        with given.open("rb") as file:
-            arrays = dict(np.load(file, allow_pickle=False))
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{given}: not a readable .npz file") from error
-    found = open_results(folder).model(trial).impute(arrays)
+    model = open_results(folder).model(trial)
+    if given.suffix in (".csv", ".parquet"):
+        rest, arrays = read_columns(str(given), {n: u.spec.features for n, u in model.modalities.items()})
+    else:
+        rest, arrays = pl.DataFrame(), _arrays(given)
+    found = model.impute(arrays)
     if out.suffix == ".npz":
         write_atomically(out, lambda file: np.savez_compressed(file, **found))
     elif wide := [name for name, array in found.items() if array.ndim != 2]:
         raise ConfigError(f"{wide[0]} is no vector, so it does not fit {out.name}; write an .npz file")
     else:
-        table = pl.DataFrame({f"{n}_{i}": column for n, a in found.items() for i, column in enumerate(a.T)})
+        table = pl.concat([rest, _table(found, model.modalities, rest.columns)], how="horizontal")
         write_atomically(out, table.write_csv if out.suffix == ".csv" else table.write_parquet)
     say(f"{out}: {', '.join(f'{name} {list(array.shape)}' for name, array in found.items())}")
+
+
+def _table(
+    found: "Mapping[str, np.ndarray]", units: "Mapping[str, Units]", taken: Sequence[str]
+) -> "pl.DataFrame":
+    """Return vectors as columns: of features by their names, or after the modality's where that is not unique."""
+    import polars as pl
+
+    features = {
+        name: units[name].spec.features or [f"{name}_{i}" for i in range(array.shape[1])]
+        for name, array in found.items()
+    }
+    often = Counter((*taken, *itertools.chain(*features.values())))
+    columns = {
+        feature if often[feature] == 1 else f"{name}_{feature}": column
+        for name, array in found.items()
+        for feature, column in zip(features[name], array.T, strict=True)
+    }
+    return pl.DataFrame(columns)
+
+
+def _arrays(path: Path) -> "dict[str, np.ndarray]":
+    """Return the arrays of an .npz file by name; DataError if it is none."""
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with path.open("rb") as file:
+            return dict(np.load(file, allow_pickle=False))
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a readable .npz file") from error

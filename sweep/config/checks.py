@@ -1,9 +1,12 @@
 """What must hold between the keys of a sweep's file, each of which is valid for itself."""
 
-from typing import Any
+from typing import Any, get_args
 
 from mopoe.config import TrialConfig
-from mopoe.quantities import final_metric, kind_of, sizes_of
+from mopoe.errors import ConfigError
+from mopoe.evaluation_config import FinalMetric
+from mopoe.quantities import KINDS, final_metric, kind_of, metric_of, sizes_of
+from mopoe.reports import NEED_LABELS
 from mopoe.wording import unknown_key
 from sweep.config.keys import SweepKeys
 from sweep.config.messages import problem, problems_at
@@ -64,6 +67,22 @@ def _check_measured(spec: SweepKeys, name: str, *at: str | int) -> None:
     if sizes and kind_of(name) and final in (None, "frechet", "fid") and not left <= {*sizes}:
         why = f"evaluation.subset_sizes is {list(sizes)}"
         raise problem(f"{name!r} is of subsets of {min(left - {*sizes})} modalities, but {why}", *at)
+
+
+def check_labels(spec: SweepKeys, n_classes: int) -> None:
+    """Refuse what compares with labels if the data set has none, which only loading it tells.
+
+    Raises:
+        ConfigError: names what is asked for, and what is possible.
+    """
+    asked = (*names(spec.objectives), *spec.evaluation.final_metrics, *spec.constraints)
+    if not n_classes and (needing := [name for name in asked if metric_of(name) in NEED_LABELS]):
+        known = KINDS, get_args(FinalMetric)
+        objectives, final = (", ".join(n for n in every if n not in NEED_LABELS) for every in known)
+        raise ConfigError(
+            f"the sweep asks for {needing[0]}, which compares with labels, but the data set has none; "
+            f"without labels objectives may be: {objectives}; and final_metrics: {final}"
+        )
 
 
 def _check_evaluation(spec: SweepKeys) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, model_validator
 
 from mopoe.data import entry, modalities
-from mopoe.data.registry import DATA_SETS, check_options
+from mopoe.data.registry import DATA_SETS, Option, check_options
 from mopoe.errors import ConfigError
 from mopoe.validation import wrong
 from mopoe.wording import did_you_mean, unknown_key
@@ -36,8 +36,8 @@ class DataSpec(StrictModel, extra="allow"):
             return given
         with problems_at("name"):
             known = entry(given["name"])
-        required = {name: 0 if name in known.numbers else "" for name in known.required}
-        defaults = {"name": "", **required, **known.options}
+        required: dict[str, Option] = {name: 0 if name in known.numbers else "" for name in known.required}
+        defaults = {"name": "", **required, **{n: {} for n in known.mappings}, **known.options}
         for name, value in given.items():
             if name not in defaults:
                 raise problem(unknown_key(name, defaults), name)

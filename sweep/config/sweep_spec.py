@@ -23,7 +23,7 @@ CHANGEABLE = ("name", "trials", "resources", "replicates", "faults", "keep")
 """Keys that may change between two runs of one sweep: no trial's numbers depend on them."""
 LATER = (
     *("aggregation", "style_outside", "optimizer", "weight_decay", "lr_schedule", "lr_warmup_epochs"),
-    "grad_clip",
+    *("grad_clip", "hidden_widths"),
 )
 """Settings of a trial that came when there were results folders already; their defaults change nothing."""
 

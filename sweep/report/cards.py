@@ -220,6 +220,7 @@ def _rank_correlation(frame: pl.DataFrame, one: str, other: str) -> float | None
 
 def sample_card(view: View) -> Card:
     """Return the generated images of the picks."""
+    judged = view.tradeoff.manifest.n_classes != 0
     title = "Samples of the picks"
     if not view.samples.height:
         return Card(title=title, finding="No picked trial has stored images.")
@@ -236,8 +237,8 @@ def sample_card(view: View) -> Card:
                 f"{strips_html(rows, names)}</div></details>"
             )
     finding = (
-        "Every strip shows the same held-out samples, left to right, generated from the observed subset. "
-        "Below each picture is the class that the classifier predicts, underlined if it is wrong."
+        "Every strip shows the same held-out samples, left to right, generated from the observed subset."
+        + " Below each picture is the class that the classifier predicts, underlined if it is wrong." * judged
     )
     return Card(title=title, finding=finding, figure_html="".join(parts))
 
@@ -284,9 +285,18 @@ def provenance_card(view: View) -> Card:
 
 
 def report_cards(view: View) -> list[Card]:
-    """Return the cards in the order of the page; before a config has completed, those of `EARLY_CARDS`."""
+    """Return the cards in the order of the page; before a config has completed, those of `EARLY_CARDS`.
+
+    Of data without labels there is no coherence, and of data without images or texts there are no samples;
+    with one objective there is none to bound by another.
+    """
     makers = CARDS if view.tradeoff.configs.height else EARLY_CARDS
-    return [make(view) for make in makers]
+    unlabelled = view.tradeoff.manifest.n_classes == 0
+    blind = "pictures" in view.metrics["metric"] and not view.samples.height
+    single = len(view.tradeoff.points.names) < 2
+    left_out = [size_card] * unlabelled + [sample_card] * blind
+    left_out += [trust.level_card, trust.attainment_card] * single
+    return [make(view) for make in makers if make not in left_out]
 
 
 CARDS: Sequence[Callable[[View], Card]] = (

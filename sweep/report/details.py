@@ -100,8 +100,8 @@ def details_html(view: View) -> str:
         '<div class="details"><p><label for="chosen">A config in detail</label> <select id="chosen">'
         f'<option value="">choose one here, or click on its point</option>{choices}</select></p>'
         f'<p id="announcement" class="unseen" role="status"></p>{"".join(articles)}'
-        '<article id="detail-other" hidden><h3></h3><p></p><p class="note">This page holds the coherence and '
-        "the learning curves of the front and some other configs; the tables hold all.</p></article></div>"
+        '<article id="detail-other" hidden><h3></h3><p></p><p class="note">This page holds the details '
+        "of the front and some other configs; the tables hold all.</p></article></div>"
     )
 
 

@@ -41,7 +41,7 @@ def write_files(report: View, out: Path) -> None:
 
 
 def report_tables(report: View, front: pl.DataFrame) -> dict[str, tuple[pl.DataFrame, pl.DataFrame]]:
-    """Return the tables by name, as data and as strings: the front, the picks, coherence by size."""
+    """Return the tables by name, as data and as strings: the front, the picks, any coherence by size."""
     pairs = [(plain(p.label), p.trial_id) for p in report.tradeoff.picks]
     labels = pl.DataFrame(pairs, schema={"pick": pl.String, "trial_id": pl.String}, orient="row")
     picks = labels.join(front.drop("picks"), on="trial_id", how="left", maintain_order="left")
@@ -52,11 +52,13 @@ def report_tables(report: View, front: pl.DataFrame) -> dict[str, tuple[pl.DataF
         "source_size", index="trial_id", values="value"
     )
     wide = labels.unique("trial_id", maintain_order=True).join(wide, on="trial_id", maintain_order="left")
-    return {
+    tables = {
         "front": (front, with_arrows(front_text(front), objectives)),
         "picks": (picks, with_arrows(named, objectives)),
-        "coherence_by_size": (report.sizes, wide.fill_null("").rename({"trial_id": "trial"})),
     }
+    if report.tradeoff.manifest.n_classes != 0:
+        tables["coherence_by_size"] = report.sizes, wide.fill_null("").rename({"trial_id": "trial"})
+    return tables
 
 
 def _write_provenance(report: View, out: Path) -> None:

@@ -5,11 +5,12 @@ classifiers: whoever begins a results folder stores its own there, and all other
 """
 
 import functools
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mopoe.data.registry import Option
 from mopoe.errors import DataError
+from sweep.config.checks import check_labels
 from sweep.config.sweep_spec import SweepSpec
 from sweep.store.files import Files, files_at
 from sweep.store.layout import CLASSIFIERS
@@ -32,18 +33,21 @@ def load_inputs(
 
     Raises:
         DataError: the data set cannot be built, or those classifiers are nowhere to be found.
+        ConfigError: the sweep asks for what needs labels, but the data set has none.
     """
-    return _loaded(spec.data.name, tuple(sorted(spec.data.options.items())), root, classifier_hash)
+    inputs = _loaded(spec.data.name, json.dumps(spec.data.options), root, classifier_hash)
+    check_labels(spec, inputs[0].n_classes)
+    return inputs
 
 
 @functools.cache
 def _loaded(
-    name: str, options: tuple[tuple[str, Option], ...], root: str | None, classifier_hash: str | None
+    name: str, options_json: str, root: str | None, classifier_hash: str | None
 ) -> "tuple[MultimodalData, Classifiers]":
     from mopoe.data import load_data
     from mopoe.evaluation.classifiers import load_classifiers
 
-    data = load_data(name, **dict(options))
+    data = load_data(name, **json.loads(options_json))
     if root is None or classifier_hash is None:
         return data, load_classifiers(data)
     return data, stored_classifiers(files_at(root), data, classifier_hash)
@@ -89,9 +93,11 @@ def stored_classifiers(files: Files, data: "MultimodalData", classifier_hash: st
 
 
 def keep_classifiers(files: Files, classifiers: "Classifiers") -> None:
-    """Store classifiers in a results folder, unless it has them."""
+    """Store classifiers in a results folder, unless it has them or there are none."""
     from mopoe.evaluation.classifiers import packed
 
+    if classifiers.hash is None:
+        return
     name = _name(classifiers.hash)
     if name not in files.list(CLASSIFIERS):
         content = packed(classifiers.networks, classifiers.accuracy)

@@ -43,7 +43,7 @@ def make_trainable(
     spec: SweepSpec,
     root: str,
     *,
-    classifier_hash: str,
+    classifier_hash: str | None,
     fingerprint: str,
     use_gpu: bool,
     tell_seconds: float = 0.0,
@@ -54,7 +54,7 @@ def make_trainable(
     Args:
         spec: the sweep.
         root: its results folder, or its address.
-        classifier_hash: of the classifiers that judge all its trials.
+        classifier_hash: of the classifiers that judge all its trials; None without labels.
         fingerprint: hash of the data that all its trials are trained on.
         use_gpu: whether trials have been given a GPU.
         tell_seconds: after how long a trial tells the driver of an epoch that was not evaluated.
@@ -124,7 +124,7 @@ def make_trainable(
 
 
 def _inputs(
-    spec: SweepSpec, root: str, classifier_hash: str, fingerprint: str
+    spec: SweepSpec, root: str, classifier_hash: str | None, fingerprint: str
 ) -> "tuple[MultimodalData, Classifiers]":
     """Return the data and the classifiers that a sweep's trials share, if they are those it began with."""
     data, classifiers = load_inputs(spec, root, classifier_hash)

@@ -161,8 +161,8 @@ class SharedInputs:
     """Hash of the data."""
     shapes: Mapping[str, Annotated[tuple[_Count, ...], Field(min_length=1)]] = field(default_factory=dict)
     """Shape of a sample by modality."""
-    n_classes: _Count | None = None
-    """Number of classes, or of attributes."""
+    n_classes: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    """Number of classes, or of attributes; 0 without labels, null if not known."""
     classifier_accuracy: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = field(default_factory=dict)
     """Held-out accuracy of the classifier that judges coherence, by modality."""
     classifier_hash: Key | None = None

@@ -2,13 +2,25 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from torch import distributions
 
-from mopoe.likelihoods import Bernoulli, Categorical, Laplace, Likelihood, Normal
+from mopoe.likelihoods import (
+    LEAST_SCALE,
+    Bernoulli,
+    Categorical,
+    FeatureNormal,
+    Laplace,
+    Likelihood,
+    NegativeBinomial,
+    Normal,
+    Poisson,
+)
 
 OUTPUT = 3 * torch.randn(4, 3, 5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 X = torch.rand(4, 3, 5, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -175,3 +187,52 @@ def test_the_best_constant_is_the_best(likelihood: Likelihood) -> None:
     for step in (-0.1, -0.01, 0.01, 0.1):
         assert likelihood.log_prob((best + step).expand_as(x), x).sum() < at_best
     assert Categorical().constant(x) is None
+
+
+COUNTS = torch.tensor([[0.0, 3.0, 12.0], [7.0, 0.0, 250_000.0]])
+LOG_RATIO = torch.tensor([[0.3, -1.2, 2.0], [1.0, -30.0, 0.1]])
+RATE = torch.tensor([0.5, 4.0, 2e5])
+
+
+def test_poisson_equals_scipy() -> None:
+    """Means are the rates times exp(output); large counts keep their digits in float32."""
+    mean = RATE.double().numpy() * np.exp(LOG_RATIO.double().numpy())
+    expected = stats.poisson.logpmf(COUNTS.numpy(), mean).sum(1)
+    likelihood = Poisson(RATE)
+    assert likelihood.log_prob(LOG_RATIO, COUNTS).tolist() == pytest.approx(expected, rel=1e-6)
+    assert likelihood.mean(LOG_RATIO).numpy() == pytest.approx(mean, rel=1e-5)
+
+
+def test_negative_binomial_equals_scipy() -> None:
+    """With mean m and size r it is scipy's with n = r and p = r / (r + m)."""
+    mean = RATE.double().numpy() * np.exp(LOG_RATIO.double().numpy())
+    likelihood = NegativeBinomial(RATE)
+    with torch.no_grad():
+        likelihood.log_r.copy_(torch.tensor([-1.0, 0.0, 2.0]))
+    r = np.exp([-1.0, 0.0, 2.0])
+    expected = stats.nbinom.logpmf(COUNTS.numpy(), r, r / (r + mean)).sum(1)
+    assert likelihood.log_prob(LOG_RATIO, COUNTS).tolist() == pytest.approx(expected, rel=1e-6)
+    assert likelihood.mean(LOG_RATIO).numpy() == pytest.approx(mean, rel=1e-5)
+
+
+def test_one_scale_per_feature_equals_scipy() -> None:
+    """The log density is summed over features, at most at the mean, and the scale stays above its limit."""
+    likelihood = FeatureNormal((3,))
+    with torch.no_grad():
+        likelihood.log_scale.copy_(torch.tensor([-50.0, 0.0, 1.0]))
+    scale = LEAST_SCALE + np.exp([-50.0, 0.0, 1.0])
+    x, mean = torch.tensor([[0.01, -2.0, 3.0]]), torch.tensor([[0.0, 1.0, -1.0]])
+    expected = stats.norm.logpdf(x.double().numpy(), mean.numpy(), scale).sum(1)
+    assert likelihood.log_prob(mean, x).tolist() == pytest.approx(expected, rel=1e-5)
+    assert likelihood.log_prob(x, x).item() == pytest.approx(likelihood.most(3), rel=1e-6)
+
+
+@pytest.mark.parametrize("likelihood", [Poisson(RATE[:2]), NegativeBinomial(RATE[:2]), FeatureNormal((2,))])
+def test_the_best_constant_of_features_is_the_best(likelihood: Likelihood) -> None:
+    """Any other is less likely, to either side and for each element."""
+    x = torch.tensor([[0.0, 3.0], [2.0, 9.0], [1.0, 4.0]])
+    best = likelihood.constant(x)
+    assert best is not None
+    top = likelihood.log_prob(best.expand(3, 2), x).sum()
+    for step in ([0.1, 0.0], [-0.1, 0.0], [0.0, 0.1], [0.0, -0.1]):
+        assert likelihood.log_prob((best + torch.tensor(step)).expand(3, 2), x).sum() < top

@@ -112,6 +112,7 @@ SETTINGS: dict[str, Callable[[Any], bool]] = {
     "batch_size": whole(1, MILLION),
     "epochs": whole(1, MILLION),
     "seed": whole(0, 2**63 - 1),
+    "hidden_widths": lambda v: len(v) > 0 and all(map(whole(1, 16384), v)),
     "channels": lambda v: len(v) == 3 and all(map(whole(1, 16384), v)),
     "subset_weights": or_none(lambda v: math.isclose(sum(v), 1, abs_tol=1e-6) and min(v) >= 0),
     "style_weights": or_none(lambda v: len(v) == 5 and all(map(number(0, MILLION), v))),
@@ -337,7 +338,7 @@ MANIFEST: dict[str, Callable[[Any], Any]] = {
     "allowed_changes": lambda v: all(isinstance(sentence, str) for sentence in v),
     "data_fingerprint": or_none(KEY.fullmatch),
     "shapes": lambda v: all(shape and all(map(whole(1, 2**31), shape)) for shape in v.values()),
-    "n_classes": or_none(whole(1, 2**31)),
+    "n_classes": or_none(whole(0, 2**31)),
     "classifier_accuracy": lambda v: all(map(number(0, 1), v.values())),
     "classifier_hash": or_none(KEY.fullmatch),
 }

@@ -40,6 +40,15 @@ def test_arrays_become_a_data_set() -> None:
     assert data_from_arrays(arrays(), n_classes=9).n_classes == 9
 
 
+def test_arrays_without_labels_become_a_data_set() -> None:
+    """No class, and rows of labels of no width, which a file keeps; the splits are tenths as with labels."""
+    data = data_from_arrays(dict(broken(labels=None)))
+    assert data.n_classes == 0
+    assert [len(data.split(s)) for s in ("train", "validation", "test")] == [160, 20, 20]
+    assert [list(data.split(s).labels.shape) for s in ("train", "validation")] == [[160, 0], [20, 0]]
+    assert sorted(data.validation.x["a"][:, 0, 0, 0].tolist()) != list(range(20))
+
+
 def test_missing_splits_are_tenths_of_the_training_samples() -> None:
     """No sample is in two splits or lost; each class gives its tenth; the seed decides which."""
     data = data_from_arrays(arrays(), seed=3)
@@ -93,13 +102,13 @@ def broken(**changes: object) -> Mapping[str, object]:
 
 
 MISFITS = {
-    "no labels": (
-        [broken(labels=None)],
-        "train has the arrays ['a', 'b'], but must have 'labels' and the modalities",
-    ),
     "only labels": (
         [{"labels": [0]}],
-        "train has the arrays ['labels'], but must have 'labels' and the modalities",
+        "train has the arrays ['labels'], but must have one for each modality",
+    ),
+    "other lengths, no labels": (
+        [broken(labels=None, b=np.ones((199, 3)))],
+        "train: 'b' has 199 samples, but 'a' has 200",
     ),
     "words": (
         [broken(b=np.array(["x"] * 200))],

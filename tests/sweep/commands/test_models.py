@@ -1,5 +1,7 @@
 """`sweep evaluate` and `sweep impute`, as a user meets them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -29,11 +31,9 @@ def test_vectors_are_written_as_columns(sweep, trained_folder, given, tmp_path, 
     """One column per element, in their order."""
     found = {"a": np.arange(6.0).reshape(3, 2), "b": np.ones((3, 1))}
 
-    class Model:
-        def impute(self, x):
-            return found
-
-    monkeypatch.setattr("sweep.results.Results.model", lambda *_: Model())
+    plain = {name: SimpleNamespace(spec=SimpleNamespace(features=())) for name in found}
+    model = SimpleNamespace(modalities=plain, impute=lambda _: found)
+    monkeypatch.setattr("sweep.results.Results.model", lambda *_: model)
     out = tmp_path / f"out.{suffix}"
     assert sweep("impute", trained_folder, "--from", given, "--out", out)[0] == 0
     table = pl.read_csv(out) if suffix == "csv" else pl.read_parquet(out)

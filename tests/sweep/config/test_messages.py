@@ -247,7 +247,7 @@ joint_coherence] => joint_cohernce]
 :6: objectives: unknown quantity 'joint_cohernce'; did you mean 'joint_coherence'? possible: <OBJECTIVES>
 
 {name: digits, seed: 1} => {name: digit}
-:2: data: there is no data set 'digit'; did you mean 'digits'? possible: celeba, digits, polymnist, translated_polymnist, mnist_svhn_text, and functions of your own as package.module:function
+:2: data: there is no data set 'digit'; did you mean 'digits'? possible: celeba, digits, polymnist, translated_polymnist, tables, mnist_svhn_text, and functions of your own as package.module:function
 
 type: log_uniform => type: log_unifrm
 :11: search_space.beta: type is 'log_unifrm'; did you mean 'log_uniform'? possible: <KINDS>

@@ -1,0 +1,165 @@
+"""Reads a table with a row per subject from a file, and says of a mistake in it where it stands.
+
+Axes: N subject, F feature.
+"""
+
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mopoe.data.features import impossible
+from mopoe.data.registry import Distribution
+from mopoe.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file's rows, each of another subject."""
+
+    path: str
+    """The file, as the sweep's file has it."""
+    frame: "pl.DataFrame"
+    """All columns, without that of the subjects."""
+    subjects: tuple[str, ...]
+    """The subject of each row."""
+
+    def features(self, distribution: Distribution, leave_out: str) -> tuple[tuple[str, ...], Tensor]:
+        """Return the names of the columns, and their numbers: float64 [N, F].
+
+        Raises:
+            DataError: a column holds no numbers, is constant, or holds what the distribution cannot give.
+        """
+        import polars as pl
+
+        frame = self.frame.drop(leave_out, strict=False)
+        for column in frame:
+            if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
+                found = f"{column.dtype}, such as {column.drop_nulls().first()!r}"
+                raise DataError(f"{self.path}: column {column.name!r} holds {found}, but must hold numbers")
+        if not frame.width:
+            raise DataError(f"{self.path}: there is no column of numbers beside that of the subjects")
+        x_NF = torch.from_numpy(frame.cast(pl.Float64).to_numpy().copy())
+        wrong_NF, possible = impossible(distribution, x_NF)
+        if wrong_NF.any():
+            row, at = wrong_NF.nonzero()[0].tolist()
+            found = "no number" if x_NF[row, at].isnan() else f"{float(x_NF[row, at]):g}"
+            raise DataError(
+                f"{self.path}: column {frame.columns[at]!r} has {found} for {self.subjects[row]!r}, but must "
+                f"have {possible} (likelihood {distribution})"
+            )
+        refuse_constant(self.path, frame.columns, x_NF)
+        return tuple(frame.columns), x_NF
+
+
+def refuse_constant(path: str, names: Sequence[str], x_NF: Tensor, among: str = "") -> None:
+    """Raise DataError, with the names of the columns, if there are any that do not vary over the rows."""
+    same_F = (x_NF == x_NF[0]).all(0)
+    if constant := [names[i] for i in same_F.nonzero().flatten().tolist()]:
+        more = f" and {len(constant) - 5} more" if len(constant) > 5 else ""
+        told = ", ".join(map(repr, constant[:5])) + more
+        raise DataError(f"{path}: constant{among} and so without information: {told}; leave such columns out")
+
+
+def read_table(path: str, id_: str) -> Table:
+    """Return the table in a .csv, .parquet or .npz file; `id_` is the column of subjects.
+
+    Of an .npz file each array [N] is a column, and each array [N, F] named x the columns x_0, x_1, ...
+
+    Raises:
+        DataError: the file is missing or of another format, or a row has no subject or one that another has.
+    """
+    import polars as pl
+
+    frame = _frame(path, id_)
+    if id_ not in frame.columns:
+        some = ", ".join(map(repr, frame.columns[:5]))
+        raise DataError(f"{path}: there is no column {id_!r} of subjects; its first columns are: {some}")
+    subjects = frame[id_]
+    if not (subjects.dtype == pl.String or subjects.dtype.is_integer()) or subjects.null_count():
+        found = "a row without one" if subjects.null_count() else str(subjects.dtype)
+        raise DataError(f"{path}: subjects in {id_!r} must be text or whole numbers, but there is {found}")
+    if not frame.height:
+        raise DataError(f"{path}: there are no rows")
+    if (twice := subjects.filter(subjects.is_duplicated())).len():
+        raise DataError(f"{path}: {twice[0]!r} is in several rows, but a subject has one")
+    return Table(path, frame.drop(id_), tuple(subjects.cast(pl.String)))
+
+
+def read_columns(
+    path: str, features: Mapping[str, Sequence[str]]
+) -> tuple["pl.DataFrame", dict[str, "np.ndarray"]]:
+    """Return the columns of a .csv or .parquet file that are features of modalities, and those that are not.
+
+    An empty cell is NaN.
+
+    Args:
+        path: the file.
+        features: the names of each modality's features.
+
+    Returns:
+        the other columns, and the features of each modality of which the file has them all, float64 [N, F].
+
+    Raises:
+        DataError: it cannot be read, has no modality or one in part, or a feature is text.
+    """
+    import polars as pl
+
+    frame, found = _frame(path, ""), dict[str, np.ndarray]()
+    for name, columns in features.items():
+        absent = [column for column in columns if column not in frame.columns]
+        if len(absent) == len(columns):
+            continue
+        if absent:
+            raise DataError(
+                f"{path}: there is no column {absent[0]!r} of {name!r}, but others of its features"
+            )
+        for column in frame.select(columns):
+            if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+                raise DataError(f"{path}: column {column.name!r} holds {column.dtype}, but must hold numbers")
+        found[name] = frame.select(pl.col(columns).cast(pl.Float64).fill_null(math.nan)).to_numpy()
+    if not found:
+        known = "; ".join(f"{name} has {columns[0]!r}, ..." for name, columns in features.items() if columns)
+        raise DataError(f"{path}: has the columns of no modality; {known or 'the model has no table'}")
+    return frame.drop([column for name in found for column in features[name]]), found
+
+
+def _frame(path: str, id_: str) -> "pl.DataFrame":
+    import polars as pl
+
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise DataError(f"{path}: there is no such file")
+    try:
+        match file.suffix:
+            case ".csv":
+                as_text = {id_: pl.String}  # 007 is no 7
+                return pl.read_csv(file, infer_schema_length=None, schema_overrides=as_text)
+            case ".parquet":
+                return pl.read_parquet(file)
+            case ".npz":
+                return _read_npz(file)
+    except (OSError, TypeError, ValueError, EOFError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise DataError(f"{path}: not a readable {file.suffix} file of columns ({first})") from error
+    raise DataError(f"{path}: must be a file .csv, .parquet or .npz")
+
+
+def _read_npz(file: Path) -> "pl.DataFrame":
+    import polars as pl
+
+    columns: dict[str, np.ndarray] = {}
+    with np.load(file, allow_pickle=False) as arrays:
+        for name, array in arrays.items():
+            blocks = {name: array} if array.ndim == 1 else {f"{name}_{i}": a for i, a in enumerate(array.T)}
+            columns |= blocks
+    return pl.DataFrame(columns)

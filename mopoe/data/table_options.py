@@ -1,0 +1,58 @@
+"""The options of the data set `tables`, which a sweep's file gives; checked without reading a table."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from mopoe.data.registry import Distribution
+from mopoe.errors import ConfigError
+from mopoe.validation import CLOSED, Seed, config_errors
+from mopoe.wording import unknown_key
+
+HELD_OUT = ("validation", "test")
+Share = Annotated[float, Field(gt=0, lt=1, description="a number between 0 and 1")]
+
+
+@config_errors
+@dataclass(frozen=True, slots=True, kw_only=True, config=CLOSED)
+class TableOptions:
+    """Which files hold the modalities, and what is made of them.
+
+    Raises:
+        ConfigError: a value has the wrong type or is impossible, or two contradict each other.
+    """
+
+    modalities: Annotated[Mapping[str, str], Field(min_length=1)]
+    """By modality, in the order of the bits of a subset mask: its file, with a row per subject."""
+    id: str = "id"
+    """The column that names the subject, in every file."""
+    labels: str = ""
+    """The column with the subject's class, which is no feature; empty for none."""
+    labels_file: str = ""
+    """The file with that column; empty if it is one of the modalities'."""
+    likelihoods: Mapping[str, Distribution] = Field(default_factory=dict)
+    """The distribution of a modality's features; normal if it is not here."""
+    split: Mapping[str, Share] = Field(default_factory=dict)
+    """The shares of the subjects that are held out, a tenth if it is not here."""
+    seed: Seed = 0
+    """Determines which subjects these are."""
+
+    def __post_init__(self) -> None:
+        """Refuse options that contradict each other."""
+        pairs = ("likelihoods", self.likelihoods, (*self.modalities,)), ("split", self.split, HELD_OUT)
+        for where, given, possible in pairs:
+            for name in given:
+                if name not in possible:
+                    raise ConfigError(f"{where}: {unknown_key(name, possible)}")
+        if sum(self.shares.values()) >= 1:
+            shares = " and ".join(f"{share:g}" for share in self.shares.values())
+            raise ConfigError(f"split has the shares {shares}, which leave nothing to train on")
+        if self.labels_file and not self.labels:
+            raise ConfigError("labels_file is given, but labels does not say which column to read")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Return the share of each split that is held out."""
+        return {name: self.split.get(name, 0.1) for name in HELD_OUT}

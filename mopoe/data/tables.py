@@ -1,0 +1,124 @@
+"""Modalities from one table each, whose rows are joined by subject; a missing row is a missing modality.
+
+Features of a normal likelihood are standardised by the training subjects. Axes: N subject, F feature,
+M modality.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mopoe.data.container import SPLITS, MultimodalData, Split, fingerprint, stratified_order
+from mopoe.data.features import described, stored
+from mopoe.data.registry import Distribution, ModalitySpec
+from mopoe.data.table_files import Table, read_table, refuse_constant
+from mopoe.data.table_options import TableOptions
+from mopoe.errors import DataError
+from mopoe.plugins import plugin
+
+
+@plugin
+def load(**options: Any) -> MultimodalData:
+    """Return the data set that some files make; the options are those of `TableOptions`.
+
+    Raises:
+        ConfigError: an option is impossible.
+        DataError: a file is missing or has a mistake, or a split lacks a modality; one sentence says where.
+    """
+    asked = TableOptions(**options)
+    tables = {name: read_table(path, asked.id) for name, path in asked.modalities.items()}
+    subjects = sorted({subject for table in tables.values() for subject in table.subjects})
+    labels, n_classes = _labels(asked, tables, subjects)
+    rows = _split(labels, asked)
+    place = {subject: i for i, subject in enumerate(subjects)}
+    present_NM = torch.zeros(len(subjects), len(tables), dtype=torch.bool)
+    x, modalities = dict[str, Tensor](), []
+    for m, (name, table) in enumerate(tables.items()):
+        present_NM[[place[subject] for subject in table.subjects], m] = True
+        x[name], spec = _modality(name, table, asked, place, rows["train"])
+        modalities.append(spec)
+    _check_presence(present_NM, rows, list(tables))
+    whole = Split(x, torch.from_numpy(labels), {}, None if present_NM.all() else present_NM)
+    splits = {name: whole.take(torch.from_numpy(rows[name])) for name in SPLITS}
+    own, specs = fingerprint(splits), tuple(modalities)
+    return MultimodalData(
+        name="tables", options=options, fingerprint=own, modalities=specs, n_classes=n_classes, **splits
+    )
+
+
+def _labels(
+    asked: TableOptions, tables: Mapping[str, Table], subjects: list[str]
+) -> tuple[NDArray[np.int64], int]:
+    """Return the class of each subject and the number of classes, or rows of no labels and 0."""
+    if not asked.labels:
+        return np.zeros((len(subjects), 0), np.int64), 0
+    files = [read_table(asked.labels_file, asked.id)] if asked.labels_file else list(tables.values())
+    found: dict[str, object] = {}
+    for table in files:
+        if asked.labels in table.frame.columns:
+            column = table.frame[asked.labels]
+            if column.dtype.is_float():
+                what = f"holds {column.dtype}, but labels are classes, as text or whole numbers"
+                raise DataError(f"{table.path}: column {asked.labels!r} {what}")
+            known = zip(table.subjects, column, strict=True)
+            found = {subject: label for subject, label in known if label is not None} | found
+    if not found:
+        where = asked.labels_file or "the modalities' files"
+        raise DataError(f"there is no column {asked.labels!r} with labels in {where}")
+    if lacking := [subject for subject in subjects if subject not in found]:
+        why = f"{len(lacking)} of {len(subjects)} subjects have no label, such as {lacking[0]!r}"
+        raise DataError(f"{why}; name a file that has all in labels_file, or give no labels")
+    classes, codes = np.unique([str(found[subject]) for subject in subjects], return_inverse=True)
+    return codes.astype(np.int64), len(classes)
+
+
+def _split(labels: NDArray[np.int64], asked: TableOptions) -> dict[str, NDArray[np.int64]]:
+    """Return the positions of the subjects of each split, in random order; every class has its share."""
+    rng, n = np.random.default_rng(asked.seed), len(labels)
+    order = stratified_order(labels, rng) if labels.ndim == 1 else rng.permutation(n)
+    rows: dict[str, NDArray[np.int64]] = {}
+    for name, share in asked.shares.items():
+        # Evenly spaced along what is left of the order: so many of all subjects as the share says.
+        steps = np.arange(len(order) + 1) * (share * n / len(order))
+        taken = np.diff(np.floor(steps + 1e-9)) > 0
+        rows[name], order = order[taken], order[~taken]
+        if not taken.any():
+            raise DataError(f"split: {name} is {share:g}, which is no subject of {n}")
+    return {name: rng.permutation(some) for name, some in (rows | {"train": order}).items()}
+
+
+def _modality(
+    name: str, table: Table, asked: TableOptions, place: Mapping[str, int], train: NDArray[np.int64]
+) -> tuple[Tensor, ModalitySpec]:
+    """Return a modality's numbers as a split holds them, [N, F], and its spec; zeros where it is missing."""
+    distribution: Distribution = asked.likelihoods.get(name, "normal")
+    names, own = table.features(distribution, asked.labels)
+    at = torch.tensor([place[subject] for subject in table.subjects])
+    trained = torch.isin(at, torch.from_numpy(train))
+    offset, scale = tuple[float, ...](), tuple[float, ...]()
+    if distribution == "normal" and trained.any():
+        refuse_constant(table.path, names, own[trained], " among the training subjects")
+        mean_F, deviation_F = own[trained].mean(0), own[trained].std(0, correction=0)
+        own = (own - mean_F) / deviation_F
+        offset, scale = (*mean_F.tolist(),), (*deviation_F.tolist(),)
+    own = stored(distribution, own)
+    spec = described(name, [own[trained], own[~trained]], distribution)
+    x_NF = own.new_zeros(len(place), len(names)).index_copy(0, at, own)
+    return x_NF, replace(spec, features=names, offset=offset, scale=scale or spec.scale)
+
+
+def _check_presence(present_NM: Tensor, rows: Mapping[str, NDArray[np.int64]], names: list[str]) -> None:
+    """Refuse a split in which a modality, or every subject's whole set of modalities, is missing."""
+    for split in SPLITS:
+        present = present_NM[torch.from_numpy(rows[split])]
+        for name, there in zip(names, present.any(0).tolist(), strict=True):
+            if not there:
+                raise DataError(f"{split}: none of its {len(present)} subjects has {name!r}")
+        if split != "train" and not present.all(1).any():
+            why = f"none of its {len(present)} subjects has all modalities"
+            raise DataError(f"{split}: {why}; do the files have the same subjects?")

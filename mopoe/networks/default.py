@@ -1,0 +1,100 @@
+"""Networks for a modality that names none: linear layers, and convolutions over axes that have neighbours.
+
+Images of 28 x 28 pixels have those of PolyMNIST. Others, and sequences of symbols, have convolutions of
+stride 2 until no side is above `SMALLEST`. What is neither is a vector. Axes: B batch, F feature.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mopoe.config import TrialConfig
+from mopoe.data.registry import ModalitySpec
+from mopoe.likelihoods import Categorical, Counts, Likelihood, feature_likelihood, image_likelihood
+from mopoe.networks.base import INITIAL_INTENSITY, Encoder, Modality, OneHot, chain, check_shape
+from mopoe.networks.polymnist import image
+from mopoe.plugins import plugin
+
+SMALLEST = 4
+"""The largest side after the convolutions."""
+_LAYERS: Any = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTranspose2d)}
+"""A convolution and a transposed one by the number of axes that have neighbours."""
+
+
+@plugin
+def network(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
+    """Return the parts of a modality of any shape, with `config.hidden_widths` and `config.channels`.
+
+    Raises:
+        ConfigError: symbols have other axes than one of places.
+    """
+    shape, likelihood = modality.shape, _likelihood(config, modality)
+    if isinstance(likelihood, Categorical):
+        one_hot = (modality.symbols, *shape) if modality.symbols else shape
+        shapes = "symbols [places] or their one-hot encoding [symbols, places]"
+        check_shape(modality, len(one_hot) == 2, "the default networks of symbols", shapes)
+        encoder, decoder = _layers(config, one_hot, width, [OneHot(one_hot[0])])
+        return chain(config, encoder, decoder, likelihood, start=0.0)
+    if len(shape) == 3 and shape[1:] == (28, 28):
+        parts = image(config, modality, width)
+        return Modality(parts.encoder, parts.decoder, likelihood)
+    if len(shape) == 3:
+        return chain(config, *_layers(config, shape, width), likelihood, INITIAL_INTENSITY)
+    first: list[nn.Module] = [nn.Flatten()] if len(shape) > 1 else []
+    if isinstance(likelihood, Counts):
+        first.insert(0, LogRatio(likelihood.rate))
+    encoder, decoder = _layers(config, (math.prod(shape),), width, first)
+    if len(shape) > 1:
+        decoder.append(nn.Unflatten(1, shape))
+    return chain(config, encoder, decoder, likelihood, start=0.0)
+
+
+def _likelihood(config: TrialConfig, modality: ModalitySpec) -> Likelihood:
+    if len(modality.shape) == 3 and not (modality.likelihood or modality.symbols):
+        return image_likelihood(config)
+    kind = modality.likelihood or ("categorical" if modality.symbols else "normal")
+    size = math.prod(modality.shape)
+    return feature_likelihood(kind, torch.tensor(modality.scale or [1.0] * size).reshape(modality.shape))
+
+
+class LogRatio(nn.Module):
+    """Maps counts to log(1 + counts / rate), about which small networks learn faster."""
+
+    rate: Tensor
+
+    def __init__(self, rate: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("rate", rate, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the numbers, shaped like the counts."""
+        return torch.log1p(x / self.rate)
+
+
+def _layers(
+    config: TrialConfig, shape: Sequence[int], width: int, first: Sequence[nn.Module] = ()
+) -> tuple[Encoder, list[nn.Module]]:
+    """Return an encoder that begins with some layers, and a decoder's layers, for samples [channels, ...]."""
+    n, *sides = shape
+    down, up = [*first], list[nn.Module]()
+    for channels in itertools.chain(config.channels, itertools.repeat(config.channels[-1])):
+        if max(sides, default=0) <= SMALLEST:
+            break
+        convolution, transposed = _LAYERS[len(sides)]
+        odd = tuple(1 - side % 2 for side in sides)
+        down += [convolution(n, channels, 3, 2, 1), nn.ReLU()]
+        up = [nn.ReLU(), transposed(channels, n, 3, 2, 1, odd), *up]
+        n, sides = channels, [-(-side // 2) for side in sides]
+    size, hidden = n * math.prod(sides), config.hidden_widths
+    flat = [nn.Flatten()] if sides else []
+    encoder = Encoder([*down, *flat, *_dense(size, *hidden)], hidden[-1], width)
+    back = [nn.Unflatten(1, (n, *sides))] if sides else []
+    return encoder, [*_dense(width, *hidden[::-1]), nn.Linear(hidden[0], size), *back, *up]
+
+
+def _dense(*widths: int) -> list[nn.Module]:
+    return [layer for a, b in itertools.pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]

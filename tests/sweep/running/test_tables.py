@@ -1,0 +1,175 @@
+"""Sweeps over tables from their file alone: without labels, and the page's example; mistakes in the file."""
+
+import re
+import runpy
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mopoe.checkpoint import load_model
+from mopoe.data import _own
+from sweep.results import open_results
+from sweep.running.shared_inputs import _loaded
+from sweep.store.read import open_store
+
+PAGE = Path(__file__).parents[3] / "docs" / "tables_data.md"
+Sweep = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Work in a folder, in which Ray was not started, as it is deleted; forget its data afterwards."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    _own.cache_clear()
+    _loaded.cache_clear()
+
+
+def block(language: str) -> str:
+    """Return the page's first block of code in a language."""
+    found = re.search(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def write_tables() -> None:
+    """Write two tables of numbers and one of counts that share three factors; they lack 15 % of the rows."""
+    rng, n = np.random.default_rng(0), 240
+    z = rng.normal(size=(n, 3))
+    subjects = np.array([f"s{i}" for i in range(n)])
+    a = 50 + 10 * z @ rng.normal(size=(3, 6)) + rng.normal(size=(n, 6))
+    b = z @ rng.normal(size=(3, 4)) + 0.1 * rng.normal(size=(n, 4))
+    counts = rng.poisson(np.exp(2 + 0.5 * z @ rng.normal(size=(3, 8))))
+    there = rng.random((3, n)) >= 0.15
+    for name, x, rows in (("a", a, there[0]), ("b", b, there[1])):
+        table = pl.DataFrame({"subject": subjects[rows]} | {f"{name}{i}": c[rows] for i, c in enumerate(x.T)})
+        table.write_csv("a.csv") if name == "a" else table.write_parquet("b.parquet")
+    np.savez("genes.npz", subject=subjects[there[2]], gene=counts[there[2]])
+
+
+FILE = """\
+name: three
+data:
+  name: tables
+  modalities: {b: b.parquet, a: a.csv, genes: genes.npz}
+  id: subject
+  likelihoods: {genes: poisson}
+trials: 2
+sampler: random
+objectives: [log_likelihood]
+reference_point: {log_likelihood: -200}
+search_space: {beta: {type: uniform, low: 0.5, high: 1}}
+fixed: {epochs: 6, batch_size: 20, latent_dim: 3, lr: 0.005, initialisation: he}
+evaluation: {likelihood_samples: 10, importance_samples: 14, final_metrics: [conditional_likelihood]}
+"""
+
+
+@pytest.mark.ray
+def test_a_sweep_over_three_tables_runs_from_its_file_alone(
+    sweep: Sweep, shared_ray: list[str], folder: Path
+) -> None:
+    """Without labels and with missing rows: trained, measured, reported, sound; its model can be loaded."""
+    write_tables()
+    (folder / "three.yaml").write_text(FILE)
+    status, _, err = sweep("run", "three.yaml", "-o", "resources.concurrent=1")
+    assert status == 0, err
+    store = open_store(folder / "results" / "three")
+    trials = store.latest_trials().collect()
+    assert trials["status"].to_list() == ["completed"] * 2
+    assert store.manifest.modalities == ("b", "a", "genes")
+    assert (store.manifest.n_classes, store.manifest.shapes["genes"]) == (0, (8,))
+    metrics = store.subset_metrics().collect()
+    explained = metrics.filter(metric="explained")
+    assert set(explained["target"]) == {"a", "b", "genes"}
+    assert explained["value"].min() > 0
+    assert set(metrics.filter(metric="log_likelihood_conditional", target="a")["subset_mask"]) == {1, 4, 5}
+    assert not store.files.list("samples")
+    assert sweep("verify", "results/three")[:2] == (0, "results/three is sound\n")
+    assert sweep("report", "results/three")[0] == 0
+    page = (folder / "results/three/report/report.html").read_text()
+    titles = re.findall(r"<h2>(.*?)</h2>", page)
+    assert "Trade-off" in titles
+    assert not {"Samples of the picks", "Coherence by number of observed modalities"} & set(titles)
+    status, out, _ = sweep("best", "results/three")
+    (folder / "best.yaml").write_text(out)
+    assert status == 0
+    assert sweep("trial", "best.yaml", "--set", "epochs=1")[0] == 0
+    (weights, *_) = sorted((folder / "results/three/checkpoints").glob("*.safetensors"))
+    assert load_model(weights).names == ("b", "a", "genes")
+    status, _, err = sweep("impute", "results/three", "--from", "b.parquet", "--out", "others.csv")
+    assert (status, err) == (0, "")
+    others, given = pl.read_csv("others.csv"), pl.read_parquet("b.parquet")
+    assert others.columns == ["subject", *(f"a{i}" for i in range(6)), *(f"gene_{i}" for i in range(8))]
+    assert others["subject"].equals(given["subject"])
+    model = open_results(folder / "results" / "three").model()
+    direct = model.impute({"b": given.drop("subject").to_numpy()})
+    np.testing.assert_allclose(others.select(pl.col("^a.$")).to_numpy(), direct["a"], rtol=1e-5)
+    assert abs(others["a0"].mean() - 50) < 10  # in the file's units
+    assert others.select(pl.col("^gene.*$")).to_numpy().min() >= 0
+
+
+@pytest.mark.ray
+def test_the_pages_example_runs_from_end_to_end(sweep: Sweep, shared_ray: list[str], folder: Path) -> None:
+    """The files are made, two modalities with labels are swept over, and coherence is above chance."""
+    (folder / "make_tables.py").write_text(block("python"), encoding="utf-8")
+    (folder / "tumours.yaml").write_text(block("yaml"), encoding="utf-8")
+    for line in block("sh").splitlines():
+        program, *words = shlex.split(line)
+        if program == "python":
+            runpy.run_path(words[0])
+            continue
+        fewer = ["-o", "resources.concurrent=1", "-o", "trials=2", "-o", "fixed.epochs=10"]
+        fewer = fewer if words[0] == "run" else []
+        status, _, err = sweep(*words, *fewer)
+        assert status == 0, err
+    store = open_store(folder / "results" / "tumours")
+    trials = store.latest_trials().collect()
+    assert trials["status"].to_list() == ["completed"] * 2
+    assert trials["o_conditional_coherence"].min() > store.pair_coherence().collect()["chance"].max()
+    assert store.manifest.n_classes == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            ("  id: subject\n", ""),
+            "there is no column 'id' of subjects; its first columns are: 'subject', 'b0'",
+        ),
+        (("a.csv", "nowhere.csv"), "data set 'tables': nowhere.csv: there is no such file"),
+        (
+            ("poisson", "poison"),
+            "three.yaml:3: data: data set 'tables': likelihoods: genes is 'poison'; did you mean 'poisson'?",
+        ),
+        (
+            ("{genes: p", "{gens: p"),
+            "three.yaml:3: data: data set 'tables': likelihoods: unknown key 'gens'; did you mean 'genes'?",
+        ),
+        (("  id:", "  idd: x\n  id:"), "three.yaml:5: data: unknown key 'idd'; did you mean 'id'?"),
+        (
+            ("  modalities: {b: b.parquet, a: a.csv, genes: genes.npz}\n", ""),
+            "key 'modalities' is missing; a",
+        ),
+        (
+            ("b: b.parquet", "b: 3"),
+            "three.yaml:3: data: data set 'tables': modalities: b is 3, but must be a word",
+        ),
+        (("  id:", "  split: {test: 1}\n  id:"), "split: test is 1, but must be a number between 0 and 1"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "show-config"])
+def test_a_mistake_is_one_sentence_before_anything_runs(
+    sweep: Sweep, folder: Path, change: tuple[str, str], sentence: str, command: str
+) -> None:
+    """With the line in the sweep's file, or the table it is about; status 2, and no results folder."""
+    write_tables()
+    assert change[0] in FILE
+    (folder / "three.yaml").write_text(FILE.replace(*change))
+    status, _, err = sweep(command, "three.yaml")
+    assert (status, err.count("\n")) == (2, 1), err
+    assert sentence in err
+    assert not (folder / "results").exists()
