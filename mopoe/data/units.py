@@ -54,7 +54,7 @@ class Units:
         return mean_NX * 255 if self.kind == "uint8" else mean_NX
 
     def _scaling(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what was subtracted from each element of standardised samples, and by what it was divided."""
+        """Return what was subtracted from each element, and by what it was divided then."""
         offset_X, scale_X = (like.new_tensor(part) for part in (self.spec.offset, self.spec.scale))
         return offset_X.view(self.spec.shape), scale_X.view(self.spec.shape)
 

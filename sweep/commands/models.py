@@ -71,7 +71,7 @@ def impute(
 def _table(
     found: "Mapping[str, np.ndarray]", units: "Mapping[str, Units]", taken: Sequence[str]
 ) -> "pl.DataFrame":
-    """Return vectors as columns: of features by their names, or after the modality's where that is not unique."""
+    """Return vectors as columns by their features, after the modality's name where they are not unique."""
     import polars as pl
 
     features = {
