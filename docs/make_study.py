@@ -184,7 +184,8 @@ each seed gives one difference). The networks and the data are small, and this i
 papers' are larger, and other machines' figures differ within the intervals. Log-likelihoods rest on 62
 importance samples, with equal shares of all subsets, and are some ten nats too low, least for mixtures."""
 _SHORT = """**In short.** {lines} MoPoE is most coherent at beta {coherent[0]:g} ({coherent[1]:.3f}) and most
-likely at beta {likely[0]:g} ({likely[1]:.0f}). Of {claims} claims of the papers {hold} hold here."""
+likely at beta {likely[0]:g} ({likely[1]:.0f}). Of {claims} claims of the papers {hold} hold here. What to
+tune first with MoPoE is on [a page of its own](weights.md)."""
 _AGAINST = "Against {name}, MoPoE changes coherence by {coherence} and the log-likelihood by {nats} nats."
 _RULE = f"""A claim holds if all of the interval is above zero, and a curve is flat if all of it lies within
 ±{FLAT:g}."""

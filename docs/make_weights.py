@@ -56,7 +56,8 @@ def record(results: str, path: Path = RECORD) -> None:
     names = {json.dumps(list(weights)): name for name, weights in WEIGHTS.items()}
     table = quantities(open_store(results), ("beta", "latent_dim", "subset_weights"))
     table = table.with_columns(pl.col("subset_weights").replace_strict(names).alias("weights"))
-    table.drop("subset_weights", "trial_id").sort(*FACTORS, "seed").write_parquet(path)
+    # Not the times: the machine did other work meanwhile.
+    table.drop("subset_weights", "trial_id", "seconds").sort(*FACTORS, "seed").write_parquet(path)
 
 
 def levels(table: pl.DataFrame, factor: str) -> list[object]:
@@ -113,7 +114,7 @@ def effect_figure(table: pl.DataFrame) -> Figure:
         for axes, (factor, title) in zip(row, FACTORS.items(), strict=True):
             _effects(axes, table, factor, quantity)
             axes.set_xlabel(title)
-        row[0].set_ylabel(label)
+        row[0].set_ylabel(f"change in\n{label}")
     return figure
 
 
@@ -163,56 +164,81 @@ _SHARES = """Per cent of the variance between the configs of one seed that the l
 what is missing from 100 is due to combinations and to chance."""
 
 
-_SENTENCES = """1. **Tune {first} first, then {second}**: of the variance of coherence and of log-likelihood
-each explains, in per cent, {explained}.
+_SENTENCES = """1. **The {first} matter most.** They explain {explained[0]} of the variance of coherence
+between configs and {explained[1]} of that of log-likelihood; {second} explains {explained[2]} and
+{explained[3]}, {third} {explained[4]} and {explained[5]}.
 
-2. **Beta**: {betas}.
+2. **Beta: try {betas}.** Coherence and log-likelihood change {beta_steps}.
 
-3. **Subset weights**: against equal ones the most coherent, {coherent}, have {more[0]}, and the most likely,
-{likely}, {more[1]}; on a seed's front {equal:.0f} % of the configs have equal weights, as one in {all} of all
-has.
+3. **Subset weights: try {weights}.** Against equal weights {coherent}; without a sure loss of coherence
+{free}. Equal weights have {equal:.0f} % of the places on a seed's front, and one in {all} of all configs.
 
-4. **Latent size**: {latents}.
+4. **Latent size: try {sizes}.** They change {size_steps}.
 
-5. **Cost**: {sizes[2]} latents take {seconds} times as long as {sizes[0]} and {parameters:.1f} times the
-parameters; beta and weights cost nothing."""
+5. **Cost**: {largest} latents have {parameters:.1f} times the parameters of {smallest}, beta and weights cost
+nothing; `sweep run FILE --dry-run` tells the time of a trial on your machine.
+
+To try are the levels of a setting that no other level beats in both objectives, on average over all else."""
 
 
 def sentences(table: pl.DataFrame) -> list[str]:
-    """Return what a practitioner should do, in five sentences with intervals."""
+    """Return what a practitioner should do, in five sentences with intervals, and how they are meant."""
+    others = [name for name in levels(table, "weights") if name != REFERENCE["weights"]]
 
-    def both(factor: str, level: object, than: object = None, of: int = 1) -> str:
-        coherence, nats = (effect(table, factor, level, q, than, of=of) for q in OBJECTIVES)
-        return f"{coherence} in coherence and {nats} nats"
+    def gain(name: object, quantity: str) -> Contrast:
+        return effect(table, "weights", name, quantity, of=len(others))
 
     def steps(factor: str) -> str:
-        return "; ".join(f"from {a} to {b} {both(factor, b, a)}" for a, b in pairwise(levels(table, factor)))
+        told = []
+        for a, b in pairwise(levels(table, factor)):
+            coherence, nats = (effect(table, factor, b, q, a) for q in OBJECTIVES)
+            told.append(f"from {a} to {b} by {coherence} and {nats} nats")
+        return "; ".join(told)
 
-    shares = {f: [share(table, f, q) for q in OBJECTIVES] for f in FACTORS}
-    first, second, third = sorted(FACTORS, key=lambda f: -sum(s.value for s in shares[f]))
-    explained = [f"{FACTORS[f]} {shares[f][0]} and {shares[f][1]}" for f in (first, second, third)]
-    others = [name for name in levels(table, "weights") if name != REFERENCE["weights"]]
-    coherent, likely = (max(others, key=lambda n: effect(table, "weights", n, q).value) for q in OBJECTIVES)
-    more = [both("weights", name, of=len(others)) for name in (coherent, likely)]
-    seeds = [rows for _, rows in table.group_by("seed", maintain_order=True)]
-    fronts = [on_front(rows) for rows in seeds]
-    equal = statistics.fmean(front.count("equal") / len(front) for front in fronts)
+    ordered = sorted(FACTORS, key=lambda f: -sum(share(table, f, q).value for q in OBJECTIVES))
+    best = max(others, key=lambda name: gain(name, "coherence").value)
+    surely = [name for name in others if gain(name, "coherence").positive]
+    kept = [name for name in others if gain(name, "coherence").value + gain(name, "coherence").half >= 0]
+    free = [f"{n} gain {gain(n, 'log_likelihood')} nats" for n in kept if gain(n, "log_likelihood").positive]
+    fronts = [on_front(rows) for _, rows in table.group_by("seed", maintain_order=True)]
     sizes = levels(table, "latent_dim")
     return _SENTENCES.format(
-        first=FACTORS[first],
-        second=FACTORS[second],
-        explained=", ".join(explained),
-        betas=steps("beta"),
-        coherent=coherent,
-        likely=likely,
-        more=more,
-        equal=100 * equal,
+        **dict(zip(("first", "second", "third"), (FACTORS[f] for f in ordered), strict=True)),
+        explained=[f"{share(table, f, q)} %" for f in ordered for q in OBJECTIVES],
+        betas=_joined(undominated(table, "beta")),
+        beta_steps=steps("beta"),
+        weights=_joined(undominated(table, "weights")),
+        coherent=f"{_joined(surely)} are surely more coherent"
+        if surely
+        else f"none is surely more coherent (the best, {best}, by {gain(best, 'coherence')})",
+        free=", ".join(free) or "none gains likelihood",
+        equal=100 * statistics.fmean(front.count("equal") / len(front) for front in fronts),
         all=len(others) + 1,
-        latents=steps("latent_dim"),
-        sizes=sizes,
-        seconds=over_seeds([_ratio(rows, "seconds", sizes) for rows in seeds]),
-        parameters=_ratio(table, "n_parameters", sizes),
+        sizes=_joined(undominated(table, "latent_dim")),
+        size_steps=steps("latent_dim"),
+        largest=sizes[-1],
+        smallest=sizes[0],
+        parameters=_mean(table, "n_parameters", sizes[-1]) / _mean(table, "n_parameters", sizes[0]),
     ).split("\n\n")
+
+
+def undominated(table: pl.DataFrame, factor: str) -> list[object]:
+    """Return the levels of a setting that no other level beats in both objectives, over all else."""
+    means = {
+        level: tuple(effect(table, factor, level, q).value for q in OBJECTIVES)
+        for level in levels(table, factor)
+    }
+    return [
+        level
+        for level, own in means.items()
+        if not any(all(a > b for a, b in zip(other, own, strict=True)) for other in means.values())
+    ]
+
+
+def _joined(names: Sequence[object]) -> str:
+    """Return names as words of a sentence."""
+    *most, last = map(str, names)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def on_front(rows: pl.DataFrame) -> list[str]:
@@ -227,10 +253,9 @@ def on_front(rows: pl.DataFrame) -> list[str]:
     return front
 
 
-def _ratio(rows: pl.DataFrame, column: str, sizes: Sequence[object]) -> float:
-    """Return the mean of a column for the largest latent size divided by that for the smallest."""
-    last, first = (float(rows.filter(latent_dim=n)[column].mean()) for n in (sizes[-1], sizes[0]))  # type: ignore[arg-type]
-    return last / first
+def _mean(table: pl.DataFrame, column: str, size: object) -> float:
+    """Return the mean of a column for one latent size."""
+    return float(table.filter(latent_dim=size)[column].mean())  # type: ignore[arg-type]
 
 
 def page(table: pl.DataFrame) -> str:

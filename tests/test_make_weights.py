@@ -29,7 +29,7 @@ def table():
             "log_likelihood": -6000.0 + 10 * w + 4 * BETAS.index(beta) + 100 * seed,
         }
         settings = {"weights": name, "beta": beta, "latent_dim": size, "seed": seed}
-        rows.append({**settings, "n_parameters": 1000 + size, "seconds": float(size), **values})
+        rows.append({**settings, "n_parameters": 1000 + size, **values})
     return pl.DataFrame(rows)
 
 
@@ -97,8 +97,11 @@ def test_the_record_has_a_row_per_trial_and_makes_the_page(tmp_path, table):
     table.write_parquet(tmp_path / "all.parquet")
     main(folder=tmp_path, path=tmp_path / "all.parquet")
     text = (tmp_path / "weights.md").read_text(encoding="utf-8")
-    assert "Tune subset weights first" in text
-    assert "256 latents take 16" in text
+    assert "**The subset weights matter most.**" in text
+    assert "**Beta: try 2.5.**" in text
+    assert "**Latent size: try 16, 64 and 256.**" in text
+    assert "experts are surely more coherent" not in " ".join(text.split()).split("Against")[0]
+    assert "256 latents have 1.2 times the parameters of 16" in " ".join(text.split())
     assert text.count("| subset weights |") == len(WEIGHTS) - 1 + 1
     assert len(list(tmp_path.glob("weights-*.svg"))) == 2
     assert [len(levels(table, factor)) for factor in FACTORS] == [8, 3, 3]
