@@ -8,7 +8,7 @@ import made_up
 import polars as pl
 import pytest
 from contrasts import QUANTITIES
-from make_weights import FACTORS, WEIGHTS, effect, levels, main, on_front, record, share
+from make_weights import FACTORS, WEIGHTS, effect, levels, main, on_front, record, share, undominated
 
 from mopoe.reports import SubsetMetric
 from mopoe.subsets import subset_masks
@@ -50,6 +50,14 @@ def test_shares_of_independent_effects_add_up(table):
     assert share(table, "weights", "log_likelihood").value == pytest.approx(100 * weights / (weights + beta))
     assert share(table, "beta", "log_likelihood").value == pytest.approx(100 * beta / (weights + beta))
     assert share(table, "latent_dim", "log_likelihood").value == pytest.approx(0, abs=1e-9)
+
+
+def test_to_try_are_the_levels_that_no_other_beats_in_both(table):
+    """A latent size that costs nats and coherence is not; one that costs nats alone is."""
+    large, nats = pl.col("latent_dim") == 256, pl.col("log_likelihood")
+    worse = table.with_columns(nats - 9 * large)
+    assert undominated(worse, "latent_dim") == [16, 64, 256]
+    assert undominated(worse.with_columns(pl.col("coherence") - 0.1 * large), "latent_dim") == [16, 64]
 
 
 def test_a_front_has_what_nothing_dominates(table):
@@ -98,9 +106,11 @@ def test_the_record_has_a_row_per_trial_and_makes_the_page(tmp_path, table):
     main(folder=tmp_path, path=tmp_path / "all.parquet")
     text = (tmp_path / "weights.md").read_text(encoding="utf-8")
     assert "**The subset weights matter most.**" in text
-    assert "**Beta: try 2.5.**" in text
+    assert "**Beta: try 0.1, 0.5 and 2.5.**" in text
     assert "**Latent size: try 16, 64 and 256.**" in text
-    assert "experts are surely more coherent" not in " ".join(text.split()).split("Against")[0]
+    assert "Against equal weights experts and experts-equal are surely more coherent" in " ".join(
+        text.split()
+    )
     assert "256 latents have 1.2 times the parameters of 16" in " ".join(text.split())
     assert text.count("| subset weights |") == len(WEIGHTS) - 1 + 1
     assert len(list(tmp_path.glob("weights-*.svg"))) == 2
