@@ -148,8 +148,9 @@ def test_a_built_model_follows_its_method(tiny_data: MultimodalData) -> None:
 
 
 def test_other_shapes_than_28_pixels_are_an_error() -> None:
-    """The message names the modality and its shape, and says what to do."""
+    """The PolyMNIST networks' message names the modality and its shape, and says what to do."""
+    network = "mopoe.networks.polymnist:image"
     with pytest.raises(ConfigError, match=r"^modality 't' has shape \[8\], but the PolyMNIST networks read "):
-        build_model(CONFIG, (ModalitySpec(name="t", shape=(8,)),))
+        build_model(CONFIG, (ModalitySpec(name="t", shape=(8,), network=network),))
     with pytest.raises(ConfigError, match=r"has shape \[3, 32, 32\].*name other networks in its Mod"):
-        build_model(CONFIG, (ModalitySpec(name="t", shape=(3, 32, 32)),))
+        build_model(CONFIG, (ModalitySpec(name="t", shape=(3, 32, 32), network=network),))
