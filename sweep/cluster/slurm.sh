@@ -12,20 +12,14 @@ folder=/tmp/ray-$SLURM_JOB_ID
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN RAY_USAGE_STATS_ENABLED=0
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 
-on() { # COUNT NAMES COMMAND...: becomes a command on these nodes, beside whatever runs there already
-  local count=$1 names=$2
-  shift 2
-  exec srun --nodes="$count" --ntasks="$count" --ntasks-per-node=1 --nodelist="$names" --overlap "$@"
-}
-
 steps=() sweep=
 finish() {
   trap '' TERM USR2
   if ((${#steps[@]})); then
-    kill "${steps[@]}" 2>/dev/null # srun passes it on, and `ray start --block` ends what it started
+    kill "${steps[@]}" 2>/dev/null # srun then kills what it started
     wait "${steps[@]}" 2>/dev/null
   fi
-  (on "$nodes" "$SLURM_JOB_NODELIST" rm -rf "$folder")
+  srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 --overlap rm -rf "$folder"
 }
 trap finish EXIT
 # Before the time limit, or if the machines are wanted for others: checkpoint what runs, then go on later.
@@ -33,11 +27,28 @@ warned=
 trap 'warned=yes; [[ -n $sweep ]] && kill -USR2 "$sweep" 2>/dev/null' USR2
 trap '[[ -n $sweep ]] && kill -TERM "$sweep" 2>/dev/null' TERM
 
+# Ray on one node. If the job is cancelled, Slurm starts nothing more and soon kills what is left, so that the folder
+# is removed at its first signal: Ray gets some seconds before.
+with_folder='
+  asked() {
+    for ((i = 0; i < 16; i++)); do kill -0 "$ray" 2>/dev/null && sleep 0.5; done
+    kill -KILL "$ray" 2>/dev/null
+    rm -rf "$0"
+    exit
+  }
+  trap asked TERM
+  "$@" &
+  ray=$!
+  wait "$ray"
+'
+
 ray_start() { # COUNT NAMES OPTION...: starts Ray there, with what the job has of these nodes
   local count=$1 names=$2
   shift 2
-  on "$count" "$names" --cpus-per-task="$cpus" "${ray_gpus[@]}" "$bin/ray" start --block --temp-dir="$folder" \
-    --num-cpus="$cpus" --num-gpus="$gpus" --dashboard-agent-listen-port=0 "$@" >>"$log" 2>&1 &
+  srun --nodes="$count" --ntasks="$count" --ntasks-per-node=1 --nodelist="$names" --overlap \
+    --cpus-per-task="$cpus" "${ray_gpus[@]}" bash -c "$with_folder" "$folder" \
+    "$bin/ray" start --block --temp-dir="$folder" --num-cpus="$cpus" --num-gpus="$gpus" \
+    --dashboard-agent-listen-port=0 "$@" >>"$log" 2>&1 &
   steps+=($!)
 }
 ray_gpus=()

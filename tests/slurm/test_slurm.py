@@ -5,11 +5,11 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-import pytest
-
 from slurm.lab import left
+
 from sweep.store.read import open_store
 
 SWEEP = str(Path(sys.executable).with_name("sweep"))
@@ -90,15 +90,10 @@ def test_two_jobs_of_one_user_share_nodes(slurm, sweep_file, tmp_path):
     port = 20000 + int(jobs[0]) % 12000
     knock = f"import ray; ray.init(address='{socket.gethostname()}:{port}')"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"HOME": str(tmp_path)}
-    stranger = subprocess.run(
-        [sys.executable, "-c", knock],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert stranger.returncode != 0
+    with suppress(subprocess.TimeoutExpired):  # Ray goes on knocking for minutes
+        words = [sys.executable, "-c", knock]
+        stranger = subprocess.run(words, env=environment, capture_output=True, check=False, timeout=20)
+        assert stranger.returncode != 0
     ended(slurm, jobs[0], outs[0])
     slurm.until(lambda: slurm.state(jobs[1]) == "COMPLETED", 120, "end of the other")
     assert open_store(outs[1]).latest_trials().collect()["status"].to_list() == ["completed"]
@@ -139,15 +134,15 @@ def test_what_slurm_refuses_is_said_and_nothing_is_submitted(slurm, sweep_file, 
     assert slurm.run("squeue", "-h")[1] == ""
 
 
-@pytest.mark.parametrize("node", ["n2"])
-def test_a_lost_node_costs_no_trial(slurm, sweep_file, tmp_path, node):
-    """Slurm puts the job back into the queue, and the sweep goes on when the node is there again."""
+def test_a_lost_node_costs_no_trial(slurm, sweep_file, tmp_path):
+    """Its trials go on where there is room, or, if Slurm requeues the job meanwhile, when it runs again."""
     out = tmp_path / "out"
     job = submit(slurm, sweep_file, out)
     slurm.until(lambda: begun(out, 2), 120, "trials")
-    slurm.kill_node(node)
-    slurm.until(lambda: slurm.state(job) != "RUNNING", 90, "loss")
-    slurm.run("slurmd", "-f", os.environ["SLURM_CONF"], "-N", node)
+    slurm.kill_node("n2")
+    slurm.until(lambda: slurm.state(job) != "RUNNING", 120, "end or loss")
+    slurm.run("slurmd", "-f", os.environ["SLURM_CONF"], "-N", "n2")
     slurm.until(lambda: slurm.state(job) != "COMPLETING", 90, "end of the first run")
-    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    if slurm.state(job) == "PENDING":
+        slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
     ended(slurm, job, out)
