@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from slurm.lab import Slurm
 
 collect_ignore = [] if "SWEEP_SLURM" in os.environ else ["test_slurm.py"]
