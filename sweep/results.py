@@ -8,7 +8,8 @@ import polars as pl
 from mopoe.errors import ConfigError
 from mopoe.wording import did_you_mean
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
-from sweep.report.tables import front_rows, nothing_yet
+from sweep.report.formatting import status_line
+from sweep.report.tables import front_rows, front_text, nothing_yet, with_arrows
 from sweep.running.samples import choose_checkpoint
 from sweep.store.files import Files
 from sweep.store.read import Store, open_store
@@ -48,6 +49,16 @@ class Results(Store):
 
         name = trial or picked(tradeoff(self))[0]
         return load(choose_checkpoint(Path(self.files.address), name), device=device)
+
+    def _repr_html_(self) -> str:
+        """Return the front as a notebook shows it."""
+        from sweep.report.page import table_html
+
+        trade = tradeoff(self)
+        if not trade.configs.height:
+            return f"<p>{nothing_yet(trade)}</p>"
+        front = with_arrows(front_text(front_rows(trade)), trade.points.objectives)
+        return f"<p>{status_line(trade.trials)}</p>{table_html(front, 'front')}"
 
 
 def open_results(root: str | Path | Files) -> Results:

@@ -44,6 +44,15 @@ def test_the_front_and_the_best_are_those_of_the_commands(made_up_sweep, run_com
         store.best("kne")
 
 
+def test_a_notebook_shows_the_front(made_up_sweep):
+    """As a table with a row per config on it, below the state of the sweep."""
+    store = sweep.open(made_up_sweep)
+    html = store._repr_html_()
+    assert html.startswith("<p>")
+    assert html.count("<tr") == 1 + store.front().height
+    assert all(trial in html for trial in store.front()["trial_id"])
+
+
 def test_the_model_is_that_of_the_pick_or_of_a_trial(trained_folder):
     """Without a name of the config that `sweep best` prints; of a trial without weights it is a sentence."""
     store = sweep.open(str(trained_folder))
