@@ -1,5 +1,7 @@
 """Contrasts between configs that were all trained with the same seeds, and their intervals.
 
+Run: python docs/contrasts.py RESULTS SETTING...      (all quantities over seeds, by these settings)
+
 Configs of one seed share their initialisation and the order of the data, so that a seed may be bad for all
 of them, and some configs vary more between seeds than others. A contrast is therefore computed for each seed,
 and its interval is Student's over these numbers: it holds whatever the configs of one seed share.
@@ -7,6 +9,7 @@ and its interval is Student's over these numbers: it holds whatever the configs 
 
 import math
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +18,7 @@ from scipy.stats import t as student
 
 from sweep.report.formatting import with_error
 from sweep.store.layout import OBJECTIVE, PARAMETER
-from sweep.store.read import Store
+from sweep.store.read import Store, open_store
 
 SIZES = (1, 2, 3, 4)
 """Numbers of observed modalities whose coherence is a quantity of its own."""
@@ -81,7 +84,7 @@ def contrast(
 
 
 def quantities(store: Store, settings: Sequence[str]) -> pl.DataFrame:
-    """Return one row per trial that completed: settings, seed, all quantities, parameters and seconds."""
+    """Return one row per trial that completed: settings, seed, number of parameters, all quantities."""
     trials = store.latest_trials().filter(pl.col("status").is_in(["completed", "infeasible"])).collect()
     keys = ["trial_id", "attempt", "epoch"]
     last = trials.select("trial_id", "attempt", pl.col("epochs").alias("epoch")).lazy()
@@ -102,10 +105,25 @@ def quantities(store: Store, settings: Sequence[str]) -> pl.DataFrame:
         "trial_id",
         "seed",
         *(pl.col(f"{PARAMETER}{name}").alias(name) for name in settings),
-        *("n_parameters", "seconds"),
+        "n_parameters",
         pl.col(f"{OBJECTIVE}conditional_coherence").alias("coherence"),
         pl.col(f"{OBJECTIVE}log_likelihood").alias("log_likelihood"),
     )
     for each in found:
         table = table.join(each, on="trial_id", how="left")
     return table.sort(*settings, "seed")
+
+
+def main(results: str, *settings: str) -> None:
+    """Print the mean over seeds of every quantity of each config, with its interval."""
+    table = quantities(open_store(results), settings)
+    print(f"| {' | '.join((*settings, *QUANTITIES))} |")
+    print("|" + " --- |" * (len(settings) + len(QUANTITIES)))
+    for key, rows in table.group_by(settings, maintain_order=True):
+        print(
+            f"| {' | '.join(map(str, (*key, *(over_seeds(rows[name].to_list()) for name in QUANTITIES))))} |"
+        )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

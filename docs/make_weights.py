@@ -56,8 +56,7 @@ def record(results: str, path: Path = RECORD) -> None:
     names = {json.dumps(list(weights)): name for name, weights in WEIGHTS.items()}
     table = quantities(open_store(results), ("beta", "latent_dim", "subset_weights"))
     table = table.with_columns(pl.col("subset_weights").replace_strict(names).alias("weights"))
-    # Not the times: the machine did other work meanwhile.
-    table.drop("subset_weights", "trial_id", "seconds").sort(*FACTORS, "seed").write_parquet(path)
+    table.drop("subset_weights", "trial_id").sort(*FACTORS, "seed").write_parquet(path)
 
 
 def levels(table: pl.DataFrame, factor: str) -> list[object]:
@@ -171,14 +170,16 @@ between configs and {explained[1]} of that of log-likelihood; {second} explains 
 2. **Beta: try {betas}.** Coherence and log-likelihood change {beta_steps}.
 
 3. **Subset weights: try {weights}.** Against equal weights {coherent}; without a sure loss of coherence
-{free}. Equal weights have {equal:.0f} % of the places on a seed's front, and one in {all} of all configs.
+these gain likelihood: {free}. Equal weights have {equal:.0f} % of the places on a seed's front, and one in
+{all} of all configs.
 
 4. **Latent size: try {sizes}.** They change {size_steps}.
 
 5. **Cost**: {largest} latents have {parameters:.1f} times the parameters of {smallest}, beta and weights cost
 nothing; `sweep run FILE --dry-run` tells the time of a trial on your machine.
 
-To try are the levels of a setting that no other level beats in both objectives, on average over all else."""
+The levels to try are those that no other level of the setting beats in both objectives, on average over all
+else."""
 
 
 def sentences(table: pl.DataFrame) -> list[str]:
@@ -199,7 +200,7 @@ def sentences(table: pl.DataFrame) -> list[str]:
     best = max(others, key=lambda name: gain(name, "coherence").value)
     surely = [name for name in others if gain(name, "coherence").positive]
     kept = [name for name in others if gain(name, "coherence").value + gain(name, "coherence").half >= 0]
-    free = [f"{n} gain {gain(n, 'log_likelihood')} nats" for n in kept if gain(n, "log_likelihood").positive]
+    free = [f"{n} {gain(n, 'log_likelihood')} nats" for n in kept if gain(n, "log_likelihood").positive]
     fronts = [on_front(rows) for _, rows in table.group_by("seed", maintain_order=True)]
     sizes = levels(table, "latent_dim")
     return _SENTENCES.format(
@@ -211,7 +212,7 @@ def sentences(table: pl.DataFrame) -> list[str]:
         coherent=f"{_joined(surely)} are surely more coherent"
         if surely
         else f"none is surely more coherent (the best, {best}, by {gain(best, 'coherence')})",
-        free=", ".join(free) or "none gains likelihood",
+        free=", ".join(free) or "none",
         equal=100 * statistics.fmean(front.count("equal") / len(front) for front in fronts),
         all=len(others) + 1,
         sizes=_joined(undominated(table, "latent_dim")),

@@ -258,3 +258,29 @@ def write_checkpoint(path: Path, config: TrialConfig, epoch: int = 2) -> None:
     model, counts = nn.Linear(1, 1), {"epoch": epoch, "step": 4 * epoch, "examples": 1000 * epoch}
     progress = Progress(config=config, data="digits", data_options={"seed": 0}, **counts)
     save(path, progress, model, optim.Adam(model.parameters()))
+
+
+def write_study_trial(
+    writer: StoreWriter,
+    number: int,
+    seed: int,
+    parameters: dict[str, object],
+    values: dict[str, float],
+) -> None:
+    """Write a completed trial of five modalities; values are of the quantities of `docs/contrasts.py`."""
+    names = tuple(f"m{m}" for m in range(5))
+    found = evaluation(names, values["coherence"], values["log_likelihood"])
+    metrics = [
+        *(
+            SubsetMetric(subset_mask=s, metric="representation", value=values["probe"], n=9)
+            for s in range(1, 32)
+        ),
+        SubsetMetric(subset_mask=0, metric="joint_coherence", value=values["joint"], n=9),
+        SubsetMetric(subset_mask=0, metric="joint_coherence_mixture", value=values["joint_mixture"], n=9),
+    ]
+    found = replace(found, subset_metrics=(*found.subset_metrics, *metrics), pictures=())
+    trial = f"t{number:04}"
+    writer.write_reports(trial, 0, [epoch_report(EPOCHS, names, 1.0, found)], names)
+    more = {"status": "completed", "epochs": EPOCHS, "ended_at": START, "objectives": found.objectives}
+    config = "-".join(str(value) for value in parameters.values())
+    writer.write_trial(trial_record(trial, config_id=config, seed=seed, parameters=parameters, **more))

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-from dataclasses import replace
 
 import made_up
 import numpy as np
@@ -22,8 +21,6 @@ from make_study import (
     trade_off_figure,
 )
 
-from mopoe.reports import SubsetMetric
-from mopoe.subsets import subset_masks
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
 
@@ -48,33 +45,14 @@ def store(tmp_path_factory):
     writer = StoreWriter(root)
     writer.write_manifest(made_up.manifest(MODALITIES))
     for number, (m, beta, seed) in enumerate(itertools.product(range(4), (0.3, 1.0, 2.5), range(3))):
-        coherence, nats = 0.3 + 0.1 * m + 0.01 * seed, -6000.0 - 50 * m - 10 * beta + seed * m
-        found = made_up.evaluation(MODALITIES, coherence, nats)
-        probes = [
-            SubsetMetric(subset_mask=mask, metric="representation", value=0.5 + 0.1 * m + 0.01 * seed, n=9)
-            for mask in subset_masks(5)
-        ]
-        joint = [
-            SubsetMetric(subset_mask=0, metric=name, value=value + 0.01 * seed * (1 + m), n=9)
-            for name, value in (("joint_coherence", 0.05), ("joint_coherence_mixture", 0.25))
-        ]
-        found = replace(found, subset_metrics=(*found.subset_metrics, *probes, *joint), pictures=())
-        name = f"t{number:04}"
-        writer.write_reports(
-            name, 0, [made_up.epoch_report(made_up.EPOCHS, MODALITIES, beta, found)], MODALITIES
-        )
-        writer.write_trial(
-            made_up.trial_record(
-                name,
-                config_id=f"c{m}{beta}",
-                seed=seed,
-                status="completed",
-                epochs=made_up.EPOCHS,
-                ended_at=made_up.START,
-                parameters={"method": list(NAMES)[m], "beta": beta},
-                objectives=found.objectives,
-            )
-        )
+        values = {
+            "coherence": 0.3 + 0.1 * m + 0.01 * seed,
+            "log_likelihood": -6000.0 - 50 * m - 10 * beta + seed * m,
+            "probe": 0.5 + 0.1 * m + 0.01 * seed,
+            "joint": 0.05 + 0.01 * seed * (1 + m),
+            "joint_mixture": 0.25 + 0.01 * seed * (1 + m),
+        }
+        made_up.write_study_trial(writer, number, seed, {"method": list(NAMES)[m], "beta": beta}, values)
     return Store(root)
 
 

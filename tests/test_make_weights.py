@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from dataclasses import replace
 
 import made_up
 import polars as pl
@@ -10,8 +9,6 @@ import pytest
 from contrasts import QUANTITIES
 from make_weights import FACTORS, WEIGHTS, effect, levels, main, on_front, record, share, undominated
 
-from mopoe.reports import SubsetMetric
-from mopoe.subsets import subset_masks
 from sweep.store.write import StoreWriter
 
 MODALITIES = tuple(f"m{m}" for m in range(5))
@@ -72,31 +69,10 @@ def test_the_record_has_a_row_per_trial_and_makes_the_page(tmp_path, table):
     writer.write_manifest(made_up.manifest(MODALITIES))
     grid = itertools.product(WEIGHTS.values(), BETAS, SIZES[:1], SEEDS[:1])
     for number, (weights, beta, size, seed) in enumerate(grid):
-        found = made_up.evaluation(MODALITIES, 0.5, -6000.0 + number)
-        probes = [
-            SubsetMetric(subset_mask=mask, metric="representation", value=0.5, n=9)
-            for mask in subset_masks(5)
-        ]
-        joint = [
-            SubsetMetric(subset_mask=0, metric=metric, value=0.3, n=9)
-            for metric in ("joint_coherence", "joint_coherence_mixture")
-        ]
-        found = replace(found, subset_metrics=(*found.subset_metrics, *probes, *joint), pictures=())
-        trial = f"t{number:04}"
-        reports = [made_up.epoch_report(made_up.EPOCHS, MODALITIES, beta, found)]
-        writer.write_reports(trial, 0, reports, MODALITIES)
-        writer.write_trial(
-            made_up.trial_record(
-                trial,
-                config_id=f"c{number}",
-                seed=seed,
-                status="completed",
-                epochs=made_up.EPOCHS,
-                ended_at=made_up.START,
-                parameters={"beta": beta, "latent_dim": size, "subset_weights": json.dumps(weights)},
-                objectives=found.objectives,
-            )
-        )
+        values = dict.fromkeys(("coherence", "probe", "joint", "joint_mixture"), 0.5)
+        values["log_likelihood"] = -6000.0 + number
+        parameters = {"beta": beta, "latent_dim": size, "subset_weights": json.dumps(weights)}
+        made_up.write_study_trial(writer, number, seed, parameters, values)
     record(str(root), tmp_path / "some.parquet")
     found = pl.read_parquet(tmp_path / "some.parquet")
     assert set(found.columns) == set(table.columns)

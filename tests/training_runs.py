@@ -1,8 +1,10 @@
 """A small trial and its run, for the tests of training."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -30,3 +32,17 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
     """Return whether all weights are equal bit by bit."""
     theirs = b.state_dict()
     return all(torch.equal(value, theirs[name]) for name, value in a.state_dict().items())
+
+
+def cut_off(config: TrialConfig, data: MultimodalData, checkpoint: Path) -> list[EpochReport]:
+    """Train until the second epoch's report is refused, and return what was taken before."""
+    taken: list[EpochReport] = []
+
+    def cut(report: EpochReport) -> None:
+        if report.epoch == 2:
+            raise KeyboardInterrupt
+        taken.append(replace(report, seconds=0.0, total_seconds=0.0))
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, data, cut, checkpoint=checkpoint)
+    return taken

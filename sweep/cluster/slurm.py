@@ -75,7 +75,7 @@ def check_job(job: SlurmJob, spec: SweepSpec) -> None:
             f"--time is {job.time!r}, but must be as Slurm takes it: minutes, HH:MM:SS or DAYS-HH"
         )
     for name, value in (("partition", job.partition), ("account", job.account), ("out", str(job.out))):
-        if value is not None and not re.fullmatch(r"[\w./@+:,=%-]+", value):
+        if value is not None and not re.fullmatch(r"[\w./@+:,=-]+", value):
             raise ConfigError(
                 f"--{name} is {value!r}, but a job script takes no blanks or special characters in it"
             )

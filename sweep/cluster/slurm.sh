@@ -78,12 +78,12 @@ done
 # 130: it has checkpointed; the other one: it had not even begun to listen.
 if [[ -n $warned && ($status == 130 || $status == $((128 + $(kill -l USR2)))) ]]; then
   if ((requeues < most_requeues)); then
-    echo "requeued for the $((requeues + 1)). time"
+    echo "requeued ($((requeues + 1)) of at most $most_requeues times)"
     finish
     trap - EXIT
     scontrol requeue "$SLURM_JOB_ID"
     sleep 60 # Slurm ends this run of the job meanwhile
   fi
-  echo "not requeued: it was $requeues times already; sbatch this script again to go on"
+  echo "not requeued: it was already, $requeues times; to go on, sbatch this script again"
 fi
 exit "$status"

@@ -7,7 +7,6 @@ from pathlib import Path
 import polars as pl
 
 from mopoe.errors import ConfigError
-from mopoe.evaluation_config import EvaluationConfig
 from mopoe.quantities import with_quantities
 from sweep.analysis.points import FULL_BUDGET
 from sweep.errors import StoreError
@@ -37,7 +36,7 @@ def measure_split(root: str | Path, split: str, trial: str | None, say: Callable
     from mopoe.evaluation.final_metrics import subset_metric
 
     spec, store, writer = stored_spec(root), open_store(root), StoreWriter(root)
-    c = EvaluationConfig(**{**spec.plain()["evaluation"], "split": split, "pictures": 0})
+    c = replace(spec.evaluation, split=split, pictures=0)  # type: ignore[arg-type] # checks the split
     if split == spec.evaluation.split:
         raise ConfigError(f"the trials of {store.files} have been measured on {split} already")
     weights = set(store.files.list(CHECKPOINTS))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from training_runs import CONFIG, SMALL, run, same_weights
+from training_runs import CONFIG, SMALL, cut_off, run, same_weights
 
 from mopoe.checkpoint import read_progress
 from mopoe.data.container import MultimodalData, Split
@@ -146,15 +146,7 @@ def test_a_trial_that_was_cut_off_repeats_the_unfinished_epoch(
     """What `on_report` raises ends the trial; going on repeats the epoch that was not taken."""
     whole, expected = run(CONFIG, tiny_data)
     path = tmp_path / "c.safetensors"
-    taken: list[EpochReport] = []
-
-    def cut(report: EpochReport) -> None:
-        if report.epoch == 2:
-            raise KeyboardInterrupt
-        taken.append(replace(report, seconds=0.0, total_seconds=0.0))
-
-    with pytest.raises(KeyboardInterrupt):
-        train(CONFIG, tiny_data, cut, checkpoint=path)
+    taken = cut_off(CONFIG, tiny_data, path)
     assert read_progress(path).epoch == 1
     resumed, rest = run(CONFIG, tiny_data, checkpoint=path)
     assert same_weights(whole, resumed)

@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from training_runs import CONFIG, run, same_weights
+from training_runs import CONFIG, cut_off, run, same_weights
 
 from mopoe.data.container import MultimodalData
 from mopoe.errors import CheckpointError
 from mopoe.model import MoPoE, build_model
-from mopoe.reports import EpochReport
-from mopoe.training import train
 
 EPOCHS = 8
 # Three steps an epoch: two epochs of warm-up, then half a wave over the other eighteen steps.
@@ -68,15 +66,7 @@ def test_a_trial_with_every_setting_goes_on_bit_by_bit(tiny_data: MultimodalData
     config = replace(CONFIG, **ALL)
     whole, expected = run(config, tiny_data)
     path = tmp_path / "c.safetensors"
-    taken: list[EpochReport] = []
-
-    def cut(report: EpochReport) -> None:
-        if report.epoch == 2:
-            raise KeyboardInterrupt
-        taken.append(replace(report, seconds=0.0, total_seconds=0.0))
-
-    with pytest.raises(KeyboardInterrupt):
-        train(config, tiny_data, cut, checkpoint=path)
+    taken = cut_off(config, tiny_data, path)
     resumed, rest = run(config, tiny_data, checkpoint=path)
     assert taken + rest == expected
     assert same_weights(whole, resumed)

@@ -62,7 +62,7 @@ def test_a_time_limit_requeues_the_job_which_goes_on(slurm, sweep_file, tmp_path
     # Slurm waits two minutes before it starts a requeued job.
     slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
     trials, log = ended(slurm, job, out)
-    assert "requeued for the 1. time" in log
+    assert "requeued (1 of at most 20 times)" in log
     epochs = open_store(out).epochs().select("trial_id", "epoch").collect()
     assert epochs.unique().height == epochs.height == 4 * 12
     assert trials["attempt"].max() >= 0
@@ -75,7 +75,7 @@ def test_the_number_of_requeues_has_a_limit(slurm, sweep_file, tmp_path):
     slurm.until(lambda: begun(out), 120, "trials")
     slurm.run(SWEEP, "slurm", sweep_file, "--out", out, "--rehearse")
     slurm.until(lambda: slurm.state(job) == "FAILED", 60, "end")
-    assert "not requeued: it was 0 times already" in Path(f"{out}.slurm-{job}.log").read_text()
+    assert "not requeued: it was already, 0 times" in Path(f"{out}.slurm-{job}.log").read_text()
     slurm.until(lambda: not left(job), 30, "clean nodes")
 
 

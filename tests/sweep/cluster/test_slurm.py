@@ -138,3 +138,22 @@ def test_the_job_of_a_results_folder_is_found_by_its_name(stand_in, tmp_path, mo
     cancel("7")
     warn("7")
     assert (tmp_path / "said").read_text() == "7\n--signal=USR2 --batch 7\n"
+
+
+def test_the_command_prints_submits_rehearses_and_stops(sweep, stand_in, tmp_path):
+    """One job from its file to its end, found again by the results folder alone."""
+    out = tmp_path / "results"
+    words = ("slurm", "digits", "--out", out, "--nodes", 2)
+    status, script, err = sweep(*words)
+    assert (status, err) == (0, "")
+    assert "#SBATCH --nodes=2\n" in script
+    assert f"out={out}\n" in script
+    name = script.partition("--job-name=")[2].partition("\n")[0]
+    stand_in("sbatch", f"cat > {tmp_path}/sent; echo 17")
+    stand_in("squeue", f"echo '17 {name}'")
+    stand_in("scancel", f'echo "$@" >> {tmp_path}/said')
+    assert sweep(*words, "--submit")[1].startswith("job 17\nnext: sweep watch ")
+    assert (tmp_path / "sent").read_text() == script
+    assert "job 17 was sent USR2" in sweep(*words, "--rehearse")[1]
+    assert sweep("stop", out)[1] == "Slurm job 17 is cancelled\n"
+    assert (tmp_path / "said").read_text() == "--signal=USR2 --batch 17\n17\n"
