@@ -1,6 +1,5 @@
 """Examines every machine by one small Ray task each, before trials run there, and says what is wrong."""
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,6 +10,7 @@ from uuid import uuid4
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from sweep.cluster.connection import connect
 from sweep.cluster.node_info import FOLDER, NodeInfo, NodeQuery, probe
 from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import ClusterError
@@ -152,7 +152,7 @@ def examine(spec: SweepSpec | None, root: str | None, address: str, say: Callabl
         with _marked(spec, root) as query:
             nodes = [probe(query)]
     else:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=SEE_GPUS)
+        connect(address, runtime_env=SEE_GPUS)
         try:
             nodes, silent = survey(spec, root, probe)
         finally:

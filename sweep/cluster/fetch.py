@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from sweep.cluster.jobs import ray_command
+from sweep.cluster.connection import ray_command
 from sweep.errors import ClusterError, StoreError
 from sweep.store.files import Files, LocalFiles, files_at, reason
 from sweep.store.layout import COMPACT

@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from sweep.cluster.connection import ray_command
 from sweep.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 90.0
 """Seconds within which a tunnel must open, and a head that has just started must accept a job."""
-
-
-def ray_command(*words: str) -> list[str]:
-    """Return a command of Ray's command line, if possible that of this environment."""
-    ray = Path(sys.executable).with_name("ray")
-    return [str(ray) if ray.exists() else "ray", *words]
 
 
 @contextmanager

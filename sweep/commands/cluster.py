@@ -92,6 +92,10 @@ def doctor(
         words = ["sweep", "doctor", *(["sweep.yaml"] if file else [])]
         words += option_words({"address": "auto", "out": place})
         raise typer.Exit(_run_job(cluster, "doctor", words, {"sweep.yaml": find(file)} if file else {}))
+    from sweep.cluster.connection import choose_auth_mode
+
+    choose_auth_mode(address)  # before Ray is imported
+
     from sweep.cluster.doctor import examine
     from sweep.config.sweep_spec import load_spec
 

@@ -80,6 +80,10 @@ def extend(
 
 def _run_here(spec: "SweepSpec", root: Path, options: RunOptions) -> None:
     """Run a sweep with this process as its driver, then print its front and what to do next."""
+    from sweep.cluster.connection import choose_auth_mode
+
+    choose_auth_mode(options.address)  # before Ray is imported
+
     from sweep.report.tables import print_front
     from sweep.running.driver import run_sweep
     from sweep.running.progress import SweepProgress

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import shlex
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,12 +12,13 @@ from typing import Any
 import ray
 from ray import tune
 
-from mopoe.errors import ConfigError, MopoeError, shown
+from mopoe.errors import ConfigError, MopoeError
 from mopoe.rehearsal import rehearse
 from mopoe.runtime import check_precision
+from sweep.cluster.connection import connect
 from sweep.cluster.doctor import SEE_GPUS, prepare
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
-from sweep.errors import ClusterError, StoreError, TrialsFailedError
+from sweep.errors import StoreError, TrialsFailedError
 from sweep.manifest import open_folder, open_or_create_manifest
 from sweep.running.dashboards import StudyMirror
 from sweep.running.recorder import Recorder
@@ -228,7 +228,7 @@ def start_ray(address: str) -> None:
     """Connect this process to Ray, starting one here if the address is "local".
 
     Raises:
-        ClusterError: Ray did not start, or nothing answers at the address.
+        ClusterError: Ray did not start, nothing answers at the address, or the cluster refuses this driver.
     """
     # Tune's own result files and its reporter are replaced by the store and by ours.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
@@ -238,27 +238,7 @@ def start_ray(address: str) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Waiting threads of torch sleep instead of spinning: two workers on two cores would starve each other.
     workers = {"env_vars": {"OMP_WAIT_POLICY": "passive", **SEE_GPUS["env_vars"]}}
-    host, _, port = address.rpartition(":")
-    answered = False
-    try:
-        if host and port.isdecimal():
-            # Ray itself would go on trying for minutes.
-            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-            answered = True
-        ray.init(
-            address=address,
-            include_dashboard=False if address == "local" else None,
-            runtime_env=workers,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except Exception as error:
-        ray.shutdown()
-        what = "Ray did not start" if address == "local" else f"no Ray cluster answered at {address!r}"
-        if answered:
-            what = f"the Ray cluster at {address!r} refuses this driver; has its head another RAY_AUTH_MODE"
-            what += " or ~/.ray/auth_token?"
-        raise ClusterError(shown(f"{what} ({str(error).strip().partition(chr(10))[0]})")) from error
+    connect(address, include_dashboard=False if address == "local" else None, runtime_env=workers)
     # A lost worker is in the trials table; its traceback says nothing about the trial.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 

@@ -46,15 +46,16 @@ def test_a_sweep_outlives_a_reclaim(laptop, monkeypatch):
         nodes_from_inside(rack, address, 3)
         checkpoints = files_at(f"{RESULTS}/rack")
         until("two trials' first checkpoints", lambda: len(checkpoints.list("checkpoints")) >= 2)
-        # At once, while almost everything is still to be done: a sweep that nears its end asks for no replacement.
+        # At once, while almost all is still to be done: a sweep that nears its end asks for no replacement.
         cloud.reclaim(cloud.spot()[0])
         laptop.say("one reclaimed in mid sweep")
         until("a replacement", lambda: len(cloud.spot()) == 2)
         assert completed(f"{RESULTS}/rack") < 6
         laptop.say("a replacement")
         nodes_from_inside(rack, address, 3)
+        addresses = [i["PrivateIpAddress"] for i in cloud.instances()]
         with ThreadPoolExecutor() as pool:
-            list(pool.map(partial(secrets_are_kept, rack), [i["PrivateIpAddress"] for i in cloud.instances()]))
+            list(pool.map(partial(secrets_are_kept, rack), addresses))
         laptop.say("the token private and ports as known")
         assert {i["SecurityGroups"][0]["GroupId"] for i in cloud.instances()} == {cloud.group}
         following.end()
