@@ -7,7 +7,7 @@ import typer
 
 from mopoe.errors import ConfigError, MopoeError
 from mopoe.plugins import also_import_from
-from sweep.commands import cluster, data, models, report, run, slurm, store, trial, watch
+from sweep.commands import aws, cluster, data, models, report, run, slurm, store, trial, watch
 from sweep.commands.terminal import adapt_streams, say
 
 COMMANDS = (
@@ -28,6 +28,7 @@ app = typer.Typer(
 for _command in COMMANDS:
     app.command(_command.__name__.replace("_", "-"))(_command)
 app.add_typer(data.app, name="data")
+app.add_typer(aws.app, name="cluster")
 
 
 def main() -> None:

@@ -234,7 +234,7 @@ def _place(files: Files) -> _Place:
     if match is None:
         return _Place(files)
     try:
-        import boto3  # type: ignore[import-untyped] # ships no type information
+        import boto3
     except ImportError:
         return _Place(files)
     from urllib.parse import parse_qs, unquote

@@ -136,6 +136,7 @@ class Laptop:
         commands = document["setup_commands"]
         (installed,) = [number for number, command in enumerate(commands) if "pip install" in command]
         commands[installed] = INSTALL
+        document.pop("docker", None)  # the machines are what its containers would be
         file = self.home / shipped
         file.write_text(yaml.safe_dump(document, sort_keys=False))
         return file

@@ -110,6 +110,13 @@ def test_versions_come_from_the_constraints(either):
     assert {"ray", "boto3", "aiohttp", "grpcio", "virtualenv"} <= PINS.keys()
 
 
+def test_containers_hold_the_ray_and_the_python_tested_together(cluster):
+    """Ray's own images, of the pinned version; CI runs Python 3.11."""
+    docker = cluster["docker"]
+    assert docker["head_image"] == f"rayproject/ray:{PINS['ray']}-py311"
+    assert docker["worker_image"] == f"{docker['head_image']}-gpu"
+
+
 def test_kubernetes_agrees_with_the_cluster_file(cluster):
     """The manifest's versions, limits, environment and authentication are those of cluster.yaml."""
     job = yaml.safe_load((ROOT / "docs" / "kuberay.yaml").read_text(encoding="utf-8"))
