@@ -1,34 +1,55 @@
 """The command line: its commands and how they end. Nothing heavy is imported before a command runs."""
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from mopoe.errors import ConfigError, MopoeError
 from mopoe.plugins import also_import_from
-from sweep.commands import aws, cluster, data, models, report, run, slurm, store, trial, watch
+from sweep.commands import aws, cluster, data, init, models, report, run, slurm, store, trial, watch
 from sweep.commands.terminal import adapt_streams, say
 
-COMMANDS = (
-    *(run.run, run.resume, run.extend, run.show_config, trial.trial),
-    *(watch.status, watch.watch, report.report, report.best, trial.samples),
-    *(models.evaluate, models.impute),
-    *(store.verify, store.compact, store.merge, store.export),
-    *(cluster.doctor, cluster.attach, cluster.stop, cluster.fetch, slurm.slurm),
-)
+COMMANDS = {
+    "Run sweeps": (init.init, run.run, run.resume, run.extend, run.show_config, trial.trial, slurm.slurm),
+    "Follow and read them": (watch.status, watch.watch, report.report, report.best),
+    "Use their models": (trial.samples, models.evaluate, models.impute),
+    "Keep their tables": (store.verify, store.compact, store.merge, store.export),
+    "On clusters": (cluster.doctor, cluster.attach, cluster.stop, cluster.fetch),
+}
+"""The commands by what one wants."""
 
 app = typer.Typer(
     name="sweep",
     help="Hyperparameter sweeps for MoPoE multimodal VAEs: coherence against likelihood.",
+    epilog="Exit status: 0 done, 1 trials or checks failed, 2 bad input, 130 or 143 interrupted.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in COMMANDS:
-    app.command(_command.__name__.replace("_", "-"))(_command)
-app.add_typer(data.app, name="data")
-app.add_typer(aws.app, name="cluster")
+for _panel, _commands in COMMANDS.items():
+    for _command in _commands:
+        app.command(_command.__name__.replace("_", "-"), rich_help_panel=_panel)(_command)
+app.add_typer(data.app, name="data", rich_help_panel="Run sweeps")
+app.add_typer(aws.app, name="cluster", rich_help_panel="On clusters")
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
+    if wanted:
+        say(f"mopoe-sweep {version('mopoe-sweep')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    del version
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from sweep.cli import app
+from sweep.cli import COMMANDS, app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.yaml"))]
@@ -64,7 +65,8 @@ def idle() -> typer.Typer:
         return nothing
 
     def copied(of: typer.Typer) -> typer.Typer:
-        made = typer.Typer()
+        callback = of.registered_callback
+        made = typer.Typer(callback=callback and callback.callback)
         for command in of.registered_commands:
             assert command.callback is not None
             made.command(command.name)(doing_nothing(command.callback))
@@ -106,7 +108,7 @@ def test_the_commands_of_the_first_pages_are_whole(idle: typer.Typer) -> None:
         for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
         if line.startswith("    sweep ")
         for text in re.split(r" ; ", line.partition("#")[0].strip())
-        for command in written_out(text.removesuffix(" ..."))
+        for command in written_out(text.removesuffix(" ...").partition(" > ")[0])
     ]
     assert len(found) > 30
     assert {wrong(idle, command, whole="data build" not in command) for command in found} == {""}
@@ -130,3 +132,16 @@ def test_the_guides_python_runs(tmp_path: Path) -> None:
     losses = [float(line.split()[1]) for line in done.stdout.splitlines()]
     assert len(losses) == 3
     assert losses == sorted(losses, reverse=True)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """`sweep --version` needs no command."""
+    found = CliRunner().invoke(app, ["--version"])
+    assert (found.exit_code, found.output) == (0, f"mopoe-sweep {version('mopoe-sweep')}\n")
+
+
+def test_every_command_stands_in_a_group() -> None:
+    """The help has no list of what is left."""
+    named = [command.name for command in app.registered_commands]
+    assert len(named) == len(set(named)) == sum(map(len, COMMANDS.values()))
+    assert all(command.rich_help_panel in COMMANDS for command in app.registered_commands)
