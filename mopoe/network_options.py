@@ -138,6 +138,26 @@ def taken(modality: ModalitySpec) -> dict[str, Any]:
     return found
 
 
+def annotations(name: str, modalities: Sequence[ModalitySpec]) -> list[Any]:
+    """Return the annotations of an option, by its full name, in the functions that it is for.
+
+    Raises:
+        ConfigError: there is no such modality, or no function takes the option.
+    """
+    modality, _, option = name.removeprefix(PREFIX).rpartition(".")
+    some = [m for m in modalities if modality in ("", m.name)]
+    if not some:
+        hint = did_you_mean(modality, (m.name for m in modalities))
+        raise ConfigError(f"{name} is of a modality that does not exist; {hint}")
+    known = [taken(m) for m in some]
+    found = [of[option] for of in known if option in of]
+    if not found:
+        whose = f"the network of {modality!r} has no" if modality else "no modality's network has an"
+        hint = did_you_mean(option, dict.fromkeys(n for of in known for n in of))
+        raise ConfigError(f"{whose} option {option!r}; {hint}")
+    return found
+
+
 def typed_option(name: str, value: Any, modalities: Sequence[ModalitySpec]) -> Any:
     """Return the value of an option in the type that the functions have for it, as a config holds it.
 
@@ -147,23 +167,12 @@ def typed_option(name: str, value: Any, modalities: Sequence[ModalitySpec]) -> A
         modalities: those of the data set; none if no function may be asked, and any option is possible.
 
     Raises:
-        ConfigError: there is no such modality or option, or the value is not of its type.
+        ConfigError: as of `annotations`, or the value is not of the option's type.
     """
-    if not modalities:
-        return plain_option(name, value)
-    modality, _, option = name.removeprefix(PREFIX).rpartition(".")
-    some = [m for m in modalities if modality in ("", m.name)]
-    if not some:
-        hint = did_you_mean(modality, (m.name for m in modalities))
-        raise ConfigError(f"{name} is of a modality that does not exist; {hint}")
-    known = [taken(m) for m in some]
-    hints = [of[option] for of in known if option in of]
-    if not hints:
-        whose = f"the network of {modality!r}" if modality else "no modality's network"
-        has = f"{whose} has {'no' if modality else 'an'} option {option!r}"
-        raise ConfigError(f"{has}; {did_you_mean(option, dict.fromkeys(n for of in known for n in of))}")
     value = plain_option(name, value)
-    typed, *_ = [_typed(name, value, hint, mode="json") for hint in hints]
+    if not modalities:
+        return value
+    typed, *_ = [_typed(name, value, hint, mode="json") for hint in annotations(name, modalities)]
     return plain_option(name, typed)
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationInfo
 from mopoe.config import TrialConfig, checked_setting
 from mopoe.data import ModalitySpec
 from mopoe.methods import LISTS, check_length
-from mopoe.network_options import PREFIX, distinct, named, typed_option
+from mopoe.network_options import PREFIX, annotations, distinct, named, typed_option
 from mopoe.wording import did_you_mean, show, unknown_key
 from sweep.config.messages import problem, problems_at
 from sweep.config.parameters import Choice, Parameter, Simplex, as_tuple, weights_by_label
@@ -70,18 +70,22 @@ def by_name(space: Any) -> Any:
 def check_search_space(space: Mapping[str, Parameter], info: ValidationInfo) -> Mapping[str, Parameter]:
     """Return the space with choices in their setting's type, or say which bound or value is impossible."""
     checked: dict[str, Parameter] = {}
+    specs = _specs(info)
     for name, parameter in space.items():
         if name not in SETTINGS and not is_option(name):
             raise problem(unknown_key(name, SETTINGS), name)
         if name == "network":
             raise problem("network has options, each searched by itself, as network.hidden", name)
+        if is_option(name) and specs:
+            with problems_at(name):
+                annotations(name, specs)
         fitting = OPTION if is_option(name) else FITTING.get(name)
         fitting = fitting or FITTING.get(type(SETTINGS[name]), ("choice",))
         if parameter.type not in fitting:
             kinds = " or ".join(fitting)
             raise problem(f"type is {parameter.type!r}, but {name} needs {kinds}", name, "type")
         _check_when(name, parameter.when or {}, checked)
-        checked[name] = _typed(name, parameter, _modalities(info), _specs(info))
+        checked[name] = _typed(name, parameter, _modalities(info), specs)
     return checked
 
 

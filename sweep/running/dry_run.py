@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -173,15 +173,14 @@ def measure(
 _SAMPLES = ("coherence_samples", "joint_samples", "likelihood_samples")
 
 
-def _costly(spec: SweepSpec) -> dict[str, tuple[object, ...]]:
-    """Return the ends of the searched settings that cost depends on, options of networks among them."""
-    options = {
-        n: ends for n, parameter in spec.search_space.items() if is_option(n) and (ends := _ends(parameter))
-    }
-    return {n: _ends(spec.search_space[n]) for n in _COSTLY if n in spec.search_space} | options
+def _costly(spec: SweepSpec) -> dict[str, tuple[Any, ...]]:
+    """Return the ends of the searched settings that cost depends on, whole numbers of networks among them."""
+    ends = {name: _ends(parameter) for name, parameter in spec.search_space.items()}
+    sizes = {n: (min(e), max(e)) for n, e in ends.items() if is_option(n) and {*map(type, e)} == {int}}
+    return {name: ends[name] for name in _COSTLY if name in ends} | sizes
 
 
-def _ends(parameter: Parameter) -> tuple[object, ...]:
+def _ends(parameter: Parameter) -> tuple[Any, ...]:
     match parameter:
         case Choice(values=values):
             return values

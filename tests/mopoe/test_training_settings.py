@@ -230,6 +230,21 @@ def test_blocks_of_the_batch_need_complete_data(tiny_data: MultimodalData) -> No
         run(replace(CONFIG, mixture="batch_split"), data)
 
 
+def test_batches_are_normalised_where_all_modalities_are_there(tiny_data: MultimodalData) -> None:
+    """What stands in for missing samples may not move the means; normalising each sample is possible."""
+    here = torch.ones(22, 2, dtype=torch.bool)
+    data = replace(tiny_data, train=replace(tiny_data.train, present=here))
+    config = replace(CONFIG, epochs=1, network={"normalisation": "batch"})
+    for some, given in ((config, data), (replace(config, missing=0.3), tiny_data)):
+        with pytest.raises(ConfigError) as error:
+            run(some, given)
+        assert str(error.value) == (
+            "modalities are missing, but the encoder of 'grey' normalises over batches, which need complete "
+            "samples; use normalisation layer"
+        )
+    run(replace(config, missing=0.3, network={"normalisation": "layer"}), tiny_data)
+
+
 def test_missing_modalities_are_the_same_in_every_epoch_and_leave_one() -> None:
     """A share of 0.6 hides that many but for the one that stays; what is missing in the data stays so."""
     here = torch.rand(2000, 3, generator=torch.Generator().manual_seed(0)) > 0.3
