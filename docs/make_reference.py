@@ -143,6 +143,8 @@ def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
     value = info.get_default(call_default_factory=True)
+    if value == () and allowed(info).startswith("a mapping"):
+        value = {}
     if isinstance(value, BaseModel) or dataclasses.is_dataclass(value):
         return "the defaults below"
     if isinstance(value, float):

@@ -152,8 +152,8 @@ class Bank:
                 return [lambda h, _: h.flatten(1, -2)]
             case nn.Unflatten():
                 return [lambda h, _: h.unflatten(1, layer.unflattened_size)]
-            case nn.Dropout2d():
-                return [lambda h, _: _without_channels(h, layer.p) if layer.training else h]
+            case nn.Dropout() | nn.Dropout2d():
+                return [_dropped(layer, len(row))]
         return [lambda h, _: layer(h)]
 
     def _weight_and_bias(self, rows: Sequence[Sequence[nn.Module]]) -> "tuple[Stack, Stack | None]":
@@ -208,6 +208,17 @@ def _linear(weight: Stack, bias: Stack | None, *, relu: bool = False) -> Step:
         else:
             out = torch.baddbmm(bias.at(at)[..., None], weight_GOF, h_GFB)
         return out.relu_() if relu else out
+
+    return step
+
+
+def _dropped(layer: nn.Dropout | nn.Dropout2d, n_networks: int) -> Step:
+    def step(h: Tensor, at: slice) -> Tensor:
+        if not layer.training:
+            return h
+        # An input that all networks share loses other parts in each of them.
+        h = h.expand(len(range(n_networks)[at]), *h.shape[1:])
+        return F.dropout(h, layer.p) if isinstance(layer, nn.Dropout) else _without_channels(h, layer.p)
 
     return step
 

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self, get_type_hints
 
-from pydantic import AfterValidator, Field, StrictBool, ValidationError, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, ValidationError, create_model
 from pydantic.dataclasses import dataclass
 
 from mopoe.errors import ConfigError
+from mopoe.network_options import ABOUT, PREFIX, Options, distinct, named, options
 from mopoe.subsets import check_simplex
 from mopoe.validation import CLOSED, Count, Seed, config_errors, told
 
@@ -182,6 +183,17 @@ class TrialConfig:
     networks of other images and of symbols take them, too."""
     hidden_widths: Annotated[tuple[Channels, ...], Field(min_length=1)] = (128,)
     """Units of each hidden linear layer of the default networks, from the data to the latents."""
+    network: Annotated[Options, BeforeValidator(options), Field(description=ABOUT)] = ()
+    """Options of the functions that build the networks, for all modalities that have them or for one alone.
+
+    Each is searched by its full name. What a modality has for itself comes before what is for all:
+
+        search_space: {network.dropout: {type: uniform, low: 0, high: 0.5}}
+        fixed: {network: {normalisation: layer, m0: {dropout: 0}}}
+
+    The default networks have dropout and normalisation (none, batch or layer) of their hidden linear layers,
+    and hidden_widths in place of the setting of that name. docs/own_data.md tells of yours.
+    """
     initialisation: Initialisation = "torch"
     """How the networks' weights start.
 
@@ -273,14 +285,20 @@ class TrialConfig:
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
         """Return the config of some settings, plain values such as lists, and of the defaults for the rest.
 
+        Options of networks may be under `network`, or have their full names such as network.hidden.
+
         Raises:
             ConfigError: as of the class, and a key that is no setting.
         """
-        return cls(**settings)
+        given = distinct(named(settings))
+        network = {k: given.pop(k) for k in [*given] if k.startswith(PREFIX)}
+        return cls(**{"network": {k.removeprefix(PREFIX): v for k, v in network.items()}} | given)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, fit for JSON and YAML."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Return plain values, fit for JSON and YAML, each option of networks by its full name."""
+        plain = asdict(self) | {PREFIX + name: value for name, value in self.network}
+        del plain["network"]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
     def to_json(self) -> str:
         """Return the canonical JSON text: equal configs give equal texts."""
@@ -293,7 +311,8 @@ class TrialConfig:
         A setting that is added later, with a default that changes nothing, leaves it as it is.
         """
         defaults = type(self)().to_dict()
-        content = {k: v for k, v in self.to_dict().items() if v != defaults[k] and k != "seed"}
+        content = {k: v for k, v in self.to_dict().items() if k not in defaults or v != defaults[k]}
+        content.pop("seed", None)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 

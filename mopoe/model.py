@@ -18,7 +18,7 @@ from mopoe.errors import ConfigError
 from mopoe.experts import aggregate
 from mopoe.likelihoods import Likelihood, log_probs
 from mopoe.methods import MethodSpec, resolve_method
-from mopoe.networks import build_modality
+from mopoe.networks import build_modalities
 from mopoe.networks.base import Modality
 from mopoe.random_streams import generator
 from mopoe.runtime import at_least_float32
@@ -336,12 +336,12 @@ def build_model(config: TrialConfig, modalities: tuple[ModalitySpec, ...]) -> Mo
         modalities: the data set's modalities, each of which names the function that builds its networks.
 
     Raises:
-        ConfigError: a modality's shape does not fit its networks, or they cannot be imported.
+        ConfigError: a modality's shape or an option does not fit its networks, or they cannot be imported.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(config.seed, "initialisation").initial_seed())
         width = config.latent_dim + config.style_dim
-        parts = {m.name: build_modality(config, m, width) for m in modalities}
+        parts = build_modalities(config, modalities, width)
     method = resolve_method(config, len(modalities))
     model = MoPoE(parts, config.latent_dim, method, style_dim=config.style_dim)
     # The channels-last layout was faster in every convolution measured, on CPUs and on GPUs.

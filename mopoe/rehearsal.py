@@ -22,7 +22,7 @@ from mopoe.evaluation_config import EvaluationConfig
 from mopoe.model import build_model
 from mopoe.plugins import reason
 from mopoe.runtime import free_memory
-from mopoe.training import loss_weights, step_draws
+from mopoe.training import check_complete, loss_weights, step_draws
 
 BATCH = 4
 """Samples of the rehearsal."""
@@ -45,6 +45,7 @@ def rehearse(
     """
     with _step("the networks", "be built"):
         model = build_model(config, data.modalities).eval()
+        check_complete(config, data, model)
     split = data.validation.complete()
     if not len(split):
         raise DataError("validation: no sample has all modalities, so nothing can be measured")

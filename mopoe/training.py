@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mopoe import checkpoint as checkpoints
 from mopoe.batch_loss import BatchLoss, batch_loss
@@ -72,6 +72,7 @@ def train(
         raise ConfigError("modalities are missing, but mixture batch_split needs complete samples")
     device = prepared(device, config.precision)
     model = (model or build_model(config, data.modalities)).to(device)
+    check_complete(config, data, model)
     with ExitStack() as ended:
         if banks_fit(config, device):
             model.bank()
@@ -108,6 +109,20 @@ def train(
             if on_saved is not None:
                 on_saved(report)
     return model
+
+
+def check_complete(config: TrialConfig, data: MultimodalData, model: MoPoE) -> None:
+    """Refuse to normalise over batches in which modalities are missing.
+
+    Raises:
+        ConfigError: an encoder does, which would take what stands in for missing samples for samples.
+    """
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    missing = config.missing > 0 or data.train.present is not None
+    for name, encoder in model.encoders.items() if missing else ():
+        if any(isinstance(module, norms) for module in encoder.modules()):
+            why = f"but the encoder of {name!r} normalises over batches, which need complete samples"
+            raise ConfigError(f"modalities are missing, {why}; use normalisation layer")
 
 
 def banks_fit(config: TrialConfig, device: torch.device | str) -> bool:
@@ -259,7 +274,11 @@ def _resumed(path: Path, start: Progress) -> Progress:
         )
     was, now = ({**p.config.to_dict(), "data": (p.data, p.data_options)} for p in (saved, start))
     free = "epochs" if start.config.lr_schedule == "constant" else ""  # a cosine ends with the epochs
-    changed = [f"{n} was {was[n]} and is now {now[n]}" for n in was if was[n] != now[n] and n != free]
+    # An option of networks that is not given is in no config.
+    pairs = {n: [some.get(n, "its default") for some in (was, now)] for n in was | now if n != free}
+    changed = [
+        f"{n} was {before} and is now {after}" for n, (before, after) in pairs.items() if before != after
+    ]
     if changed:
         raise CheckpointError(f"{path}: belongs to a trial with other settings: {'; '.join(changed)}")
     counts = {name: getattr(saved, name) for name in ("epoch", "step", "examples", "seconds")}

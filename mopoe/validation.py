@@ -156,8 +156,8 @@ def allowed(hint: object, *, many: bool = False) -> str:
         case origin if origin is Literal:
             names = ", ".join(map(str, parts))
             words = names if len(parts) == 1 else f"{'some' if many else 'one'} of {names}"
-        case origin if origin is tuple:
-            length = "" if parts[-1] is ... else f"{len(parts)} "
+        case origin if origin in (tuple, list):
+            length = "" if origin is list or parts[-1] is ... else f"{len(parts)} "
             words = f"a list of {length}{allowed(parts[0], many=True)}"
         case origin if origin is Mapping:
             words = f"{'mappings' if many else 'a mapping'} of names to {allowed(parts[1], many=True)}"
@@ -168,7 +168,11 @@ def allowed(hint: object, *, many: bool = False) -> str:
         case kind:
             text = "words" if many else "a word"
             plain: dict[Any, str] = {NoneType: "null", bool: "true or false", str: text, Any: "values"}
-            words = plain.get(kind, "a mapping of keys to values")
+            section = any(name.startswith("__pydantic_") for name in dir(kind))
+            other = (
+                "a mapping of keys to values" if section else f"of the type {getattr(kind, '__name__', kind)}"
+            )
+            words = plain.get(kind, other)
     return words
 
 

@@ -26,18 +26,20 @@ class Document:
     """The values: dicts, lists and scalars."""
     root: yaml.Node | None
     """The file as a tree of YAML nodes, which know their lines; None for values from elsewhere."""
-    overrides: Mapping[tuple[Hashable, ...], str] = field(default_factory=dict)
-    """The assignments whose values replaced the file's, by key path."""
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    """The assignments whose values replaced the file's, by the key path joined with dots."""
 
     def where(self, key_path: tuple[Hashable, ...]) -> str:
         """Return where a key comes from, for a message: `x.yaml:12`, or the assignment that set it.
 
         `("search_space", "beta", "low")` is the key `low`, `("objectives", 0)` the first element of a list.
-        A key that the file lacks is at the line of its nearest ancestor; a missing top-level key has no line.
+        A key with dots may also be one of nested mappings. A key that the file lacks is at the line of its
+        nearest ancestor; a missing top-level key has no line.
         """
-        for n in range(len(key_path), 0, -1):
-            if key_path[:n] in self.overrides:
-                return repr(self.overrides[key_path[:n]])
+        parts = ".".join(map(str, key_path)).split(".")
+        for n in range(len(parts), 0, -1):
+            if (name := ".".join(parts[:n])) in self.overrides:
+                return repr(self.overrides[name])
         node, line = self.root, ""
         for key in key_path:
             found = _child(node, key)
@@ -54,15 +56,25 @@ class Document:
             ConfigError: the assignment is malformed, or a key on its way holds no mapping.
         """
         name, value = split_assignment(assignment)
-        *parents, last = path = tuple(name.split("."))
         data = deepcopy(self.data)
+        *parents, last = _keys(data, name.split("."))
         place: Any = data
         for key in parents:
             place = place.setdefault(key, {}) if isinstance(place, dict) else place
         if not isinstance(place, dict):
             raise ConfigError(f"{assignment!r}: {'.'.join(parents)} is not a mapping and has no key {last!r}")
         place[last] = value
-        return replace(self, data=data, overrides={**self.overrides, path: assignment})
+        return replace(self, data=data, overrides={**self.overrides, name: assignment})
+
+
+def _keys(place: Any, parts: list[str]) -> list[str]:
+    """Return the keys on the way that parts of a name stand for; a key that is there may have dots itself."""
+    if not parts:
+        return []
+    known = place if isinstance(place, dict) else {}
+    n = next((n for n in range(len(parts), 1, -1) if ".".join(parts[:n]) in known), 1)
+    key = ".".join(parts[:n])
+    return [key, *_keys(known.get(key), parts[n:])]
 
 
 def find(name_or_path: str | Path) -> Path:
@@ -210,7 +222,11 @@ def _parse(text: str, path: Path | None = None) -> tuple[yaml.Node | None, Any]:
 def _child(node: yaml.Node | None, key: Hashable) -> tuple[yaml.Node, yaml.Node] | None:
     """Return the node that names a child (its key, or the element itself) and the child."""
     if isinstance(node, yaml.MappingNode):
-        return next(((k, v) for k, v in reversed(node.value) if k.value == str(key)), None)
+        for k, v in reversed(node.value):
+            if k.value == str(key):
+                return k, v
+        inside = ((v, str(key).removeprefix(f"{k.value}.")) for k, v in reversed(node.value))
+        return next((found for v, rest in inside if rest != str(key) and (found := _child(v, rest))), None)
     if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and 0 <= key < len(node.value):
         return node.value[key], node.value[key]
     return None

@@ -69,6 +69,13 @@ WEIGHTS = (
 DIFFER = "but must differ; put a constant under `fixed`"
 FINITE = "but must be a finite number"
 
+DROPOUT = "did you mean 'dropout'? possible: dropout, normalisation, hidden_widths"
+NORMALISATION = "but must be one of none, batch, layer"
+HIDDEN_WIDTHS = "but must be a list of whole numbers between 1 and 16,384, or null"
+NOWHERE = "is of a modality that does not exist"
+MODALITIES = "possible: m0, m1, m2, m3, m4"
+NETWORK = "but must be a mapping of options to values, or of modalities to such mappings"
+
 
 def mistakes(text: str) -> list[tuple[str, str, str]]:
     """Return what each block of a text replaces in `FULL`, what by, and the message, with its <PHRASES>."""

@@ -2,18 +2,30 @@
 
 A `ModalitySpec` names the function that builds its networks as "package.module:function". The function is
 marked `@mopoe.plugin`; it takes the trial's config, the modality and the number of latents, and returns a
-`Modality`.
+`Modality`. Its further parameters are options that a trial's settings may give (`mopoe.network_options`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
-from mopoe.errors import ConfigError
+from mopoe.network_options import PREFIX, arguments, function_of, typed_option
 from mopoe.networks.base import Modality
-from mopoe.plugins import named_function
 
-Build = Callable[[TrialConfig, ModalitySpec, int], Modality]
+Build = Callable[..., Modality]
+
+
+def build_modalities(
+    config: TrialConfig, modalities: Sequence[ModalitySpec], width: int
+) -> dict[str, Modality]:
+    """Return the networks of all modalities by name, as `build_modality` does.
+
+    Raises:
+        ConfigError: as of `build_modality`, or an option is that of no modality.
+    """
+    for name, value in config.network:
+        typed_option(PREFIX + name, value, modalities)
+    return {m.name: build_modality(config, m, width) for m in modalities}
 
 
 def build_modality(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
@@ -25,12 +37,8 @@ def build_modality(config: TrialConfig, modality: ModalitySpec, width: int) -> M
         width: number of latents: the width of the encoder's two outputs and of the decoder's input.
 
     Raises:
-        ConfigError: there is no such plugin, or the modality's shape does not fit its networks.
+        ConfigError: there is no such plugin, an option is none of its own, or the modality's shape does not
+            fit its networks.
     """
-    try:
-        build: Build = named_function(modality.network)
-    except ConfigError as error:
-        raise ConfigError(
-            f"modality {modality.name!r} has the network {modality.network!r}, but it {error}"
-        ) from error
-    return build(config, modality, width)
+    build: Build = function_of(modality)
+    return build(config, modality, width, **arguments(config.network, modality))

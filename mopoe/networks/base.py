@@ -2,9 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from mopoe.bank import Layered
 from mopoe.config import TrialConfig
@@ -28,6 +31,10 @@ class Modality:
     """Computes log p(x | z) and its mean from the decoder's output."""
 
 
+Dropout = Annotated[float, Field(ge=0, le=0.99)]
+"""Share of a hidden layer's units that are left out in training, other ones in every sample."""
+Normalisation = Literal["none", "batch", "layer"]
+"""How a hidden layer's units are normalised: over the batch, over the layer, or not."""
 Layer = nn.Conv1d | nn.Conv2d | nn.Linear | nn.ConvTranspose1d | nn.ConvTranspose2d
 
 
@@ -86,6 +93,23 @@ def _fan_in(module: Layer) -> float:
     # An output of a transposed convolution meets only one in prod(stride) of the kernel's elements.
     skipped = math.prod(module.stride) if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d) else 1
     return module.in_channels * math.prod(module.kernel_size) / skipped
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation; of a batch of one sample, which has no spread, by the running statistics."""
+
+    def forward(self, h_BF: Tensor) -> Tensor:
+        """Return the normalised features."""
+        if len(h_BF) > 1:
+            return super().forward(h_BF)
+        return F.batch_norm(h_BF, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
+def activated(width: int, dropout: float = 0.0, normalisation: Normalisation = "none") -> list[nn.Module]:
+    """Return what follows a hidden linear layer of some units, before the next layer."""
+    norms: dict[str, list[type[nn.Module]]] = {"none": [], "batch": [BatchNorm], "layer": [nn.LayerNorm]}
+    first = [norm(width) for norm in norms[normalisation]]
+    return [*first, nn.ReLU(inplace=True), *([nn.Dropout(dropout)] if dropout else [])]
 
 
 class OneHot(nn.Module):

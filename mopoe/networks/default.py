@@ -6,16 +6,30 @@ stride 2 until no side is above `SMALLEST`. What is neither is a vector. Axes: B
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from mopoe.config import TrialConfig
+from mopoe.config import Channels, TrialConfig
 from mopoe.data.registry import ModalitySpec
+from mopoe.errors import ConfigError
 from mopoe.likelihoods import Categorical, Counts, Likelihood, feature_likelihood, image_likelihood
-from mopoe.networks.base import INITIAL_INTENSITY, Encoder, Modality, OneHot, chain, check_shape
+from mopoe.networks.base import (
+    INITIAL_INTENSITY,
+    Dropout,
+    Encoder,
+    Modality,
+    Normalisation,
+    OneHot,
+    activated,
+    chain,
+    check_shape,
+)
 from mopoe.networks.polymnist import image
 from mopoe.plugins import plugin
 
@@ -26,28 +40,51 @@ _LAYERS: Any = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTransp
 
 
 @plugin
-def network(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
+def network(
+    config: TrialConfig,
+    modality: ModalitySpec,
+    width: int,
+    *,
+    dropout: Dropout = 0.0,
+    normalisation: Normalisation = "none",
+    hidden_widths: Annotated[tuple[Channels, ...], Field(min_length=1)] | None = None,
+) -> Modality:
     """Return the parts of a modality of any shape, with `config.hidden_widths` and `config.channels`.
 
+    Args:
+        config: the trial's settings.
+        modality: the modality.
+        width: number of latents.
+        dropout: of the hidden linear layers.
+        normalisation: of the hidden linear layers.
+        hidden_widths: units of these layers; None for those of the config.
+
     Raises:
-        ConfigError: symbols have other axes than one of places.
+        ConfigError: symbols have other axes than one of places, or images of 28 x 28 pixels, whose hidden
+            layer is as wide as the latent space, are given widths.
     """
+    if hidden_widths:
+        config = replace(config, hidden_widths=hidden_widths)
     shape, likelihood = modality.shape, _likelihood(config, modality)
+    dense = partial(_dense, dropout=dropout, normalisation=normalisation)
     if isinstance(likelihood, Categorical):
         one_hot = (modality.symbols, *shape) if modality.symbols else shape
         shapes = "symbols [places] or their one-hot encoding [symbols, places]"
         check_shape(modality, len(one_hot) == 2, "the default networks of symbols", shapes)
-        encoder, decoder = _layers(config, one_hot, width, [OneHot(one_hot[0])])
+        encoder, decoder = _layers(config, one_hot, width, dense, [OneHot(one_hot[0])])
         return chain(config, encoder, decoder, likelihood, start=0.0)
     if len(shape) == 3 and shape[1:] == (28, 28):
-        parts = image(config, modality, width)
+        if hidden_widths:
+            whose = f"modality {modality.name!r} has images of 28 x 28 pixels, whose networks"
+            raise ConfigError(f"{whose} have no hidden_widths; use channels and latent_dim")
+        parts = image(config, modality, width, dropout=dropout, normalisation=normalisation)
         return Modality(parts.encoder, parts.decoder, likelihood)
     if len(shape) == 3:
-        return chain(config, *_layers(config, shape, width), likelihood, INITIAL_INTENSITY)
+        return chain(config, *_layers(config, shape, width, dense), likelihood, INITIAL_INTENSITY)
     first: list[nn.Module] = [nn.Flatten()] if len(shape) > 1 else []
     if isinstance(likelihood, Counts):
         first.insert(0, LogRatio(likelihood.rate))
-    encoder, decoder = _layers(config, (math.prod(shape),), width, first)
+    encoder, decoder = _layers(config, (math.prod(shape),), width, dense, first)
     if len(shape) > 1:
         decoder.append(nn.Unflatten(1, shape))
     return chain(config, encoder, decoder, likelihood, start=0.0)
@@ -76,7 +113,11 @@ class LogRatio(nn.Module):
 
 
 def _layers(
-    config: TrialConfig, shape: Sequence[int], width: int, first: Sequence[nn.Module] = ()
+    config: TrialConfig,
+    shape: Sequence[int],
+    width: int,
+    dense: Callable[..., list[nn.Module]],
+    first: Sequence[nn.Module] = (),
 ) -> tuple[Encoder, list[nn.Module]]:
     """Return an encoder that begins with some layers, and a decoder's layers, for samples [channels, ...]."""
     n, *sides = shape
@@ -91,10 +132,11 @@ def _layers(
         n, sides = channels, [-(-side // 2) for side in sides]
     size, hidden = n * math.prod(sides), config.hidden_widths
     flat = [nn.Flatten()] if sides else []
-    encoder = Encoder([*down, *flat, *_dense(size, *hidden)], hidden[-1], width)
+    encoder = Encoder([*down, *flat, *dense(size, *hidden)], hidden[-1], width)
     back = [nn.Unflatten(1, (n, *sides))] if sides else []
-    return encoder, [*_dense(width, *hidden[::-1]), nn.Linear(hidden[0], size), *back, *up]
+    return encoder, [*dense(width, *hidden[::-1]), nn.Linear(hidden[0], size), *back, *up]
 
 
-def _dense(*widths: int) -> list[nn.Module]:
-    return [layer for a, b in itertools.pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
+def _dense(*widths: int, dropout: float, normalisation: Normalisation) -> list[nn.Module]:
+    layers = ((nn.Linear(a, b), *activated(b, dropout, normalisation)) for a, b in itertools.pairwise(widths))
+    return [*itertools.chain(*layers)]

@@ -4,6 +4,8 @@ All layers are those of the paper, with 14,056,975 parameters in five modalities
 Axes: B batch, C channels, Z latent.
 """
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -14,24 +16,49 @@ from mopoe.bank import Layered
 from mopoe.config import TrialConfig
 from mopoe.data.registry import ModalitySpec
 from mopoe.likelihoods import image_likelihood
-from mopoe.networks.base import INITIAL_INTENSITY, Modality, check_shape, initialise
+from mopoe.networks.base import (
+    INITIAL_INTENSITY,
+    Dropout,
+    Modality,
+    Normalisation,
+    activated,
+    check_shape,
+    initialise,
+)
 from mopoe.plugins import plugin
 
+Activated = Callable[[int], list[nn.Module]]
+"""Makes what follows a hidden linear layer of so many units."""
 SIDE = 4
 """Height and width after the three convolutions, which reduce 28 pixels to 14, 7 and 4."""
 
 
 @plugin
-def image(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
+def image(
+    config: TrialConfig,
+    modality: ModalitySpec,
+    width: int,
+    *,
+    dropout: Dropout = 0.0,
+    normalisation: Normalisation = "none",
+) -> Modality:
     """Return the parts of an image modality of 28 x 28 pixels, with `config.channels` channels.
+
+    Args:
+        config: the trial's settings.
+        modality: the modality.
+        width: number of latents.
+        dropout: of the hidden linear layer; none in the paper.
+        normalisation: of the hidden linear layer; none in the paper.
 
     Raises:
         ConfigError: the modality has another shape.
     """
     fits = len(modality.shape) == 3 and modality.shape[1:] == (28, 28)
     check_shape(modality, fits, "the PolyMNIST networks", "images of shape [channels, 28, 28]")
-    encoder = ImageEncoder(width, config.channels, modality.shape[0])
-    decoder = ImageDecoder(width, config.channels, modality.shape[0])
+    sizes = width, config.channels, modality.shape[0]
+    after = partial(activated, dropout=dropout, normalisation=normalisation)
+    encoder, decoder = ImageEncoder(*sizes, after), ImageDecoder(*sizes, after)
     output = decoder.convolutions[-1]
     assert isinstance(output, nn.ConvTranspose2d)
     initialise(
@@ -43,20 +70,23 @@ def image(config: TrialConfig, modality: ModalitySpec, width: int) -> Modality:
 class ImageEncoder(Layered):
     """Three convolutions of stride 2, one hidden layer as wide as the latent space, two linear heads."""
 
-    def __init__(self, latent_dim: int, channels: tuple[int, int, int], n_colours: int) -> None:
+    def __init__(
+        self, latent_dim: int, channels: tuple[int, int, int], n_colours: int, after: Activated = activated
+    ) -> None:
         super().__init__()
         widths = (n_colours, *channels)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
         )
         self.hidden = nn.Linear(channels[-1] * SIDE * SIDE, latent_dim)
+        self.activated = nn.Sequential(*after(latent_dim))
         self.mu = nn.Linear(latent_dim, latent_dim)
         self.logvar = nn.Linear(latent_dim, latent_dim)
 
     def layers(self) -> list[nn.Module]:
         """Return the layers before the heads, in their order."""
         convolutions = (layer for c in self.convolutions for layer in (c, nn.ReLU()))
-        return [*convolutions, nn.Flatten(), self.hidden, nn.ReLU()]
+        return [*convolutions, nn.Flatten(), self.hidden, *self.activated]
 
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance [B, Z] of q(z | x)."""
@@ -65,17 +95,20 @@ class ImageEncoder(Layered):
         for convolution in others:
             h = F.relu_(convolution(h))
         # The last ReLU follows the change of layout: its backward pass is many times slower across layouts.
-        h_BZ = F.relu_(self.hidden(F.relu_(last(h).flatten(1))))
+        h_BZ = self.activated(self.hidden(F.relu_(last(h).flatten(1))))
         return self.mu(h_BZ), self.logvar(h_BZ)
 
 
 class ImageDecoder(Layered):
     """One hidden layer and three transposed convolutions, without a final activation."""
 
-    def __init__(self, latent_dim: int, channels: tuple[int, int, int], n_colours: int) -> None:
+    def __init__(
+        self, latent_dim: int, channels: tuple[int, int, int], n_colours: int, after: Activated = activated
+    ) -> None:
         super().__init__()
         first, second, third = channels
         self.hidden = nn.Linear(latent_dim, third * SIDE * SIDE)
+        self.activated = nn.Sequential(*after(third * SIDE * SIDE))
         self.convolutions = nn.ModuleList(
             [
                 nn.ConvTranspose2d(third, second, 3, stride=2, padding=1),
@@ -88,12 +121,12 @@ class ImageDecoder(Layered):
         """Return the layers in their order."""
         first, second, third = self.convolutions
         shaped = nn.Unflatten(1, (-1, SIDE, SIDE))
-        return [self.hidden, nn.ReLU(), shaped, first, nn.ReLU(), second, nn.ReLU(), third]
+        return [self.hidden, *self.activated, shaped, first, nn.ReLU(), second, nn.ReLU(), third]
 
     def forward(self, z_BZ: Tensor) -> Tensor:
         """Return the location of every pixel: [B, C, 28, 28]."""
         # In place: ReLUs into fresh memory, which the kernel zeroes page by page, took a tenth of the time.
-        h = F.relu_(self.hidden(z_BZ)).unflatten(1, (-1, SIDE, SIDE))
+        h = self.activated(self.hidden(z_BZ)).unflatten(1, (-1, SIDE, SIDE))
         h = h.contiguous(memory_format=torch.channels_last)
         first, second, third = self.convolutions
         assert isinstance(first, nn.ConvTranspose2d)

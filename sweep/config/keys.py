@@ -22,7 +22,7 @@ from sweep.config.schema import (
     SchedulerSpec,
     StrictModel,
 )
-from sweep.config.settings import SETTINGS, check_fixed, check_search_space, check_start_with
+from sweep.config.settings import SETTINGS, by_name, check_fixed, check_search_space, check_start_with
 from sweep.config.space import Space, Suggestion
 
 RENAMED = {"at_rungs": "intermediate", "extras": "final_metrics"}
@@ -91,6 +91,7 @@ class SweepKeys(StrictModel):
     search_space: Annotated[
         Mapping[Name, Parameter],
         Field(min_length=1, description="a mapping of settings to parameters"),
+        BeforeValidator(by_name),
         AfterValidator(check_search_space),
     ]
     """The searched settings, each with the kind of parameter it is."""

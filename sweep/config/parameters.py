@@ -176,9 +176,10 @@ class Choice(Conditional):
         return len(self.values)
 
     def encode(self, value: Any) -> Any:
-        """Return a value as Optuna and a table can keep it: as JSON text if one is no number or word."""
+        """Return a value as Optuna and a table can keep it: as JSON text if not all are numbers or words."""
         value = next((known for known in self.values if known == as_tuple(value)), value)
         as_text = any(v is None or isinstance(v, bool | tuple | list) for v in (value, *self.values))
+        as_text = as_text or len({isinstance(v, str) for v in self.values}) > 1
         return json.dumps(value) if as_text else value
 
 

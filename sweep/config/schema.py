@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, model_validator
 
-from mopoe.data import entry, modalities
+from mopoe.data import ModalitySpec, entry, modalities
 from mopoe.data.registry import DATA_SETS, Option, check_options
 from mopoe.errors import ConfigError
 from mopoe.validation import wrong
@@ -53,13 +53,18 @@ class DataSpec(StrictModel, extra="allow"):
     @model_validator(mode="after")
     def _name_modalities(self, info: ValidationInfo) -> Self:
         with problems_at("name"):
-            self._modalities = info.context or tuple(m.name for m in modalities(self.name, **self.options))
+            self._modalities = info.context or tuple(m.name for m in self.specs)
         return self
 
     @property
     def options(self) -> dict[str, Any]:
         """Return the data set's options by name, for its `load(**options)`."""
         return dict(self.model_extra or {})
+
+    @property
+    def specs(self) -> tuple[ModalitySpec, ...]:
+        """Return the modalities, for which somebody's own code may be called."""
+        return modalities(self.name, **self.options)
 
     @property
     def modalities(self) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ from typing import Any
 from pydantic import ValidationInfo
 
 from mopoe.config import TrialConfig, checked_setting
+from mopoe.data import ModalitySpec
 from mopoe.methods import LISTS, check_length
+from mopoe.network_options import PREFIX, annotations, distinct, named, typed_option
 from mopoe.wording import did_you_mean, show, unknown_key
 from sweep.config.messages import problem, problems_at
 from sweep.config.parameters import Choice, Parameter, Simplex, as_tuple, weights_by_label
@@ -23,15 +25,22 @@ FITTING = {
     "mixture_path": ("uniform", "choice"),
 }
 """The types of parameter by the type of a setting's default, or by name if it is None; others: choice."""
+OPTION = ("uniform", "log_uniform", "int", "choice")
+"""Those that an option of networks may have: its bounds and values decide."""
 
 
-def setting(name: str, value: Any, modalities: Sequence[str], *at: str | int) -> Any:
+def setting(
+    name: str, value: Any, modalities: Sequence[str], *at: str | int, specs: Sequence[ModalitySpec] = ()
+) -> Any:
     """Return a value in its setting's type, or say at this path that it is impossible.
 
-    Mixture weights may be given by label; without the modalities' names they stay so.
+    Mixture weights may be given by label; without the modalities' names they stay so. Without `specs` any
+    option of a network is possible.
     """
     labels = value if isinstance(value, Mapping | list | tuple) else ()
     with problems_at(*at):
+        if is_option(name):
+            return typed_option(name, value, specs)
         if name == "subset_weights" and modalities and any(isinstance(label, str) for label in labels):
             value = weights_by_label(value, modalities)
         value = checked_setting(name, value)
@@ -40,28 +49,49 @@ def setting(name: str, value: Any, modalities: Sequence[str], *at: str | int) ->
     return value
 
 
+def is_option(name: object) -> bool:
+    """Return whether a setting is an option of networks, by its full name."""
+    return str(name).startswith(PREFIX)
+
+
 def check_fixed(values: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
     """Return the constants in their settings' types."""
-    return {name: setting(name, value, _modalities(info), name) for name, value in values.items()}
+    with problems_at():
+        given, names, specs = distinct(named(values)), _modalities(info), _specs(info)
+    return {name: setting(name, value, names, name, specs=specs) for name, value in given.items()}
+
+
+def by_name(space: Any) -> Any:
+    """Return a search space with each option of networks by its full name, before anything is checked."""
+    with problems_at():
+        return distinct(named(space, searched=True)) if isinstance(space, Mapping) else space
 
 
 def check_search_space(space: Mapping[str, Parameter], info: ValidationInfo) -> Mapping[str, Parameter]:
     """Return the space with choices in their setting's type, or say which bound or value is impossible."""
-    modalities = _modalities(info)
     checked: dict[str, Parameter] = {}
+    specs = _specs(info)
     for name, parameter in space.items():
-        if name not in SETTINGS:
+        if name not in SETTINGS and not is_option(name):
             raise problem(unknown_key(name, SETTINGS), name)
-        fitting = FITTING.get(name) or FITTING.get(type(SETTINGS[name]), ("choice",))
+        if name == "network":
+            raise problem("network has options, each searched by itself, as network.hidden", name)
+        if is_option(name) and specs:
+            with problems_at(name):
+                annotations(name, specs)
+        fitting = OPTION if is_option(name) else FITTING.get(name)
+        fitting = fitting or FITTING.get(type(SETTINGS[name]), ("choice",))
         if parameter.type not in fitting:
             kinds = " or ".join(fitting)
             raise problem(f"type is {parameter.type!r}, but {name} needs {kinds}", name, "type")
         _check_when(name, parameter.when or {}, checked)
-        checked[name] = _typed(name, parameter, modalities)
+        checked[name] = _typed(name, parameter, _modalities(info), specs)
     return checked
 
 
-def _typed(name: str, parameter: Parameter, modalities: Sequence[str]) -> Parameter:
+def _typed(
+    name: str, parameter: Parameter, modalities: Sequence[str], specs: Sequence[ModalitySpec]
+) -> Parameter:
     """Return a parameter whose bounds or values are possible ones of its setting, choices in its type."""
     if isinstance(parameter, Simplex):
         if modalities:
@@ -70,13 +100,16 @@ def _typed(name: str, parameter: Parameter, modalities: Sequence[str]) -> Parame
         return parameter
     if not isinstance(parameter, Choice):
         for bound in ("low", "high"):
-            setting(name, getattr(parameter, bound), modalities, name, bound)
+            setting(name, getattr(parameter, bound), modalities, name, bound, specs=specs)
         return parameter
-    values = [setting(name, v, modalities, name, "values", i) for i, v in enumerate(parameter.values)]
+    given = enumerate(parameter.values)
+    values = [setting(name, value, modalities, name, "values", i, specs=specs) for i, value in given]
     for i, value in enumerate(values):
         if value in values[:i]:
             first = show(parameter.values[values.index(value)])
             raise problem(f"entry {i + 1} means the same as {first}; keep one", name, "values", i)
+    if {*map(type, values)} == {int, float}:  # as an option may have; a column has one type
+        values = [float(value) for value in values]
     return parameter.model_copy(update={"values": tuple(values)})
 
 
@@ -100,11 +133,14 @@ def check_start_with(
         return points
     space = Space(info.data["search_space"], modalities)
     checked = []
-    for i, point in enumerate(points):
+    for i, given in enumerate(points):
+        with problems_at(i):
+            point = distinct(named(given))
         for name in point:
             if name not in space.parameters:
                 raise problem(unknown_key(name, space.parameters), i, name)
-        values = {name: setting(name, value, modalities, i, name) for name, value in point.items()}
+        specs = _specs(info)
+        values = {n: setting(n, value, modalities, i, n, specs=specs) for n, value in point.items()}
         full = space.complete(values)
         for name in values:
             if name not in space.active(full):
@@ -120,3 +156,9 @@ def _modalities(info: ValidationInfo) -> tuple[str, ...]:
     """Return the modalities' names; none if the data set itself is wrong."""
     data = info.data.get("data")
     return data.modalities if isinstance(data, DataSpec) else ()
+
+
+def _specs(info: ValidationInfo) -> tuple[ModalitySpec, ...]:
+    """Return the modalities; none if the data set is wrong, or while a results folder is read."""
+    data = info.data.get("data")
+    return data.specs if isinstance(data, DataSpec) and not info.context else ()

@@ -58,7 +58,7 @@ class Space:
     """The searched parameters together, those under `when` after the ones they depend on."""
 
     parameters: Mapping[str, Parameter]
-    """The searched parameters by name of the `TrialConfig` field."""
+    """The searched parameters by name of the setting."""
     modalities: tuple[str, ...]
     """Names of the data set's M modalities."""
 

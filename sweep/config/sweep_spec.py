@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
+from mopoe.network_options import named
 from search_spaces import Document, find, load_yaml, split_assignment
 from sweep.config.checks import check
 from sweep.config.keys import SweepKeys
@@ -102,9 +103,10 @@ def trial_config_for(spec: SweepSpec, assignments: Sequence[str]) -> TrialConfig
     """
     given: dict[str, Any] = {}
     for text in assignments:
-        name, value = split_assignment(text)
+        assigned = dict([split_assignment(text)])
         try:
-            given[name] = setting(name, value, spec.modalities)
+            for name, value in named(assigned):
+                given[name] = setting(name, value, spec.modalities, specs=spec.data.specs)
         except (ConfigError, PydanticCustomError) as error:
             raise ConfigError(f"{text!r}: {error}") from None
     return spec.trial_config(spec.space.complete(given))
@@ -117,7 +119,7 @@ def one_trial(spec: SweepSpec, config: TrialConfig, name: str) -> dict[str, Any]
     that setting has a choice of one value.
     """
     settings, plain = config.to_dict(), spec.plain()
-    searched = next(iter(spec.search_space))
+    searched = next(name for name in (*spec.search_space, "beta") if name in settings)
     return {
         "name": name,
         "trials": 1,

@@ -96,7 +96,8 @@ def searched_settings(columns: Sequence[str]) -> dict[str, list[str]]:
         if column.startswith(PARAMETER):
             name = column.removeprefix(PARAMETER)
             stem = re.sub(r"_\d+$", "", name)
-            whole = name == stem or f"{PARAMETER}{stem}_1" not in columns
+            # Options of networks, such as network.hidden_1, have dots and are no simplex.
+            whole = name == stem or "." in name or f"{PARAMETER}{stem}_1" not in columns
             found.setdefault(name if whole else stem, []).append(column)
     return found
 

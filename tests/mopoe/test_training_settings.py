@@ -46,6 +46,7 @@ CHANGES: dict[str, Any] = {
     "likelihood_scale": 0.5,
     "learned_scale": True,
     "channels": (2, 3, 2),
+    "network": {"dropout": 0.5},
     "initialisation": "he",
     "initial_logvar": -2.0,
     "precision": "bfloat16",
@@ -136,6 +137,7 @@ ALL_AT_ONCE: dict[str, Any] = {
         ALL_AT_ONCE,
         {"missing": 0.4, "style_dim": 2},
         {"missing": 0.4, "style_dim": 2, "style_outside": "auxiliary"},
+        {"network": {"dropout": 0.3, "normalisation": "batch"}},
         {"method": "moe", "posterior": "laplace", "estimator": "dreg", "samples": 2, "missing": 0.4},
         LEARNED | {"missing": 0.4, "learned_scale": True},
     ],
@@ -226,6 +228,21 @@ def test_blocks_of_the_batch_need_complete_data(tiny_data: MultimodalData) -> No
     data = replace(tiny_data, train=replace(tiny_data.train, present=here))
     with pytest.raises(ConfigError, match=r"^modalities are missing, but mixture batch_split needs complete"):
         run(replace(CONFIG, mixture="batch_split"), data)
+
+
+def test_batches_are_normalised_where_all_modalities_are_there(tiny_data: MultimodalData) -> None:
+    """What stands in for missing samples may not move the means; normalising each sample is possible."""
+    here = torch.ones(22, 2, dtype=torch.bool)
+    data = replace(tiny_data, train=replace(tiny_data.train, present=here))
+    config = replace(CONFIG, epochs=1, network={"normalisation": "batch"})
+    for some, given in ((config, data), (replace(config, missing=0.3), tiny_data)):
+        with pytest.raises(ConfigError) as error:
+            run(some, given)
+        assert str(error.value) == (
+            "modalities are missing, but the encoder of 'grey' normalises over batches, which need complete "
+            "samples; use normalisation layer"
+        )
+    run(replace(config, missing=0.3, network={"normalisation": "layer"}), tiny_data)
 
 
 def test_missing_modalities_are_the_same_in_every_epoch_and_leave_one() -> None:

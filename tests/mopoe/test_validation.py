@@ -1,6 +1,7 @@
 """One annotation is the check of a setting, the words about it and its documentation."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -28,6 +29,8 @@ from mopoe.validation import allowed, fields_of
         (tuple[int, int], "a list of 2 whole numbers"),
         (tuple[Literal["a", "b"], ...], "a list of some of a, b"),
         (tuple[Any, ...], "a list of values"),
+        (list[int], "a list of whole numbers"),
+        (Path, "of the type Path"),
         (BaseModel, "a mapping of keys to values"),
         (Mapping[str, int], "a mapping of names to whole numbers"),
         (tuple[Mapping[str, Any], ...], "a list of mappings of names to values"),

@@ -274,6 +274,27 @@ def test_an_override_replaces_one_value_of_a_copy(write):
     assert before.data == {"trials": 3, "evaluation": {"every": 1}}
 
 
+def test_keys_with_dots_are_one_or_nested(write):
+    """A name is looked for as it is and inside of mappings, of the file's keys and of what is overridden."""
+    text = "fixed:\n  network.a: 1\n  network:\n    b: 2\n    c:\n      d.e: 3\nx: [1]\n"
+    document = load_yaml(write(text))
+    names = ("network.a", "network.b", "network.c.d.e", "network.c.f", "network.g", "x")
+    assert [document.where(("fixed", n)) for n in names] == [f"x.yaml:{n}" for n in (2, 4, 6, 1, 1, 1)]
+    assert document.where(("x.y",)) == "x.yaml"
+    values = {
+        "fixed.network.a": 5,
+        "fixed.network.b": 6,
+        "fixed.network.c.d.e": 7,
+        "fixed.network.h": {"i": 8},
+    }
+    for name, value in values.items():
+        document = document.override(f"{name}={value}")
+    inner = {"b": 6, "c": {"d.e": 7}, "h": {"i": 8}}
+    assert document.data["fixed"] == {"network.a": 5, "network": inner}
+    assert document.where(("fixed", "network.a", "low")) == "'fixed.network.a=5'"
+    assert document.where(("fixed", "network.h.i")) == "\"fixed.network.h={'i': 8}\""
+
+
 def test_where_is_the_line_or_the_override(write):
     """What is absent is at its nearest ancestor; what an override set is at the override."""
     document = load_yaml(write(TEXT)).override("search_space.lr={low: 1}").override("name=x")

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 import mopoe
-from mopoe.bank import banks
+from mopoe.bank import Layered, banks, layers_of
 from mopoe.config import TrialConfig
 from mopoe.data.registry import Distribution, ModalitySpec
 from mopoe.errors import ConfigError
 from mopoe.networks import build_modality
+from mopoe.networks.base import BatchNorm, Layer
 from mopoe.networks.polymnist import image
 
 CONFIG = TrialConfig(channels=(2, 3, 4), hidden_widths=(7, 6), initialisation="he")
@@ -74,6 +75,75 @@ def test_like_vectors_share_a_bank() -> None:
     for side in ("encoder", "decoder"):
         (bank,) = banks({name: getattr(p, side) for name, p in parts.items()})
         assert bank.names == ("a", "b")
+
+
+def made(shape: tuple[int, ...], **options: object) -> tuple[mopoe.Modality, ModalitySpec]:
+    """Return the default networks of a shape with options."""
+    spec = ModalitySpec(name="a", shape=shape)
+    return build_modality(replace(CONFIG, network=options), spec, 9), spec
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 33, 20), (1, 28, 28)])
+def test_options_are_of_the_hidden_linear_layers(shape: tuple[int, ...]) -> None:
+    """Each is normalised before its ReLU and thinned out after it; weights begin as without."""
+    torch.manual_seed(0)
+    plain = [*made(shape)[0].encoder.state_dict().values()]
+    for kind, norm in (("layer", nn.LayerNorm), ("batch", nn.BatchNorm1d)):
+        torch.manual_seed(0)
+        parts, _ = made(shape, dropout=0.5, normalisation=kind)
+        for network in (parts.encoder, parts.decoder):
+            assert isinstance(network, nn.Sequential | Layered)
+            found = layers_of(network)
+            hidden = [i for i, layer in enumerate(found[:-1]) if isinstance(layer, nn.Linear)]
+            hidden = [i for i in hidden if i + 1 < len(found) and isinstance(found[i + 1], norm)]
+            assert len(hidden) == (1 if shape[1:] == (28, 28) else 2)
+            assert all(isinstance(found[i + 2], nn.ReLU) for i in hidden)
+            assert all(isinstance(layer := found[i + 3], nn.Dropout) and layer.p == 0.5 for i in hidden)
+        weights = [
+            p for m in parts.encoder.modules() if isinstance(m, Layer) for p in m.state_dict().values()
+        ]
+        assert all(torch.equal(a, b) for a, b in zip(weights, plain, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(5,), (1, 28, 28)])
+def test_dropout_and_batches_act_in_training_alone(shape: tuple[int, ...]) -> None:
+    """In training two passes differ, and a sample depends on its batch; in use neither is so."""
+    x, z = torch.rand(6, *shape), torch.randn(6, 9)
+    for options, random in (({"dropout": 0.5}, True), ({"normalisation": "batch"}, False)):
+        parts, _ = made(shape, **options)
+        for network, given in ((parts.encoder, x), (parts.decoder, z)):
+
+            def of(some: torch.Tensor, network: nn.Module = network) -> torch.Tensor:
+                out = network(some)
+                return out[0] if isinstance(out, tuple) else out
+
+            assert torch.equal(of(given), of(given)) != random
+            assert not torch.allclose(of(given)[:3], of(given[:3]), atol=1e-4)
+            network.eval()
+            assert torch.equal(of(given), of(given))
+            torch.testing.assert_close(of(given)[:3], of(given[:3]))
+
+
+def test_a_batch_of_one_is_normalised_by_the_running_statistics() -> None:
+    """The last batch of an epoch may have one sample, of which a variance is not defined."""
+    norm = BatchNorm(3)
+    norm.train()(torch.tensor([[1.0, 2, 3], [3, 2, 1]]))
+    one = torch.ones(1, 3)
+    expected = (one - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+    torch.testing.assert_close(norm(one), expected)
+    torch.testing.assert_close(norm.eval()(one), expected)
+
+
+def test_widths_may_be_those_of_one_modality() -> None:
+    """In place of the setting; images of 28 x 28 pixels have none."""
+    parts, _ = made((5,), hidden_widths=[3])
+    assert [m.out_features for m in parts.decoder.modules() if isinstance(m, nn.Linear)] == [3, 5]
+    with pytest.raises(ConfigError) as error:
+        made((1, 28, 28), hidden_widths=[3])
+    assert str(error.value) == (
+        "modality 'a' has images of 28 x 28 pixels, whose networks have no hidden_widths; use channels and "
+        "latent_dim"
+    )
 
 
 def test_symbols_in_several_axes_are_refused() -> None:

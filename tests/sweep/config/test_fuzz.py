@@ -17,7 +17,7 @@ from sweep.config.sweep_spec import SweepSpec, spec_of
 MORE = """\
 scheduler: {type: halving}
 constraints: {seconds: '<= 60'}
-start_with: [{beta: 1}, {subset_weights: [m0]}]
+start_with: [{beta: 1, network: {dropout: 0.1}}, {subset_weights: [m0]}]
 warm_start: [elsewhere]
 """
 WORDS = [
@@ -49,6 +49,9 @@ WORDS = [
     "warm_start",
     "when",
     "batch_size",
+    "network",
+    "network.dropout",
+    "m0",
     "x",
 ]
 KEYS = st.sampled_from([*WORDS, 3, None, True])
@@ -73,6 +76,8 @@ VALUES = st.recursive(
 def test_any_value_anywhere_is_a_spec_or_a_spec_error(keys, value):
     """No replaced value makes the loader fail in another way, and what it accepts survives storing."""
     content = yaml.safe_load(FULL.replace("over: size", "over: [m0, m1], when: {batch_size: 64}") + MORE)
+    content["search_space"]["network"] = {"dropout": {"type": "uniform", "low": 0, "high": 0.5}}
+    content["fixed"]["network"] = {"normalisation": "layer", "m0": {"normalisation": "batch"}}
     place = content
     for key in keys[:-1]:
         place = place[key] if isinstance(place.get(key), dict) else place

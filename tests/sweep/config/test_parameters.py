@@ -101,3 +101,10 @@ def test_an_impossible_parameter_is_refused(kind, keys, message):
     with pytest.raises(ValidationError) as caught:
         kind(**keys)
     assert [error["msg"] for error in caught.value.errors()] == [message]
+
+
+def test_choices_of_numbers_and_words_are_text_in_a_table():
+    """As an option of a network may have, whose column has one type."""
+    mixed = Choice(values=("auto", 1, 0.5))
+    assert [mixed.encode(value) for value in mixed.values] == ['"auto"', "1", "0.5"]
+    assert [Choice(values=(1, 0.5)).encode(value) for value in (1, 0.5)] == [1, 0.5]

@@ -68,3 +68,10 @@ def test_many_weights_are_summed_up():
     """Up to six weights are written out, more are counted with their largest."""
     assert setting_text([0.5, 0.25, 0.25]) == "0.50 0.25 0.25"
     assert setting_text([0.4] + [0.1] * 6) == "7 weights, largest 0.40"
+
+
+def test_numbered_options_of_networks_are_no_simplex():
+    """Only the components of a simplex are one setting."""
+    columns = ["p_network.hidden_1", "p_network.m0.hidden_1", "p_network.hidden_2", "p_w_1", "p_w_2"]
+    alone = {name.removeprefix("p_"): [name] for name in columns[:3]}
+    assert searched_settings(columns) == alone | {"w": ["p_w_1", "p_w_2"]}

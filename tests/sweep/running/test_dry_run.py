@@ -10,6 +10,7 @@ import torch
 
 from mopoe.data import load_data
 from mopoe.model import build_model
+from sweep.config.parameters import Choice, Int, Uniform
 from sweep.config.sweep_spec import load_spec
 from sweep.running.dry_run import CORNERS, corners, first_suggestions, measure
 from sweep.running.shared_inputs import load_inputs
@@ -36,6 +37,18 @@ def test_corners_are_the_ends_of_what_costs(tiny_sweep, tmp_path):
     found = corners(spec)
     assert {(c.latent_dim, c.channels[0]) for c in found} == {(z, c) for z in (4, 16) for c in (2, 4, 8)}
     assert len({c.beta for c in found}) == 1
+
+
+def test_whole_numbers_that_networks_take_may_cost(tiny_sweep, tmp_path):
+    """Their ends are corners; shares, and words that have no ends, are not."""
+    spec = with_space(tiny_sweep, tmp_path, "")
+    more = {"size": Int(low=3, high=9), "m0.size": Choice(values=(8, 2, 4)), "p": Uniform(low=0, high=1)}
+    more = {f"network.{n}": p for n, p in (more | {"kind": Choice(values=("a", "b"))}).items()}
+    found = [
+        dict(c.network) for c in corners(spec.model_copy(update={"search_space": spec.search_space | more}))
+    ]
+    assert [(c["size"], c["m0.size"]) for c in found] == [(3, 2), (3, 8), (9, 2), (9, 8)]
+    assert {(c["p"], c["kind"]) for c in found} == {(0.5, "a")}
 
 
 def test_many_corners_are_thinned_but_keep_both_ends(tiny_sweep, tmp_path):

@@ -49,8 +49,8 @@ def test_a_trial_twice_gives_identical_numbers(quick_file, tmp_path):
 
 
 def test_the_tables_hold_every_subset_and_pair(quick_file, tmp_path):
-    """31 subsets, 155 pairs, two epochs and the pictures of one trial."""
-    run(quick_file, tmp_path / "r")
+    """31 subsets, 155 pairs, two epochs and the pictures of one trial, and what was set against the file."""
+    run(quick_file, tmp_path / "r", "network.m1.dropout=0.25")
     store = open_store(tmp_path / "r")
     assert sorted(store.epochs().collect()["epoch"]) == [1, 2]
     kl = store.subset_metrics().filter(pl.col("metric") == "kl").collect()
@@ -61,7 +61,9 @@ def test_the_tables_hold_every_subset_and_pair(quick_file, tmp_path):
     record = store.trials().collect().row(0, named=True)
     assert outside.height == 75
     assert outside["value"].mean() == pytest.approx(record["o_conditional_coherence"], abs=1e-12)
-    assert json.loads(record["config_json"])["latent_dim"] == 4
+    settings = json.loads(record["config_json"])
+    assert (settings["latent_dim"], settings["network.m1.dropout"]) == (4, 0.25)
+    assert record["p_network.m1.dropout"] == 0.25
     assert store.samples().collect().height == 5 * (1 + 5 + 1)
 
 

@@ -8,11 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
-from mopoe.data import _own
+import mopoe
+from mopoe.data import _own, load_data
 from mopoe.errors import ConfigError
+from mopoe.evaluation.log_likelihood import log_likelihood
 from sweep.cli import main
-from sweep.config.sweep_spec import load_spec
+from sweep.config.sweep_spec import load_spec, trial_config_for
+from sweep.results import open_results
 from sweep.running.shared_inputs import _loaded
 from sweep.store.read import open_store
 
@@ -21,11 +25,10 @@ PAGE = Path(__file__).parents[3] / "docs" / "own_data.md"
 SWEEP = [sys.executable, "-P", "-c", "from sweep.cli import main; main()"]
 
 
-def block(language: str) -> str:
-    """Return the page's first block of code in a language."""
-    found = re.search(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert found is not None
-    return found[1]
+def block(language: str, number: int = 0) -> str:
+    """Return a block of the page's code in a language, by default the first."""
+    found = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    return str(found[number])
 
 
 @pytest.mark.ray
@@ -66,6 +69,40 @@ def test_the_pages_example_runs_from_end_to_end(
         assert set(store.subset_metrics().collect()["subset_mask"]) == {0, 1, 2, 3}
         assert set(store.pair_coherence().collect()["target"]) == {"top", "bottom"}
     assert (tmp_path / "results" / "halves" / "report").is_dir()
+    check_the_best_comes_back(sweep, tmp_path)
+    # The page's other sections, in its file.
+    (tmp_path / "options.yaml").write_text(
+        yaml.safe_dump(yaml.safe_load(block("yaml")) | yaml.safe_load(block("yaml", 1)))
+    )
+    config = trial_config_for(load_spec("options.yaml"), ["network.top.hidden=100"])
+    expected = {"dropout": 0.15, "hidden": 300, "bottom": {"dropout": 0}, "top": {"hidden": 100}}
+    assert config == mopoe.TrialConfig(network=expected)
+
+
+def check_the_best_comes_back(sweep: Callable[..., tuple[int, str, str]], folder: Path) -> None:
+    """The best trial's options are in the table, its file trains it again, its model is the one measured."""
+    results = open_results(folder / "results" / "halves")
+    (best,) = results.best().iter_rows(named=True)
+    model, spec = results.model(), results.spec
+    hidden, dropout = best["p_network.hidden"], best["p_network.top.dropout"]
+    top, bottom = (model.model.encoders[name].hidden for name in ("top", "bottom"))
+    assert (top[1].out_features, top[3].p, bottom[1].out_features, bottom[3].p) == (
+        hidden,
+        dropout,
+        hidden,
+        0,
+    )
+    status, out, err = sweep("best", folder / "results" / "halves")
+    assert status == 0, err
+    (folder / "best.yaml").write_text(out, encoding="utf-8")
+    status, out, err = sweep("trial", folder / "best.yaml", "--out", folder / "again")
+    assert status == 0, err
+    again = open_results(folder / "again").latest_trials().collect()
+    assert again["o_log_likelihood"].to_list() == pytest.approx([best["o_log_likelihood"]], rel=1e-6)
+    e = spec.evaluation
+    split = load_data(spec.data.name, **spec.data.options).validation
+    measured = log_likelihood(model.model, split, e.likelihood_samples, e.importance_samples, e.seed)
+    assert float(measured.log_p_N.mean()) == pytest.approx(best["o_log_likelihood"], rel=1e-6)
 
 
 MODULE = """
