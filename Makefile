@@ -78,6 +78,7 @@ bench: setup
 	$(BIN)/python benchmarks/driver.py
 	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/losses.py --seeds 3
 ifdef FULL
 	$(BIN)/python benchmarks/modalities.py
 	$(BIN)/python benchmarks/initialisation.py
