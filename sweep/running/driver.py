@@ -28,6 +28,7 @@ from sweep.running.signals import stoppable
 from sweep.running.trainable import make_trainable
 from sweep.running.worker import device_here
 from sweep.search.past import recorded_curves, recorded_vectors, trial_records, warm_start
+from sweep.search.samplers import check_sampler
 from sweep.search.scheduler import HalvingScheduler
 from sweep.search.searcher import SweepSearcher
 from sweep.search.state import Action, SweepState, SweepStatus
@@ -80,9 +81,11 @@ def run_sweep(
         TrialsFailedError: so many trials in a row have failed for one reason that the rest was not begun.
         DataError: the data set cannot be built, or the folder's classifiers are lost.
         ClusterError: Ray did not start, or the cluster is not fit to run it; said before the first trial.
-        ConfigError: this machine has no room for a trial or is slow in its precision, or tensorboardX is not
-            installed, or would have to write to an object store.
+        ConfigError: this machine has no room for a trial or is slow in its precision, the sampler of the
+            user's own cannot be made, or tensorboardX is not installed, or would have to write to an object
+            store.
     """
+    check_sampler(spec)
     store = Store(canonical_uri(root))
     if tensorboard:
         _check_tensorboard(store.files)

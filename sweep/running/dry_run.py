@@ -24,6 +24,7 @@ from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.running.progress import duration
 from sweep.running.shared_inputs import load_inputs
 from sweep.running.worker import device_here
+from sweep.search.samplers import check_sampler
 from sweep.search.study import ConfigStudy
 from sweep.search.trial import config_name
 
@@ -67,8 +68,9 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
 
     Raises:
         DataError: the data set cannot be built, or a modality does not work with its networks.
-        ConfigError: a trial does not fit into memory.
+        ConfigError: a trial does not fit into memory, or the sampler of the user's own cannot be made.
     """
+    check_sampler(spec)
     device = device_here(spec)
     torch.set_num_threads(max(1, int(spec.resources.cpu)))
     keep_freed_memory()  # as workers do

@@ -60,7 +60,8 @@ def make_trainable(
         tell_seconds: after how long a trial tells the driver of an epoch that was not evaluated.
         tensorboard: whether trials write their epochs for TensorBoard, too.
     """
-    plain = spec.plain()
+    # A worker asks no sampler, so that one of the user's own need not be installed there.
+    plain = spec.plain() | {"sampler": "random"}
     # Where relative paths begin, and modules of the user's own are found.
     folder = str(Path.cwd())
 
