@@ -18,6 +18,7 @@ from sweep.config.messages import Name, problem, problems_at
 from sweep.config.objectives import Objective, Objectives, names
 from sweep.config.parameters import Choice, Int, Parameter
 from sweep.config.schema import (
+    BudgetSpec,
     DataSpec,
     FaultsSpec,
     ReplicatesSpec,
@@ -74,6 +75,8 @@ class SweepKeys(StrictModel):
     """The data set and its options."""
     trials: Count
     """Number of trials."""
+    budget: BudgetSpec = BudgetSpec()
+    """How long the whole sweep may run; it ends with fewer trials if that comes first."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of the sampler."""
     sampler: Annotated[
@@ -203,7 +206,7 @@ class SweepKeys(StrictModel):
         """Return the suggestions of `start_with`."""
         return [self.space.suggestion(self.space.complete(point)) for point in self.start_with]
 
-    def budget(self, suggestion: Suggestion) -> int:
+    def full_budget(self, suggestion: Suggestion) -> int:
         """Return the full budget of a suggested trial, in epochs."""
         return self.trial_config(self.space.settings(suggestion)).epochs
 

@@ -27,6 +27,7 @@ from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_in
 from sweep.running.signals import stoppable
 from sweep.running.trainable import make_trainable
 from sweep.running.worker import device_here
+from sweep.search.budget import Budget
 from sweep.search.past import recorded_curves, recorded_vectors, trial_records, warm_start
 from sweep.search.samplers import check_sampler
 from sweep.search.scheduler import HalvingScheduler
@@ -103,8 +104,10 @@ def run_sweep(
         keep_classifiers(store.files, classifiers)
         records, curves = trial_records(store), recorded_curves(store, spec)
         state = SweepState.resumed(spec, records, curves, retry_failed=retry_failed)
+        budget = Budget.of(spec, store)
+        state.halted = budget.used_up
         if state.next_action() is Action.END:
-            say(_nothing_left(store, state.status))
+            say(budget.end(state.status) or _nothing_left(store, state.status))
             return store
         _say_what_is_there(spec, store, state.status, say)
         rehearse(trial_config_for(spec, ()), data, classifiers, spec.evaluation)
@@ -138,6 +141,7 @@ def run_sweep(
                 on_change,
                 on_config=on_config,
                 fingerprint=data.fingerprint,
+                budget=budget,
             )
             tuner = make_tuner(spec, store, trainable, searcher, recorder)
             # After Ray's start, which takes SIGTERM for itself.
@@ -146,11 +150,18 @@ def run_sweep(
         if recorder.interrupted or state.next_action() is not Action.END:
             # Tune takes Ctrl-C for itself and returns as if it had finished.
             raise KeyboardInterrupt
-        if (why := state.repeated_failure) is not None:
-            times = f"{spec.faults.identical} trials in a row failed"
-            again = f"after fixing the cause, run: {_retry(store)}"
-            raise TrialsFailedError(f"{times}, so no further trial was started: {why}; {again}")
+        _check_failures(spec, store, state)
+        if ended := budget.end(state.status):
+            say(ended)
     return store
+
+
+def _check_failures(spec: SweepSpec, store: Store, state: SweepState) -> None:
+    """Raise TrialsFailedError if trials failed so often for one reason that the rest was not begun."""
+    if (why := state.repeated_failure) is not None:
+        times = f"{spec.faults.identical} trials in a row failed"
+        again = f"after fixing the cause, run: {_retry(store)}"
+        raise TrialsFailedError(f"{times}, so no further trial was started: {why}; {again}")
 
 
 def _check_tensorboard(files: Files) -> None:

@@ -100,9 +100,13 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
     if spec.replicates.when == "uncertain":
         some = f"up to {seeds - 1} further seeds of each config that decides where the front is"
     more = f", then {some}" if later and seeds > 1 else ""
+    hours = spec.budget.hours
+    over = hours is not None and total > 3600 * hours
+    cut = f", but no trial begins after the {hours:g} hours of the budget" if over else ""
     console.print(table)
+    about = f"about {duration(total)}{cut}"
     console.print(
-        f"\n{trials} trials{more}, {at_once} at once on this machine ({device}): about {duration(total)}",
+        f"\n{trials} trials{more}, {at_once} at once on this machine ({device}): {about}",
         highlight=False,
         soft_wrap=True,
     )

@@ -13,6 +13,7 @@ from sweep.config.sweep_spec import SweepSpec
 from sweep.running.signals import interrupt
 from sweep.running.watchdog import hung_at
 from sweep.running.worker import checkpoint_name, watch_path
+from sweep.search.budget import Budget
 from sweep.search.state import SweepState, SweepStatus
 from sweep.search.trial import ConfigResult, SuggestedTrial, TrialReport, begin_record, end_record
 from sweep.store.layout import CHECKPOINTS
@@ -38,6 +39,7 @@ class Recorder(Callback):
         on_change: called with the status after every event.
         on_config: called with every config of which no seed runs or is missing any more.
         fingerprint: hash of the data that trials are trained on.
+        budget: how long the sweep has run and may run; no further trial begins once it is used up.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Recorder(Callback):
         *,
         on_config: Callable[[ConfigResult], None] = lambda _: None,
         fingerprint: str | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._spec = spec
         self._state = state
@@ -56,6 +59,7 @@ class Recorder(Callback):
         self._on_change = on_change
         self._on_config = on_config
         self._fingerprint = fingerprint
+        self._budget = budget or Budget(None)
         self._running: dict[str, _Running] = {}
         self._never_began = Counter[str]()
         self._draining: set[str] | None = None
@@ -153,6 +157,8 @@ class Recorder(Callback):
         spec = self._spec
         record = end_record(running.record, last, spec.objectives, datetime.now(UTC), spec.limits)
         self._writer.write_trial(record)
+        self._budget.add(record)
+        self._state.halted |= self._budget.used_up
         config = self._state.end(record)
         if config is not None:
             self._on_config(config)
