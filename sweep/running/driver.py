@@ -21,6 +21,7 @@ from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.errors import ClusterError, StoreError, TrialsFailedError
 from sweep.manifest import open_folder, open_or_create_manifest
 from sweep.running.dashboards import StudyMirror
+from sweep.running.record_log import logging_to, named_logger
 from sweep.running.recorder import Recorder
 from sweep.running.reporting import TELL_SECONDS
 from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs
@@ -54,6 +55,7 @@ def run_sweep(
     retry_failed: bool = False,
     optuna_storage: str | None = None,
     tensorboard: bool = False,
+    log: str | None = None,
     say: Callable[[str], None] = lambda _: None,
     on_change: Callable[[SweepStatus], None] = lambda _: None,
 ) -> Store:
@@ -72,6 +74,7 @@ def run_sweep(
         retry_failed: whether trials that failed are trained again, as a further attempt.
         optuna_storage: a database URL or a file to copy the study to, for optuna-dashboard.
         tensorboard: whether trials write their epochs for TensorBoard, too.
+        log: a function of the user's own, as module:function, that is given every record.
         say: called with a sentence when a phase begins.
         on_change: called with the status whenever it changes.
 
@@ -83,10 +86,11 @@ def run_sweep(
         DataError: the data set cannot be built, or the folder's classifiers are lost.
         ClusterError: Ray did not start, or the cluster is not fit to run it; said before the first trial.
         ConfigError: this machine has no room for a trial or is slow in its precision, the sampler of the
-            user's own cannot be made, or tensorboardX is not installed, or would have to write to an object
-            store.
+            user's own cannot be made, the logger cannot be called, or tensorboardX is not installed, or would
+            have to write to an object store.
     """
     check_sampler(spec)
+    logger = named_logger(log)
     store = Store(canonical_uri(root))
     if tensorboard:
         _check_tensorboard(store.files)
@@ -94,7 +98,7 @@ def run_sweep(
         for precision in (trial_config_for(spec, ()).precision, spec.evaluation.precision):
             check_precision(precision, device_here(spec))
     before = open_folder(store.files, spec, spec.spec_hash, allowed=allowed)
-    with driving(store.files):
+    with driving(store.files), logging_to(logger, say) as tell:
         _sweep_up(store.files)
         say(f"data set {spec.data.name!r} and its classifiers")
         classifier_hash = before.classifier_hash if before else None
@@ -102,6 +106,7 @@ def run_sweep(
         shared = inputs_record(data, classifiers)
         manifest = open_or_create_manifest(store.files, spec, spec.spec_hash, shared, allowed=allowed)
         keep_classifiers(store.files, classifiers)
+        tell(manifest)
         records, curves = trial_records(store), recorded_curves(store, spec)
         state = SweepState.resumed(spec, records, curves, retry_failed=retry_failed)
         budget = Budget.of(spec, store)
@@ -122,6 +127,7 @@ def run_sweep(
                 use_gpu=gpu > 0,
                 tell_seconds=TELL_SECONDS["local" if address == "local" else "cluster"],
                 tensorboard=tensorboard,
+                tell_rows=logger is not None,
             )
             searcher = SweepSearcher(spec, state, warm=warm, ahead=True)
             mirror = None
@@ -142,6 +148,7 @@ def run_sweep(
                 on_config=on_config,
                 fingerprint=data.fingerprint,
                 budget=budget,
+                log=tell,
             )
             tuner = make_tuner(spec, store, trainable, searcher, recorder)
             # After Ray's start, which takes SIGTERM for itself.
