@@ -9,7 +9,7 @@ goes back to its last checkpoint, on the next machine that is free.
 
 Printed for each seed: trials that were hit, the time to finish beside that of the same sweep without losses,
 work that was done again for each loss beside the longest interval between checkpoints, and whether every
-trial is there once and every epoch once. What it cannot show: Ray's own time to notice a loss, and slow networks.
+trial is there once and every epoch once. What it cannot show: Ray's own time to notice a loss, slow networks.
 """
 
 import argparse

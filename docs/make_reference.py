@@ -23,7 +23,7 @@ from mopoe.validation import allowed, fields_of
 from mopoe.wording import show
 from sweep.config.objectives import Objective
 from sweep.config.parameters import Choice, Conditional, Int, LogUniform, Simplex, Uniform
-from sweep.config.schema import DataSpec, FaultsSpec, ReplicatesSpec, ResourcesSpec, SchedulerSpec
+from sweep.config.schema import BudgetSpec, DataSpec, FaultsSpec, ReplicatesSpec, ResourcesSpec, SchedulerSpec
 from sweep.config.sweep_spec import SweepSpec
 from sweep.store.layout import KEYS
 from sweep.store.schema import TABLES, field_texts
@@ -50,6 +50,7 @@ _SECTIONS: tuple[tuple[str, type], ...] = (
     ("`scheduler`", SchedulerSpec),
     ("`resources`", ResourcesSpec),
     ("`replicates`", ReplicatesSpec),
+    ("`budget`", BudgetSpec),
     ("`faults`", FaultsSpec),
 )
 _TABLES = """# Tables

@@ -58,7 +58,7 @@ def _check_place(package: str) -> None:
 
     The module is located as by an import, but not imported.
     """
-    if package == "mopoe" or any(
+    if package in ("mopoe", "sweep") or any(
         point.module.partition(".")[0] == package for group in GROUPS for point in entry_points(group=group)
     ):
         return

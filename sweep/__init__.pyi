@@ -4,4 +4,5 @@ from .config.sweep_spec import load_spec as load_spec
 from .results import Results as Results
 from .results import open as open  # noqa: A004 - sweep.open reads like gzip.open
 from .running.driver import run_sweep as run_sweep
+from .search.samplers import SamplerContext as SamplerContext
 from .store.read import Store as Store

@@ -15,6 +15,8 @@ from sweep.store.files import Files
 from sweep.store.read import Store, open_store
 
 if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
     from mopoe.trained import TrainedModel
 
 
@@ -49,6 +51,32 @@ class Results(Store):
 
         name = trial or picked(tradeoff(self))[0]
         return load(choose_checkpoint(Path(self.files.address), name), device=device)
+
+    def plot_front(self, first: str | None = None, second: str | None = None) -> "Figure":
+        """Return the report's plot of all configs and the front as a Plotly figure.
+
+        Args:
+            first: the objective of the horizontal axis; by default the sweep's first.
+            second: the objective of the vertical axis; by default the sweep's first other one.
+
+        Raises:
+            ConfigError: there are no two such objectives, or no config has completed yet.
+        """
+        from sweep.report.figures import front_plot
+
+        trade = tradeoff(self)
+        objectives = {o.name: o for o in trade.points.objectives}
+        for name in (first, second):
+            if name is not None and name not in objectives:
+                raise ConfigError(f"there is no objective {name!r}; {did_you_mean(name, objectives)}")
+        first = first or next(name for name in (*objectives, "") if name != second)
+        second = second or next(name for name in (*objectives, "") if name != first)
+        if not (first and second) or first == second:
+            raise ConfigError(f"a front is plotted in two objectives; possible: {', '.join(objectives)}")
+        if not trade.configs.height:
+            why = nothing_yet(trade)
+            raise ConfigError(f"there is no front to plot: {why[0].lower()}{why[1:-1]}")
+        return front_plot(trade, objectives[first], objectives[second])
 
     def _repr_html_(self) -> str:
         """Return the front as a notebook shows it."""

@@ -41,11 +41,11 @@ reference_point: {conditional_coherence: 0.1, log_likelihood: -9000}
 search_space: {beta: {type: uniform, low: 1, high: 2}}
 """
 SETTINGS = ", ".join(f.name for f in fields(TrialConfig))
-SAMPLERS = "tpe, gp, nsga2, nsga3, random, qmc, grid"
+SAMPLERS = "tpe, gp, nsga2, nsga3, random, qmc, grid, module:function"
 KINDS = "uniform, log_uniform, int, choice, simplex"
 TOP = (
-    "name, data, trials, seed, sampler, evaluation, objectives, reference_point, search_space, fixed, "
-    "scheduler, constraints, start_with, warm_start, resources, replicates, faults, keep"
+    "name, data, trials, budget, seed, sampler, evaluation, objectives, reference_point, search_space, "
+    "fixed, scheduler, constraints, start_with, warm_start, resources, replicates, faults, keep"
 )
 EVALUATION = (
     "split, every, coherence_samples, joint_samples, likelihood_samples, importance_samples, subset_sizes, "

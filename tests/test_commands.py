@@ -124,7 +124,7 @@ def test_printed_commands_are_commands(idle: typer.Typer) -> None:
 def test_the_guides_python_runs(tmp_path: Path) -> None:
     """As it stands there, without a warning."""
     text = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -245,7 +245,7 @@ PUBLIC = {
         Likelihood Bernoulli Categorical FeatureNormal Laplace NegativeBinomial Normal Poisson
     """,
     # A sweep's file, running it, and its results.
-    "sweep": "SweepSpec load_spec run_sweep Results Store open",
+    "sweep": "SweepSpec load_spec run_sweep SamplerContext Results Store open",
 }
 
 

@@ -20,6 +20,18 @@ def failure_reasons(trials: pl.DataFrame) -> list[tuple[str, int]]:
     return list(numbers.sort("len", "reason", descending=[True, False]).iter_rows())
 
 
+def mean_over_seeds(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean of two or more seeds' values and the half width of its 95 % interval by Student's t.
+
+    >>> mean_over_seeds([1.0, 3.0])  # t is 12.706, and the standard error 1
+    (2.0, 12.706204736...)
+    """
+    from scipy.special import stdtrit
+
+    n = len(values)
+    return float(np.mean(values)), float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / n**0.5)
+
+
 def coherence_by_size(pairs: pl.DataFrame) -> pl.DataFrame:
     """Return mean coherence by trial and number of observed modalities, over targets that were not observed.
 

@@ -56,6 +56,13 @@ class RunOptions:
         ),
     ] = None
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write DIR/tensorboard.")] = False
+    log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="Give every record to this function, such as sweep.loggers:mlflow or sweep.loggers:wandb.",
+        ),
+    ] = None
 
     def words(self) -> list[str]:
         """Return the options that differ from their defaults as words of a command line."""

@@ -105,6 +105,7 @@ def _run_here(spec: "SweepSpec", root: Path, options: RunOptions) -> None:
             retry_failed=options.retry_failed,
             optuna_storage=options.optuna_storage,
             tensorboard=options.tensorboard,
+            log=options.log,
             say=progress.say,
             on_change=progress.show,
         )

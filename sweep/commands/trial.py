@@ -1,7 +1,9 @@
 """`sweep trial` and `sweep samples`: one trial on this machine, and what its model generates."""
 
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +11,9 @@ from mopoe.errors import ConfigError, DataError
 from sweep.commands.options import File, Folder, Overrides, option_words
 from sweep.commands.terminal import command, console, resume_hint, say
 from sweep.errors import TrialsFailedError
+
+if TYPE_CHECKING:
+    from sweep.store.records import TrialRecord
 
 
 def trial(
@@ -18,38 +23,74 @@ def trial(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Results folder (default: results/NAME-trials).")] = None,
     *,
+    seeds: Annotated[
+        int,
+        typer.Option(help="Train this many seeds, counted up from the trial's own.", min=1, max=1000),
+    ] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     override: Overrides = None,
 ) -> None:
-    """Train one trial here, without Ray; settings not given take the middle of the search space."""
-    from mopoe.reports import Z_95
+    """Train one trial here, without Ray; settings not given take the middle of the search space.
+
+    With several seeds, those that have completed in the results folder are not trained again.
+    """
     from sweep.config.sweep_spec import load_spec, trial_config_for
 
     spec = load_spec(file, override or ())
     config = trial_config_for(spec, set_ or ())
     root = out or Path("results") / f"{spec.name}-trials"
-    from sweep.running.local import run_single
+    from sweep.running.local import last_attempt, run_single
     from sweep.running.progress import TrialProgress
     from sweep.running.signals import stoppable
     from sweep.store.files import files_at
 
     screen = console()
-    words = option_words({"set": set_, "override": override, "out": root, "resume": True})
-    hint = resume_hint(command("sweep", "trial", file, *words), root)
-    with TrialProgress(screen, config.epochs) as progress, stoppable(), hint:
-        record = run_single(
-            spec, config, root, resume=resume, device=_device(device), on_report=progress.show
-        )
-    for name, value in record.objectives.items():
-        mark = "" if name in {o.name for o in spec.objectives} else "  (not an objective of this sweep)"
-        error = f" ± {Z_95 * record.stderr[name]:.4f}" if name in record.stderr else ""
-        say(f"{name:<24}{value:>12.4f}{error}{mark}")
-    say("± is the half width of the 95 % interval over held-out samples; another seed is not in it.")
+    given = {"set": set_, "override": override, "out": root, "seeds": seeds if seeds > 1 else None}
+    hint = resume_hint(command("sweep", "trial", file, *option_words(given | {"resume": True})), root)
+    records = []
+    with stoppable(), hint:
+        for seed in range(config.seed, config.seed + seeds):
+            one = replace(config, seed=seed)
+            last = last_attempt(spec, one, root) if seeds > 1 else None
+            if last is None or last.status != "completed":
+                if seeds > 1:
+                    say(f"seed {seed}")
+                again = resume and (seeds == 1 or last is not None)
+                with TrialProgress(screen, one.epochs) as progress:
+                    last = run_single(
+                        spec, one, root, resume=again, device=_device(device), on_report=progress.show
+                    )
+            records.append(last)
+            if last.status == "failed":
+                break
+    record = records[-1]
+    if seeds == 1 or record.status != "failed":  # a mean over the seeds that did well would be too good
+        _print_objectives(records, {o.name for o in spec.objectives})
     say(f"\ntrial {record.trial_id}, attempt {record.attempt}; tables: {files_at(root)}")
     if record.status == "failed":
         raise TrialsFailedError(f"the trial failed: {record.error}")
     say(f"next: {command('sweep', 'samples', root, '--trial', record.trial_id)}")
+
+
+def _print_objectives(seeds: "Sequence[TrialRecord]", objectives: Collection[str]) -> None:
+    """Print what the seeds of a config measured: the means over several, or one with its errors."""
+    from mopoe.reports import Z_95
+    from sweep.analysis.summaries import mean_over_seeds
+
+    several = len(seeds) > 1
+    if several:
+        say(f"{'':<24}{'mean':>12}{'±':>12}{'lowest':>12}{'highest':>12}")
+    for name in seeds[-1].objectives:
+        mark = "" if name in objectives else "  (not an objective of this sweep)"
+        values = [seed.objectives[name] for seed in seeds]
+        numbers = (*mean_over_seeds(values), min(values), max(values)) if several else values
+        error = f" ± {Z_95 * seeds[0].stderr[name]:.4f}" if not several and name in seeds[0].stderr else ""
+        say(f"{name:<24}{''.join(f'{number:>12.4f}' for number in numbers)}{error}{mark}")
+    if several:
+        say(f"± is the half width of the 95 % interval over {len(seeds)} seeds, by Student's t.")
+    else:
+        say("± is the half width of the 95 % interval over held-out samples; another seed is not in it.")
 
 
 def _device(name: str) -> str:

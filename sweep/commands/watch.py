@@ -58,7 +58,7 @@ def watch(
                 elif (line := lines(state, now)[1]) != last_line:
                     say(line.strip())
                     last_line = line
-                if state.status.complete:
+                if state.status.complete or state.budget_end:
                     break
                 files = [store.names(table) for table in TABLES]
                 if files != shown:
@@ -104,6 +104,8 @@ def lines(state: "StatusReport", now: datetime) -> list[str]:
     word = "running"
     if state.status.complete:
         word = "complete"
+    elif ended := state.budget_end:
+        word = ended
     elif state.interrupted:
         left = count(kinds["left"] + kinds["running"], "trial")
         word = f"interrupted with {left} left; `sweep resume` continues it"
@@ -119,6 +121,8 @@ def lines(state: "StatusReport", now: datetime) -> list[str]:
     if state.trials_per_hour and state.seconds_left is not None and word == "running":
         pace = f"{number(state.trials_per_hour)} trials an hour"
         text.append(f"pace         {pace}, about {duration(state.seconds_left)} left")
+    if state.budget.hours is not None:
+        text.append(f"budget       {number(state.budget.used)} of {number(state.budget.hours)} hours")
     text += [f"failed       {n} x {reason}" for reason, n in failure_reasons(front.trials)]
     text += [f"warning      {warning}" for warning in state.warnings]
     return [*text, f"last report  {age}"]

@@ -6,15 +6,19 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat, ValidationInfo
 
 from mopoe.config import TrialConfig
+from mopoe.errors import ConfigError
 from mopoe.evaluation_config import EvaluationConfig
 from mopoe.own_metrics import promises
+from mopoe.plugins import named_function
 from mopoe.reports import OBJECTIVES
 from mopoe.validation import Count
+from mopoe.wording import did_you_mean
 from sweep.config.constraints import Constraints, Limit, limit
-from sweep.config.messages import Name, problems_at
+from sweep.config.messages import Name, problem, problems_at
 from sweep.config.objectives import Objective, Objectives, names
 from sweep.config.parameters import Choice, Int, Parameter
 from sweep.config.schema import (
+    BudgetSpec,
     DataSpec,
     FaultsSpec,
     ReplicatesSpec,
@@ -25,6 +29,8 @@ from sweep.config.schema import (
 from sweep.config.settings import SETTINGS, by_name, check_fixed, check_search_space, check_start_with
 from sweep.config.space import Space, Suggestion
 
+SAMPLERS = ("tpe", "gp", "nsga2", "nsga3", "random", "qmc", "grid")
+"""The samplers of Optuna that have a name here, and the grid."""
 RENAMED = {"at_rungs": "intermediate", "extras": "final_metrics"}
 """Keys of `evaluation` by their names before 0.1.0; a file may still have them."""
 
@@ -39,6 +45,19 @@ def _kept(evaluation: EvaluationConfig, info: ValidationInfo) -> EvaluationConfi
         with problems_at("metrics"):
             promises(evaluation.metrics)
     return evaluation
+
+
+def _known(sampler: str, info: ValidationInfo) -> str:
+    """Return the sampler, if there is one of that name, or such a function; a results folder is not asked."""
+    if ":" not in sampler and sampler not in SAMPLERS:
+        possible = did_you_mean(sampler, (*SAMPLERS, "module:function"))
+        raise problem(f"sampler is {sampler!r}; {possible}")
+    if ":" in sampler and not info.context:
+        try:
+            named_function(sampler)
+        except ConfigError as error:
+            raise problem(f"sampler {sampler!r} {error}") from None
+    return sampler
 
 
 class SweepKeys(StrictModel):
@@ -56,10 +75,16 @@ class SweepKeys(StrictModel):
     """The data set and its options."""
     trials: Count
     """Number of trials."""
+    budget: BudgetSpec = BudgetSpec()
+    """How long the whole sweep may run; it ends with fewer trials if that comes first."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of the sampler."""
-    sampler: Literal["tpe", "gp", "nsga2", "nsga3", "random", "qmc", "grid"] = "tpe"
-    """How the next config is chosen, by Optuna's sampler of that name.
+    sampler: Annotated[
+        str,
+        Field(description=f"one of {', '.join(SAMPLERS)}, or a function, as module:function"),
+        AfterValidator(_known),
+    ] = "tpe"
+    """How the next config is chosen, by Optuna's sampler of that name, or by one that your function returns.
 
     tpe: a tree-structured Parzen estimator of all parameters together; the first trials are random.
     gp: a Gaussian process, which learns more from few trials but takes seconds per choice.
@@ -68,6 +93,9 @@ class SweepKeys(StrictModel):
     random: independent draws.
     qmc: scrambled quasi-random points, which cover the space more evenly than random ones.
     grid: every combination of values, in random order; it needs parameters of type int or choice.
+
+    A function of yours returns any sampler of Optuna or OptunaHub; it is marked `@mopoe.plugin` and takes a
+    seed and a `sweep.SamplerContext`.
     """
     evaluation: Annotated[EvaluationConfig, BeforeValidator(_renamed), AfterValidator(_kept)] = (
         EvaluationConfig()
@@ -179,7 +207,7 @@ class SweepKeys(StrictModel):
         """Return the suggestions of `start_with`."""
         return [self.space.suggestion(self.space.complete(point)) for point in self.start_with]
 
-    def budget(self, suggestion: Suggestion) -> int:
+    def full_budget(self, suggestion: Suggestion) -> int:
         """Return the full budget of a suggested trial, in epochs."""
         return self.trial_config(self.space.settings(suggestion)).epochs
 

@@ -188,6 +188,17 @@ class ReplicatesSpec(StrictModel):
     """
 
 
+class BudgetSpec(StrictModel):
+    """How long the whole sweep may run."""
+
+    hours: Annotated[float, Field(ge=1e-4, le=1_000_000)] | None = None
+    """Hours after which no further trial begins; those that run go on to their end. null for no limit.
+
+    The sweep runs while at least one trial trains or is measured, in this run or an earlier one; starting up
+    does not count. `sweep resume DIR -o budget.hours=12` continues a sweep whose budget was less.
+    """
+
+
 class FaultsSpec(StrictModel):
     """How much may go wrong before a trial, or the sweep, is given up."""
 

@@ -20,7 +20,7 @@ from sweep.config.messages import sentences
 from sweep.config.schema import SchedulerSpec
 from sweep.config.settings import setting
 
-CHANGEABLE = ("name", "trials", "resources", "replicates", "faults", "keep")
+CHANGEABLE = ("name", "trials", "budget", "resources", "replicates", "faults", "keep")
 """Keys that may change between two runs of one sweep: no trial's numbers depend on them."""
 LATER = (
     *("aggregation", "style_outside", "optimizer", "weight_decay", "lr_schedule", "lr_warmup_epochs"),

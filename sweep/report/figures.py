@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from sweep.analysis.points import worst_first
 from sweep.analysis.posterior import Array
+from sweep.analysis.tradeoff import Tradeoff
 from sweep.analysis.uncertainty import coarse
 from sweep.config.objectives import Objective, gains
 from sweep.report.formatting import number, pick_labels, plain, row_terms, searched_settings
@@ -28,8 +29,11 @@ from sweep.report.theme import (
     series,
     steps,
 )
-from sweep.report.view import View
+from sweep.report.view import Picked, View, picked_configs
 from sweep.store.layout import INTERVAL, OBJECTIVE, PARAMETER
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 _MOST_EPOCHS, _MOST_CURVES = 200, 300
 """Most points of a learning curve, and most trials with a curve besides the picks."""
@@ -39,12 +43,28 @@ _RARE = [[0, "rgba(128,128,128,0.3)"], [0.2, "#E69F00"], [1, FRONT]]
 
 def front_figures(view: View) -> str:
     """Return a scatter plot of all configs for every two objectives: front, picks and error bars."""
-    return "".join(_front_figure(view, *pair) for pair in combinations(view.tradeoff.points.objectives, 2))
+    configs, figures = view.tradeoff.configs.height, []
+    for first, second in combinations(view.tradeoff.points.objectives, 2):
+        what = f"{plain(first.name)} against {plain(second.name)} for {configs} configs, with the front"
+        parts = _front_parts(view.tradeoff, view.picked, first, second)
+        figures.append(drawn(f"front-{first.name}-{second.name}", f"Scatter plot of {what}", *parts))
+    return "".join(figures)
 
 
-def _front_figure(view: View, first: Objective, second: Objective) -> str:
-    tradeoff, x, y = view.tradeoff, first.name, second.name
-    hover, on_front = pl.Series("_hover", _hover(view)), pl.Series("_front", tradeoff.on_front)
+def front_plot(tradeoff: Tradeoff, first: Objective, second: Objective) -> "Figure":
+    """Return the page's scatter plot of all configs in two objectives as a Plotly figure."""
+    import plotly.graph_objects as go
+
+    traces, form = _front_parts(tradeoff, picked_configs(tradeoff), first, second)
+    return go.Figure(traces, layout=form)
+
+
+def _front_parts(
+    tradeoff: Tradeoff, picked: Sequence[Picked], first: Objective, second: Objective
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the traces and the layout of the plot of the front in two objectives."""
+    x, y = first.name, second.name
+    hover, on_front = pl.Series("_hover", _hover(tradeoff)), pl.Series("_front", tradeoff.on_front)
     configs = worst_first(tradeoff.configs.with_columns(hover, on_front), first)
 
     def dots(rows: pl.DataFrame, colour: str, size: int, *, bars: bool, **more: object) -> dict[str, Any]:
@@ -74,21 +94,17 @@ def _front_figure(view: View, first: Objective, second: Objective) -> str:
     better = ["top" if second.maximize else "bottom", "right" if first.maximize else "left"]
     worse = ["bottom" if second.maximize else "top", "left" if first.maximize else "right"]
     silent = {"type": "scatter", "hoverinfo": "skip", "showlegend": False}
-    for picked in view.picked:
-        at = configs.filter(trial_id=picked.trial_id).select(OBJECTIVE + x, OBJECTIVE + y).row(0)
-        circle = {"symbol": "circle-open", "size": 16, "color": picked.colour, "line": {"width": 2.5}}
+    for pick in picked:
+        at = configs.filter(trial_id=pick.trial_id).select(OBJECTIVE + x, OBJECTIVE + y).row(0)
+        circle = {"symbol": "circle-open", "size": 16, "color": pick.colour, "line": {"width": 2.5}}
         place = worse if abs(at[0] - worst) > 0.7 * abs(best - worst) else better
-        label = {"text": [escape(picked.labels)], "textposition": " ".join(place), "cliponaxis": False}
+        label = {"text": [escape(pick.labels)], "textposition": " ".join(place), "cliponaxis": False}
         traces.append(silent | label | {"x": at[:1], "y": at[1:], "mode": "markers+text", "marker": circle})
     # details.js moves this ring to the chosen config.
     ring = {"color": RING, "size": 24, "symbol": "circle-open", "line": {"width": 2, "color": RING}}
     traces.append(silent | {"x": [None], "y": [None], "mode": "markers", "marker": ring})
-    description = (
-        f"Scatter plot of {plain(x)} against {plain(y)} for {configs.height} configs, with the front"
-    )
     titles = [f"{plain(o.name)}, {'higher' if o.maximize else 'lower'} is better" for o in (first, second)]
-    form = layout(440, xaxis=axis(titles[0]), yaxis=axis(titles[1]))
-    return drawn(f"front-{x}-{y}", description, traces, form)
+    return traces, layout(440, xaxis=axis(titles[0]), yaxis=axis(titles[1]))
 
 
 def _share(some: pl.DataFrame, whole: pl.DataFrame) -> str:
@@ -96,9 +112,9 @@ def _share(some: pl.DataFrame, whole: pl.DataFrame) -> str:
     return f"{some.height} of {whole.height} " if some.height < whole.height else ""
 
 
-def _hover(view: View) -> list[str]:
+def _hover(tradeoff: Tradeoff) -> list[str]:
     """Return the text shown when pointing at a config: its trial, objectives and searched settings."""
-    tradeoff, texts = view.tradeoff, []
+    texts = []
     for row in tradeoff.configs.iter_rows(named=True):
         label = pick_labels(tradeoff.picks, row["trial_id"])
         first = f"<b>{escape(row['trial_id'])}</b>{f' ({escape(label)})' if label else ''}"

@@ -71,6 +71,15 @@ class View:
     """How probable the front and the picks are."""
 
 
+def picked_configs(trade: Tradeoff) -> tuple[Picked, ...]:
+    """Return the picked configs, each once, with their labels and colours."""
+    trials = dict.fromkeys(pick.trial_id for pick in trade.picks)
+    return tuple(
+        Picked(trial_id=trial, labels=pick_labels(trade.picks, trial), colour=PICKS[i % len(PICKS)])
+        for i, trial in enumerate(trials)
+    )
+
+
 def view(store: Store) -> View:
     """Return the content of a report on the trials so far.
 
@@ -78,7 +87,8 @@ def view(store: Store) -> View:
         StoreError: a file of the store is damaged or of a newer schema.
     """
     trade = tradeoff(store)
-    trials = list(dict.fromkeys(p.trial_id for p in trade.picks))
+    picked = picked_configs(trade)
+    trials = [pick.trial_id for pick in picked]
     of_picks = pl.col("trial_id").is_in(trials)
     pairs = last_evaluation(store.pair_coherence().collect())
     curves = store.epochs().select("trial_id", "attempt", "epoch", "loss", cs.starts_with(OBJECTIVE))
@@ -88,10 +98,7 @@ def view(store: Store) -> View:
     elsewhere = store.table("subset_metrics").filter(other_split, *of_prior)
     return View(
         tradeoff=trade,
-        picked=tuple(
-            Picked(trial_id=trial, labels=pick_labels(trade.picks, trial), colour=PICKS[i % len(PICKS)])
-            for i, trial in enumerate(trials)
-        ),
+        picked=picked,
         focus=trade.knee or next(iter(trials), None),
         pairs=pairs,
         sizes=coherence_by_size(pairs.filter(of_picks)),

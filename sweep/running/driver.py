@@ -21,13 +21,16 @@ from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.errors import StoreError, TrialsFailedError
 from sweep.manifest import open_folder, open_or_create_manifest
 from sweep.running.dashboards import StudyMirror
+from sweep.running.record_log import logging_to, named_logger
 from sweep.running.recorder import Recorder
 from sweep.running.reporting import TELL_SECONDS
 from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs
 from sweep.running.signals import stoppable
 from sweep.running.trainable import make_trainable
 from sweep.running.worker import device_here
+from sweep.search.budget import Budget
 from sweep.search.past import recorded_curves, recorded_vectors, trial_records, warm_start
+from sweep.search.samplers import check_sampler
 from sweep.search.scheduler import HalvingScheduler
 from sweep.search.searcher import SweepSearcher
 from sweep.search.state import Action, SweepState, SweepStatus
@@ -52,6 +55,7 @@ def run_sweep(
     retry_failed: bool = False,
     optuna_storage: str | None = None,
     tensorboard: bool = False,
+    log: str | None = None,
     say: Callable[[str], None] = lambda _: None,
     on_change: Callable[[SweepStatus], None] = lambda _: None,
 ) -> Store:
@@ -70,6 +74,7 @@ def run_sweep(
         retry_failed: whether trials that failed are trained again, as a further attempt.
         optuna_storage: a database URL or a file to copy the study to, for optuna-dashboard.
         tensorboard: whether trials write their epochs for TensorBoard, too.
+        log: a function of the user's own, as module:function, that is given every record.
         say: called with a sentence when a phase begins.
         on_change: called with the status whenever it changes.
 
@@ -80,9 +85,12 @@ def run_sweep(
         TrialsFailedError: so many trials in a row have failed for one reason that the rest was not begun.
         DataError: the data set cannot be built, or the folder's classifiers are lost.
         ClusterError: Ray did not start, or the cluster is not fit to run it; said before the first trial.
-        ConfigError: this machine has no room for a trial or is slow in its precision, or tensorboardX is not
-            installed, or would have to write to an object store.
+        ConfigError: this machine has no room for a trial or is slow in its precision, the sampler of the
+            user's own cannot be made, the logger cannot be called, or tensorboardX is not installed, or would
+            have to write to an object store.
     """
+    check_sampler(spec)
+    logger = named_logger(log)
     store = Store(canonical_uri(root))
     if tensorboard:
         _check_tensorboard(store.files)
@@ -90,7 +98,7 @@ def run_sweep(
         for precision in (trial_config_for(spec, ()).precision, spec.evaluation.precision):
             check_precision(precision, device_here(spec))
     before = open_folder(store.files, spec, spec.spec_hash, allowed=allowed)
-    with driving(store.files):
+    with driving(store.files), logging_to(logger, say) as tell:
         _sweep_up(store.files)
         say(f"data set {spec.data.name!r} and its classifiers")
         classifier_hash = before.classifier_hash if before else None
@@ -98,10 +106,13 @@ def run_sweep(
         shared = inputs_record(data, classifiers)
         manifest = open_or_create_manifest(store.files, spec, spec.spec_hash, shared, allowed=allowed)
         keep_classifiers(store.files, classifiers)
+        tell(manifest)
         records, curves = trial_records(store), recorded_curves(store, spec)
         state = SweepState.resumed(spec, records, curves, retry_failed=retry_failed)
+        budget = Budget.of(spec, store)
+        state.halted = budget.used_up
         if state.next_action() is Action.END:
-            say(_nothing_left(store, state.status))
+            say(budget.end(state.status) or _nothing_left(store, state.status))
             return store
         _say_what_is_there(spec, store, state.status, say)
         rehearse(trial_config_for(spec, ()), data, classifiers, spec.evaluation)
@@ -116,6 +127,7 @@ def run_sweep(
                 use_gpu=gpu > 0,
                 tell_seconds=TELL_SECONDS["local" if address == "local" else "cluster"],
                 tensorboard=tensorboard,
+                tell_rows=logger is not None,
             )
             searcher = SweepSearcher(spec, state, warm=warm, ahead=True)
             mirror = None
@@ -135,6 +147,8 @@ def run_sweep(
                 on_change,
                 on_config=on_config,
                 fingerprint=data.fingerprint,
+                budget=budget,
+                log=tell,
             )
             tuner = make_tuner(spec, store, trainable, searcher, recorder)
             # After Ray's start, which takes SIGTERM for itself.
@@ -143,11 +157,18 @@ def run_sweep(
         if recorder.interrupted or state.next_action() is not Action.END:
             # Tune takes Ctrl-C for itself and returns as if it had finished.
             raise KeyboardInterrupt
-        if (why := state.repeated_failure) is not None:
-            times = f"{spec.faults.identical} trials in a row failed"
-            again = f"after fixing the cause, run: {_retry(store)}"
-            raise TrialsFailedError(f"{times}, so no further trial was started: {why}; {again}")
+        _check_failures(spec, store, state)
+        if ended := budget.end(state.status):
+            say(ended)
     return store
+
+
+def _check_failures(spec: SweepSpec, store: Store, state: SweepState) -> None:
+    """Raise TrialsFailedError if trials failed so often for one reason that the rest was not begun."""
+    if (why := state.repeated_failure) is not None:
+        times = f"{spec.faults.identical} trials in a row failed"
+        again = f"after fixing the cause, run: {_retry(store)}"
+        raise TrialsFailedError(f"{times}, so no further trial was started: {why}; {again}")
 
 
 def _check_tensorboard(files: Files) -> None:

@@ -25,6 +25,7 @@ from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.running.progress import duration
 from sweep.running.shared_inputs import load_inputs
 from sweep.running.worker import device_here
+from sweep.search.samplers import check_sampler
 from sweep.search.study import ConfigStudy
 from sweep.search.trial import config_name
 
@@ -68,8 +69,9 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
 
     Raises:
         DataError: the data set cannot be built, or a modality does not work with its networks.
-        ConfigError: a trial does not fit into memory.
+        ConfigError: a trial does not fit into memory, or the sampler of the user's own cannot be made.
     """
+    check_sampler(spec)
     device = device_here(spec)
     torch.set_num_threads(max(1, int(spec.resources.cpu)))
     keep_freed_memory()  # as workers do
@@ -99,9 +101,13 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
     if spec.replicates.when == "uncertain":
         some = f"up to {seeds - 1} further seeds of each config that decides where the front is"
     more = f", then {some}" if later and seeds > 1 else ""
+    hours = spec.budget.hours
+    over = hours is not None and total > 3600 * hours
+    cut = f", but no trial begins after the {hours:g} hours of the budget" if over else ""
     console.print(table)
+    about = f"about {duration(total)}{cut}"
     console.print(
-        f"\n{trials} trials{more}, {at_once} at once on this machine ({device}): about {duration(total)}",
+        f"\n{trials} trials{more}, {at_once} at once on this machine ({device}): {about}",
         highlight=False,
         soft_wrap=True,
     )

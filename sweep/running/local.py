@@ -103,7 +103,7 @@ def _begin(
     """Record that an attempt at a trial begins or goes on; return the record and what it trains with."""
     spec_hash = trials_hash(spec)
     before = open_folder(writer.files, spec, spec_hash)
-    trial_id = f"{config.config_id}-s{config.seed}"
+    trial_id = _name(config)
     rows = Store(writer.files).trials().filter(trial_id=trial_id).sort("attempt").collect()
     if resume and not rows.height:
         raise StoreError(
@@ -127,6 +127,23 @@ def _begin(
     record = _start(spec, config, trial_id, attempt, began, data.fingerprint)
     writer.write_trial(record)
     return record, inputs
+
+
+def last_attempt(spec: SweepSpec, config: TrialConfig, root: str | Path) -> TrialRecord | None:
+    """Return the record of the last attempt at a trial; None if the folder, which may be new, has none.
+
+    Raises:
+        StoreError: the folder holds something else.
+    """
+    store = Store(canonical_uri(root))
+    if open_folder(store.files, spec, trials_hash(spec)) is None:
+        return None
+    rows = store.latest_trials().filter(trial_id=_name(config)).collect().rows(named=True)
+    return TrialRecord.from_row(rows[0]) if rows else None
+
+
+def _name(config: TrialConfig) -> str:
+    return f"{config.config_id}-s{config.seed}"
 
 
 def trials_hash(spec: SweepSpec) -> str:

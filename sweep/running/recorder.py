@@ -10,9 +10,11 @@ from typing import Any
 from ray.tune import Callback
 
 from sweep.config.sweep_spec import SweepSpec
+from sweep.running.record_log import LogRecord, epoch_record
 from sweep.running.signals import interrupt
 from sweep.running.watchdog import hung_at
 from sweep.running.worker import checkpoint_name, watch_path
+from sweep.search.budget import Budget
 from sweep.search.state import SweepState, SweepStatus
 from sweep.search.trial import ConfigResult, SuggestedTrial, TrialReport, begin_record, end_record
 from sweep.store.layout import CHECKPOINTS
@@ -38,6 +40,8 @@ class Recorder(Callback):
         on_change: called with the status after every event.
         on_config: called with every config of which no seed runs or is missing any more.
         fingerprint: hash of the data that trials are trained on.
+        budget: how long the sweep has run and may run; no further trial begins once it is used up.
+        log: called with every record of a trial, an epoch or an event.
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class Recorder(Callback):
         *,
         on_config: Callable[[ConfigResult], None] = lambda _: None,
         fingerprint: str | None = None,
+        budget: Budget | None = None,
+        log: Callable[[LogRecord], None] = lambda _: None,
     ) -> None:
         self._spec = spec
         self._state = state
@@ -56,6 +62,8 @@ class Recorder(Callback):
         self._on_change = on_change
         self._on_config = on_config
         self._fingerprint = fingerprint
+        self._budget = budget or Budget(None)
+        self._log = log
         self._running: dict[str, _Running] = {}
         self._never_began = Counter[str]()
         self._draining: set[str] | None = None
@@ -78,7 +86,9 @@ class Recorder(Callback):
         running, report = self._running.get(trial.trial_id), TrialReport.from_ray(result)
         if running is None or (report.epoch is None and report.failure is None):
             return
-        running.last = running.last.followed_by(report)
+        for row in report.rows or ():
+            self._log(epoch_record(running.record, row))
+        running.last = running.last.followed_by(replace(report, rows=None))
         if report.epoch is not None:
             value = report.measured.get(self._spec.objectives[0].name)
             self._state.reached(running.record.trial_id, report.epoch, value)
@@ -89,7 +99,7 @@ class Recorder(Callback):
     def on_decision(self, decision: EventRecord) -> None:
         """Record what was decided at a rung; a trial that is stopped keeps the reason for its end."""
         running = next(r for r in self._running.values() if r.record.trial_id == decision.trial_id)
-        self._writer.write_event(replace(decision, attempt=running.record.attempt))
+        self._write(replace(decision, attempt=running.record.attempt))
         if decision.decision == "stop":
             running.last = replace(running.last, stopped=decision.reason)
 
@@ -135,7 +145,7 @@ class Recorder(Callback):
         self._state.begin(trial)
         began = self._state.began_at(trial.trial_id) or datetime.now(UTC)
         record = begin_record(self._spec, trial.config(self._spec), trial, began, self._fingerprint)
-        self._writer.write_trial(record)
+        self._write(record)
         if repeat := self._state.repeat(trial.trial_id):
             event = EventRecord(
                 trial_id=trial.trial_id,
@@ -145,14 +155,23 @@ class Recorder(Callback):
                 at=began,
                 reason=repeat.reason,
             )
-            self._writer.write_event(event)
+            self._write(event)
         return _Running(record)
+
+    def _write(self, record: TrialRecord | EventRecord) -> None:
+        if isinstance(record, TrialRecord):
+            self._writer.write_trial(record)
+        else:
+            self._writer.write_event(record)
+        self._log(record)
 
     def _close(self, running: _Running, failure: str | None = None) -> None:
         last = replace(running.last, failure=failure) if failure else running.last
         spec = self._spec
         record = end_record(running.record, last, spec.objectives, datetime.now(UTC), spec.limits)
-        self._writer.write_trial(record)
+        self._write(record)
+        self._budget.add(record)
+        self._state.halted |= self._budget.used_up
         config = self._state.end(record)
         if config is not None:
             self._on_config(config)

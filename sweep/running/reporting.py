@@ -5,11 +5,13 @@ now and then, so that a thousand workers overload neither the store nor the driv
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from mopoe.reports import EpochReport
 from sweep.search.trial import TrialReport
-from sweep.store.write import StoreWriter
+from sweep.store.write import StoreWriter, epoch_row
 
 CHECKPOINT_SHARE = 0.05
 """Largest share of a trial's time in which it waits for its checkpoints."""
@@ -89,6 +91,7 @@ class DriverReports:
         where: the device and the machine, which go with every report.
         seconds: after how long other epochs are told of.
         clock: the time.
+        rows: whether what the epochs table holds goes with the reports.
     """
 
     def __init__(
@@ -97,12 +100,16 @@ class DriverReports:
         where: TrialReport,
         seconds: float,
         clock: Clock = time.monotonic,
+        *,
+        rows: bool = False,
     ) -> None:
         self._seconds = seconds
         self._tell = tell
         self._behind = where
         self._clock = clock
         self._told_at = clock()
+        self._rows: list[Mapping[str, Any]] = []
+        self._wants_rows = rows
 
     def add(self, report: TrialReport) -> None:
         """Take an epoch's report, and tell of it if it is time."""
@@ -112,7 +119,13 @@ class DriverReports:
         if news or self._clock() - self._told_at >= self._seconds:
             self.tell(report)
 
+    def add_row(self, report: EpochReport) -> None:
+        """Keep what the epochs table holds of an epoch for the next report, if the driver wants it."""
+        if self._wants_rows:
+            self._rows.append(epoch_row(report))
+
     def tell(self, report: TrialReport) -> None:
         """Tell of this now, and of how far the trial is."""
-        self._tell(self._behind.followed_by(report))
+        self._tell(replace(self._behind.followed_by(report), rows=self._rows or None))
+        self._rows = []
         self._told_at = self._clock()

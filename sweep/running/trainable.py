@@ -48,6 +48,7 @@ def make_trainable(
     use_gpu: bool,
     tell_seconds: float = 0.0,
     tensorboard: bool = False,
+    tell_rows: bool = False,
 ) -> Callable[[dict[str, Any]], None]:
     """Return the function that Ray Tune calls in a worker with one suggestion of the searcher.
 
@@ -59,8 +60,10 @@ def make_trainable(
         use_gpu: whether trials have been given a GPU.
         tell_seconds: after how long a trial tells the driver of an epoch that was not evaluated.
         tensorboard: whether trials write their epochs for TensorBoard, too.
+        tell_rows: whether the driver is told what the epochs table holds.
     """
-    plain = spec.plain()
+    # A worker asks no sampler, so that one of the user's own need not be installed there.
+    plain = spec.plain() | {"sampler": "random"}
     # Where relative paths begin, and modules of the user's own are found.
     folder = str(Path.cwd())
 
@@ -78,7 +81,7 @@ def make_trainable(
         device = "cuda" if use_gpu and torch.cuda.is_available() else "cpu"
         where = TrialReport(device=device_name(device), host=socket.gethostname())
         writer = StoreWriter(root)
-        told = DriverReports(lambda report: tune.report(report.to_ray()), where, tell_seconds)
+        told = DriverReports(lambda r: tune.report(r.to_ray()), where, tell_seconds, rows=tell_rows)
         if MANIFEST not in writer.files.list():  # nobody would find what is written
             unseen = f"{where.host} has no {writer.files}/{MANIFEST}: all machines must share that folder"
             told.tell(TrialReport(failure=unseen))
@@ -90,6 +93,10 @@ def make_trainable(
             _tensorboard(writer, trial.trial_id, wanted=tensorboard) as log,
             watched(note, minutes and 60 * minutes) as reset_clock,
         ):
+
+            def on_report(report: EpochReport) -> None:
+                log(report)
+                told.add_row(report)
 
             def on_saved(report: TrialReport) -> None:
                 told.add(report)
@@ -103,7 +110,9 @@ def make_trainable(
                     inputs = _inputs(spec, root, classifier_hash, fingerprint)
                     weights = checkpoint_name(trial.trial_id)
                     run_trial(
-                        spec, settings, inputs, reports, weights, device, on_report=log, on_saved=on_saved
+                        *(spec, settings, inputs, reports, weights, device),
+                        on_report=on_report,
+                        on_saved=on_saved,
                     )
                 except Exception as error:  # whatever a user's network raises ends this trial, not the sweep
                     failure, again = failure_report(error), tries_left and may_pass(error)

@@ -1,21 +1,63 @@
-"""Optuna's samplers by name, seeded, and the grid."""
+"""Optuna's samplers by name, seeded, those of the user's own, and the grid."""
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from mopoe.errors import ConfigError
+from mopoe.plugins import named_function, reason
+from mopoe.wording import show
 from sweep.config.objectives import Objective, gains
 from sweep.config.space import Space, Suggestion
+from sweep.config.sweep_spec import SweepSpec
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
 AFFORDED = {"tpe": 1000, "gp": 200}
 """Trials that a sampler looks at by its name; the others cost next to nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerContext:
+    """What a sampler is made for, besides its seed."""
+
+    n_trials: int
+    """Number of configs that the sweep asks for."""
+    search_space: "Mapping[str, BaseDistribution]"
+    """Optuna's distribution of every parameter, by its name in the study; a simplex has several."""
+    conditional: bool
+    """Whether some parameters exist only under certain values of others."""
+    directions: Sequence[str]
+    """Maximize or minimize, in the order of the objectives."""
+
+    @classmethod
+    def of(cls, spec: SweepSpec, n_trials: int) -> Self:
+        """Return what the samplers of a sweep with so many configs are made for."""
+        space, directions = spec.space, tuple(o.direction for o in spec.objectives)
+        return cls(
+            n_trials=n_trials,
+            search_space=space.distributions(),
+            conditional=space.conditional,
+            directions=directions,
+        )
+
+
+def check_sampler(spec: SweepSpec) -> None:
+    """Refuse a sampler of the user's own that cannot be made.
+
+    Raises:
+        ConfigError: as for `make_sampler`.
+    """
+    if ":" in spec.sampler:
+        make_sampler(spec.sampler, spec.seed, SamplerContext.of(spec, spec.n_configs))
 
 
 def remembered(trials: "Sequence[FrozenTrial]", objectives: Sequence[Objective]) -> "list[FrozenTrial]":
@@ -39,36 +81,68 @@ def remembered(trials: "Sequence[FrozenTrial]", objectives: Sequence[Objective])
     return [trials[i] for i in sorted(better | set(rest[1::2]))]
 
 
-def make_sampler(name: str, seed: int, n_trials: int, *, conditional: bool = False) -> "BaseSampler":
+def make_sampler(name: str, seed: int, context: SamplerContext) -> "BaseSampler":
     """Return Optuna's sampler of that name, seeded; that of a grid only draws once the grid is used up.
+
+    A name with a colon is a function of the user's own, which returns the sampler.
 
     TPE draws its first trials at random: ten by default, but no more than a third of a short sweep. It models
     all parameters together (under `conditional`, those that exist together), which sees what they do to each
     other and takes a third of the time of one by one. The genetic samplers' populations are a fifth of the
     sweep, from 8 to Optuna's 50.
+
+    Raises:
+        ConfigError: the user's function cannot be called, raises, or returns no sampler.
     """
     from optuna import samplers
     from optuna.exceptions import ExperimentalWarning
 
-    startup = max(1, min(10, n_trials // 3))
-    population = min(50, max(8, n_trials // 5))
+    startup = max(1, min(10, context.n_trials // 3))
+    population = min(50, max(8, context.n_trials // 5))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
+        sampler: BaseSampler
         match name:
             case "tpe":
-                return samplers.TPESampler(
-                    seed=seed, n_startup_trials=startup, multivariate=True, group=conditional
+                sampler = samplers.TPESampler(
+                    seed=seed, n_startup_trials=startup, multivariate=True, group=context.conditional
                 )
             case "gp":
-                return samplers.GPSampler(seed=seed, n_startup_trials=startup)
+                sampler = samplers.GPSampler(seed=seed, n_startup_trials=startup)
             case "nsga2":
-                return samplers.NSGAIISampler(seed=seed, population_size=population)
+                sampler = samplers.NSGAIISampler(seed=seed, population_size=population)
             case "nsga3":
-                return samplers.NSGAIIISampler(seed=seed, population_size=population)
+                sampler = samplers.NSGAIIISampler(seed=seed, population_size=population)
             case "qmc":
-                return samplers.QMCSampler(seed=seed, scramble=True)
+                sampler = samplers.QMCSampler(seed=seed, scramble=True)
+            case _ if ":" in name:
+                sampler = _own_sampler(name, seed, context)
             case _:  # random, or grid
-                return samplers.RandomSampler(seed=seed)
+                sampler = samplers.RandomSampler(seed=seed)
+    return sampler
+
+
+@contextmanager
+def sampler_errors(name: str) -> Iterator[None]:
+    """Raise whatever a sampler of the user's own raises as a ConfigError; of others it is a bug of ours."""
+    try:
+        yield
+    except Exception as error:
+        if ":" not in name:
+            raise
+        raise ConfigError(f"sampler {name!r} failed ({reason(error)})") from error
+
+
+def _own_sampler(reference: str, seed: int, context: SamplerContext) -> "BaseSampler":
+    from optuna.samplers import BaseSampler
+
+    with sampler_errors(reference):
+        sampler = named_function(reference)(seed, context)
+    if not isinstance(sampler, BaseSampler):
+        raise ConfigError(
+            f"sampler {reference!r} returned {show(sampler)}, but must return an optuna.samplers.BaseSampler"
+        )
+    return sampler
 
 
 def grid_points(space: Space, seed: int) -> Iterator[Suggestion]:

@@ -64,7 +64,7 @@ class HalvingScheduler(FIFOScheduler):
         vector = report.values(self._objectives)
         if known or not set(names(self._objectives)) & (report.objectives or {}).keys():
             return "continue"
-        bracket, budget = self.bracket(trial_id), self._sweep.budget(trial.suggestion)
+        bracket, budget = self.bracket(trial_id), self._sweep.full_budget(trial.suggestion)
         # Kept for later trials also if this one has a budget that ends here.
         recorded = self._rungs[bracket, epoch]
         recorded[trial_id] = vector

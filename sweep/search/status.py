@@ -8,6 +8,7 @@ import polars as pl
 from sweep.analysis.checks import plateaus
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.config.sweep_spec import SweepSpec
+from sweep.search.budget import Budget
 from sweep.search.state import SweepState, SweepStatus
 from sweep.store.lease import holder
 from sweep.store.read import Store
@@ -37,6 +38,13 @@ class StatusReport:
     """Trials of full budget that end in an hour at the pace so far; None if none runs or has ended."""
     seconds_left: float | None
     """Time until the last trial ends at that pace."""
+    budget: Budget
+    """How long the sweep has run, and may run."""
+
+    @property
+    def budget_end(self) -> str | None:
+        """Return why the sweep has ended before its last trial, as a sentence, if its budget is used up."""
+        return None if self.status.counts.get("running") else self.budget.end(self.status)
 
 
 def status_report(store: Store, spec: SweepSpec, now: datetime) -> StatusReport:
@@ -79,6 +87,7 @@ def status_report(store: Store, spec: SweepSpec, now: datetime) -> StatusReport:
         stalled=silent is not None and silent > timedelta(seconds=patience),
         trials_per_hour=3600 * len(running) / (per_epoch * spec.epochs_max) if known else None,
         seconds_left=status.epochs_left * per_epoch / len(running) if known else None,
+        budget=Budget.of(spec, store),
     )
 
 

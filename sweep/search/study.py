@@ -19,7 +19,14 @@ import numpy as np
 from sweep.config.objectives import Objective
 from sweep.config.space import Suggestion
 from sweep.config.sweep_spec import SweepSpec
-from sweep.search.samplers import AFFORDED, grid_points, make_sampler, remembered
+from sweep.search.samplers import (
+    AFFORDED,
+    SamplerContext,
+    grid_points,
+    make_sampler,
+    remembered,
+    sampler_errors,
+)
 from sweep.search.trial import ConfigResult
 
 if TYPE_CHECKING:
@@ -57,8 +64,9 @@ class ConfigStudy:
         # A sampler that began anew would suggest the configs of the first run again.
         self._seed = spec.seed + len(past)
         n = max(spec.n_configs, len(past))
-        self._make_sampler = partial(make_sampler, spec.sampler, n_trials=n, conditional=space.conditional)
-        self._random = make_sampler("random", self._seed, n)
+        context = SamplerContext.of(spec, n)
+        self._make_sampler = partial(make_sampler, spec.sampler, context=context)
+        self._random = make_sampler("random", self._seed, context)
         self._sampler = self._make_sampler(seed=self._seed)
         self._study = _study(self._sampler, spec.objectives)
         self._afforded, self._n_known = AFFORDED.get(spec.sampler, math.inf), 0
@@ -127,8 +135,10 @@ class ConfigStudy:
         Optuna gives such a trial none, so that the sampler would not see it. The key is that of its genetic
         samplers' base class.
         """
-        size: int | None = getattr(self._sampler, "population_size", None)
-        return {f"{type(self._sampler).__name__}:generation": completed // size} if size else {}
+        size = getattr(self._sampler, "population_size", None)
+        if not size or not isinstance(size, int):
+            return {}
+        return {f"{type(self._sampler).__name__}:generation": completed // size}
 
     def _next(self) -> "Trial | None":
         if self._pool is None:
@@ -153,7 +163,8 @@ class ConfigStudy:
             trial.set_user_attr(name, value)
         for name, excess in found.constraints.items():
             trial.set_constraint(name, excess)
-        self._study.tell(trial, found.values, found.state)
+        with sampler_errors(self._spec.sampler):
+            self._study.tell(trial, found.values, found.state)
         self._n_known += 1
 
     def _ask(self) -> "Trial":
@@ -211,11 +222,12 @@ class ConfigStudy:
             self._open[name] = self._ask_once()
 
     def _ask_once(self) -> "Trial":
-        if not self._space.conditional:
-            return self._study.ask(self._distributions)
-        trial = self._study.ask()
-        self._space.draw(lambda axis: _suggest(trial, axis, self._distributions[axis]))
-        return trial
+        with sampler_errors(self._spec.sampler):
+            if not self._space.conditional:
+                return self._study.ask(self._distributions)
+            trial = self._study.ask()
+            self._space.draw(lambda axis: _suggest(trial, axis, self._distributions[axis]))
+            return trial
 
 
 def frozen_trial(

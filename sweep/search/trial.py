@@ -102,6 +102,8 @@ class TrialReport:
     """The machine trained on."""
     saved: bool | None = None
     """Whether a checkpoint and all reports up to this epoch are written."""
+    rows: Sequence[Mapping[str, Any]] | None = None
+    """What the epochs table holds of each epoch since the report before, if the driver logs that."""
     stopped: str | None = None
     """Why the scheduler stopped it."""
     failure: str | None = None

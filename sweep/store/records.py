@@ -142,6 +142,20 @@ class EventRecord:
     """Value by objective that the decision rests on."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRecord:
+    """One row of the epochs table, as the function of the option --log is given it."""
+
+    trial_id: str
+    """The trial: one config with one seed."""
+    attempt: int
+    """Counts the starts of the trial, from 0."""
+    epoch: int
+    """Epochs finished, counted from 1."""
+    values: Mapping[str, float]
+    """Number by column, of those that the epoch has: loss, reconstruction_NAME, o_NAME, ..."""
+
+
 _CHECKED = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """A hash or an id, which may become part of a path."""

@@ -44,22 +44,26 @@ def trial_table(record: TrialRecord, kinds: Mapping[str, Kind] | None = None) ->
     return _table("trials", [row], columns)
 
 
+def epoch_row(report: EpochReport) -> _Row:
+    """Return what the epochs table holds of an epoch, by column; what was not measured is absent."""
+    fixed = set(TABLES["epochs"].names) - {"trial_id", "attempt", "evaluation_seconds", "classifiers"}
+    row: _Row = {name: getattr(report, name) for name in fixed}
+    row |= {RECONSTRUCTION + name: value for name, value in report.reconstruction.items()}
+    if report.evaluation is not None:
+        row["evaluation_seconds"] = report.evaluation.seconds
+        row["classifiers"] = report.evaluation.classifiers
+        row |= {OBJECTIVE + name: float(value) for name, value in report.evaluation.objectives.items()}
+    return row
+
+
 def epoch_table(
     trial_id: str, attempt: int, reports: Sequence[EpochReport], modalities: Sequence[str]
 ) -> pa.Table:
     """Return one row per epoch, with a column per modality and per evaluated objective."""
-    fixed = set(TABLES["epochs"].names) - {"trial_id", "attempt", "evaluation_seconds", "classifiers"}
-    rows: list[_Row] = []
-    objectives = dict.fromkeys(OBJECTIVES)
-    for report in reports:
-        row: _Row = {"trial_id": trial_id, "attempt": attempt} | {n: getattr(report, n) for n in fixed}
-        row |= {RECONSTRUCTION + m: report.reconstruction.get(m) for m in modalities}
-        if report.evaluation is not None:
-            row["evaluation_seconds"] = report.evaluation.seconds
-            row["classifiers"] = report.evaluation.classifiers
-            row |= {OBJECTIVE + n: float(v) for n, v in report.evaluation.objectives.items()}
-            objectives |= dict.fromkeys(report.evaluation.objectives)
-        rows.append(row)
+    key: _Row = {"trial_id": trial_id, "attempt": attempt}
+    rows = [key | epoch_row(report) for report in reports]
+    evaluations = [report.evaluation for report in reports if report.evaluation is not None]
+    objectives = dict.fromkeys([*OBJECTIVES, *(name for found in evaluations for name in found.objectives)])
     columns = [
         *(
             field(RECONSTRUCTION + m, pa.float64(), f"Negative log-likelihood of {m}.", "nats per sample")

@@ -1,7 +1,10 @@
 """The notebook's way in, as the README and the page on models show it."""
 
+import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ import sweep
 from mopoe.errors import ConfigError
 from sweep.errors import StoreError
 from sweep.running.samples import choose_checkpoint
+from sweep.store.write import StoreWriter
 
 PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
 
@@ -51,6 +55,38 @@ def test_a_notebook_shows_the_front(made_up_sweep):
     assert html.startswith("<p>")
     assert html.count("<tr") == 1 + store.front().height
     assert all(trial in html for trial in store.front()["trial_id"])
+
+
+def test_the_plotted_front_is_the_pages(made_up_sweep, tmp_path):
+    """Trace by trace, in any two objectives; without torch and Ray; anything else is a sentence."""
+    import plotly.io
+
+    from sweep.report.figures import front_figures
+    from sweep.report.view import view
+
+    store = sweep.open(made_up_sweep)
+    figure = store.plot_front()
+    on_page = re.search(
+        r"Plotly\.newPlot\(\s*\"[^\"]*\",\s*(\[.*\]),\s*(\{.*\}),\s*\{", front_figures(view(store)), re.DOTALL
+    )
+    assert json.loads(on_page[1]) == json.loads(plotly.io.to_json(figure))["data"]
+    others, front, *_ = figure.data
+    assert sorted(front.customdata) == sorted(store.front()["trial_id"])
+    best = store.front()[0]
+    assert (front.x[-1], front.y[-1]) == (best["o_conditional_coherence"][0], best["o_log_likelihood"][0])
+    assert len(others.x) + len(front.x) == 7
+    assert figure.layout.xaxis.title.text == "conditional coherence, higher is better"
+    turned = store.plot_front(second="conditional_coherence")
+    assert turned.layout.xaxis.title.text == "log likelihood, higher is better"
+    with pytest.raises(ConfigError, match=r"^there is no objective 'log_likelhood'; did you mean 'log_likel"):
+        store.plot_front("log_likelhood")
+    with pytest.raises(ConfigError, match=r"^a front is plotted in two objectives; possible: conditional_c"):
+        store.plot_front("log_likelihood", "log_likelihood")
+    StoreWriter(tmp_path / "new").write_manifest(store.manifest)
+    with pytest.raises(ConfigError, match=r"^there is no front to plot: no trial has completed with finite"):
+        sweep.open(tmp_path / "new").plot_front()
+    code = "import sys; sys.modules.update(torch=None, ray=None); import sweep; sweep.open(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", f"{code}.plot_front()", str(made_up_sweep)], check=True)
 
 
 def test_the_model_is_that_of_the_pick_or_of_a_trial(trained_folder):

@@ -30,7 +30,9 @@ def parsed(words):
     [
         RunOptions(),
         RunOptions(override=["trials=5", "name=a b"], allow_changed=["seed"], retry_failed=True),
-        RunOptions(address="10.0.0.1:6379", workers=3, optuna_storage="sqlite:///x.db", tensorboard=True),
+        RunOptions(
+            address="10.0.0.1:6379", workers=3, optuna_storage="sqlite:///x.db", tensorboard=True, log="a.b:c"
+        ),
         RunOptions(cluster=Path("c.yaml")),
     ],
 )

@@ -241,7 +241,7 @@ nsga2 => nsg2
 :5: sampler is 'nsg2'; did you mean 'nsga2'? possible: <SAMPLERS>
 
 nsga2 => 3
-:5: sampler is 3; possible: <SAMPLERS>
+:5: sampler is 3, but must be one of tpe, gp, nsga2, nsga3, random, qmc, grid, or a function, as module:function
 
 joint_coherence] => joint_cohernce]
 :6: objectives: unknown quantity 'joint_cohernce'; did you mean 'joint_coherence'? possible: <OBJECTIVES>

@@ -95,12 +95,13 @@ def test_a_shipped_file_is_found_by_name(tmp_path, monkeypatch):
         FULL + "# the end\n",
         FULL.replace("split: test", "split: test\n  pictures: 8"),
         FULL.replace("epochs: 5", "epochs: 5\n  prior_expert: full"),
+        FULL + "budget: {hours: 6}\n",
         FULL + "scheduler: {type: none}\nconstraints: {}\nstart_with: []\nwarm_start: []\n",
         FULL.replace("over: size", "over: size, when: null"),
     ],
 )
 def test_the_hash_ignores_what_decides_no_result(load, other):
-    """Name, trials, resources, order, the spelling of numbers and written-out defaults do not matter."""
+    """Name, trials, budget, resources, order, the spelling of numbers and defaults do not matter."""
     assert other != FULL
     assert load(other).spec_hash == load(FULL).spec_hash
 

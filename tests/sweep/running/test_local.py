@@ -1,6 +1,7 @@
 """One trial without Ray: the same numbers each time, the tables of a sweep, a checkpoint to go on from."""
 
 import json
+import re
 
 import polars as pl
 import pytest
@@ -10,6 +11,7 @@ from sweep.config.sweep_spec import load_spec, trial_config_for
 from sweep.errors import StoreError
 from sweep.running.driver import run_sweep
 from sweep.running.local import run_single, trials_hash
+from sweep.running.progress import TrialProgress
 from sweep.store.read import open_store
 
 
@@ -116,6 +118,55 @@ def test_bfloat16_is_refused_before_anything_is_written(quick_file, tmp_path, mo
             )
         assert list(tmp_path.glob("sweep*")) == []
         assert not (tmp_path / "one" / "sweep.json").exists()
+
+
+def test_seeds_give_a_mean_and_an_interval(sweep, quick_file, tmp_path):
+    """By hand, of objectives and all else; seeds that are there already are not trained again."""
+    root = tmp_path / "r"
+    words = ("trial", quick_file, "--out", root, "--set", "seed=4", "--set", "epochs=1")
+    assert sweep(*words)[0] == 0
+    status, out, err = sweep(*words, "--seeds", "3")
+    assert status == 0, err
+    assert [line for line in out.splitlines() if line.startswith("seed ")] == ["seed 5", "seed 6"]
+    table = open_store(root).trials().sort("seed").collect()
+    assert table["seed"].to_list() == [4, 5, 6]
+    assert table["config_id"].n_unique() == 1
+    for name in ("conditional_coherence", "log_likelihood", "joint_coherence"):
+        x = table[f"o_{name}"].to_numpy()
+        half = 4.302653 * x.std(ddof=1) / 3**0.5  # Student's t of two degrees of freedom
+        row = re.search(rf"^{name} +(\S+) +(\S+) +(\S+) +(\S+)(.*)$", out, re.MULTILINE)
+        expected = [x.mean(), half, x.min(), x.max()]
+        assert [float(row[i]) for i in range(1, 5)] == pytest.approx(expected, abs=1e-4)
+        assert row[5] == "  (not an objective of this sweep)" * (name == "joint_coherence")
+    assert "± is the half width of the 95 % interval over 3 seeds, by Student's t." in out
+    assert "seed " not in sweep(*words, "--seeds", "2")[1].replace("2 seeds", "")
+    assert open_store(root).trials().collect().height == 3
+
+
+def test_a_cut_off_seed_goes_on_and_a_failed_one_gives_no_mean(sweep, quick_file, tmp_path, monkeypatch):
+    """With --resume the seed that has a checkpoint goes on from it, and those not begun begin."""
+    root = tmp_path / "r"
+    words = ("trial", quick_file, "--out", root, "--seeds", "3")
+    monkeypatch.setattr("sweep.store.files.LocalFiles.interval", 0.0)
+    show, shown = TrialProgress.show, []
+
+    def cut(self, report):
+        shown.append(report.epoch)
+        if len(shown) == 4:
+            raise KeyboardInterrupt
+        show(self, report)
+
+    monkeypatch.setattr(TrialProgress, "show", cut)
+    status, _, err = sweep(*words)
+    assert (status, "--seeds 3 --resume" in " ".join(err.split())) == (130, True)
+    assert shown == [1, 2, 1, 2]
+    status, out, err = sweep(*words, "--resume")
+    assert status == 0, err
+    assert shown == [1, 2, 1, 2, 2, 1, 2]
+    assert open_store(root).trials().collect()["status"].to_list() == ["completed"] * 3
+    status, out, err = sweep(*words, "--set", "lr=10")
+    assert (status, "over 3 seeds" in out) == (1, False)
+    assert "the loss is not finite" in err
 
 
 def test_a_diverging_trial_is_recorded_with_its_reason(quick_file, tmp_path):

@@ -34,7 +34,7 @@ def scheduler(budget=20, seed=0, recorded=None, when="all", told=lambda _: None,
         objectives=OBJECTIVES,
         seed=seed,
         replicates=ReplicatesSpec(when=when),
-        budget=lambda suggestion: budget,
+        full_budget=lambda suggestion: budget,
     )
     found = HalvingScheduler(spec, lambda decision: (decisions.append(decision), told(decision)), recorded)
     return found, decisions
