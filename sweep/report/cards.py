@@ -127,7 +127,10 @@ def size_card(view: View) -> Card:
     return Card(title=title, finding=finding, figure_html=figures.size_figure(view))
 
 
-_MEASURED = ("kl", "active_units", "idle_latents", "representation", "log_likelihood_conditional", "frechet")
+_MEASURED = (
+    *("kl", "active_units", "idle_latents", "representation", "log_likelihood_conditional"),
+    *("frechet", "mmd", "fid", "kid"),
+)
 """The metrics that have a column if they were measured."""
 
 
