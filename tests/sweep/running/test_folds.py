@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from mopoe.checkpoint import load_model, read_progress
 from mopoe.data import _own, load_data
+from mopoe.data.container import Split
 from mopoe.data.folds import fold
+from mopoe.evaluation import generation
 from mopoe.evaluation.evaluate import Evaluator
 from sweep.results import open_results
 from sweep.running.local import run_single
@@ -127,6 +130,22 @@ def test_other_folds_are_another_sweep(store: Store, sweep: Sweep, folder: Path)
     status, out, err = sweep("evaluate", "results/cut", "--split", "test")
     assert (status, err) == (0, "")
     assert out.count(" on test: ") == 6
+
+
+@pytest.mark.ray
+def test_samples_are_in_the_scale_of_the_trials_fold(
+    store: Store, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint is of that fold's data, and the test samples are shown as the model reads them."""
+    seen: list[Split] = []
+    monkeypatch.setattr(generation, "sample_grid", lambda model, split, *_: seen.append(split))
+    monkeypatch.setattr(generation, "save_grid", lambda *_: None)
+    status, out, err = sweep("samples", "results/cut", "--trial", "t0001-s2")
+    assert (status, err) == (0, "")
+    assert "(t0001-s2)" in out
+    data = load_data("tables", modalities={"a": "a.csv", "b": "b.csv"}, labels="kind")
+    expected = fold(data, 2, 3)
+    assert torch.equal(seen[0].x["a"], expected.test.x["a"])
 
 
 def test_what_cannot_be_cut_is_refused_before_a_trial_begins(sweep: Sweep, folder: Path) -> None:
