@@ -59,7 +59,7 @@ class EvaluationConfig:
     """Importance samples per held-out sample; a multiple of the number of subsets stratifies exactly, and two
     per subset or more show how loose the log-likelihood is."""
     subset_sizes: Sizes = ()
-    """Sizes of the observed subsets whose coherence and Frechet distances are measured; [] for all."""
+    """Sizes of the observed subsets whose coherence, Frechet distances and MMDs are measured; [] for all."""
     own_targets: StrictBool = True
     """Whether coherence is also measured of targets that were observed; the objective leaves them out."""
     intermediate: IntermediateConfig = IntermediateConfig()
@@ -68,10 +68,10 @@ class EvaluationConfig:
     """What else is measured, after the last epoch alone.
 
     representation: accuracy of a logistic regression on the latents of each subset.
-    frechet: Frechet distance of generated samples in the features of each target's classifier.
+    frechet: Frechet distance and mmd of generated samples in the features of each target's classifier.
     conditional_likelihood: log-likelihood of each subset, and of each target outside of it given the subset.
     mixture_prior: joint coherence with draws from a Gaussian mixture that is fitted to the latents.
-    fid: Frechet distance in the features of Inception v3; it needs inception_weights.
+    fid: fid and kid, the same two in the features of Inception v3; they need inception_weights.
     """
     metrics: Annotated[
         tuple[Reference, ...], Field(description="a list of functions, as module:function")

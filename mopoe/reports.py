@@ -15,6 +15,7 @@ OBJECTIVES: Mapping[str, str] = {
 NEED_LABELS = (
     *("conditional_coherence", "joint_coherence", "representation", "frechet", "mixture_prior", "coherence"),
     *("coherence_all", "coherence_balanced", "joint_coherence_balanced", "joint_coherence_mixture"),
+    "mmd",
 )
 """The metrics and final metrics that a data set without labels does not have."""
 
@@ -34,7 +35,10 @@ METRICS: Mapping[str, str] = {
     "is still missing, and less than that where ess is near 1",
     "representation": "final metric: accuracy (or mean average precision) of logistic regression on latents",
     "frechet": "final metric, per target: Frechet distance in its classifier's features (subset 0: prior)",
+    "mmd": "final metric, per target: squared MMD with a cubic kernel in its classifier's features, without "
+    "bias and so perhaps below 0 (subset 0: prior)",
     "fid": "final metric, per target: Frechet distance in Inception v3's features (subset 0: prior)",
+    "kid": "final metric, per target: the mmd in Inception v3's features (subset 0: prior)",
     "log_likelihood": "final metric: log p(X_A) of the subset A, nats; of subset 0, on a split other than "
     "the sweep's: the objective of that name",
     "log_likelihood_conditional": "final metric: log p(x_m | X_A) per target, of all without one, nats: "

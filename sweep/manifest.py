@@ -19,7 +19,7 @@ from sweep.store.write import StoreWriter
 
 PACKAGES = ("mopoe-sweep", "ray", "optuna", "torch", "torchvision", "pyarrow", "polars", "moocore", "numpy")
 
-FIXED = ("data", "objectives", "search_space")
+FIXED = ("data", "objectives", "search_space", "replicates")
 """Keys that no option allows to change: the sweep could not use its earlier trials."""
 MEASURED_BY = ("data", "evaluation", "objectives", "reference_point")
 """Keys that single trials in one folder must share for their values to be comparable."""
@@ -116,6 +116,8 @@ def _by_dotted_key(spec: Mapping[str, object]) -> dict[str, object]:
             values |= {f"{key}.{name}": value for name, value in section.items()}
         else:
             values[key] = section
+    if folds := spec.get("replicates", {}).get("folds"):  # type: ignore[attr-defined] # a section
+        values["replicates.folds"] = folds  # of what there may be others only with other seeds
     return values
 
 

@@ -21,6 +21,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own convention
 from mopoe.bank import Bank, Layered, banks, stacked, trained
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, Split, cache_dir, cached_file, chunks, short_hash, to_unit
+from mopoe.data.folds import to_other_scale
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import DataError
 from mopoe.networks import build_modality
@@ -147,6 +148,34 @@ class Classifiers:
     def to(self, device: torch.device) -> "Classifiers":
         """Return the classifiers on the device."""
         return replace(self, networks={name: network.to(device) for name, network in self.networks.items()})
+
+
+class _Rescaled(nn.Module):
+    """A classifier of features in one scale, for the same features in another."""
+
+    def __init__(self, network: nn.Module, factor_F: Tensor, summand_F: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("factor_F", factor_F)
+        self.register_buffer("summand_F", summand_F)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the classifier's hidden layer."""
+        return self.network.features(x * self.factor_F + self.summand_F)  # type: ignore[operator,no-any-return] # a Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        return self.network(x * self.factor_F + self.summand_F)  # type: ignore[operator,no-any-return] # a Module
+
+
+def for_fold(classifiers: Classifiers, data: MultimodalData, fold: MultimodalData) -> Classifiers:
+    """Return a data set's classifiers for one of its folds, whose features may be standardised otherwise."""
+    pairs = {m.name: (m, own) for m, own in zip(data.modalities, fold.modalities, strict=True)}
+    networks = {
+        name: _Rescaled(network, *to_other_scale(*pairs[name])).eval() if pairs[name][0].offset else network
+        for name, network in classifiers.networks.items()
+    }
+    return replace(classifiers, networks=networks)
 
 
 def load_classifiers(data: MultimodalData, config: ClassifierConfig | None = None) -> Classifiers:

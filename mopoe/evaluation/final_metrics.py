@@ -28,6 +28,7 @@ from mopoe.evaluation.frechet import (
 )
 from mopoe.evaluation.generation import fit_prior, source_latents
 from mopoe.evaluation.log_likelihood import LogLikelihood, log_likelihood
+from mopoe.evaluation.mmd import squared_mmd
 from mopoe.evaluation.representation import linear_probe
 from mopoe.evaluation_config import EvaluationConfig, FinalMetric
 from mopoe.likelihoods import Likelihood
@@ -82,10 +83,10 @@ def final_metrics(model: MoPoE, context: EvalContext) -> tuple[SubsetMetric, ...
     """Return all final metrics that the config names."""
     metrics: list[SubsetMetric] = []
     for name in context.config.final_metrics:
-        metric, measure = _FINAL_METRICS[name]
-        with guarded(metric) as failed:
+        possible, measure = _FINAL_METRICS[name]
+        with guarded(possible[0]) as failed:
             metrics += measure(model, context)
-        metrics += failed
+        metrics += [replace(nan, metric=metric) for nan in failed for metric in possible]
     return tuple(metrics)
 
 
@@ -191,20 +192,24 @@ def _representation(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
 
 
 def _frechet(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
-    return _distances(model, c, "frechet", classifier_features(c.classifiers), model.names)
+    return _distances(model, c, ("frechet", "mmd"), classifier_features(c.classifiers), model.names)
 
 
 def _fid(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
     features = inception_features(Path(c.config.inception_weights), model.device)
     # Inception was trained on images, which have 1 or 3 colours.
     images = [m.name for m in c.data.modalities if len(m.shape) == 3 and m.shape[0] in (1, 3)]
-    return _distances(model, c, "fid", features, images)
+    return _distances(model, c, ("fid", "kid"), features, images)
 
 
 def _distances(
-    model: MoPoE, c: EvalContext, metric: str, features: Features, names: Sequence[str]
+    model: MoPoE, c: EvalContext, metrics: tuple[str, str], features: Features, names: Sequence[str]
 ) -> Iterator[SubsetMetric]:
-    """Give the Frechet distances between real samples and those generated from every subset and the prior."""
+    """Give the distances between real samples and those generated from every subset and the prior.
+
+    The metrics are the names of the Frechet distance and of the squared MMD in these features.
+    """
+    frechet, mmd = metrics
     config, split = c.config, c.data.split(c.config.split).complete()
     n = min(config.coherence_samples, len(split))
     real = {name: real_features(c.data, config.split, name, n, features, model.device) for name in names}
@@ -212,10 +217,13 @@ def _distances(
     for mask in (0, *(mask for mask in model.masks if not sizes or mask.bit_count() in sizes)):
         generated = generated_features(model, split, mask, features, n, config.seed, names)
         for name, generated_ND in generated.items():
-            value = math.nan
-            with guarded(metric, name, mask) as failed:
-                value = frechet_distance(real[name], generated_ND)
-            yield from failed or [subset_metric(mask, metric, (value, None), n, name)]
+            with guarded(frechet, name, mask) as failed:
+                distance = frechet_distance(real[name], generated_ND)
+                yield subset_metric(mask, frechet, (distance, None), n, name)
+            yield from failed
+            with guarded(mmd, name, mask) as failed:
+                yield subset_metric(mask, mmd, squared_mmd(real[name], generated_ND), n, name)
+            yield from failed
 
 
 def _conditional_likelihood(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
@@ -257,11 +265,12 @@ def _mixture_prior(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
     yield subset_metric(0, "joint_coherence_mixture", joint.plain(), n)
 
 
-_FINAL_METRICS: Mapping[FinalMetric, tuple[str, Callable[[MoPoE, EvalContext], Iterator[SubsetMetric]]]] = {
-    "representation": ("representation", _representation),
-    "frechet": ("frechet", _frechet),
-    "conditional_likelihood": ("log_likelihood_conditional", _conditional_likelihood),
-    "mixture_prior": ("joint_coherence_mixture", _mixture_prior),
-    "fid": ("fid", _fid),
+_Measure = Callable[[MoPoE, EvalContext], Iterator[SubsetMetric]]
+_FINAL_METRICS: Mapping[FinalMetric, tuple[Sequence[str], _Measure]] = {
+    "representation": (["representation"], _representation),
+    "frechet": (["frechet", "mmd"], _frechet),
+    "conditional_likelihood": (["log_likelihood_conditional"], _conditional_likelihood),
+    "mixture_prior": (["joint_coherence_mixture"], _mixture_prior),
+    "fid": (["fid", "kid"], _fid),
 }
-"""By the name in a sweep's file: the metric that is NaN if all fails, and the function that measures it."""
+"""By the name in a sweep's file: the metrics that are NaN if all fails, and what measures them."""

@@ -63,6 +63,7 @@ def infer(
     objectives: Sequence[Objective],
     samples: pl.DataFrame | None = None,
     *,
+    folds: bool = False,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> tuple[pl.DataFrame, Inference]:
@@ -76,6 +77,7 @@ def infer(
         configs: the same trials as configs, from `by_config`.
         objectives: the objectives of both.
         samples: rows of the table sample_values, one evaluation per trial.
+        folds: whether what is told from each other by seeds are folds, each with held-out samples of its own.
         draws: number of draws from the posterior.
         seed: of their random numbers.
     """
@@ -100,8 +102,9 @@ def infer(
     )
     first = moocore.pareto_rank(points(some, objectives).gains, maximise=True).argsort()[:MOST_FACTORS]
     for at, o in enumerate(objectives):
-        if o.name not in known:  # one standard error for all seeds of a config, as if they shared it
+        if o.name not in known:  # one standard error for all seeds of a config, as they share the samples
             error_CO[:, at] = means[STDERR + o.name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+            error_CO[:, at] /= np.sqrt(seeds_C) if folds else 1
             alone_COK = np.zeros((*error_CO.shape, len(first)))
             alone_COK[first, at, np.arange(len(first))] = error_CO[first, at]
             factors_COK = np.concatenate([factors_COK, alone_COK], axis=2)

@@ -63,7 +63,13 @@ def tradeoff(store: Store) -> Tradeoff:
     trials = store.latest_trials().collect()
     usable = usable_trials(trials, manifest.objectives, manifest.limits)
     samples = last_evaluation(store.sample_values().collect())
-    configs, inference = infer(usable, by_config(usable, manifest.objectives), manifest.objectives, samples)
+    configs, inference = infer(
+        usable,
+        by_config(usable, manifest.objectives),
+        manifest.objectives,
+        samples,
+        folds=bool(manifest.folds),
+    )
     means = points(configs, manifest.objectives)
     return Tradeoff(
         manifest=manifest,

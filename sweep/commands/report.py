@@ -102,7 +102,8 @@ def best(
             name, why = picked(front, pick)
         row = front.configs.row(by_predicate=pl.col("trial_id") == name, named=True)
         numbers = ", ".join(f"{plain(n)} {value_text(row, n)}" for n in front.manifest.reference_point)
-        about = f"{name} of {spec.name}: {why}; {numbers}, by {count(row['seeds'], 'seed')}."
+        replicates = count(row["seeds"], "fold" if front.manifest.folds else "seed")
+        about = f"{name} of {spec.name}: {why}; {numbers}, by {replicates}."
     config = TrialConfig.from_dict(json.loads(row["config_json"]))
     say(f"# {about}")
     say(f"# config {config.config_id}; run it with: sweep trial FILE")

@@ -124,7 +124,8 @@ def samples(
     from sweep.running.samples import choose_checkpoint, draw_samples, source_mask
     from sweep.store.read import open_store
 
-    names = open_store(folder).manifest.modalities
+    store = open_store(folder)
+    names = store.manifest.modalities
     source = source or names[0]
     mask = source_mask(source, names)
     checkpoint = choose_checkpoint(folder, trial)
@@ -133,4 +134,4 @@ def samples(
         raise ConfigError(f"--out is {image}, but must end in .png or .jpg")
     if not image.parent.is_dir():
         raise DataError(f"{image} cannot be written: {image.parent} is not a folder")
-    say(draw_samples(checkpoint, mask, n, seed, image))
+    say(draw_samples(checkpoint, mask, n, seed, image, store.spec.replicates.folds))

@@ -3,6 +3,7 @@
 from typing import Any, get_args
 
 from mopoe.config import TrialConfig
+from mopoe.data.registry import DATA_SETS
 from mopoe.errors import ConfigError
 from mopoe.evaluation_config import FinalMetric
 from mopoe.quantities import KINDS, final_metric, kind_of, metric_of, sizes_of
@@ -25,6 +26,9 @@ def check(spec: SweepKeys) -> None:
     twice = next((name for name in spec.search_space if name in spec.fixed), None)
     if twice:
         raise problem(f"{twice!r} is also under `fixed`; keep one of the two", "search_space", twice)
+    if spec.replicates.folds and spec.data.name in DATA_SETS and spec.data.name != "tables":
+        why = f"folds are of tables or data of your own, but the splits of {spec.data.name!r} are given"
+        raise problem(why, "replicates", "folds")
     _check_settings(spec)
     _check_scheduler(spec)
     if spec.sampler == "grid":

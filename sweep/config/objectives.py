@@ -70,7 +70,9 @@ class Objective:
     log_likelihood_conditional: of a target given a subset, in nats (conditional_likelihood).
     representation: accuracy of a logistic regression on a subset's latents (representation).
     frechet: Frechet distance of a target in the features of its classifier; minimised (frechet).
-    fid: the same in the features of Inception v3; minimised (fid).
+    mmd: squared MMD of a target in the same features, unbiased at few samples; minimised (frechet).
+    fid: Frechet distance in the features of Inception v3; minimised (fid).
+    kid: kernel Inception distance, the squared MMD in these features; minimised (fid).
     joint_coherence_mixture: joint coherence with a Gaussian mixture as the prior (mixture_prior).
     """
     direction: Direction = "maximize"

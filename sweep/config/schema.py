@@ -165,7 +165,7 @@ class ResourcesSpec(StrictModel):
 
 
 class ReplicatesSpec(StrictModel):
-    """Which configs are trained with several seeds; their objectives are then means over all of these.
+    """Which configs are trained with several seeds, or folds; their objectives are then means over these.
 
     Without a second seed of any config the report tells no probability. A config of which a seed was stopped
     early or failed is not compared.
@@ -173,6 +173,12 @@ class ReplicatesSpec(StrictModel):
 
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     """Seeds per config, counted up from the config's own."""
+    folds: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """In place of seeds: folds of the training and validation splits, of tables or data of your own.
+
+    Each is the validation split of one of a config's trials, which has a seed of its own, too. The test split
+    stays what it is. What is said of seeds here and in the report then holds for folds.
+    """
     when: Literal["all", "survivors", "front", "uncertain"] = "all"
     """Which configs are trained with all seeds.
 
@@ -186,6 +192,18 @@ class ReplicatesSpec(StrictModel):
 
         replicates: {seeds: 5, when: uncertain}
     """
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.folds is not None and self.seeds != 1:
+            found = f"seeds is {self.seeds} and folds is {self.folds}"
+            raise problem(f"{found}, but a config has several seeds or several folds; leave one out", "folds")
+        return self
+
+    @property
+    def count(self) -> int:
+        """Return the seeds, or the folds, of a config."""
+        return self.folds or self.seeds
 
 
 class BudgetSpec(StrictModel):

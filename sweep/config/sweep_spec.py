@@ -45,6 +45,8 @@ class SweepSpec(SweepKeys):
                 del parameter["when"]
         if not self.evaluation.metrics:  # a key that came when there were results folders already
             del plain["evaluation"]["metrics"]
+        if self.replicates.folds is None:
+            del plain["replicates"]["folds"]
         return plain
 
     @property
@@ -54,13 +56,15 @@ class SweepSpec(SweepKeys):
         Left out are the keys of `CHANGEABLE`: a label, how many trials there are, and how they are run.
         In it are what a trial's numbers depend on (data, constants with the defaults of `TrialConfig`,
         evaluation), what the sequence of trials depends on (search space, sampler, seed, objectives), and the
-        reference point, so that a folder has one measure of progress. The keys `unused` and the settings
-        `LATER` count only where they differ from their defaults.
+        reference point, so that a folder has one measure of progress. The keys `unused`, the settings `LATER`
+        and the number of folds count only where they differ from their defaults.
         """
         unused: dict[str, Any] = {"constraints": {}, "start_with": [], "warm_start": []}
         unused["scheduler"] = SchedulerSpec().model_dump()
         plain = {k: v for k, v in self.plain().items() if k not in unused or v != unused[k]}
         content = {k: v for k, v in plain.items() if k not in CHANGEABLE}
+        if self.replicates.folds:
+            content["folds"] = self.replicates.folds
         constants, defaults = TrialConfig.from_dict(self.fixed).to_dict(), TrialConfig().to_dict()
         same = {k for k in LATER if constants[k] == defaults[k]}
         content["fixed"] = {

@@ -14,7 +14,7 @@ from mopoe.reports import METRICS, Z_95, pair_interval
 from sweep.analysis.summaries import failure_reasons, metrics_by_size
 from sweep.report import figures, trust
 from sweep.report.details import details_html, strips_html
-from sweep.report.formatting import count, interval_text, number, plain, status_line, with_error
+from sweep.report.formatting import count, interval_text, number, plain, status_line, with_error, worded
 from sweep.report.tables import front_rows, front_text, nothing_yet, with_arrows
 from sweep.report.theme import MOST_SETTINGS
 from sweep.report.view import Card, View
@@ -127,7 +127,10 @@ def size_card(view: View) -> Card:
     return Card(title=title, finding=finding, figure_html=figures.size_figure(view))
 
 
-_MEASURED = ("kl", "active_units", "idle_latents", "representation", "log_likelihood_conditional", "frechet")
+_MEASURED = (
+    *("kl", "active_units", "idle_latents", "representation", "log_likelihood_conditional"),
+    *("frechet", "mmd", "fid", "kid"),
+)
 """The metrics that have a column if they were measured."""
 
 
@@ -296,7 +299,24 @@ def report_cards(view: View) -> list[Card]:
     single = len(view.tradeoff.points.names) < 2
     left_out = [size_card] * unlabelled + [sample_card] * blind
     left_out += [trust.level_card, trust.attainment_card] * single
-    return [make(view) for make in makers if make not in left_out]
+    cards = {make: make(view) for make in makers if make not in left_out}
+    if view.tradeoff.manifest.folds:  # the last card is about the seeds of the model's initialisation
+        cards |= {make: _of_folds(card, view) for make, card in cards.items() if make is not provenance_card}
+    return list(cards.values())
+
+
+def _of_folds(card: Card, view: View) -> Card:
+    """Return a card that speaks of folds where it spoke of seeds."""
+
+    def said(text: str) -> str:
+        return worded(text, view.tradeoff.manifest)
+
+    table, figure = card.table, card.figure_html
+    if table is not None:
+        table = table.rename(said).with_columns(pl.col(pl.String).map_elements(said, pl.String))
+    return Card(
+        title=said(card.title), finding=said(card.finding), figure_html=figure and said(figure), table=table
+    )
 
 
 CARDS: Sequence[Callable[[View], Card]] = (

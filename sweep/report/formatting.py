@@ -9,6 +9,7 @@ import polars as pl
 
 from sweep.analysis.tradeoff import Pick, Tradeoff
 from sweep.store.layout import INTERVAL, OBJECTIVE, PARAMETER
+from sweep.store.records import Manifest
 
 NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?( ± [\d.]+)?|")
 """A cell of a numeric column: a number, perhaps with its error, or empty."""
@@ -47,7 +48,12 @@ def interval_text(trade: Tradeoff) -> str:
     over = "seeds and held-out samples"
     if trade.inference.posterior is None:
         over = "held-out samples alone (no config has a second seed)"
-    return f"the half width of the 95 % interval over {over}"
+    return worded(f"the half width of the 95 % interval over {over}", trade.manifest)
+
+
+def worded(text: str, manifest: Manifest) -> str:
+    """Return a text about a sweep, with folds in place of seeds if those are its replicates."""
+    return re.sub(r"\bseed(?=s?\b)", "fold", text) if manifest.folds else text
 
 
 def plain(name: str) -> str:

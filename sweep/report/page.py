@@ -14,7 +14,7 @@ import polars as pl
 
 from mopoe.errors import masked
 from sweep.report.cards import report_cards
-from sweep.report.formatting import NUMBER, interval_text, number, plain, status_line
+from sweep.report.formatting import NUMBER, interval_text, number, plain, status_line, worded
 from sweep.report.paper import paper_figures, save_figure
 from sweep.report.tables import front_rows, front_text, latex_table, with_arrows
 from sweep.report.view import Card, View, view
@@ -28,12 +28,15 @@ def write_files(report: View, out: Path) -> None:
     Raises:
         StoreError: `out` cannot be written.
     """
-    front = front_rows(report.tradeoff)
+    front, manifest = front_rows(report.tradeoff), report.tradeoff.manifest
     write_atomically(out / "front.parquet", front.write_parquet)
     for name, (rows, texts) in report_tables(report, front).items():
         write_atomically(out / "tables" / f"{name}.csv", rows.write_csv)
         note = f"% After +- stands {interval_text(report.tradeoff)}.\n"
-        _write_text(out / "tables" / f"{name}.tex", note + latex_table(texts))
+        _write_text(
+            out / "tables" / f"{name}.tex",
+            note + latex_table(texts.rename(lambda head: worded(head, manifest))),
+        )
     for name, figure in paper_figures(report).items():
         for kind in ("pdf", "svg"):
             write_atomically(out / "figures" / f"{name}.{kind}", partial(save_figure, figure, kind))

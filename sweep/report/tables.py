@@ -21,6 +21,7 @@ from sweep.report.formatting import (
     setting_text,
     status_line,
     value_text,
+    worded,
 )
 from sweep.store.layout import INTERVAL, OBJECTIVE, PARAMETER, STDERR
 from sweep.store.read import Store
@@ -113,7 +114,7 @@ def front_screen(trade: Tradeoff) -> "Group":
     texts = front_text(front_rows(trade)).drop("picks")
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for name in texts.columns:
-        header = Text(name.replace(" ", "\n"))
+        header = Text(worded(name, trade.manifest).replace(" ", "\n"))
         table.add_column(header, justify="left" if name == "trial" else "right", no_wrap=True)
     for row in texts.iter_rows():
         table.add_row(*map(Text, row))

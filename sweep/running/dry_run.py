@@ -94,12 +94,13 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
         sizes = (f"{cost.parameters:,}", memory)
         table.add_row(label, *settings, *sizes, *map(_time, times))
     at_once = spec.resources.slots(os.cpu_count() or 1, torch.cuda.device_count())
-    seeds, later = spec.replicates.seeds, spec.replicates.when in ("front", "uncertain")
+    seeds, later = spec.replicates.count, spec.replicates.when in ("front", "uncertain")
     trials = spec.trials * (1 if later else seeds)
     total = math.ceil(trials / at_once) * sum(seconds) / len(seconds)
     some = f"{seeds - 1} for each config on the front"
     if spec.replicates.when == "uncertain":
-        some = f"up to {seeds - 1} further seeds of each config that decides where the front is"
+        kind = "folds" if spec.replicates.folds else "seeds"
+        some = f"up to {seeds - 1} further {kind} of each config that decides where the front is"
     more = f", then {some}" if later and seeds > 1 else ""
     hours = spec.budget.hours
     over = hours is not None and total > 3600 * hours

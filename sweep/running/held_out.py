@@ -11,7 +11,7 @@ from mopoe.quantities import with_quantities
 from sweep.analysis.points import FULL_BUDGET
 from sweep.errors import StoreError
 from sweep.manifest import open_folder, stored_spec
-from sweep.running.shared_inputs import load_inputs
+from sweep.running.shared_inputs import inputs_of_trial, load_inputs
 from sweep.running.worker import checkpoint_name, device_here
 from sweep.store.layout import CHECKPOINTS
 from sweep.store.read import open_store
@@ -52,7 +52,9 @@ def measure_split(root: str | Path, split: str, trial: str | None, say: Callable
         raise StoreError(f"{whose}; a sweep's key `keep` says whose it keeps")
     data, classifiers = load_inputs(spec, store.files.address, store.manifest.classifier_hash)
     open_folder(store.files, spec, store.manifest.spec_hash, fingerprint=data.fingerprint)
+    shared = data, classifiers
     for (trial_id, attempt), file in kept.items():
+        data, classifiers = inputs_of_trial(spec, shared, trial_id)
         with store.files.on_disk(file) as (path, _):
             progress, model = read_progress(path), load_model(path, data.modalities)
         device = device_here(spec)

@@ -14,6 +14,7 @@ from mopoe.errors import ConfigError
 from mopoe.rehearsal import check_memory, rehearse
 from mopoe.reports import EpochReport
 from mopoe.runtime import check_precision
+from sweep.config.schema import ReplicatesSpec
 from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError
 from sweep.manifest import MEASURED_BY, open_folder, open_or_create_manifest
@@ -59,6 +60,8 @@ def run_single(
         DivergedError: the loss stopped being a finite number; the trial is recorded as failed.
         KeyboardInterrupt: Ctrl-C; or SIGUSR2, once the epoch that runs has ended and is checkpointed.
     """
+    # A single trial has the splits as they are.
+    spec = spec.model_copy(update={"replicates": ReplicatesSpec()}) if spec.replicates.folds else spec
     writer = StoreWriter(canonical_uri(root), spec.space.kinds())
     record, inputs = _begin(spec, config, writer, resume=resume, device=device)
     weights = checkpoint_name(f"{record.trial_id}-{record.attempt}")

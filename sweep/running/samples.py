@@ -7,6 +7,7 @@ from mopoe.errors import CheckpointError
 from mopoe.subsets import subset_label, subset_masks
 from sweep.config.parameters import subset_places
 from sweep.errors import StoreError
+from sweep.search.trial import split_name
 from sweep.store.files import LocalFiles
 from sweep.store.layout import CHECKPOINTS
 from sweep.store.read import open_store
@@ -51,18 +52,23 @@ def source_mask(source: str, names: tuple[str, ...]) -> int:
     return masks[-1] if source == "all" else masks[subset_places([source], names)[0]]
 
 
-def draw_samples(checkpoint: Path, mask: int, n: int, seed: int, out: Path) -> str:
+def draw_samples(checkpoint: Path, mask: int, n: int, seed: int, out: Path, folds: int | None = None) -> str:
     """Write a grid of samples as an image and return a sentence about what it shows.
+
+    With a number of folds the checkpoint is of a sweep that has so many.
 
     Raises:
         CheckpointError: the checkpoint is damaged, or its data set has changed.
     """
     from mopoe.checkpoint import load_model, read_progress
     from mopoe.data import load_data
+    from mopoe.data.folds import fold
     from mopoe.evaluation.generation import sample_grid, save_grid
 
     progress = read_progress(checkpoint)
     data = load_data(progress.data, **progress.data_options)
+    if folds:
+        data = fold(data, split_name(checkpoint.stem)[1], folds)
     names = tuple(m.name for m in data.modalities)
     if progress.fingerprint not in (None, data.fingerprint):
         raise CheckpointError(f"{checkpoint}: was trained on other data; {progress.data} has changed since")

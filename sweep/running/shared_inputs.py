@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mopoe.errors import DataError
 from sweep.config.checks import check_labels
 from sweep.config.sweep_spec import SweepSpec
+from sweep.search.trial import split_name
 from sweep.store.files import Files, files_at
 from sweep.store.layout import CLASSIFIERS
 from sweep.store.records import SharedInputs
@@ -32,22 +33,44 @@ def load_inputs(
         classifier_hash: of the classifiers that judge all its trials; None for those of this machine.
 
     Raises:
-        DataError: the data set cannot be built, or those classifiers are nowhere to be found.
+        DataError: the data set cannot be built or cut into the sweep's folds, or those classifiers are
+            nowhere to be found.
         ConfigError: the sweep asks for what needs labels, but the data set has none.
     """
-    inputs = _loaded(spec.data.name, json.dumps(spec.data.options), root, classifier_hash)
+    options = json.dumps(spec.data.options)
+    inputs = _loaded(spec.data.name, options, spec.replicates.folds, root, classifier_hash)
     check_labels(spec, inputs[0].n_classes)
     return inputs
 
 
+def inputs_of_trial(
+    spec: SweepSpec, inputs: "tuple[MultimodalData, Classifiers]", trial_id: str
+) -> "tuple[MultimodalData, Classifiers]":
+    """Return what a trial of a sweep is trained and judged with: its replicate's fold, if there are folds.
+
+    The classifiers are the same for all folds, as coherence compares only under the same ones.
+    """
+    from mopoe.data.folds import fold
+    from mopoe.evaluation.classifiers import for_fold
+
+    if not spec.replicates.folds:
+        return inputs
+    data, classifiers = inputs
+    own = fold(data, split_name(trial_id)[1], spec.replicates.folds)
+    return own, for_fold(classifiers, data, own)
+
+
 @functools.cache
 def _loaded(
-    name: str, options_json: str, root: str | None, classifier_hash: str | None
+    name: str, options_json: str, folds: int | None, root: str | None, classifier_hash: str | None
 ) -> "tuple[MultimodalData, Classifiers]":
     from mopoe.data import load_data
+    from mopoe.data.folds import check_folds
     from mopoe.evaluation.classifiers import load_classifiers
 
     data = load_data(name, **json.loads(options_json))
+    if folds:
+        check_folds(data, folds)
     if root is None or classifier_hash is None:
         return data, load_classifiers(data)
     return data, stored_classifiers(files_at(root), data, classifier_hash)

@@ -20,7 +20,7 @@ from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError, TrialTimeError
 from sweep.running.dashboards import write_epoch
 from sweep.running.reporting import DriverReports, ReportWriter
-from sweep.running.shared_inputs import load_inputs
+from sweep.running.shared_inputs import inputs_of_trial, load_inputs
 from sweep.running.watchdog import watched
 from sweep.running.worker import (
     checkpoint_name,
@@ -107,7 +107,8 @@ def make_trainable(
                 reset_clock()
                 try:
                     settings = trial.config(spec)
-                    inputs = _inputs(spec, root, classifier_hash, fingerprint)
+                    shared = _inputs(spec, root, classifier_hash, fingerprint)
+                    inputs = inputs_of_trial(spec, shared, trial.trial_id)
                     weights = checkpoint_name(trial.trial_id)
                     run_trial(
                         *(spec, settings, inputs, reports, weights, device),

@@ -80,7 +80,7 @@ def next_repeat(
     gain_C = np.zeros(len(names))
     for c in np.argsort(moocore.pareto_rank(mean_CO, maximise=True), kind="stable")[:MOST]:
         # A further seed moves the mean of k by a normal step of covariance V / k (k + 1).
-        if (k := len(begun[names[c]])) < spec.replicates.seeds:
+        if (k := len(begun[names[c]])) < spec.replicates.count:
             step_DO = _normal(mean_CO.shape[1]) @ root_OO.T / np.sqrt(k * (k + 1))
             gain_C[c] = _gain(mean_CO[c], step_DO, np.delete(mean_CO, c, 0), corner_O)
     best = int(gain_C.argmax())

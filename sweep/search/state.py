@@ -277,7 +277,7 @@ class SweepState:
         if not self._planned:
             return begun
         to_come = max(0, self._spec.n_configs - len(self._suggestions))
-        per_config = self._spec.replicates.seeds if self._spec.replicates.when == "all" else 1
+        per_config = self._spec.replicates.count if self._spec.replicates.when == "all" else 1
         return begun + len(self._missing_now()) + to_come * per_config
 
     def disposable_weights(self, weights: Mapping[str, Status]) -> set[str]:
@@ -310,7 +310,7 @@ class SweepState:
     def _lacks(self, config: str) -> bool:
         """Return whether a trial of a config runs, was cut off or is missing."""
         missing = self._missing_now()
-        names = [replicate_name(config, r) for r in range(self._spec.replicates.seeds)]
+        names = [replicate_name(config, r) for r in range(self._spec.replicates.count)]
         return any(name in self._running or name in self._cut_off or name in missing for name in names)
 
     def _missing_now(self) -> Collection[str]:
@@ -332,7 +332,7 @@ class SweepState:
         return self._repeat or ()
 
     def _not_begun(self, config: str) -> Sequence[str]:
-        names = (replicate_name(config, r) for r in range(self._spec.replicates.seeds))
+        names = (replicate_name(config, r) for r in range(self._spec.replicates.count))
         return [name for name in names if name not in self._begun[config]]
 
     def _result(self, config: str) -> ConfigResult:

@@ -222,6 +222,11 @@ class Manifest(SharedInputs):
         return str(self.spec.get("evaluation", {}).get("split", "validation"))
 
     @property
+    def folds(self) -> int | None:
+        """Return the number of folds of the data, if those are a config's replicates and not seeds."""
+        return (self.spec.get("replicates") or {}).get("folds")
+
+    @property
     def limits(self) -> tuple[Limit, ...]:
         """Return the constraints on a config.
 

@@ -152,8 +152,12 @@ SECTIONS: dict[str, dict[str, Callable[[Any], bool]]] = {
         "gpu": lambda v: v == "auto" or number(0, 1)(v),
         "concurrent": or_none(whole(1, 100_000)),
     },
-    "replicates": {"seeds": whole(1, 1000), "when": one_of("all", "survivors", "front", "uncertain")},
     "budget": {"hours": or_none(number(1e-4, MILLION))},
+    "replicates": {
+        "seeds": whole(1, 1000),
+        "folds": or_none(whole(2, 1000)),
+        "when": one_of("all", "survivors", "front", "uncertain"),
+    },
     "faults": {
         "max_failures": whole(0, 1000),
         "identical": or_none(whole(2, MILLION)),

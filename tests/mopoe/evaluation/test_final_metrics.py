@@ -24,6 +24,7 @@ from mopoe.evaluation.frechet import (
 )
 from mopoe.evaluation.generation import fit_prior
 from mopoe.evaluation.log_likelihood import LogLikelihood, conditional_log_likelihood, log_likelihood
+from mopoe.evaluation.mmd import squared_mmd
 from mopoe.evaluation.representation import linear_probe
 from mopoe.evaluation_config import EvaluationConfig
 from mopoe.likelihoods import Categorical, Laplace, Normal
@@ -71,6 +72,7 @@ def found(case: Any) -> Found:
     assert len(keyed) == len(metrics)
     assert {m.metric for m in metrics} == set(METRICS) - {
         "fid",
+        "kid",
         "pictures",
         "conditional_coherence",
         "mixture_weight",
@@ -98,7 +100,7 @@ def test_representation_is_the_linear_probe(case: Any, found: Found) -> None:
 
 
 def test_frechet_distances_are_those_of_every_source(case: Any, found: Found) -> None:
-    """Also of the prior, subset 0; they have no standard error."""
+    """Also of the prior, subset 0; they have no standard error, but the MMD in the same features does."""
     features = classifier_features(case.classifiers)
     split, names = case.data.validation, case.model.names
     for mask in (0, *case.model.masks):
@@ -108,6 +110,9 @@ def test_frechet_distances_are_those_of_every_source(case: Any, found: Found) ->
             record = found["frechet", mask, name]
             expected = frechet_distance(real_ND, made[name])
             assert (record.value, record.stderr, record.n) == (pytest.approx(expected), None, 60)
+            record = found["mmd", mask, name]
+            assert (record.value, record.stderr) == pytest.approx(squared_mmd(real_ND, made[name]))
+            assert record.n == 60
 
 
 def test_inception_judges_images_alone(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,13 +124,14 @@ def test_inception_judges_images_alone(case: Any, monkeypatch: pytest.MonkeyPatc
     data = replace(case.data, modalities=shapes)
     config = replace(CONFIG, final_metrics=("fid",), inception_weights="somewhere", subset_sizes=(3,))
     metrics = Evaluator(data, case.classifiers, config, epochs=1).measure(case.model).subset_metrics
-    found = {(m.metric, m.subset_mask, m.target): m.value for m in metrics if m.metric == "fid"}
-    keys = {(metric, mask, m.name) for metric in ("fid",) for mask in (0, 7) for m in (first, third)}
+    found = {(m.metric, m.subset_mask, m.target): m.value for m in metrics if m.metric in ("fid", "kid")}
+    keys = {(metric, mask, m.name) for metric in ("fid", "kid") for mask in (0, 7) for m in (first, third)}
     assert set(found) == keys
     for mask in (0, 7):
         made = generated_features(case.model, data.validation, mask, look, 60, 5, (first.name,))[first.name]
         real = data.validation.batch(slice(0, 60), CPU)[first.name] * 2
         assert found["fid", mask, first.name] == pytest.approx(frechet_distance(real, made))
+        assert found["kid", mask, first.name] == pytest.approx(squared_mmd(real, made)[0])
 
 
 def test_inception_needs_its_weights(case: Any, tmp_path: Any) -> None:
@@ -280,8 +286,21 @@ def test_an_extra_that_fails_costs_its_own_number_alone(case: Any, monkeypatch: 
         ),
     ]
     assert all(math.isnan(m.value) for m in failed)
-    assert sum(m.metric == "frechet" for m in measured.subset_metrics) == 8 * 3
+    for metric in ("frechet", "mmd"):
+        assert sum(m.metric == metric for m in measured.subset_metrics) == 8 * 3
     assert all(map(math.isfinite, measured.objectives.values()))
+
+
+def test_every_metric_of_a_final_metric_that_fails_has_the_reason(
+    case: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As each may be an objective, whose trial must say why it failed."""
+    monkeypatch.setattr(module, "real_features", lambda *_: 1 / 0)
+    config = replace(CONFIG, final_metrics=("frechet",))
+    measured = Evaluator(case.data, case.classifiers, config, epochs=1).measure(case.model)
+    failed = {m.metric: m.error for m in measured.subset_metrics if m.error}
+    assert list(failed) == ["frechet", "mmd"]
+    assert all(error.startswith("ZeroDivisionError: division by zero") for error in failed.values())
 
 
 def test_a_constant_decoder_explains_nothing_and_a_perfect_one_all(case: Any) -> None:

@@ -14,7 +14,7 @@ from sweep.config.objectives import Objective
 TWO = (Objective(name="log_likelihood"), Objective(name="loss", direction="minimize"))
 
 
-def made(values_CS, by_sample=None, error=0.5, draws=1000, second_CS=None):
+def made(values_CS, by_sample=None, error=0.5, draws=1000, second_CS=None, *, folds=False):
     """Return configs and what is known of them.
 
     Args:
@@ -23,6 +23,7 @@ def made(values_CS, by_sample=None, error=0.5, draws=1000, second_CS=None):
         error: the standard error of a trial.
         draws: from the posterior.
         second_CS: the second objective; by default the first one's negative.
+        folds: whether a config's values are of folds.
     """
     if by_sample is not None:
         values_CS = by_sample.mean(2)
@@ -44,7 +45,7 @@ def made(values_CS, by_sample=None, error=0.5, draws=1000, second_CS=None):
         ]
         samples = pl.concat(parts)
     usable = usable_trials(frame, TWO)
-    return infer(usable, by_config(usable, TWO), TWO, samples, draws=draws)
+    return infer(usable, by_config(usable, TWO), TWO, samples, draws=draws, folds=folds)
 
 
 def test_single_seeds_have_intervals_over_samples_alone():
@@ -112,6 +113,26 @@ def test_intervals_hold_the_true_mean(seeds):
         naive.append(missed <= configs["se_log_likelihood"].to_numpy())
     assert np.mean(held) == pytest.approx(0.95, abs=0.045)  # 240 cases have a standard error of 0.014
     assert np.mean(naive) < 0.7
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_intervals_over_folds_hold_the_true_mean(paired):
+    """95 % of them or more: a fold has samples of its own, whose noise is in the spread between folds, too.
+
+    Half of the variance of a fold's value is that of its samples; the other half, that between folds.
+    """
+    random, configs, folds, n = np.random.default_rng(0), 100, 5, 40
+    truth = 10 * random.standard_normal((configs, 1, 1))
+    values = truth + random.standard_normal((configs, folds, 1))
+    values = values + math.sqrt(n) * random.standard_normal((configs, folds, n))
+    given = (None, values) if paired else (values.mean(2),)
+    found, _ = made(*given, error=1.0, draws=250, folds=True)
+    misses = (
+        np.abs(found["o_log_likelihood"].to_numpy() - truth[:, 0, 0]) > found["ci_log_likelihood"].to_numpy()
+    )
+    assert misses.mean() < 0.05 + 2 * 0.022  # the standard error of a share of 100
+    exact = 1.96 * math.sqrt(2 / folds)
+    assert exact < found["ci_log_likelihood"].mean() < 1.1 * math.sqrt(1.5) * exact
 
 
 def test_a_sweep_of_many_configs_has_probabilities_for_the_best(monkeypatch):

@@ -51,6 +51,12 @@ type: choice, values: [64, 128] => type: choice, values: [64, 128], when: {metho
   batch_size: {type: choice, values: [64, 128]} =>   method: {type: choice, values: [mopoe, moe]}
 :17: search_space.method.values: subset_weights is given, but method moe fixes the subsets' weights; leave one out
 
+trials: 14 => trials: 14\nreplicates: {folds: 5}
+:4: replicates: folds are of tables or data of your own, but the splits of 'digits' are given
+
+trials: 14 => trials: 14\nreplicates: {folds: 5, seeds: 2}
+:4: replicates: seeds is 2 and folds is 5, but a config has several seeds or several folds; leave one out
+
 trials: 14 => trials: 14\nstart_with: [{beta: 9}]
 :4: start_with: beta is 9.0, but must be between 0.25 and 8.0
 

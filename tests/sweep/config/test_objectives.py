@@ -30,6 +30,8 @@ def test_a_file_names_what_is_maximised_and_what_is_minimised(load):
     assert [o.unit for o in spec.objectives] == ["nats", ""]
     assert names(spec.objectives) == ("nll", "joint_coherence")
     assert load(both("nll", "joint_coherence")).spec_hash == spec.spec_hash
+    distances = load(both("mmd.prior", "kid"), ["evaluation.final_metrics=[frechet, fid]"]).objectives
+    assert [o.maximize for o in distances] == [False, False]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import search_spaces
 from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from mopoe.evaluation_config import EvaluationConfig
+from sweep.config import checks
 from sweep.config.objectives import names
 from sweep.config.parameters import Choice, Int, LogUniform, Simplex, Uniform
 from sweep.config.schema import ResourcesSpec
@@ -137,6 +138,18 @@ def test_the_hash_is_what_it_was(load):
     assert load(FULL + more).spec_hash == "2e30b5281495"
     assert load_spec("digits").spec_hash == "fa22319210e3"
     assert load_spec("polymnist").spec_hash == "8b331f360801"
+
+
+def test_the_hash_sees_folds(load, monkeypatch):
+    """Unlike seeds, they decide what a trial is trained on; without them a stored file does not name them."""
+    monkeypatch.setattr(checks, "DATA_SETS", {})  # as if digits were data of one's own
+    found = {load(FULL + f"replicates: {{{more}}}\n").spec_hash for more in ("", "folds: 3", "folds: 4")}
+    assert len(found) == 3
+    assert load(FULL).spec_hash in found
+    assert load(FULL + "replicates: {seeds: 3}\n").spec_hash in found
+    assert "folds" not in load(FULL).plain()["replicates"]
+    spec = load(FULL + "replicates: {folds: 3}\n")
+    assert SweepSpec.model_validate(spec.plain()) == spec
 
 
 def test_the_hash_is_the_same_in_another_process(load):

@@ -91,6 +91,10 @@ def test_measured_card_has_the_means_by_size(seen):
     )
     card = measured_card(replace(seen, metrics=rows))
     assert card.table.rows() == [("none (prior)", "9"), ("1", "5")]
+    more = rows.with_columns(pl.col("metric").replace("frechet", "mmd"), pl.col("value") - 6)
+    card = measured_card(replace(seen, metrics=pl.concat([rows, more])))
+    assert card.table.columns == ["observed modalities", "frechet", "mmd"]
+    assert card.table.rows() == [("none (prior)", "9", "3"), ("1", "5", "-1")]
 
 
 def test_measured_card_has_no_number_where_one_was_impossible(seen):

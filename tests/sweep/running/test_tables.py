@@ -5,6 +5,7 @@ import runpy
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -29,11 +30,26 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     _loaded.cache_clear()
 
 
-def block(language: str) -> str:
-    """Return the page's first block of code in a language."""
-    found = re.search(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert found is not None
-    return found[1]
+def blocks(language: str) -> list[str]:
+    """Return the page's blocks of code in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def run_example(number: int, name: str, scripts: tuple[str, str], sweep: Sweep) -> dict[str, Any]:
+    """Run one of the page's examples with fewer trials and epochs; return what its last script found."""
+    for script, text in zip(scripts, blocks("python")[2 * number :], strict=False):
+        Path(script).write_text(text, encoding="utf-8")
+    Path(f"{name}.yaml").write_text(blocks("yaml")[number], encoding="utf-8")
+    found: dict[str, Any] = {}
+    for line in blocks("sh")[number].splitlines():
+        program, *words = shlex.split(line)
+        if program == "python":
+            found = runpy.run_path(words[0])
+            continue
+        fewer = ["-o", "resources.concurrent=1", "-o", "trials=2", "-o", "fixed.epochs=10"]
+        status, _, err = sweep(*words, *(fewer if words[0] == "run" else []))
+        assert status == 0, err
+    return found
 
 
 def write_tables() -> None:
@@ -114,23 +130,29 @@ def test_a_sweep_over_three_tables_runs_from_its_file_alone(
 
 @pytest.mark.ray
 def test_the_pages_example_runs_from_end_to_end(sweep: Sweep, shared_ray: list[str], folder: Path) -> None:
-    """The files are made, two modalities with labels are swept over, and coherence is above chance."""
-    (folder / "make_tables.py").write_text(block("python"), encoding="utf-8")
-    (folder / "tumours.yaml").write_text(block("yaml"), encoding="utf-8")
-    for line in block("sh").splitlines():
-        program, *words = shlex.split(line)
-        if program == "python":
-            runpy.run_path(words[0])
-            continue
-        fewer = ["-o", "resources.concurrent=1", "-o", "trials=2", "-o", "fixed.epochs=10"]
-        fewer = fewer if words[0] == "run" else []
-        status, _, err = sweep(*words, *fewer)
-        assert status == 0, err
+    """Two modalities with labels are swept over: coherence is above chance, and imputing beats the mean."""
+    found = run_example(0, "tumours", ("make_tables.py", "check_tables.py"), sweep)
+    assert len(found["explained"]) == 10
+    assert found["explained"]["worst radius"] > 0.8
+    assert np.median([*found["explained"].values()]) > 0.4
     store = open_store(folder / "results" / "tumours")
     trials = store.latest_trials().collect()
     assert trials["status"].to_list() == ["completed"] * 2
     assert trials["o_conditional_coherence"].min() > store.pair_coherence().collect()["chance"].max()
     assert store.manifest.n_classes == 2
+
+
+@pytest.mark.ray
+def test_the_pages_halves_of_digits_are_imputed(sweep: Sweep, shared_ray: list[str], folder: Path) -> None:
+    """Better than by each pixel's more frequent value; the halves' MMD is known, with its standard error."""
+    found = run_example(1, "halves", ("make_halves.py", "check_halves.py"), sweep)
+    assert found["majority"] == pytest.approx(0.72, abs=0.005)
+    assert found["right"] > found["majority"] + 0.03
+    store = open_store(folder / "results" / "halves")
+    assert store.manifest.n_classes == 10
+    mmd = store.subset_metrics().filter(metric="mmd").collect()
+    assert mmd.select("subset_mask", "target").n_unique() == 8
+    assert mmd["stderr"].min() > 0
 
 
 @pytest.mark.parametrize(

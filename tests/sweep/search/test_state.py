@@ -35,6 +35,14 @@ def next_trial(spec, done, running=(), cut_off=()):
     return action if isinstance(action, Action) else action.trial_id
 
 
+def test_folds_are_replicates_as_seeds_are(make_spec):
+    """As many, with the same names, and none beside."""
+    spec = make_spec(1, 1, "all").model_copy(update={"replicates": ReplicatesSpec(folds=3)})
+    assert next_trial(spec, [], ["t0000"]) == "t0000-s1"
+    assert next_trial(spec, [ended("t0000")], ["t0000-s1"]) == "t0000-s2"
+    assert next_trial(spec, [ended("t0000"), ended("t0000-s1"), ended("t0000-s2")]) is Action.END
+
+
 def test_without_replicates_configs_come_one_after_the_other(make_spec):
     """New configs until the budget is spent; then nothing, whether or not some still run."""
     spec = make_spec(2, 1, "all")
