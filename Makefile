@@ -14,6 +14,7 @@
 #   make compare-search  the search on recorded trials beside Optuna, and Syne Tune 0.16 and NePS 0.17 in environments of their own
 #   make study      the methods side by side on real digits, and the pages docs/study.md and docs/weights.md (half an
 #                   hour on two cores; the second page from its kept record)
+#   make docs        one site of the pages and the Python API, in site/docs/README.html
 #   make pictures    the two pictures in docs/, from the demo's report; needs Chromium
 # The first Python from 3.11 on.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -27,7 +28,7 @@ NEPS := .venv-neps/bin/python
 SCENARIOS := local aws
 SHELL := /bin/bash
 
-.PHONY: setup demo test test-slow test-cluster test-slurm size golden lint bench compare compare-cost compare-sweep compare-search study pictures clean
+.PHONY: setup demo test test-slow test-cluster test-slurm size golden lint bench compare compare-cost compare-sweep compare-search study docs pictures clean
 
 setup: .venv/.installed
 
@@ -101,6 +102,13 @@ study: setup
 	$(BIN)/python docs/make_study.py results/digits_methods
 	$(BIN)/python docs/make_weights.py
 
+docs: .venv/.docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs -b html . site
+
+.venv/.docs: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[docs]'
+	touch $@
+
 # A colour scheme is 0 for dark and 1 for light in Blink's settings; the page opens with the best config in detail.
 pictures: setup
 	best=$$($(BIN)/sweep best results/digits | sed -n '1s/# \([^ ]*\) .*/\1/p'); \
@@ -134,4 +142,4 @@ compare-search: setup .venv-synetune/.installed .venv-neps/.installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-multivae .venv-synetune .venv-neps results
+	rm -rf .venv .venv-multivae .venv-synetune .venv-neps results site
