@@ -50,11 +50,13 @@ class Budget:
 
     @classmethod
     def of(cls, spec: SweepSpec, store: Store) -> Self:
-        """Return the budget of a sweep, and what its trials in a store have used of it."""
+        """Return the budget of a sweep, and what its trials in a store have used of it, if it has a limit."""
+        budget = cls(spec.budget.hours)
+        if budget.hours is None:
+            return budget
         spent = (pl.col("seconds") + pl.col("evaluation_seconds").fill_null(0.0)).sum().alias("reported")
         reported = store.epochs().group_by("trial_id", "attempt").agg(spent)
         rows = store.trials().join(reported, on=["trial_id", "attempt"], how="left").collect()
-        budget = cls(spec.budget.hours)
         for row in rows.iter_rows(named=True):
             if row["ended_at"] is None:
                 ran = timedelta(seconds=row["reported"] or 0.0)
