@@ -5,8 +5,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -304,3 +306,35 @@ def test_a_folder_does_not_take_other_data_of_the_same_name(
         )
     assert run(monkeypatch, "samples", "r") == 2
     assert f"was trained on other data; {own}:load has changed since" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(find_spec("anndata") is None, reason="anndata is not installed")
+@pytest.mark.filterwarnings("ignore")  # anndata's own
+def test_counts_come_from_anndata_files(tmp_path, monkeypatch, sweep):
+    """Cells of both files, the genes that vary, and a sweep's file that fits them."""
+    import anndata
+    import pandas as pd
+    from scipy.sparse import csr_matrix
+
+    random = np.random.default_rng(0)
+    cells, kinds = [f"c{i}" for i in range(220)], random.integers(2, size=220)
+    rna = random.poisson(1 + 9 * kinds[:, None] * (np.arange(30) < 10), (220, 30)).astype(np.float32)
+    protein = random.poisson(5, (220, 4)).astype(np.float32)
+    about = pd.DataFrame({"cell_type": np.array(["B", "T"])[kinds]}, index=cells)
+    anndata.settings.allow_write_nullable_strings = True  # pandas' own kind of text
+    anndata.AnnData(csr_matrix(rna), obs=about).write_h5ad(tmp_path / "rna.h5ad")
+    anndata.AnnData(protein, obs=about[["cell_type"]])[20:].copy().write_h5ad(tmp_path / "protein.h5ad")
+    (tmp_path / "cells.py").write_text(block("python", -1), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "cells", None)
+    del sys.modules["cells"]
+    options = ("rna=rna.h5ad", "protein=protein.h5ad", "genes=10")
+    words = [word for option in options for word in ("-o", option)]
+    status, _, err = sweep("init", "cells.yaml", "--data", "cells:load", *words)
+    assert status == 0, err
+    spec = load_spec("cells.yaml")
+    assert [o.name for o in spec.objectives] == ["conditional_coherence", "log_likelihood"]
+    data = load_data(spec.data.name, **spec.data.options)
+    assert len(data.train) + len(data.validation) + len(data.test) == 200
+    whole = np.concatenate([getattr(data, split).x["rna"] for split in ("train", "validation", "test")])
+    assert sorted(whole.sum(1)) == sorted(rna[20:, :10].sum(1))
