@@ -51,6 +51,12 @@ def interval_text(trade: Tradeoff) -> str:
     return worded(f"the half width of the 95 % interval over {over}", trade.manifest)
 
 
+def corner_text(trade: Tradeoff) -> str:
+    """Return the reference point by objective."""
+    corner = trade.manifest.reference_point
+    return ", ".join(f"{plain(name)} {number(corner[name])}" for name in trade.points.names)
+
+
 def worded(text: str, manifest: Manifest) -> str:
     """Return a text about a sweep, with folds in place of seeds if those are its replicates."""
     return re.sub(r"\bseed(?=s?\b)", "fold", text) if manifest.folds else text

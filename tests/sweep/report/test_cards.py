@@ -33,12 +33,10 @@ def seen(made_up_sweep):
 
 
 def test_front_card(seen):
-    """The trade-off is told with its range, the price of the knee, chance and hypervolume."""
+    """The trade-off is told with chance and hypervolume; its range and knee are in the summary alone."""
     card = front_card(seen)
     assert card.finding == (
-        "5 configs of 7 are on the front; on it conditional coherence runs from 0.42 to 0.8 and "
-        "log likelihood runs from -1640 to -1480. The knee, t02, gives up 0.08 of conditional coherence and "
-        "32 of log likelihood against the best. The chance level of coherence is 0.12. "
+        "The chance level of coherence is 0.12. "
         "Hypervolume from (conditional coherence 0, log likelihood -1700): 161."
     )
     assert card.figure_html.count('<figure role="img"') == 1
@@ -209,23 +207,40 @@ def test_provenance_card(seen):
     assert "search_space:\n  beta:\n    type: log_uniform\n    low: 0.5\n" in card.figure_html
 
 
-def test_cards_without_data_say_why(tmp_path, make_manifest):
-    """Before the first trial no card but provenance has anything to show, and each says so."""
+def test_what_has_nothing_to_show_has_no_card(tmp_path, make_manifest):
+    """Before the first trial there are the reason, in one sentence, and provenance."""
     StoreWriter(tmp_path).write_manifest(make_manifest())
     found = view(open_store(tmp_path))
     cards = report_cards(found)
-    assert [c.finding for c in cards[:-1]] == [
-        "No trial has completed with finite objectives yet, so there is nothing to compare.",
-        "No epoch with a finite loss has been recorded.",
-        "None: no trials.",
+    assert [c.title for c in cards] == ["Summary", "Provenance"]
+    assert cards[0].finding == (
+        "No trial has completed with finite objectives yet, so there is nothing to compare."
+    )
+    others = (front_card, curve_card, failure_card, size_card, measured_card, sample_card, setting_card)
+    assert [make(found) for make in others] == [None] * 7
+
+
+def test_a_sweep_that_failed_begins_with_its_failures(tmp_path, make_manifest, make_record):
+    """And with a traceback of each reason, opened, the most frequent first; text from it is no markup."""
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(make_manifest())
+    for trial, error, where in (
+        ("t0", "no memory", "File <net>, line 7"),
+        ("t1", "bad shape", 'File "one", line 1'),
+        ("t2", "bad shape\nof x", 'File "two", line 1'),
+        ("t3", "the node was lost", None),
+    ):
+        writer.write_trial(make_record(trial, status="failed", error=error, traceback=where))
+    first, *others = report_cards(view(open_store(tmp_path)))
+    assert [c.title for c in others] == ["Summary", "Provenance"]
+    assert first.finding.startswith(
+        "4 of 4 trials failed: bad shape (2 trials); no memory (1 trial); the node"
+    )
+    assert re.findall("<details open><summary>(.*?)</summary>", first.figure_html) == [
+        "Traceback of t1",
+        "Traceback of t0",
     ]
-    assert all(c.figure_html is None and c.table is None for c in cards[:-1])
-    assert [make(found).finding for make in (size_card, measured_card, sample_card, setting_card)] == [
-        "No picked trial has coherence of unobserved modalities.",
-        "No picked trial has further measurements.",
-        "No picked trial has stored images.",
-        "No setting was searched.",
-    ]
+    assert '<pre tabindex="0">File &lt;net&gt;, line 7</pre>' in first.figure_html
 
 
 @pytest.mark.parametrize(("objectives", "figures"), [(1, 0), (3, 3)])
@@ -248,8 +263,8 @@ def test_other_numbers_of_objectives(tmp_path, make_manifest, make_record, make_
         )
     found = view(open_store(tmp_path))
     cards = [make(found) for make in CARDS]
-    assert (cards[0].figure_html or "").count('<figure role="img"') == figures
-    assert cards[0].finding.startswith("1 config of 3 is" if objectives == 1 else "3 configs of 3 are")
+    assert (cards[1].figure_html or "").count('<figure role="img"') == figures
+    assert ("1 config of 3 is" if objectives == 1 else "3 configs of 3 are") in cards[0].finding
 
 
 def test_a_trial_that_diverged_does_not_hide_the_others(tmp_path, make_manifest, make_report):
