@@ -24,7 +24,7 @@ from sweep.report.formatting import (
     worded,
 )
 from sweep.report.summary import mean_chance, summary_card
-from sweep.report.tables import front_rows, front_text, with_arrows
+from sweep.report.tables import config_rows, front_text, with_arrows
 from sweep.report.theme import MOST_SETTINGS
 from sweep.report.view import Card, View
 from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
@@ -53,15 +53,13 @@ def front_card(view: View) -> Card | None:
 
 
 def table_card(view: View) -> Card:
-    """Return the configs of the front with their settings."""
-    trade = view.tradeoff
-    seeds = trade.configs.filter(pl.Series(trade.on_front))["seeds"]
-    single = int((seeds == 1).sum())
+    """Return all configs with their settings, those of the front first; details.js works on this table."""
+    trade, rows = view.tradeoff, config_rows(view.tradeoff)
     reasons = [f"{p.trial_id} {plain(p.why)}." for p in trade.picks]
-    if single:
-        reasons.append(f"{single} of {count(len(seeds), 'config')} rest on a single seed.")
-    texts = with_arrows(front_text(front_rows(trade)), trade.points.objectives)
-    return Card(title="Configs on the front", finding=" ".join(reasons), table=texts)
+    texts = with_arrows(front_text(rows), trade.points.objectives)
+    place = ["front" if on_front else "" for on_front in rows["on_front"]]
+    texts.insert_column(1, pl.Series("place", place, dtype=pl.String))
+    return Card(title="Configs", finding=" ".join(reasons), table=texts)
 
 
 def split_card(view: View) -> Card | None:

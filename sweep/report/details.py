@@ -91,7 +91,7 @@ def details_html(view: View) -> str:
         if (trial,) in curves:
             parts.append(_curve(curves[trial,]))
         articles.append(
-            f'<article id="detail-{escape(trial)}" hidden><h3>{title}</h3>'
+            f'<article id="detail-{escape(trial)}" tabindex="-1" hidden><h3>{title}</h3>'
             f'<div class="beside">{"".join(parts)}</div><div class="strips"></div></article>'
         )
     groups = {"on the front": options[True], "others": options[False]}
@@ -100,8 +100,8 @@ def details_html(view: View) -> str:
         '<div class="details"><p><label for="chosen">A config in detail</label> <select id="chosen">'
         f'<option value="">choose one here, or click on its point</option>{choices}</select></p>'
         f'<p id="announcement" class="unseen" role="status"></p>{"".join(articles)}'
-        '<article id="detail-other" hidden><h3></h3><p></p><p class="note">This page holds the details '
-        "of the front and some other configs; the tables hold all.</p></article></div>"
+        '<article id="detail-other" tabindex="-1" hidden><h3></h3><p></p><p class="note">This page holds the '
+        "details of the front and some other configs; the tables hold all.</p></article></div>"
     )
 
 

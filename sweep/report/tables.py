@@ -39,15 +39,20 @@ def front_rows(trade: Tradeoff) -> pl.DataFrame:
     o_<objective> (mean over seeds), se_<objective> (its standard error) and ci_<objective> (half width of its
     95 % interval), then p_<parameter>.
     """
+    return config_rows(trade).filter("on_front").drop("on_front")
+
+
+def config_rows(trade: Tradeoff) -> pl.DataFrame:
+    """Return the rows of `front_rows` for all configs, with a column on_front, those of the front first."""
     first = trade.points.objectives[0]
     values = [prefix + name for name in trade.points.names for prefix in (OBJECTIVE, STDERR, INTERVAL)]
     searched = [name for name in trade.configs.columns if name.startswith(PARAMETER)]
     labels = [pick_labels(trade.picks, trial) for trial in trade.configs["trial_id"]]
     return (
         trade.configs.with_columns(pl.Series("picks", labels, dtype=pl.String))
-        .filter(pl.Series(trade.on_front, dtype=pl.Boolean))
-        .select("trial_id", "config_id", "seeds", "picks", *values, *searched)
-        .sort(OBJECTIVE + first.name, "trial_id", descending=[first.maximize, False])
+        .with_columns(on_front=pl.Series(trade.on_front, dtype=pl.Boolean))
+        .select("on_front", "trial_id", "config_id", "seeds", "picks", *values, *searched)
+        .sort("on_front", OBJECTIVE + first.name, "trial_id", descending=[True, first.maximize, False])
     )
 
 

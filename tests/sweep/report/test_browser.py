@@ -104,7 +104,7 @@ def point_at(browser, trial, *, click=False):
 
 def shown(browser):
     """Return the ids of the details that are to be seen."""
-    script = "return [...document.querySelectorAll('.details article')].filter(a => !a.hidden).map(a => a.id)"
+    script = "return [...document.querySelectorAll('article[id]')].filter(a => !a.hidden).map(a => a.id)"
     return browser.execute_script(script)
 
 
@@ -200,6 +200,97 @@ def test_an_address_names_a_config(browse):
     """A link to report.html#t02 opens with that config; one to another name opens as ever."""
     assert shown(browse(trial="#t02")) == ["detail-t02"]
     assert shown(browse(trial="#t99")) == []
+
+
+def in_sight(browser, name):
+    """Return whether the top of an element is within the window."""
+    top = f"document.getElementById('{name}').getBoundingClientRect().top"
+    return browser.execute_script(f"return {top} >= 0 && {top} < innerHeight")
+
+
+def test_a_click_brings_the_config_into_sight_and_into_the_address(browse):
+    """The details are far below a low window's figure; the address opens with them, in sight, again."""
+    browser = browse()
+    point_at(browser, "t05", click=True)
+    assert browser.current_url.endswith("report.html#t05")
+    assert in_sight(browser, "detail-t05")
+    browser = browse(trial="#t04")
+    until(browser, "return document.readyState === 'complete'")
+    assert shown(browser) == ["detail-t04"]
+    assert in_sight(browser, "detail-t04")
+    browser.execute_script("scrollTo(0, 0); location.hash = '#t01'")  # a link that is followed later
+    until(browser, "return !document.getElementById('detail-t01').hidden")
+    assert shown(browser) == ["detail-t01"]
+    assert in_sight(browser, "detail-t01")
+    assert browser.get_log("browser") == []
+
+
+def configs(browser):
+    """Return the trials in the table of configs that are to be seen, in order."""
+    rows = "[...document.querySelectorAll('#configs tbody tr')].filter(row => !row.hidden)"
+    return browser.execute_script(f"return {rows}.map(row => row.cells[1].textContent)")
+
+
+def test_the_keyboard_sorts_and_filters_configs(browse):
+    """Headers are buttons, whose column says how it is sorted, the best first; words filter the rows."""
+    from selenium.webdriver.common.keys import Keys
+
+    browser = browse()
+    assert configs(browser) == ["t04", "t03", "t02", "t01", "t00", "t06", "t05"]
+    heads = {h.get_attribute("textContent"): h for h in browser.find_elements("css selector", "#configs th")}
+    buttons = {name: h.find_elements("css selector", "button") for name, h in heads.items()}
+    assert [name for name, found in buttons.items() if not found] == ["compare"]
+    for name, key, way, order in (
+        ("log likelihood\N{NO-BREAK SPACE}↑", Keys.ENTER, "descending", "t00 t01 t02 t05 t03 t06 t04"),
+        ("beta", Keys.ENTER, "ascending", "t00 t01 t05 t02 t06 t03 t04"),
+        ("beta", Keys.SPACE, "descending", "t04 t03 t06 t02 t05 t01 t00"),
+        ("place", Keys.ENTER, "ascending", "t04 t03 t02 t01 t00 t06 t05"),  # empty ones stay last
+        ("place", Keys.ENTER, "descending", "t04 t03 t02 t01 t00 t06 t05"),
+    ):
+        buttons[name][0].send_keys(key)
+        assert configs(browser) == order.split()
+        assert {
+            n: h.get_attribute("aria-sort") for n, h in heads.items() if h.get_attribute("aria-sort")
+        } == {n: way for n in heads if n.startswith(name)}
+    field = browser.find_element("id", "filter")
+    assert field.accessible_name == "Filter"
+    field.send_keys("full Front")
+    assert configs(browser) == ["t03", "t01", "t00"]
+    assert browser.find_element("css selector", "#configs [role=status]").text == "3 of 7"
+    browser.find_element("link text", "t03").send_keys(Keys.ENTER)
+    assert shown(browser) == ["detail-t03"]
+    assert in_sight(browser, "detail-t03")
+    assert browser.switch_to.active_element.get_attribute("id") == "detail-t03"
+    assert browser.current_url.endswith("#t03")
+    assert browser.get_log("browser") == []
+
+
+def test_two_configs_side_by_side(browse):
+    """Two boxes show two configs with what differs in bold; a third one takes the place of the first."""
+    from selenium.webdriver.common.keys import Keys
+
+    browser = browse()
+    boxes = {
+        b.get_attribute("value"): b for b in browser.find_elements("css selector", "#configs [type=checkbox]")
+    }
+    assert boxes["t02"].accessible_name == "compare t02"
+    boxes["t05"].send_keys(Keys.SPACE)
+    assert browser.find_elements("css selector", ".pair article") == []
+    boxes["t02"].send_keys(Keys.SPACE)
+    left, right = browser.find_elements("css selector", ".pair article")
+    assert left.rect["y"] == right.rect["y"]
+    assert left.rect["x"] + left.rect["width"] <= right.rect["x"]
+    assert [a.find_element("css selector", "h3").text for a in (left, right)] == ["t05", "t02, knee"]
+    assert len(right.find_elements("css selector", "img")) == 3 + 7 * 3
+    boxes["t06"].send_keys(Keys.SPACE)
+    assert [name for name, box in boxes.items() if box.is_selected()] == ["t02", "t06"]
+    left, right = browser.find_elements("css selector", ".pair article")
+    same = [d.text for d in left.find_elements("css selector", "dd:not(.differs)")]
+    assert same == ["all"]  # the prior expert of t02 and t06
+    assert shown(browser) == []
+    boxes["t06"].send_keys(Keys.SPACE)
+    assert browser.find_elements("css selector", ".pair article") == []
+    assert browser.get_log("browser") == []
 
 
 @pytest.mark.parametrize("page", ["report", "comparison"])

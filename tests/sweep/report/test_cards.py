@@ -45,16 +45,17 @@ def test_front_card(seen):
 
 
 def test_table_card(seen):
-    """The front's table names the reason of each pick and how many configs rest on one seed."""
+    """The table has all configs, the front first, and the finding the reason of each pick."""
     card = table_card(seen)
     assert card.finding == (
         "t04 has the highest conditional coherence. t00 has the highest log likelihood. "
         "t02 is the knee: it lies farthest above the line between the extremes of the front "
-        "(0.42 with the front scaled to 0..1). 4 of 5 configs rest on a single seed."
+        "(0.42 with the front scaled to 0..1)."
     )
     objectives = ["conditional coherence\N{NO-BREAK SPACE}↑", "log likelihood\N{NO-BREAK SPACE}↑"]
-    assert card.table.columns[:4] == ["trial", "picks", *objectives]
-    assert card.table.height == 5
+    assert card.table.columns[:5] == ["trial", "place", "picks", *objectives]
+    assert card.table["trial"].to_list() == ["t04", "t03", "t02", "t01", "t00", "t06", "t05"]
+    assert card.table["place"].to_list() == ["front"] * 5 + [""] * 2
 
 
 def test_size_card(seen):

@@ -72,8 +72,8 @@ def test_the_finding_and_the_table(found):
     card = table_card(found)
     assert card.finding.startswith("t3 has the lowest cost. t1 has the highest coherence. t2 is the knee: ")
     assert "(0.24 with the front scaled to 0..1)" in card.finding
-    assert card.table["trial"].to_list() == ["t3", "t2", "t1"]
-    assert card.table.columns[2:4] == ["cost\N{NO-BREAK SPACE}↓", "coherence\N{NO-BREAK SPACE}↑"]
+    assert card.table["trial"].to_list() == ["t3", "t2", "t1", "t4"]
+    assert card.table.columns[3:5] == ["cost\N{NO-BREAK SPACE}↓", "coherence\N{NO-BREAK SPACE}↑"]
 
 
 def test_the_terminal_and_latex(store, found):

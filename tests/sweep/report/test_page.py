@@ -59,7 +59,7 @@ def test_page_has_its_cards_in_order(outline):
         "made-up",
         "Summary",
         "Trade-off",
-        "Configs on the front",
+        "Configs",
         "Best log likelihood with conditional coherence at least c",
         "Uncertainty of the front",
         "Checks",
