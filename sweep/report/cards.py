@@ -144,7 +144,7 @@ def curve_card(view: View) -> Card | None:
     """Return the learning curves, and the number of trials that still improved at the end."""
     title = "Learning curves"
     finished = view.tradeoff.trials.filter(status="completed")["trial_id"].implode()
-    curves = view.curves.filter(pl.col("loss").is_finite())
+    curves = view.curves.filter(pl.col("elbo").is_finite())
     if not curves.height:
         return None
     ends = (
@@ -152,19 +152,17 @@ def curve_card(view: View) -> Card | None:
         .filter(pl.len().over("trial_id") >= 10)
         .group_by("trial_id", maintain_order=True)
         .agg(
-            pl.col("loss").last().alias("end"),
-            pl.col("loss").gather((pl.len() * 9 // 10) - 1).first().alias("before"),
+            pl.col("elbo").last().alias("end"),
+            pl.col("elbo").gather((pl.len() * 9 // 10) - 1).first().alias("before"),
         )
     )
-    falling = int((ends["before"] - ends["end"] > 0.01 * ends["end"].abs()).sum())
-    finding = "The loss includes beta: compare it within a trial, not between trials."
+    rising = int((ends["end"] - ends["before"] > 0.01 * ends["end"].abs()).sum())
+    finding = "Reconstruction and KL count here without beta and other weights, whatever was trained."
     if ends.height:
-        still = f"{falling or 'None'} of {count(ends.height, 'completed trial')}"
-        finding = (
-            f"{still} still lowered the loss by more than 1 % in the last tenth of the epochs. {finding}"
-        )
-    top = float(curves["loss"].quantile(0.98) or 0.0)
-    return Card(title=title, finding=finding, figure_html=figures.curve_figure(view, top))
+        still = f"{rising or 'None'} of {count(ends.height, 'completed trial')}"
+        finding = f"{still} still raised the ELBO by more than 1 % in the last tenth of the epochs. {finding}"
+    low = float(curves["elbo"].quantile(0.02) or 0.0)
+    return Card(title=title, finding=finding, figure_html=figures.curve_figure(view, low))
 
 
 def setting_card(view: View) -> Card | None:

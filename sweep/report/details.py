@@ -129,20 +129,20 @@ def _cell(value: float, observed: bool) -> str:  # noqa: FBT001 - a column of th
 
 
 def _curve(curve: pl.DataFrame) -> str:
-    """Return the loss by epoch as a small drawing, with its first and last value as text."""
-    finite = curve.filter(pl.col("loss").is_finite())
+    """Return the ELBO by epoch as a small drawing, with its first and last value as text."""
+    finite = curve.filter(pl.col("elbo").is_finite())
     if finite.height < 2:
         return ""
     thin = every_nth(finite, _MOST_EPOCHS)
-    xs, ys = thin["epoch"].to_numpy(), thin["loss"].to_numpy()
+    xs, ys = thin["epoch"].to_numpy(), thin["elbo"].to_numpy()
     low, high = float(ys.min()), float(ys.max())
     across = 300 * (xs - xs[0]) / (xs[-1] - xs[0])
     down = 100 * (high - ys) / ((high - low) or 1.0)
     points = " ".join(f"{x:.0f},{y:.0f}" for x, y in zip(across, down, strict=True))
     first, last = finite.row(0, named=True), finite.row(-1, named=True)
     text = (
-        f"Training loss from {number(first['loss'])} after epoch {first['epoch']} "
-        f"to {number(last['loss'])} after epoch {last['epoch']}"
+        f"Training ELBO from {number(first['elbo'])} after epoch {first['epoch']} "
+        f"to {number(last['elbo'])} nats per sample after epoch {last['epoch']}"
     )
     return (
         f'<figure class="curve"><svg viewBox="-4 -4 308 108" role="img" aria-label="{text}">'

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from sweep.analysis.tradeoff import Pick, Tradeoff
+from sweep.config.objectives import Objective
 from sweep.store.layout import INTERVAL, OBJECTIVE, PARAMETER
 from sweep.store.records import Manifest
 
@@ -69,6 +70,11 @@ def plain(name: str) -> str:
     'log likelihood'
     """
     return name.replace("_", " ")
+
+
+def with_unit(objective: Objective) -> str:
+    """Return an objective's name with its unit, if it has one, as an axis has it."""
+    return plain(objective.name) + (f" ({objective.unit})" if objective.unit else "")
 
 
 def count(n: int, noun: str) -> str:

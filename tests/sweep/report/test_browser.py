@@ -151,7 +151,7 @@ def test_a_click_shows_a_config_in_detail(browse):
     assert "beta\n1.5\nlatent dim\n16\nprior expert\nnone\nseeds\n1" in article.text
     assert len(article.find_elements("css selector", ".heat tbody tr")) == 7
     assert "m0+m1 (0.95) (0.95) 0.42" in " ".join(article.text.split())
-    assert "Training loss from 2150 after epoch 1 to 1200 after epoch 20" in article.text
+    assert "Training ELBO from -2150 after epoch 1 to -1200 nats per sample after epoch 20" in article.text
     assert not article.find_elements("css selector", "img")
     point_at(browser, "t02", click=True)
     assert shown(browser) == ["detail-t02"]

@@ -2,6 +2,7 @@ import math
 import re
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -19,6 +20,7 @@ from sweep.report.cards import (
     size_card,
     table_card,
 )
+from sweep.report.figures import _scale
 from sweep.report.view import view
 from sweep.store.read import open_store
 from sweep.store.write import StoreWriter
@@ -123,27 +125,27 @@ def test_sample_card_marks_wrong_labels(seen):
 
 
 def test_curve_card_counts_trials_still_improving(tmp_path, make_manifest, make_record, make_report):
-    """Of two completed trials the one whose loss still falls is counted."""
+    """Of two completed trials the one whose ELBO still rises is counted."""
     writer = StoreWriter(tmp_path)
     writer.write_manifest(make_manifest())
-    for trial, fall in (("t1", 50.0), ("t2", 0.1)):
-        reports = [replace(make_report(e, NAMES), loss=2000 - fall * e) for e in range(1, 21)]
+    for trial, rise in (("t1", 50.0), ("t2", 0.1)):
+        reports = [replace(make_report(e, NAMES), elbo=rise * e - 2000) for e in range(1, 21)]
         writer.write_reports(trial, 0, reports, NAMES)
         writer.write_trial(make_record(trial, status="completed"))
     card = curve_card(view(open_store(tmp_path)))
     assert card.finding.startswith(
-        "1 of 2 completed trials still lowered the loss by more than 1 % in the last tenth of the epochs."
+        "1 of 2 completed trials still raised the ELBO by more than 1 % in the last tenth of the epochs."
     )
 
 
 def test_a_trial_of_one_epoch_has_a_curve(tmp_path, make_manifest, make_report, make_record):
-    """Too few to say whether its loss still fell."""
+    """Too few to say whether its ELBO still rose."""
     writer = StoreWriter(tmp_path)
     writer.write_manifest(make_manifest())
     writer.write_reports("t1", 0, [make_report(1, NAMES)], NAMES)
     writer.write_trial(make_record("t1", status="completed", epochs=1, epochs_max=1))
     card = curve_card(view(open_store(tmp_path)))
-    assert card.finding.startswith("The loss includes beta")
+    assert card.finding.startswith("Reconstruction and KL count here without beta")
     assert card.figure_html.count("<figure") == 1
 
 
@@ -151,9 +153,9 @@ def test_curves_show_a_retried_epoch_once(tmp_path, make_manifest, make_report):
     """An epoch trained in two attempts is drawn as the later one had it."""
     writer = StoreWriter(tmp_path)
     writer.write_manifest(make_manifest())
-    for attempt, loss in ((1, 5.0), (0, 9.0)):
-        writer.write_reports("t1", attempt, [replace(make_report(1, NAMES), loss=loss)], NAMES)
-    assert view(open_store(tmp_path)).curves.select("trial_id", "epoch", "loss").rows() == [("t1", 1, 5.0)]
+    for attempt, elbo in ((1, -5.0), (0, -9.0)):
+        writer.write_reports("t1", attempt, [replace(make_report(1, NAMES), elbo=elbo)], NAMES)
+    assert view(open_store(tmp_path)).curves.select("trial_id", "epoch", "elbo").rows() == [("t1", 1, -5.0)]
 
 
 def test_setting_card_names_the_strongest_link(seen):
@@ -164,6 +166,48 @@ def test_setting_card_names_the_strongest_link(seen):
         "With so few configs, such a link may be chance."
     )
     assert card.figure_html.count("<figure") == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "values", "scale"),
+    [
+        ("beta", {"type": "log_uniform", "low": 1.0, "high": 8.0}, (1.0, 2.0, 3.0), "log"),
+        ("beta", {"type": "uniform", "low": 0.1, "high": 8.0}, (0.1, 2.0, 8.0), "linear"),
+        ("latent_dim", {"type": "int", "low": 1, "high": 64, "log": True}, (2, 4, 64), "log"),
+        ("latent_dim", {"type": "choice", "values": [1, 10, 100]}, (1, 10, 100), "log"),
+        ("latent_dim", {"type": "choice", "values": [1, 2, 4]}, (1, 2, 4), "linear"),
+    ],
+)
+def test_an_axis_is_logarithmic_if_its_setting_was_drawn_so(
+    tmp_path, make_manifest, make_record, make_spec, name, written, values, scale
+):
+    """As the range says, however wide it is; of a choice, if it spans a decade."""
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(replace(make_manifest(), spec=make_spec(search_space={name: written})))
+    for k, value in enumerate(values):
+        found = {"conditional_coherence": k / 10, "log_likelihood": -1600.0 - k}
+        writer.write_trial(
+            make_record(f"t{k}", status="completed", parameters={name: value}, objectives=found)
+        )
+    page = setting_card(view(open_store(tmp_path))).figure_html
+    assert ('"type":"log"' in page) == (scale == "log")
+    assert "log\\u003cbr\\u003elikelihood\\u003cbr\\u003e(nats)" in page
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.5, 8.0, "0.1 0.2 0.5 1 2 5 10 20 50"),
+        (1e-3, 1.0, "0.001 0.01 0.1 1"),
+        (1e-8, 1.0, "1e-08 1e-06 0.0001 0.01 1"),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis(low, high, ticks):
+    """1, 2 and 5 of one decade or two, the powers of ten of more, and every second one of many."""
+    values = pl.Series(np.geomspace(low, high, 20))
+    found = _scale(values, log=True)
+    assert found["ticktext"] == ticks.split()
+    assert found["tickvals"] == pytest.approx([float(t) for t in ticks.split()])
 
 
 def test_settings_beyond_twelve_are_left_out(tmp_path, make_manifest, make_record):
@@ -269,13 +313,13 @@ def test_other_numbers_of_objectives(tmp_path, make_manifest, make_record, make_
 
 
 def test_a_trial_that_diverged_does_not_hide_the_others(tmp_path, make_manifest, make_report):
-    """Losses that are no numbers, or huge, neither break the curves nor set their scale."""
+    """ELBOs that are no numbers, or hugely negative, neither break the curves nor set their scale."""
     writer = StoreWriter(tmp_path)
     writer.write_manifest(make_manifest())
     for trial in range(5):
-        reports = [replace(make_report(e, NAMES), loss=100.0 + trial) for e in range(1, 21)]
+        reports = [replace(make_report(e, NAMES), elbo=-100.0 - trial) for e in range(1, 21)]
         writer.write_reports(f"t{trial}", 0, reports, NAMES)
-    wild = [replace(make_report(1, NAMES), loss=1e12), replace(make_report(2, NAMES), loss=math.nan)]
+    wild = [replace(make_report(1, NAMES), elbo=-1e12), replace(make_report(2, NAMES), elbo=math.nan)]
     writer.write_reports("t9", 0, wild, NAMES)
     page = curve_card(view(open_store(tmp_path))).figure_html
-    assert '"range":[99.8,104.0]' in page
+    assert '"range":[-104.0,-99.8]' in page
