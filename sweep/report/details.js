@@ -102,7 +102,7 @@
   table.parentElement.before(create("p", {className: "tools"}, label, " ", field, " ", count));
 
   if (!chosen) return;
-  const pair = create("div", {className: "details pair", role: "region", ariaLabel: "two configs side by side"});
+  const pair = create("div", {className: "details pair wide", role: "region", ariaLabel: "two configs side by side"});
   table.parentElement.after(pair);
   let picked = [];
   function pick(box) {

@@ -1,6 +1,5 @@
 """The report's Plotly figures as HTML."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import combinations
@@ -27,6 +26,7 @@ from sweep.report.theme import (
     drawn,
     every_nth,
     layout,
+    scale,
     series,
     steps,
 )
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 _MOST_EPOCHS, _MOST_CURVES = 200, 300
 """Most points of a learning curve, and most trials with a curve besides the picks."""
-_MOST_TICKS = 6
-"""Most ticks of a small figure."""
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x", "star")
 _RARE = [[0, "rgba(128,128,128,0.3)"], [0.2, "#E69F00"], [1, FRONT]]
 
@@ -251,8 +249,9 @@ def size_figure(view: View) -> str:
     chance = view.sizes.group_by("source_size").agg(pl.col("chance").mean()).sort("source_size").to_numpy()
     dots = {"color": MUTED, "dash": "dot", "width": 2}
     lines.append(series(chance, mode="lines", name="chance", line=dots))
+    sizes = view.sizes["source_size"].unique().sort().to_list()
     coherence = axis("coherence of unobserved targets", range=[0, 1.02])
-    form = layout(340, xaxis=axis("observed modalities", dtick=1), yaxis=coherence)
+    form = layout(340, xaxis=axis("observed modalities", tickvals=sizes), yaxis=coherence)
     return drawn("by-size", "Line plot of coherence by number of observed modalities", lines, form)
 
 
@@ -275,7 +274,8 @@ def curve_figure(view: View, low: float) -> str:
         lines.append(series(bold, mode="lines", name=escape(picked.labels), line=line))
     top = float(view.curves.filter(pl.col("elbo").is_finite())["elbo"].max())  # type: ignore[arg-type] # numbers
     elbo = axis("training ELBO (nats per sample)", range=[low, top + 0.05 * (top - low)])
-    form = layout(380, xaxis=axis("epoch"), yaxis=elbo)
+    whole_epochs = {"dtick": 1} if view.curves["epoch"].n_unique() <= 10 else {}
+    form = layout(380, xaxis=axis("epoch", **whole_epochs), yaxis=elbo)
     return drawn("curves", "Line plot of the training ELBO by epoch for all trials", lines, form)
 
 
@@ -303,7 +303,7 @@ def _setting_figure(view: View, column: str) -> str:
         panels[f"yaxis{panel}"] = axis(with_unit(objective).replace(" ", "\n"))
     # In a grid all panels of a column share its horizontal axis, which is below the last.
     grid = {"rows": len(objectives), "columns": 1, "ygap": 0.12}
-    panels["xaxis"] = axis(title, **_scale(rows[column], log=logarithmic(tradeoff, column)))
+    panels["xaxis"] = axis(title, **scale(rows[column], log=logarithmic(tradeoff, column)))
     description = f"Scatter plots of {title} against {' and '.join(plain(o.name) for o in objectives)}"
     form = layout(60 + 150 * len(objectives), grid=grid, **panels)
     return drawn(f"setting-{column.removeprefix(PARAMETER)}", description, traces, form)
@@ -322,18 +322,3 @@ def logarithmic(tradeoff: Tradeoff, column: str) -> bool:
     low, high = (float(end) for end in (values.min(), values.max()))  # type: ignore[arg-type] # numeric
     ranged = {"low", "high"} <= written.keys()
     return low > 0 and (searched_by_logarithm(written) if ranged else high / low > 10)
-
-
-def _scale(values: pl.Series, *, log: bool) -> dict[str, object]:
-    """Return the axis of a setting's values: categories, logarithmic or linear."""
-    if values.dtype == pl.String:
-        return {"type": "category"}
-    at = values.unique().sort().to_list()
-    if len(at) > _MOST_TICKS and not log:
-        return {}
-    if len(at) > _MOST_TICKS:  # 1, 2 and 5 of each decade; of many decades 1 alone, and of more not of each
-        decades = range(math.floor(math.log10(at[0])), math.ceil(math.log10(at[-1])) + 1)
-        digits = (1, 2, 5) if at[-1] / at[0] < 100 else (1,)
-        at = [d * 10.0**e for e in decades[:: -(-len(decades) // _MOST_TICKS)] for d in digits]
-    ticks = {"tickvals": at, "ticktext": [number(v) for v in at]}
-    return ticks | {"type": "log"} if log else dict(ticks)

@@ -110,9 +110,13 @@ def _certainty(view: View) -> str:
 def _worries(view: View) -> str:
     """Return what the checks warn of, without their advice, which the table of checks has."""
     checks = run_checks(view.tradeoff, view.metrics, view.explained)
-    worries = [c.sentence.partition(": ")[0].removesuffix(".") for c in checks if c.result == "warn"]
+    # That no config has a second seed was said.
+    warned = [c for c in checks if c.result == "warn" and (view.stability.draws or c.check != "seeds")]
+    worries = [c.sentence.partition(": ")[0].removesuffix(".") for c in warned]
     if not worries:
-        return "No check warns of anything."
+        return (
+            "No check warns of anything else." if not view.stability.draws else "No check warns of anything."
+        )
     told = [w[0].lower() + w[1:] for w in worries[:_WORRIES]]
     if more := len(worries) - len(told):
         told.append(f"and {count(more, 'more warning')} below")

@@ -20,7 +20,7 @@ from sweep.report.cards import (
     size_card,
     table_card,
 )
-from sweep.report.figures import _scale
+from sweep.report.theme import scale
 from sweep.report.view import view
 from sweep.store.read import open_store
 from sweep.store.write import StoreWriter
@@ -205,9 +205,26 @@ def test_an_axis_is_logarithmic_if_its_setting_was_drawn_so(
 def test_ticks_of_a_logarithmic_axis(low, high, ticks):
     """1, 2 and 5 of one decade or two, the powers of ten of more, and every second one of many."""
     values = pl.Series(np.geomspace(low, high, 20))
-    found = _scale(values, log=True)
+    found = scale(values, log=True)
     assert found["ticktext"] == ticks.split()
     assert found["tickvals"] == pytest.approx([float(t) for t in ticks.split()])
+
+
+@pytest.mark.parametrize(
+    ("values", "log", "ticks"),
+    [
+        ([16, 64, 128], False, [16, 64, 128]),
+        ([16, 20, 128], False, None),
+        ([0.11, 0.811, 0.871, 2.59], False, None),
+        ([1.0, 10.0, 100.0], True, [1.0, 10.0, 100.0]),
+        ([0.11, 0.811, 0.871, 2.59], True, [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50]),
+        ([3], False, [3]),
+    ],
+)
+def test_few_values_are_ticks_unless_their_labels_would_meet(values, log, ticks):
+    """Otherwise the axis has the usual ones."""
+    found = scale(pl.Series(values), log=log).get("tickvals")
+    assert found == (ticks and pytest.approx(ticks))
 
 
 def test_settings_beyond_twelve_are_left_out(tmp_path, make_manifest, make_record):

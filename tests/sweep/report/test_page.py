@@ -68,7 +68,6 @@ def test_page_has_its_cards_in_order(outline):
         "Samples of the picks",
         "Learning curves",
         "Hyperparameters against objectives",
-        "Attainment over seeds",
         "Hypervolume over the sweep",
         "Failures and stops",
         "Provenance",
