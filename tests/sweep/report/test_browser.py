@@ -302,6 +302,54 @@ def test_a_phone_scrolls_downwards_only(browse, page):
     assert browser.execute_script("return document.documentElement.scrollWidth") == 390
 
 
+TEXTS = """
+const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT), found = [];
+while (walker.nextNode()) {
+  const text = walker.currentNode.data.trim(), element = walker.currentNode.parentElement;
+  if (!text || !element.checkVisibility() || element.closest("option, style, script, noscript")) continue;
+  const look = getComputedStyle(element), backs = [];
+  for (let up = element; up; up = up.parentElement) backs.push(getComputedStyle(up).backgroundColor);
+  found.push([text, element.closest("svg.main-svg") ? look.fill : look.color, backs]);
+}
+return found;
+"""
+TICKS = """
+return [...document.querySelectorAll(".xaxislayer-above, .yaxislayer-above")].flatMap(layer => {
+  const boxes = [...layer.querySelectorAll("text")].map(text => text.getBoundingClientRect());
+  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  return boxes.flatMap((a, at) => boxes.slice(at + 1).filter(b => meet(a, b)).map(() => layer.textContent));
+});
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [420, 1200, 1920])
+def test_at_every_width_in_both_schemes(browse, width, scheme):
+    """With a config in detail and two compared: no overflow, no tick on another, readable text, silence."""
+    browser = browse(width=width, scheme=scheme, trial="#t02")
+    until(browser, "return document.querySelectorAll('.js-plotly-plot .xtick text').length")
+    for box in browser.find_elements("css selector", "#configs [type=checkbox]")[:2]:
+        browser.execute_script("arguments[0].click()", box)
+    browser.execute_script("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    browser.execute_script("document.body.style.overflowX = 'visible'")
+    wide = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    assert browser.execute_script(f"return {wide}")
+    assert browser.execute_script(TICKS) == []
+    texts = browser.execute_script(TEXTS)
+    assert len(texts) > 500
+    assert [t for t, colour, backs in texts if contrast(numbers(colour), filled(backs)) < 4.5] == []
+    assert browser.get_log("browser") == []
+
+
+def filled(backs):
+    """Return the colour that backgrounds, from the innermost to the page's, make together."""
+    whole = [255.0, 255.0, 255.0]
+    for red, green, blue, *alpha in map(numbers, reversed(backs)):
+        share = alpha[0] if alpha else 1.0
+        whole = [share * c + (1 - share) * w for c, w in zip((red, green, blue), whole, strict=True)]
+    return whole
+
+
 @pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
 def test_light_and_dark(browse, scheme, dark):
     """The page follows the reader's theme; text, figures and heat map keep a contrast of 4.5 (WCAG 2, AA)."""
