@@ -90,15 +90,15 @@ def size_card(view: View) -> Card | None:
     title = "Coherence by number of observed modalities"
     if not view.sizes.height:
         return None
-    parts = []
+    parts, several = [], view.sizes["source_size"].n_unique() > 1
     for picked in view.picked:
         rows = view.sizes.filter(trial_id=picked.trial_id)
         if rows.height:
             first, last = rows.row(0, named=True), rows.row(-1, named=True)
-            parts.append(
-                f"{picked.labels} ({picked.trial_id}) from {first['value']:.2f} with {first['source_size']} "
-                f"to {last['value']:.2f} with {last['source_size']}"
-            )
+            text = f"{picked.labels} ({picked.trial_id}) "
+            if several:
+                text += f"from {first['value']:.2f} with {first['source_size']} to "
+            parts.append(f"{text}{last['value']:.2f} with {last['source_size']}")
     finding = f"Coherence of targets that were not observed: {'; '.join(parts)}."
     unseen = view.pairs.filter(~pl.col("in_source"), trial_id=view.focus).sort(
         "value", "source_mask", "target"
@@ -110,7 +110,7 @@ def size_card(view: View) -> Card | None:
             f" The weakest pair of {view.focus} is {worst['target']} from {worst['source_label']} "
             f"({worst['value']:.2f}, 95 % interval {low:.2f} to {high:.2f})."
         )
-    return Card(title=title, finding=finding, figure_html=figures.size_figure(view))
+    return Card(title=title, finding=finding, figure_html=figures.size_figure(view) if several else None)
 
 
 _MEASURED = (

@@ -69,6 +69,13 @@ def test_size_card(seen):
     )
 
 
+def test_size_card_of_two_modalities(seen):
+    """Where only one can be observed there is one value for each pick, and no line to draw."""
+    card = size_card(replace(seen, sizes=seen.sizes.filter(source_size=1)))
+    assert "best log likelihood (t00) 0.42 with 1; knee (t02) 0.74 with 1." in card.finding
+    assert card.figure_html is None
+
+
 def test_measured_card_has_the_means_by_size(seen):
     """Of the knee; a column for what was measured alone."""
     card = measured_card(seen)
