@@ -388,7 +388,7 @@ def contrast(one, other):
 
 
 def test_a_watched_page_loads_itself_anew_in_place(browse, pages, made_up_sweep, tmp_path):
-    """After the file has changed the reader sees the new one, at the same place and with the same config."""
+    """The reader sees the changed file at the same place with the same config; not while filtering configs."""
     browser = browse("watched", trial="#t02")
     shutil.copytree(made_up_sweep, tmp_path / "sweep")
     writer, store = StoreWriter(tmp_path / "sweep"), open_store(tmp_path / "sweep")
@@ -399,3 +399,7 @@ def test_a_watched_page_loads_itself_anew_in_place(browse, pages, made_up_sweep,
     until(browser, f"return {new} && scrollY === 1200")
     assert shown(browser) == ["detail-t02"]
     assert browser.get_log("browser") == []
+    browser.find_element("id", "filter").send_keys("front")
+    browser.execute_script("window.kept = true")
+    until(browser, f"return performance.now() > {browser.execute_script('return performance.now()') + 2500}")
+    assert browser.execute_script("return window.kept")
