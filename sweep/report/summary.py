@@ -112,12 +112,13 @@ def _worries(view: View) -> str:
     checks = run_checks(view.tradeoff, view.metrics, view.explained)
     # That no config has a second seed was said.
     warned = [c for c in checks if c.result == "warn" and (view.stability.draws or c.check != "seeds")]
-    worries = [c.sentence.partition(": ")[0].removesuffix(".") for c in warned]
-    if not worries:
-        return (
-            "No check warns of anything else." if not view.stability.draws else "No check warns of anything."
-        )
-    told = [w[0].lower() + w[1:] for w in worries[:_WORRIES]]
-    if more := len(worries) - len(told):
+    if not warned:
+        return "The checks warn of nothing more."
+    told = []
+    for check in warned[:_WORRIES]:
+        clause = check.sentence.partition(": ")[0].removesuffix(".")
+        # One begins with the name of a modality.
+        told.append(clause if check.check == "plateaus" else clause[0].lower() + clause[1:])
+    if more := len(warned) - len(told):
         told.append(f"and {count(more, 'more warning')} below")
     return f"Be wary: {'; '.join(told)}."

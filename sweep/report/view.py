@@ -22,7 +22,7 @@ class Card:
     title: str
     """Its heading."""
     finding: str
-    """Its result in sentences computed from the data, or why there is none."""
+    """Its result in sentences computed from the data."""
     figure_html: str | None = None
     """HTML below the finding."""
     table: pl.DataFrame | None = None

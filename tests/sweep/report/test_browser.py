@@ -388,7 +388,7 @@ def contrast(one, other):
 
 
 def test_a_watched_page_loads_itself_anew_in_place(browse, pages, made_up_sweep, tmp_path):
-    """The reader sees the changed file at the same place with the same config; not while filtering configs."""
+    """The reader sees the new file at the same place with the same config; not while filtering configs."""
     browser = browse("watched", trial="#t02")
     shutil.copytree(made_up_sweep, tmp_path / "sweep")
     writer, store = StoreWriter(tmp_path / "sweep"), open_store(tmp_path / "sweep")

@@ -99,3 +99,14 @@ def test_many_warnings_are_counted(seen):
         "Be wary: 5 of 5 configs of the front have fewer than 3 seeds; 11 of 11 finished trials have failed; "
         "and 1 more warning below."
     )
+
+
+def test_a_warning_keeps_a_modalitys_name(seen):
+    """It may begin with one, as MNIST; without any warning that is said."""
+    row = {"trial_id": "t02", "attempt": 0, "epoch": 1, "target": "MNIST", "value": 0.01}
+    worried = replace(seen, explained=pl.DataFrame([row]))
+    said = "; MNIST is hardly better than a constant prediction in 1 of 1 trials (t02)."
+    assert summary_card(worried).finding.endswith(said)
+    sound = seen.tradeoff.configs.with_columns(seeds=pl.lit(3))
+    calm = replace(seen, tradeoff=replace(seen.tradeoff, configs=sound))
+    assert summary_card(calm).finding.endswith(" The checks warn of nothing more.")
