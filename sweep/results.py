@@ -9,7 +9,8 @@ from mopoe.errors import ConfigError
 from mopoe.wording import did_you_mean
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.report.formatting import status_line
-from sweep.report.tables import front_rows, front_text, nothing_yet, with_arrows
+from sweep.report.summary import nothing_yet
+from sweep.report.tables import front_rows, front_text, with_arrows
 from sweep.running.samples import choose_checkpoint
 from sweep.store.files import Files
 from sweep.store.read import Store, open_store

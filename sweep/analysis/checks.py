@@ -120,7 +120,7 @@ def failure_check(trials: pl.DataFrame) -> Check:
     """Check that at most a tenth of the trials that ended have failed."""
     ended, failed = trials.filter(pl.col("status") != "running").height, trials.filter(status="failed")
     sentence = f"{failed.height} of {ended} finished trials have failed"
-    sentence += f", most often because: {failure_reasons(trials)[0][0]}." if failed.height else "."
+    sentence += f": most often because {failure_reasons(trials)[0][0]}." if failed.height else "."
     return _check("failures", failed.height * 10 > ended, sentence, sentence)
 
 

@@ -1,6 +1,6 @@
 """The cards of the report: each has a title, a computed finding, and a figure or a table.
 
-A card without data says why in its finding. `report_cards` returns them in the order of the page.
+What has nothing to show has no card. `report_cards` returns them in the order of the page.
 """
 
 import math
@@ -14,68 +14,55 @@ from mopoe.reports import METRICS, Z_95, pair_interval
 from sweep.analysis.summaries import failure_reasons, metrics_by_size
 from sweep.report import figures, trust
 from sweep.report.details import details_html, strips_html
-from sweep.report.formatting import count, interval_text, number, plain, status_line, with_error, worded
-from sweep.report.tables import front_rows, front_text, nothing_yet, with_arrows
+from sweep.report.formatting import (
+    corner_text,
+    count,
+    interval_text,
+    number,
+    plain,
+    with_error,
+    worded,
+)
+from sweep.report.summary import mean_chance, summary_card
+from sweep.report.tables import config_rows, front_text, with_arrows
 from sweep.report.theme import MOST_SETTINGS
 from sweep.report.view import Card, View
 from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 
+_MOST_TRACEBACKS = 5
 
-def front_card(view: View) -> Card:
-    """Return all configs with their front, and what the knee gives up."""
-    title, trade = "Trade-off", view.tradeoff
+
+def front_card(view: View) -> Card | None:
+    """Return all configs with their front, and what its hypervolume is measured from."""
+    trade = view.tradeoff
     if not trade.configs.height:
-        return Card(title=title, finding=nothing_yet(trade))
-    front = trade.points.values[trade.on_front]
-    spans = [
-        f"{plain(name)} runs from {number(low)} to {number(high)}"
-        for name, low, high in zip(trade.points.names, front.min(axis=0), front.max(axis=0), strict=True)
-    ]
-    finding = (
-        f"{count(len(front), 'config')} of {trade.configs.height} "
-        f"{'is' if len(front) == 1 else 'are'} on the front; on it {' and '.join(spans)}."
-    )
-    finding += _price_of_knee(view)
-    if view.pairs.height:
-        chance = view.pairs.select(pl.mean("chance")).item()
-        finding += f" The chance level of coherence is {chance:.2f}."
-    corner = ", ".join(f"{plain(n)} {number(trade.manifest.reference_point[n])}" for n in trade.points.names)
-    finding += f" Hypervolume from ({corner}): {number(trade.hypervolume)}."
+        return None
+    chance = mean_chance(view.pairs)
+    finding = "" if chance is None else f"The chance level of coherence is {chance:.2f}. "
+    finding += f"Hypervolume from ({corner_text(trade)}): {number(trade.hypervolume)}."
     if len(trade.points.names) < 2:
-        return Card(title=title, finding=finding)
+        return Card(title="Trade-off", finding=finding)
     meanings = (f"{plain(o.name)}: {o.meaning}. " for o in trade.points.objectives if o.meaning)
     note = "".join(m[0].upper() + m[1:] for m in meanings)
     note += f"± and bars show {interval_text(view.tradeoff)}."
     return Card(
-        title=title,
+        title="Trade-off",
         finding=finding,
         figure_html=f'{figures.front_figures(view)}<p class="note">{escape(note)}</p>{details_html(view)}',
     )
 
 
-def _price_of_knee(view: View) -> str:
-    """Return what the knee gives up of the best value of each objective; empty if there is no knee."""
-    points, knee = view.tradeoff.points, view.tradeoff.knee
-    if knee is None:
-        return ""
-    lost = points.gains.max(axis=0) - points.gains[points.trial_ids.index(knee)]
-    parts = [f"{number(x)} of {plain(name)}" for x, name in zip(lost, points.names, strict=True)]
-    return f" The knee, {knee}, gives up {' and '.join(parts)} against the best."
-
-
 def table_card(view: View) -> Card:
-    """Return the configs of the front with their settings."""
-    trade = view.tradeoff
-    seeds = trade.configs.filter(pl.Series(trade.on_front))["seeds"]
-    single = int((seeds == 1).sum())
+    """Return all configs with their settings, those of the front first; details.js works on this table."""
+    trade, rows = view.tradeoff, config_rows(view.tradeoff)
     reasons = [f"{p.trial_id} {plain(p.why)}." for p in trade.picks]
-    if single:
-        reasons.append(f"{single} of {count(len(seeds), 'config')} rest on a single seed.")
-    texts = with_arrows(front_text(front_rows(trade)), trade.points.objectives)
-    return Card(title="Configs on the front", finding=" ".join(reasons), table=texts)
+    texts = with_arrows(front_text(rows), trade.points.objectives)
+    place = ["front" if on_front else "" for on_front in rows["on_front"]]
+    texts.insert_column(1, pl.Series("place", place, dtype=pl.String))
+    return Card(title="Configs", finding=" ".join(reasons), table=texts)
 
 
-def split_card(view: View) -> Card:
+def split_card(view: View) -> Card | None:
     """Return the objectives on the sweep's split beside those on others, for the configs that have both."""
     own, rows = view.tradeoff.manifest.split, []
     both = view.elsewhere.join(view.usable, on="trial_id", maintain_order="right")
@@ -88,31 +75,30 @@ def split_card(view: View) -> Card:
                 if mean is not None:  # else that evaluation came before this objective
                     row[f"{plain(name)}, {where}"] = with_error(mean, its_error and Z_95 * its_error)
         rows.append(row)
-    table = pl.DataFrame(rows, infer_schema_length=None) if rows else None
-    finding = f"All values are of the {own} split; `sweep evaluate` measures kept weights on another."
-    if rows:
-        finding = (
-            f"Configs were chosen on the {own} split, so the front's values there are too good; report those "
-            "of a split that chose nothing. Means over the seeds whose weights were kept; ± is the half "
-            "width of the 95 % interval over held-out samples alone."
-        )
-    return Card(title="Other splits", finding=finding, table=table)
+    if not rows:
+        return None
+    finding = (
+        f"Configs were chosen on the {own} split, so the front's values there are too good; report those "
+        "of a split that chose nothing. Means over the seeds whose weights were kept; ± is the half "
+        "width of the 95 % interval over held-out samples alone."
+    )
+    return Card(title="Other splits", finding=finding, table=pl.DataFrame(rows, infer_schema_length=None))
 
 
-def size_card(view: View) -> Card:
+def size_card(view: View) -> Card | None:
     """Return coherence by number of observed modalities, and the weakest pair."""
     title = "Coherence by number of observed modalities"
     if not view.sizes.height:
-        return Card(title=title, finding="No picked trial has coherence of unobserved modalities.")
-    parts = []
+        return None
+    parts, several = [], view.sizes["source_size"].n_unique() > 1
     for picked in view.picked:
         rows = view.sizes.filter(trial_id=picked.trial_id)
         if rows.height:
             first, last = rows.row(0, named=True), rows.row(-1, named=True)
-            parts.append(
-                f"{picked.labels} ({picked.trial_id}) from {first['value']:.2f} with {first['source_size']} "
-                f"to {last['value']:.2f} with {last['source_size']}"
-            )
+            text = f"{picked.labels} ({picked.trial_id}) "
+            if several:
+                text += f"from {first['value']:.2f} with {first['source_size']} to "
+            parts.append(f"{text}{last['value']:.2f} with {last['source_size']}")
     finding = f"Coherence of targets that were not observed: {'; '.join(parts)}."
     unseen = view.pairs.filter(~pl.col("in_source"), trial_id=view.focus).sort(
         "value", "source_mask", "target"
@@ -124,7 +110,7 @@ def size_card(view: View) -> Card:
             f" The weakest pair of {view.focus} is {worst['target']} from {worst['source_label']} "
             f"({worst['value']:.2f}, 95 % interval {low:.2f} to {high:.2f})."
         )
-    return Card(title=title, finding=finding, figure_html=figures.size_figure(view))
+    return Card(title=title, finding=finding, figure_html=figures.size_figure(view) if several else None)
 
 
 _MEASURED = (
@@ -134,14 +120,14 @@ _MEASURED = (
 """The metrics that have a column if they were measured."""
 
 
-def measured_card(view: View) -> Card:
+def measured_card(view: View) -> Card | None:
     """Return the diagnostics of the posterior and the final metrics of the trial in focus."""
     title, names = "Latents and further measurements", view.tradeoff.manifest.modalities
     own = sorted({*view.metrics["metric"]} - METRICS.keys())  # metrics of the user's
     measured = view.metrics.filter(pl.col("metric").is_in([*_MEASURED, *own]), trial_id=view.focus or "")
     means = metrics_by_size(measured, names)
     if not means.height:
-        return Card(title=title, finding="No picked trial has further measurements.")
+        return None
     sizes = sorted(set(means["subset_size"]))
     rows = means.select("metric", "subset_size", "value").iter_rows()
     cells = {(m, s): "-" if math.isnan(v) else number(v) for m, s, v in rows}
@@ -154,39 +140,37 @@ def measured_card(view: View) -> Card:
     return Card(title=title, finding=finding, table=pl.DataFrame(columns))
 
 
-def curve_card(view: View) -> Card:
+def curve_card(view: View) -> Card | None:
     """Return the learning curves, and the number of trials that still improved at the end."""
     title = "Learning curves"
     finished = view.tradeoff.trials.filter(status="completed")["trial_id"].implode()
-    curves = view.curves.filter(pl.col("loss").is_finite())
+    curves = view.curves.filter(pl.col("elbo").is_finite())
     if not curves.height:
-        return Card(title=title, finding="No epoch with a finite loss has been recorded.")
+        return None
     ends = (
         curves.filter(pl.col("trial_id").is_in(finished))
         .filter(pl.len().over("trial_id") >= 10)
         .group_by("trial_id", maintain_order=True)
         .agg(
-            pl.col("loss").last().alias("end"),
-            pl.col("loss").gather((pl.len() * 9 // 10) - 1).first().alias("before"),
+            pl.col("elbo").last().alias("end"),
+            pl.col("elbo").gather((pl.len() * 9 // 10) - 1).first().alias("before"),
         )
     )
-    falling = int((ends["before"] - ends["end"] > 0.01 * ends["end"].abs()).sum())
-    finding = "The loss includes beta: compare it within a trial, not between trials."
+    rising = int((ends["end"] - ends["before"] > 0.01 * ends["end"].abs()).sum())
+    finding = "Reconstruction and KL count here without beta and other weights, whatever was trained."
     if ends.height:
-        still = f"{falling or 'None'} of {count(ends.height, 'completed trial')}"
-        finding = (
-            f"{still} still lowered the loss by more than 1 % in the last tenth of the epochs. {finding}"
-        )
-    top = float(curves["loss"].quantile(0.98) or 0.0)
-    return Card(title=title, finding=finding, figure_html=figures.curve_figure(view, top))
+        still = f"{rising or 'None'} of {count(ends.height, 'completed trial')}"
+        finding = f"{still} still raised the ELBO by more than 1 % in the last tenth of the epochs. {finding}"
+    low = float(curves["elbo"].quantile(0.02) or 0.0)
+    return Card(title=title, finding=finding, figure_html=figures.curve_figure(view, low))
 
 
-def setting_card(view: View) -> Card:
+def setting_card(view: View) -> Card | None:
     """Return the searched settings against the objectives, and the strongest monotone link."""
     title, configs = "Hyperparameters against objectives", view.tradeoff.configs
     columns = [c for c in configs.columns if c.startswith(PARAMETER)]
     if not columns:
-        return Card(title=title, finding="No setting was searched.")
+        return None
     links = [
         (abs(value), value, column, objective)
         for column in columns
@@ -221,12 +205,11 @@ def _rank_correlation(frame: pl.DataFrame, one: str, other: str) -> float | None
     return float(rows.select(pl.corr(one, other, method="spearman")).item())
 
 
-def sample_card(view: View) -> Card:
+def sample_card(view: View) -> Card | None:
     """Return the generated images of the picks."""
     judged = view.tradeoff.manifest.n_classes != 0
-    title = "Samples of the picks"
     if not view.samples.height:
-        return Card(title=title, finding="No picked trial has stored images.")
+        return None
     names, parts = view.tradeoff.manifest.modalities, []
     for picked in view.picked:
         rows = view.samples.filter(trial_id=picked.trial_id)
@@ -243,15 +226,15 @@ def sample_card(view: View) -> Card:
         "Every strip shows the same held-out samples, left to right, generated from the observed subset."
         + " Below each picture is the class that the classifier predicts, underlined if it is wrong." * judged
     )
-    return Card(title=title, finding=finding, figure_html="".join(parts))
+    return Card(title="Samples of the picks", finding=finding, figure_html="".join(parts))
 
 
-def failure_card(view: View) -> Card:
-    """Return the trials that did not complete, and why."""
-    title, trials = "Failures and stops", view.tradeoff.trials
+def failure_card(view: View) -> Card | None:
+    """Return the trials that did not complete, why, and where their code went wrong."""
+    trials = view.tradeoff.trials
     bad = trials.filter(pl.col("status").is_in(["failed", "infeasible", "stopped"]))
     if not bad.height:
-        return Card(title=title, finding=f"None: {status_line(trials)}.")
+        return None
     reasons = "; ".join(f"{reason} ({count(n, 'trial')})" for reason, n in failure_reasons(trials))
     failed = int((bad["status"] == "failed").sum())
     finding = f"{failed} of {count(trials.height, 'trial')} failed{f': {reasons}' if reasons else ''}."
@@ -259,7 +242,24 @@ def failure_card(view: View) -> Card:
     table = bad.sort("status", "trial_id").select(
         "status", pl.col("trial_id").alias("trial"), "attempt", "epochs", reason.alias("reason")
     )
-    return Card(title=title, finding=finding, table=table)
+    opened = " open" if not view.tradeoff.configs.height else ""
+    return Card(
+        title="Failures and stops",
+        finding=finding,
+        figure_html=_tracebacks(bad.filter(status="failed"), opened) or None,
+        table=table,
+    )
+
+
+def _tracebacks(failed: pl.DataFrame, opened: str) -> str:
+    """Return the first traceback of each of the most frequent reasons."""
+    parts = []
+    for reason, _ in failure_reasons(failed)[:_MOST_TRACEBACKS]:
+        rows = failed.drop_nulls("traceback").filter(pl.col("error").str.starts_with(reason))
+        for trial, text in rows.select("trial_id", "traceback").head(1).iter_rows():
+            title = f"<summary>Traceback of {escape(trial)}</summary>"
+            parts.append(f'<details{opened}>{title}<pre tabindex="0">{escape(masked(text))}</pre></details>')
+    return "".join(parts)
 
 
 def provenance_card(view: View) -> Card:
@@ -288,18 +288,9 @@ def provenance_card(view: View) -> Card:
 
 
 def report_cards(view: View) -> list[Card]:
-    """Return the cards in the order of the page; before a config has completed, those of `EARLY_CARDS`.
-
-    Of data without labels there is no coherence, and of data without images or texts there are no samples;
-    with one objective there is none to bound by another.
-    """
+    """Return the cards in the order of the page; before a config has completed, those of `EARLY_CARDS`."""
     makers = CARDS if view.tradeoff.configs.height else EARLY_CARDS
-    unlabelled = view.tradeoff.manifest.n_classes == 0
-    blind = "pictures" in view.metrics["metric"] and not view.samples.height
-    single = len(view.tradeoff.points.names) < 2
-    left_out = [size_card] * unlabelled + [sample_card] * blind
-    left_out += [trust.level_card, trust.attainment_card] * single
-    cards = {make: make(view) for make in makers if make not in left_out}
+    cards = {make: card for make in makers if (card := make(view)) is not None}
     if view.tradeoff.manifest.folds:  # the last card is about the seeds of the model's initialisation
         cards |= {make: _of_folds(card, view) for make, card in cards.items() if make is not provenance_card}
     return list(cards.values())
@@ -319,7 +310,8 @@ def _of_folds(card: Card, view: View) -> Card:
     )
 
 
-CARDS: Sequence[Callable[[View], Card]] = (
+CARDS: Sequence[Callable[[View], Card | None]] = (
+    summary_card,
     front_card,
     table_card,
     split_card,
@@ -341,5 +333,10 @@ CARDS: Sequence[Callable[[View], Card]] = (
 )
 """The cards in the order of the page."""
 
-EARLY_CARDS = (front_card, curve_card, failure_card, provenance_card)
-"""Those of a sweep in which no trial has completed with finite objectives."""
+EARLY_CARDS: Sequence[Callable[[View], Card | None]] = (
+    failure_card,
+    summary_card,
+    curve_card,
+    provenance_card,
+)
+"""Those of a sweep in which no trial has completed with finite objectives: what failed comes first."""

@@ -24,7 +24,7 @@ from sweep.analysis.uncertainty import (
 )
 from sweep.config.objectives import Objective, gains
 from sweep.errors import StoreError
-from sweep.report.formatting import count, number, plain
+from sweep.report.formatting import count, number, plain, with_unit
 from sweep.report.page import write_html
 from sweep.report.tables import front_rows, front_text
 from sweep.report.theme import COLOURS, STEPS, axis, drawn, layout, series, steps
@@ -166,7 +166,7 @@ def _figure(a: Tradeoff, b: Tradeoff, first: Objective, second: Objective) -> st
                 )
             )
     text = f"Scatter plot of {plain(x)} against {plain(y)} for the configs of both sweeps, with both fronts"
-    form = layout(440, xaxis=axis(plain(x)), yaxis=axis(plain(y)))
+    form = layout(440, xaxis=axis(with_unit(first)), yaxis=axis(with_unit(second)))
     return drawn(f"fronts-{x}-{y}", text, parts, form)
 
 
@@ -212,9 +212,9 @@ def _difference_figure(a: Tradeoff, sets: list[list[Array]], difference: Differe
     shares = difference.share.T.round(3).tolist()
     heat = {"type": "heatmap", "x": x, "y": y, "z": shares, "zmin": -1, "zmax": 1, "colorscale": scale}
     heat |= {"colorbar": bar, "hovertemplate": "A minus B: %{z:.0%}<extra></extra>"}
-    names = a.points.names
+    titles = [axis(with_unit(objective)) for objective in a.points.objectives]
     margin = {"l": 56, "r": 16, "t": 16, "b": 100}
-    form = layout(480, xaxis=axis(plain(names[0])), yaxis=axis(plain(names[1])), margin=margin)
+    form = layout(480, xaxis=titles[0], yaxis=titles[1], margin=margin)
     lines = [
         steps(gains(attainment_surface(some, 0.5), a.points.objectives), i, name=f"{own}: half of the seeds")
         for i, (some, own) in enumerate(zip(sets, "AB", strict=True))

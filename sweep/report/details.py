@@ -91,7 +91,7 @@ def details_html(view: View) -> str:
         if (trial,) in curves:
             parts.append(_curve(curves[trial,]))
         articles.append(
-            f'<article id="detail-{escape(trial)}" hidden><h3>{title}</h3>'
+            f'<article id="detail-{escape(trial)}" tabindex="-1" hidden><h3>{title}</h3>'
             f'<div class="beside">{"".join(parts)}</div><div class="strips"></div></article>'
         )
     groups = {"on the front": options[True], "others": options[False]}
@@ -100,8 +100,8 @@ def details_html(view: View) -> str:
         '<div class="details"><p><label for="chosen">A config in detail</label> <select id="chosen">'
         f'<option value="">choose one here, or click on its point</option>{choices}</select></p>'
         f'<p id="announcement" class="unseen" role="status"></p>{"".join(articles)}'
-        '<article id="detail-other" hidden><h3></h3><p></p><p class="note">This page holds the details '
-        "of the front and some other configs; the tables hold all.</p></article></div>"
+        '<article id="detail-other" tabindex="-1" hidden><h3></h3><p></p><p class="note">This page holds the '
+        "details of the front and some other configs; the tables hold all.</p></article></div>"
     )
 
 
@@ -129,20 +129,20 @@ def _cell(value: float, observed: bool) -> str:  # noqa: FBT001 - a column of th
 
 
 def _curve(curve: pl.DataFrame) -> str:
-    """Return the loss by epoch as a small drawing, with its first and last value as text."""
-    finite = curve.filter(pl.col("loss").is_finite())
+    """Return the ELBO by epoch as a small drawing, with its first and last value as text."""
+    finite = curve.filter(pl.col("elbo").is_finite())
     if finite.height < 2:
         return ""
     thin = every_nth(finite, _MOST_EPOCHS)
-    xs, ys = thin["epoch"].to_numpy(), thin["loss"].to_numpy()
+    xs, ys = thin["epoch"].to_numpy(), thin["elbo"].to_numpy()
     low, high = float(ys.min()), float(ys.max())
     across = 300 * (xs - xs[0]) / (xs[-1] - xs[0])
     down = 100 * (high - ys) / ((high - low) or 1.0)
     points = " ".join(f"{x:.0f},{y:.0f}" for x, y in zip(across, down, strict=True))
     first, last = finite.row(0, named=True), finite.row(-1, named=True)
     text = (
-        f"Training loss from {number(first['loss'])} after epoch {first['epoch']} "
-        f"to {number(last['loss'])} after epoch {last['epoch']}"
+        f"Training ELBO from {number(first['elbo'])} after epoch {first['epoch']} "
+        f"to {number(last['elbo'])} nats per sample after epoch {last['epoch']}"
     )
     return (
         f'<figure class="curve"><svg viewBox="-4 -4 308 108" role="img" aria-label="{text}">'

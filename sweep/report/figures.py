@@ -13,7 +13,7 @@ from sweep.analysis.posterior import Array
 from sweep.analysis.tradeoff import Tradeoff
 from sweep.analysis.uncertainty import coarse
 from sweep.config.objectives import Objective, gains
-from sweep.report.formatting import number, pick_labels, plain, row_terms, searched_settings
+from sweep.report.formatting import number, pick_labels, plain, row_terms, searched_settings, with_unit
 from sweep.report.theme import (
     COLOURS,
     DASHES,
@@ -26,11 +26,13 @@ from sweep.report.theme import (
     drawn,
     every_nth,
     layout,
+    scale,
     series,
     steps,
 )
 from sweep.report.view import Picked, View, picked_configs
 from sweep.store.layout import INTERVAL, OBJECTIVE, PARAMETER
+from sweep.store.records import searched_by_logarithm
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -103,7 +105,7 @@ def _front_parts(
     # details.js moves this ring to the chosen config.
     ring = {"color": RING, "size": 24, "symbol": "circle-open", "line": {"width": 2, "color": RING}}
     traces.append(silent | {"x": [None], "y": [None], "mode": "markers", "marker": ring})
-    titles = [f"{plain(o.name)}, {'higher' if o.maximize else 'lower'} is better" for o in (first, second)]
+    titles = [f"{with_unit(o)}, {'higher' if o.maximize else 'lower'} is better" for o in (first, second)]
     return traces, layout(440, xaxis=axis(titles[0]), yaxis=axis(titles[1]))
 
 
@@ -173,8 +175,8 @@ def method_figure(view: View, methods: pl.DataFrame) -> str:
 
 
 def _plane(view: View, name: str, description: str, traces: Iterable[dict[str, Any]]) -> str:
-    x, y = view.tradeoff.points.names[:2]
-    return drawn(name, description, traces, layout(400, xaxis=axis(plain(x)), yaxis=axis(plain(y))))
+    x, y = (axis(with_unit(objective)) for objective in view.tradeoff.points.objectives[:2])
+    return drawn(name, description, traces, layout(400, xaxis=x, yaxis=y))
 
 
 def history_figures(history: pl.DataFrame) -> str:
@@ -247,32 +249,34 @@ def size_figure(view: View) -> str:
     chance = view.sizes.group_by("source_size").agg(pl.col("chance").mean()).sort("source_size").to_numpy()
     dots = {"color": MUTED, "dash": "dot", "width": 2}
     lines.append(series(chance, mode="lines", name="chance", line=dots))
+    sizes = view.sizes["source_size"].unique().sort().to_list()
     coherence = axis("coherence of unobserved targets", range=[0, 1.02])
-    form = layout(340, xaxis=axis("observed modalities", dtick=1), yaxis=coherence)
+    form = layout(340, xaxis=axis("observed modalities", tickvals=sizes), yaxis=coherence)
     return drawn("by-size", "Line plot of coherence by number of observed modalities", lines, form)
 
 
-def curve_figure(view: View, top: float) -> str:
-    """Return loss by epoch: all trials in thin lines, the picks in bold, cut above `top`."""
+def curve_figure(view: View, low: float) -> str:
+    """Return the ELBO by epoch: all trials in thin lines, the picks in bold, cut below `low`."""
     trials = view.curves.select("trial_id").unique(maintain_order=True)
     some = every_nth(trials, _MOST_CURVES)
-    curves = view.curves.join(some, on="trial_id", maintain_order="left").select("trial_id", "epoch", "loss")
+    curves = view.curves.join(some, on="trial_id", maintain_order="left").select("trial_id", "epoch", "elbo")
     # A row of nulls ends the line of each trial.
-    gap = pl.DataFrame({"trial_id": [None], "epoch": [None], "loss": [None]}, schema=curves.schema)
+    gap = pl.DataFrame({"trial_id": [None], "epoch": [None], "elbo": [None]}, schema=curves.schema)
     parts = curves.partition_by("trial_id", maintain_order=True)
     whole = pl.concat([part for curve in parts for part in (every_nth(curve, _MOST_EPOCHS), gap)])
     faint = {"mode": "lines", "line": {"color": FAINT, "width": 1}, "hoverinfo": "skip"}
-    points = {"x": whole["epoch"].to_list(), "y": whole["loss"].to_list()}
+    points = {"x": whole["epoch"].to_list(), "y": whole["elbo"].to_list()}
     lines = [{"type": "scatter", "name": f"{_share(some, trials) or 'all '}trials"} | points | faint]
     for picked in view.picked:
         thin = every_nth(view.curves.filter(trial_id=picked.trial_id), _MOST_EPOCHS)
         line = {"color": picked.colour, "width": 2.5}
-        bold = thin.select("epoch", "loss").to_numpy()
+        bold = thin.select("epoch", "elbo").to_numpy()
         lines.append(series(bold, mode="lines", name=escape(picked.labels), line=line))
-    low = float(view.curves.filter(pl.col("loss").is_finite())["loss"].min())  # type: ignore[arg-type] # numbers
-    loss = axis("training loss, nats per sample", range=[low - 0.05 * (top - low), top])
-    form = layout(380, xaxis=axis("epoch"), yaxis=loss)
-    return drawn("curves", "Line plot of training loss by epoch for all trials", lines, form)
+    top = float(view.curves.filter(pl.col("elbo").is_finite())["elbo"].max())  # type: ignore[arg-type] # numbers
+    elbo = axis("training ELBO (nats per sample)", range=[low, top + 0.05 * (top - low)])
+    whole_epochs = {"dtick": 1} if view.curves["epoch"].n_unique() <= 10 else {}
+    form = layout(380, xaxis=axis("epoch", **whole_epochs), yaxis=elbo)
+    return drawn("curves", "Line plot of the training ELBO by epoch for all trials", lines, form)
 
 
 def setting_figures(view: View, columns: Sequence[str]) -> str:
@@ -282,7 +286,7 @@ def setting_figures(view: View, columns: Sequence[str]) -> str:
 
 def _setting_figure(view: View, column: str) -> str:
     tradeoff, title = view.tradeoff, plain(column.removeprefix(PARAMETER))
-    objectives = tradeoff.points.names
+    objectives = tradeoff.points.objectives
     rows = tradeoff.configs.with_columns(_front=tradeoff.on_front).filter(pl.col(column).is_not_null())
     rows = pl.concat([every_nth(rows.filter(~pl.col("_front"))), rows.filter("_front")])
     marker = {"size": 7, "color": np.where(rows["_front"], FRONT, MUTED).tolist()}
@@ -295,30 +299,26 @@ def _setting_figure(view: View, column: str) -> str:
     dots |= {"hovertext": rows["trial_id"].to_list(), "hoverinfo": "text+x+y", "showlegend": False}
     traces, panels = [], {}
     for panel, objective in enumerate(objectives, start=1):
-        traces.append(dots | {"y": rows[OBJECTIVE + objective].to_list(), "yaxis": f"y{panel}"})
-        panels[f"yaxis{panel}"] = axis(plain(objective).replace(" ", "\n"))
+        traces.append(dots | {"y": rows[OBJECTIVE + objective.name].to_list(), "yaxis": f"y{panel}"})
+        panels[f"yaxis{panel}"] = axis(with_unit(objective).replace(" ", "\n"))
     # In a grid all panels of a column share its horizontal axis, which is below the last.
     grid = {"rows": len(objectives), "columns": 1, "ygap": 0.12}
-    panels["xaxis"] = axis(title, **_scale(rows[column], log=logarithmic(rows, column)))
-    description = f"Scatter plots of {title} against {' and '.join(map(plain, objectives))}"
+    panels["xaxis"] = axis(title, **scale(rows[column], log=logarithmic(tradeoff, column)))
+    description = f"Scatter plots of {title} against {' and '.join(plain(o.name) for o in objectives)}"
     form = layout(60 + 150 * len(objectives), grid=grid, **panels)
     return drawn(f"setting-{column.removeprefix(PARAMETER)}", description, traces, form)
 
 
-def logarithmic(configs: pl.DataFrame, column: str) -> bool:
-    """Return whether a setting gets a logarithmic axis: positive, over a decade, and not a weight."""
-    values = configs[column].drop_nulls()
-    single = len(searched_settings(configs.columns).get(column.removeprefix(PARAMETER), ())) == 1
+def logarithmic(tradeoff: Tradeoff, column: str) -> bool:
+    """Return whether a setting gets a logarithmic axis, as its range says.
+
+    Of a setting without a range, such as a choice, the positive values get one if they span a decade.
+    """
+    values, name = tradeoff.configs[column].drop_nulls(), column.removeprefix(PARAMETER)
+    single = len(searched_settings(tradeoff.configs.columns).get(name, ())) == 1
     if not (single and values.len() and values.dtype.is_numeric()):
         return False
+    written = tradeoff.manifest.spec.get("search_space", {}).get(name, {})
     low, high = (float(end) for end in (values.min(), values.max()))  # type: ignore[arg-type] # numeric
-    return low > 0 and high / low > 10
-
-
-def _scale(values: pl.Series, *, log: bool) -> dict[str, object]:
-    """Return the axis of a setting's values: categories, logarithmic or linear."""
-    if values.dtype == pl.String:
-        return {"type": "category"}
-    few = values.unique().sort().to_list()
-    ticks = {"tickvals": few, "ticktext": [number(v) for v in few]} if len(few) <= 6 else {}
-    return {"type": "log", "dtick": 1, "exponentformat": "e", **ticks} if log else dict(ticks)
+    ranged = {"low", "high"} <= written.keys()
+    return low > 0 and (searched_by_logarithm(written) if ranged else high / low > 10)

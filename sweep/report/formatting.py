@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from sweep.analysis.tradeoff import Pick, Tradeoff
+from sweep.config.objectives import Objective
 from sweep.store.layout import INTERVAL, OBJECTIVE, PARAMETER
 from sweep.store.records import Manifest
 
@@ -51,6 +52,12 @@ def interval_text(trade: Tradeoff) -> str:
     return worded(f"the half width of the 95 % interval over {over}", trade.manifest)
 
 
+def corner_text(trade: Tradeoff) -> str:
+    """Return the reference point by objective."""
+    corner = trade.manifest.reference_point
+    return ", ".join(f"{plain(name)} {number(corner[name])}" for name in trade.points.names)
+
+
 def worded(text: str, manifest: Manifest) -> str:
     """Return a text about a sweep, with folds in place of seeds if those are its replicates."""
     return re.sub(r"\bseed(?=s?\b)", "fold", text) if manifest.folds else text
@@ -63,6 +70,11 @@ def plain(name: str) -> str:
     'log likelihood'
     """
     return name.replace("_", " ")
+
+
+def with_unit(objective: Objective) -> str:
+    """Return an objective's name with its unit, if it has one, as an axis has it."""
+    return plain(objective.name) + (f" ({objective.unit})" if objective.unit else "")
 
 
 def count(n: int, noun: str) -> str:

@@ -1,6 +1,7 @@
 """Writes a report: one self-contained HTML page, with figures and tables as files beside it."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -177,7 +178,8 @@ def card_html(card: Card) -> str:
         parts.append(card.figure_html)
     if card.table is not None:
         parts.append(table_html(card.table, card.title))
-    return f"<section>{''.join(parts)}</section>\n"
+    place = re.sub(r"[^a-z0-9]+", "-", card.title.lower())
+    return f'<section id="{place}">{"".join(parts)}</section>\n'
 
 
 def table_html(table: pl.DataFrame, title: str) -> str:

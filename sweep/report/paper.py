@@ -7,9 +7,8 @@ import polars as pl
 
 from sweep.analysis.points import worst_first
 from sweep.analysis.tradeoff import Tradeoff
-from sweep.config.objectives import Objective
 from sweep.report.figures import logarithmic
-from sweep.report.formatting import plain
+from sweep.report.formatting import plain, with_unit
 from sweep.report.theme import FRONT, MOST_POINTS, MOST_SETTINGS
 from sweep.report.view import View
 from sweep.store.layout import INTERVAL, OBJECTIVE, PARAMETER
@@ -101,8 +100,8 @@ def front_figure(trade: Tradeoff) -> "Figure":
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
             zorder=4,
         )
-    axes.set_xlabel(_label(first))
-    axes.set_ylabel(_label(second))
+    axes.set_xlabel(with_unit(first))
+    axes.set_ylabel(with_unit(second))
     axes.margins(0.12)
     ends = list(axes.get_xlim())
     ends[first.maximize] += first.sign * 0.12 * (ends[1] - ends[0])  # room for the last label
@@ -158,7 +157,7 @@ def _setting_figure(trade: Tradeoff, columns: list[str]) -> "Figure":
             _scatter(axes, trade, column, OBJECTIVE + objective.name)
             axes.tick_params(labelbottom=axes is its[-1], labelleft=place % across == 0)
             if place % across == 0:
-                axes.set_ylabel(_label(objective).replace(" ", "\n", 1))
+                axes.set_ylabel(with_unit(objective).replace(" ", "\n", 1))
         its[-1].set_xlabel(plain(column.removeprefix(PARAMETER)))
     return figure
 
@@ -170,12 +169,8 @@ def _scatter(axes: "Axes", trade: Tradeoff, column: str, objective: str) -> None
         some = trade.configs[objective].filter(mask)
         crowded = some.len() > MOST_POINTS
         axes.plot(values.filter(mask), some, "o", color=colour, markersize=3, rasterized=crowded)
-    if logarithmic(trade.configs, column):
+    if logarithmic(trade, column):
         axes.set_xscale("log")
-
-
-def _label(objective: Objective) -> str:
-    return plain(objective.name) + (f" ({objective.unit})" if objective.unit else "")
 
 
 def save_figure(figure: "Figure", kind: str, file: BinaryIO) -> None:

@@ -3,10 +3,11 @@
 import re
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sweep.analysis.points import last_evaluation
 from sweep.analysis.summaries import failure_reasons
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.config.objectives import Objective
@@ -23,30 +24,12 @@ from sweep.report.formatting import (
     value_text,
     worded,
 )
+from sweep.report.summary import futility, mean_chance, nothing_yet
 from sweep.store.layout import INTERVAL, OBJECTIVE, PARAMETER, STDERR
 from sweep.store.read import Store
-from sweep.store.records import TrialRecord
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
-
-
-def nothing_yet(trade: Tradeoff) -> str:
-    """Return why there is no config to show."""
-    infeasible, limits = trade.trials.filter(status="infeasible"), trade.manifest.limits
-    if trade.trials.filter(status="completed").height:
-        return "No config has all of its seeds at full budget within the constraints, so none is compared."
-    if not infeasible.height:
-        return "No trial has completed with finite objectives yet, so there is nothing to compare."
-
-    def excess(row: dict[str, Any]) -> float:
-        return max((limit.excess(TrialRecord.from_row(row).measured) for limit in limits), default=0.0)
-
-    nearest = min(infeasible.iter_rows(named=True), key=excess)
-    return (
-        f"All {count(infeasible.height, 'trial')} with full budget are infeasible; the closest is "
-        f"{nearest['trial_id']}: {nearest['error']}."
-    )
 
 
 def front_rows(trade: Tradeoff) -> pl.DataFrame:
@@ -56,15 +39,20 @@ def front_rows(trade: Tradeoff) -> pl.DataFrame:
     o_<objective> (mean over seeds), se_<objective> (its standard error) and ci_<objective> (half width of its
     95 % interval), then p_<parameter>.
     """
+    return config_rows(trade).filter("on_front").drop("on_front")
+
+
+def config_rows(trade: Tradeoff) -> pl.DataFrame:
+    """Return the rows of `front_rows` for all configs, with a column on_front, those of the front first."""
     first = trade.points.objectives[0]
     values = [prefix + name for name in trade.points.names for prefix in (OBJECTIVE, STDERR, INTERVAL)]
     searched = [name for name in trade.configs.columns if name.startswith(PARAMETER)]
     labels = [pick_labels(trade.picks, trial) for trial in trade.configs["trial_id"]]
     return (
         trade.configs.with_columns(pl.Series("picks", labels, dtype=pl.String))
-        .filter(pl.Series(trade.on_front, dtype=pl.Boolean))
-        .select("trial_id", "config_id", "seeds", "picks", *values, *searched)
-        .sort(OBJECTIVE + first.name, "trial_id", descending=[first.maximize, False])
+        .with_columns(on_front=pl.Series(trade.on_front, dtype=pl.Boolean))
+        .select("on_front", "trial_id", "config_id", "seeds", "picks", *values, *searched)
+        .sort("on_front", OBJECTIVE + first.name, "trial_id", descending=[True, first.maximize, False])
     )
 
 
@@ -86,7 +74,7 @@ def with_arrows(texts: pl.DataFrame, objectives: Sequence[Objective]) -> pl.Data
 
 
 def print_front(store: Store, console: "Console") -> None:
-    """Print the front and its picks, the number of trials by status, the hypervolume, and why trials failed.
+    """Print what is wrong with all configs, the front and its picks, the counts and why trials failed.
 
     Raises:
         StoreError: a file of the store is damaged or of a newer schema.
@@ -95,6 +83,8 @@ def print_front(store: Store, console: "Console") -> None:
 
     trade = tradeoff(store)
     if trade.configs.height:
+        for sentence in futility(trade, mean_chance(last_evaluation(store.pair_coherence().collect()))):
+            console.print(Text(f"{sentence}\n", style="bold"))
         console.print(front_screen(trade))
         front = f"front: {count(int(trade.on_front.sum()), 'config')} of {trade.configs.height}"
         summary = f"{status_line(trade.trials)}; {front}; hypervolume {number(trade.hypervolume)}"

@@ -3,14 +3,17 @@
 style.css sets the colours of text for light and dark; the greys here are half transparent to suit both.
 """
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from sweep.report.formatting import number
 
 # Okabe and Ito's palette, without the colours that vanish on white or on black.
 FRONT = "#D55E00"
@@ -34,6 +37,11 @@ MOST_POINTS = 1000
 
 MOST_SETTINGS = 12
 """Most searched settings that are drawn: those that matter most."""
+
+_MOST_TICKS = 6
+"""Most ticks of a small figure."""
+_CHARACTER = 0.05
+"""Width of a character as a share of a small figure's axis, with some room."""
 
 
 def every_nth(rows: pl.DataFrame, most: int = MOST_POINTS) -> pl.DataFrame:
@@ -59,6 +67,29 @@ def axis(title: str, **more: object) -> dict[str, Any]:
         "automargin": True,
         **more,
     }
+
+
+def scale(values: pl.Series, *, log: bool) -> dict[str, object]:
+    """Return the axis of a setting's values: categories, logarithmic or linear."""
+    if values.dtype == pl.String:
+        return {"type": "category"}
+    at = values.unique().sort().to_list()
+    if not _apart(at, log=log):
+        if not log:
+            return {}
+        # 1, 2 and 5 of each decade; of many decades 1 alone, and of more not of each
+        decades = range(math.floor(math.log10(at[0])), math.ceil(math.log10(at[-1])) + 1)
+        digits = (1, 2, 5) if at[-1] / at[0] < 100 else (1,)
+        at = [d * 10.0**e for e in decades[:: -(-len(decades) // _MOST_TICKS)] for d in digits]
+    ticks = {"tickvals": at, "ticktext": [number(v) for v in at]}
+    return ticks | {"type": "log"} if log else dict(ticks)
+
+
+def _apart(values: Sequence[float], *, log: bool) -> bool:
+    """Return whether values are few and far enough apart for a label at each in a small figure."""
+    at = np.log10(values) if log else np.array(values)
+    needed = _CHARACTER * max(len(number(v)) for v in values) * np.ptp(at)
+    return len(values) <= _MOST_TICKS and bool((np.diff(at) >= needed).all())
 
 
 def layout(height: int, **more: object) -> dict[str, Any]:

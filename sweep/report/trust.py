@@ -7,7 +7,7 @@ import polars as pl
 
 from sweep.analysis.checks import run_checks
 from sweep.analysis.fronts import hypervolume
-from sweep.analysis.importances import FEWEST, NEAR_FRONT, importances
+from sweep.analysis.importances import NEAR_FRONT, importances
 from sweep.analysis.points import worst_first
 from sweep.analysis.posterior import Array
 from sweep.analysis.summaries import by_method, hypervolume_history, rank_agreement
@@ -26,31 +26,20 @@ def checks_card(view: View) -> Card:
     """Return the checks of the sweep's conclusions, warnings first."""
     results = run_checks(view.tradeoff, view.metrics, view.explained)
     checks = sorted(results, key=lambda c: _ORDER.index(c.result))
-    warnings = [c.check for c in checks if c.result == "warn"]
-    finding = f"{sum(c.result == 'pass' for c in checks)} of {len(checks)} checks pass"
-    finding += f"; warnings: {', '.join(warnings)}." if warnings else "."
+    finding = f"{sum(c.result == 'pass' for c in checks)} of {len(checks)} checks pass."
     table = pl.DataFrame(checks).select("result", "check", finding="sentence")
     return Card(title="Checks", finding=finding, table=table)
 
 
-def stability_card(view: View) -> Card:
-    """Return how probable it is that configs are on the front, and that the picks are the right ones."""
+def stability_card(view: View) -> Card | None:
+    """Return how probable it is that configs are on the front."""
     title, trade, sure = "Uncertainty of the front", view.tradeoff, view.stability
     if not sure.draws:
-        why = (
-            "It is unknown, because no config has a second seed and training varies with the seed; set "
-            "replicates.seeds to 3 or more, with `when: front` to repeat only what may be on the front."
-        )
-        return Card(title=title, finding=why)
+        return None
     half, fifth = int((sure.on_front >= 0.5).sum()), int((sure.on_front >= 0.2).sum())
-    few = dict(zip(trade.points.trial_ids, sure.few_seeds.tolist(), strict=True))
-    picks = [
-        f"{plain(p.label)} {coarse(sure.agree[p.label], few_seeds=few[p.trial_id])}" for p in trade.picks
-    ]
     finding = (
         f"Of {count(trade.configs.height, 'config')}, {half} {'is' if half == 1 else 'are'} on the front "
-        f"with a probability of at least 0.5, and {fifth} of at least 0.2. Probability that the pick is the "
-        f"right one: {', '.join(picks)}."
+        f"with a probability of at least 0.5, and {fifth} of at least 0.2."
     )
     note = (
         f"Probabilities are shares of {sure.draws} draws from the posterior of the configs' means over seeds "
@@ -67,17 +56,17 @@ def stability_card(view: View) -> Card:
     return Card(title=title, finding=finding, figure_html=f'{figure}<p class="note">{note}</p>')
 
 
-def level_card(view: View) -> Card:
+def level_card(view: View) -> Card | None:
     """Return the best config in one objective for each bound on the other."""
     trade, chosen = view.tradeoff, view.stability.levels
     if len(trade.points.names) < 2:
-        return Card(title="Best value for a bound", finding="This needs two objectives.")
+        return None
     bounded, best = level_axes(trade.points.names)
     x, y = trade.points.names[bounded], trade.points.names[best]
     limit = "at least" if trade.points.objectives[bounded].maximize else "at most"
     title = f"Best {plain(y)} with {plain(x)} {limit} c"
     if not chosen.height:
-        return Card(title=title, finding=f"The front spans no range of {plain(x)}.")
+        return None
     rows = [trade.configs.row(i, named=True) for i in chosen["row"]]
     values = [value_text(row, y) for row in rows]
     ends = [f"{limit} {number(chosen['c'][i])} it is {values[i]}" for i in (0, -1)]
@@ -99,13 +88,13 @@ def level_card(view: View) -> Card:
     return Card(title=title, finding=finding, table=pl.DataFrame(table))
 
 
-def history_card(view: View) -> Card:
+def history_card(view: View) -> Card | None:
     """Return how the hypervolume grew, and whether it still grows."""
     title, trade, manifest = "Hypervolume over the sweep", view.tradeoff, view.tradeoff.manifest
     axes = (manifest.objectives, manifest.reference_point)
     history = hypervolume_history(trade.trials, view.usable, view.curves, *axes)
     if not history.height or not (final := history["hypervolume"][-1]):
-        return Card(title=title, finding="No config with a known end dominates the reference point.")
+        return None
     near = history.filter(pl.col("hypervolume") >= 0.9 * final).row(0, named=True)
     last = history.row(-1, named=True)
     before = history.filter(pl.col("trials") <= 0.75 * last["trials"])["hypervolume"].last() or 0.0
@@ -117,13 +106,12 @@ def history_card(view: View) -> Card:
     return Card(title=title, finding=finding, figure_html=figures.history_figures(history))
 
 
-def attainment_card(view: View) -> Card:
-    """Return how much the front depends on the seed."""
+def attainment_card(view: View) -> Card | None:
+    """Return how much the front of the configs that share their seeds depends on the seed."""
     title, trade = "Attainment over seeds", view.tradeoff
     sets = seed_sets(view.usable, trade.points.objectives)
-    if len(sets) < 2 or len(trade.points.names) != 2:
-        why = "This needs two objectives and configs that share several seeds (replicates.seeds)."
-        return Card(title=title, finding=why)
+    if len(sets) < 2 or len(sets[0]) < 2 or len(trade.points.names) != 2:
+        return None
 
     def volume(run: Array) -> float:
         values = gains(run, trade.points.objectives)
@@ -143,13 +131,12 @@ def attainment_card(view: View) -> Card:
     return Card(title=title, finding=finding, figure_html=figures.attainment_figure(view, sets, surfaces))
 
 
-def importance_card(view: View) -> Card:
+def importance_card(view: View) -> Card | None:
     """Return which settings decide whether a config is among the best."""
     title, trade, n = "Importance of the settings", view.tradeoff, view.tradeoff.configs.height
     shares = importances(trade.configs, trade.points, trade.manifest.spec.get("search_space", {}))
     if not shares.height:
-        why = f"This needs {FEWEST} configs whose settings and values vary; there are {n}."
-        return Card(title=title, finding=why)
+        return None
     ranked = shares.sort("importance", "setting", descending=[True, False])
     told = ranked.filter(pl.col("importance") > pl.col("chance"))
     parts = [
@@ -175,15 +162,14 @@ def importance_card(view: View) -> Card:
     return Card(title=title, finding=finding, figure_html=f'{figure}<p class="note">{note}</p>')
 
 
-def rung_card(view: View) -> Card:
+def rung_card(view: View) -> Card | None:
     """Return how well early values predict those at full budget."""
     title, manifest = "Was early stopping safe?", view.tradeoff.manifest
     scheduler = manifest.spec.get("scheduler", {})
     eta = float(scheduler.get("eta", 3))
     agreement = rank_agreement(view.curves, view.usable, manifest.objectives, eta=eta)
     if not agreement.height:
-        why = "This needs five completed trials that were evaluated before the end (evaluation.every)."
-        return Card(title=title, finding=why)
+        return None
     first = agreement.row(0, named=True)
     known = [o.name for o in manifest.objectives if first[o.name] is not None]
     finding = (
@@ -200,12 +186,12 @@ def rung_card(view: View) -> Card:
     return Card(title=title, finding=finding, figure_html=figures.rung_figure(agreement))
 
 
-def method_card(view: View) -> Card:
+def method_card(view: View) -> Card | None:
     """Return a comparison of the methods' fronts."""
     title, trade = "Methods", view.tradeoff
     methods = by_method(trade)
     if methods["method"].n_unique() < 2:
-        return Card(title=title, finding="This needs two methods; search over `method`.")
+        return None
     rows = []
     for own in methods.partition_by("method", maintain_order=True):
         row = {"method": own["method"][0], "configs": own.height, "on the front": own["on_front"].sum()}

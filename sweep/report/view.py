@@ -22,7 +22,7 @@ class Card:
     title: str
     """Its heading."""
     finding: str
-    """Its result in sentences computed from the data, or why there is none."""
+    """Its result in sentences computed from the data."""
     figure_html: str | None = None
     """HTML below the finding."""
     table: pl.DataFrame | None = None
@@ -62,7 +62,7 @@ class View:
     explained: pl.DataFrame
     """Share of each modality that a model explains: every evaluation of each trial."""
     curves: pl.DataFrame
-    """Columns trial_id, epoch, loss and the objectives, sorted; each epoch of a trial once."""
+    """Columns trial_id, epoch, elbo and the objectives, sorted; each epoch of a trial once."""
     samples: pl.DataFrame
     """Strips of images of the picked trials' last evaluations."""
     usable: pl.DataFrame
@@ -91,7 +91,7 @@ def view(store: Store) -> View:
     trials = [pick.trial_id for pick in picked]
     of_picks = pl.col("trial_id").is_in(trials)
     pairs = last_evaluation(store.pair_coherence().collect())
-    curves = store.epochs().select("trial_id", "attempt", "epoch", "loss", cs.starts_with(OBJECTIVE))
+    curves = store.epochs().select("trial_id", "attempt", "epoch", "elbo", cs.starts_with(OBJECTIVE))
     usable = usable_trials(trade.trials, trade.manifest.objectives, trade.manifest.limits)
     other_split = pl.col("split") != trade.manifest.split
     of_prior = pl.col("target").is_null(), pl.col("subset_mask") == 0

@@ -147,7 +147,7 @@ def test_failures_with_their_reason():
     )
     check = failure_check(trials)
     assert check.result == "warn"
-    assert check.sentence == "3 of 23 finished trials have failed, most often because: out of memory."
+    assert check.sentence == "3 of 23 finished trials have failed: most often because out of memory."
     few = pl.concat([trials, trials.filter(status="completed")])
     assert failure_check(few).result == "pass"
     assert failure_check(trials.filter(status="completed")).sentence == "0 of 20 finished trials have failed."

@@ -104,7 +104,7 @@ def point_at(browser, trial, *, click=False):
 
 def shown(browser):
     """Return the ids of the details that are to be seen."""
-    script = "return [...document.querySelectorAll('.details article')].filter(a => !a.hidden).map(a => a.id)"
+    script = "return [...document.querySelectorAll('article[id]')].filter(a => !a.hidden).map(a => a.id)"
     return browser.execute_script(script)
 
 
@@ -151,7 +151,7 @@ def test_a_click_shows_a_config_in_detail(browse):
     assert "beta\n1.5\nlatent dim\n16\nprior expert\nnone\nseeds\n1" in article.text
     assert len(article.find_elements("css selector", ".heat tbody tr")) == 7
     assert "m0+m1 (0.95) (0.95) 0.42" in " ".join(article.text.split())
-    assert "Training loss from 2150 after epoch 1 to 1200 after epoch 20" in article.text
+    assert "Training ELBO from -2150 after epoch 1 to -1200 nats per sample after epoch 20" in article.text
     assert not article.find_elements("css selector", "img")
     point_at(browser, "t02", click=True)
     assert shown(browser) == ["detail-t02"]
@@ -202,6 +202,97 @@ def test_an_address_names_a_config(browse):
     assert shown(browse(trial="#t99")) == []
 
 
+def in_sight(browser, name):
+    """Return whether the top of an element is within the window."""
+    top = f"document.getElementById('{name}').getBoundingClientRect().top"
+    return browser.execute_script(f"return {top} >= 0 && {top} < innerHeight")
+
+
+def test_a_click_brings_the_config_into_sight_and_into_the_address(browse):
+    """The details are far below a low window's figure; the address opens with them, in sight, again."""
+    browser = browse()
+    point_at(browser, "t05", click=True)
+    assert browser.current_url.endswith("report.html#t05")
+    assert in_sight(browser, "detail-t05")
+    browser = browse(trial="#t04")
+    until(browser, "return document.readyState === 'complete'")
+    assert shown(browser) == ["detail-t04"]
+    assert in_sight(browser, "detail-t04")
+    browser.execute_script("scrollTo(0, 0); location.hash = '#t01'")  # a link that is followed later
+    until(browser, "return !document.getElementById('detail-t01').hidden")
+    assert shown(browser) == ["detail-t01"]
+    assert in_sight(browser, "detail-t01")
+    assert browser.get_log("browser") == []
+
+
+def configs(browser):
+    """Return the trials in the table of configs that are to be seen, in order."""
+    rows = "[...document.querySelectorAll('#configs tbody tr')].filter(row => !row.hidden)"
+    return browser.execute_script(f"return {rows}.map(row => row.cells[1].textContent)")
+
+
+def test_the_keyboard_sorts_and_filters_configs(browse):
+    """Headers are buttons, whose column says how it is sorted, the best first; words filter the rows."""
+    from selenium.webdriver.common.keys import Keys
+
+    browser = browse()
+    assert configs(browser) == ["t04", "t03", "t02", "t01", "t00", "t06", "t05"]
+    heads = {h.get_attribute("textContent"): h for h in browser.find_elements("css selector", "#configs th")}
+    buttons = {name: h.find_elements("css selector", "button") for name, h in heads.items()}
+    assert [name for name, found in buttons.items() if not found] == ["compare"]
+    for name, key, way, order in (
+        ("log likelihood\N{NO-BREAK SPACE}↑", Keys.ENTER, "descending", "t00 t01 t02 t05 t03 t06 t04"),
+        ("beta", Keys.ENTER, "ascending", "t00 t01 t05 t02 t06 t03 t04"),
+        ("beta", Keys.SPACE, "descending", "t04 t03 t06 t02 t05 t01 t00"),
+        ("place", Keys.ENTER, "ascending", "t04 t03 t02 t01 t00 t06 t05"),  # empty ones stay last
+        ("place", Keys.ENTER, "descending", "t04 t03 t02 t01 t00 t06 t05"),
+    ):
+        buttons[name][0].send_keys(key)
+        assert configs(browser) == order.split()
+        assert {
+            n: h.get_attribute("aria-sort") for n, h in heads.items() if h.get_attribute("aria-sort")
+        } == {n: way for n in heads if n.startswith(name)}
+    field = browser.find_element("id", "filter")
+    assert field.accessible_name == "Filter"
+    field.send_keys("full Front")
+    assert configs(browser) == ["t03", "t01", "t00"]
+    assert browser.find_element("css selector", "#configs [role=status]").text == "3 of 7"
+    browser.find_element("link text", "t03").send_keys(Keys.ENTER)
+    assert shown(browser) == ["detail-t03"]
+    assert in_sight(browser, "detail-t03")
+    assert browser.switch_to.active_element.get_attribute("id") == "detail-t03"
+    assert browser.current_url.endswith("#t03")
+    assert browser.get_log("browser") == []
+
+
+def test_two_configs_side_by_side(browse):
+    """Two boxes show two configs with what differs in bold; a third one takes the place of the first."""
+    from selenium.webdriver.common.keys import Keys
+
+    browser = browse()
+    boxes = {
+        b.get_attribute("value"): b for b in browser.find_elements("css selector", "#configs [type=checkbox]")
+    }
+    assert boxes["t02"].accessible_name == "compare t02"
+    boxes["t05"].send_keys(Keys.SPACE)
+    assert browser.find_elements("css selector", ".pair article") == []
+    boxes["t02"].send_keys(Keys.SPACE)
+    left, right = browser.find_elements("css selector", ".pair article")
+    assert left.rect["y"] == right.rect["y"]
+    assert left.rect["x"] + left.rect["width"] <= right.rect["x"]
+    assert [a.find_element("css selector", "h3").text for a in (left, right)] == ["t05", "t02, knee"]
+    assert len(right.find_elements("css selector", "img")) == 3 + 7 * 3
+    boxes["t06"].send_keys(Keys.SPACE)
+    assert [name for name, box in boxes.items() if box.is_selected()] == ["t02", "t06"]
+    left, right = browser.find_elements("css selector", ".pair article")
+    same = [d.text for d in left.find_elements("css selector", "dd:not(.differs)")]
+    assert same == ["all"]  # the prior expert of t02 and t06
+    assert shown(browser) == []
+    boxes["t06"].send_keys(Keys.SPACE)
+    assert browser.find_elements("css selector", ".pair article") == []
+    assert browser.get_log("browser") == []
+
+
 @pytest.mark.parametrize("page", ["report", "comparison"])
 def test_a_phone_scrolls_downwards_only(browse, page):
     """At 390 pixels nothing stands out to the right, with a config in detail either."""
@@ -209,6 +300,54 @@ def test_a_phone_scrolls_downwards_only(browse, page):
     until(browser, "return document.querySelectorAll('.js-plotly-plot .main-svg').length")
     browser.execute_script("document.body.style.overflowX = 'visible'")
     assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+
+
+TEXTS = """
+const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT), found = [];
+while (walker.nextNode()) {
+  const text = walker.currentNode.data.trim(), element = walker.currentNode.parentElement;
+  if (!text || !element.checkVisibility() || element.closest("option, style, script, noscript")) continue;
+  const look = getComputedStyle(element), backs = [];
+  for (let up = element; up; up = up.parentElement) backs.push(getComputedStyle(up).backgroundColor);
+  found.push([text, element.closest("svg.main-svg") ? look.fill : look.color, backs]);
+}
+return found;
+"""
+TICKS = """
+return [...document.querySelectorAll(".xaxislayer-above, .yaxislayer-above")].flatMap(layer => {
+  const boxes = [...layer.querySelectorAll("text")].map(text => text.getBoundingClientRect());
+  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  return boxes.flatMap((a, at) => boxes.slice(at + 1).filter(b => meet(a, b)).map(() => layer.textContent));
+});
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [420, 1200, 1920])
+def test_at_every_width_in_both_schemes(browse, width, scheme):
+    """With a config in detail and two compared: no overflow, no tick on another, readable text, silence."""
+    browser = browse(width=width, scheme=scheme, trial="#t02")
+    until(browser, "return document.querySelectorAll('.js-plotly-plot .xtick text').length")
+    for box in browser.find_elements("css selector", "#configs [type=checkbox]")[:2]:
+        browser.execute_script("arguments[0].click()", box)
+    browser.execute_script("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    browser.execute_script("document.body.style.overflowX = 'visible'")
+    wide = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    assert browser.execute_script(f"return {wide}")
+    assert browser.execute_script(TICKS) == []
+    texts = browser.execute_script(TEXTS)
+    assert len(texts) > 500
+    assert [t for t, colour, backs in texts if contrast(numbers(colour), filled(backs)) < 4.5] == []
+    assert browser.get_log("browser") == []
+
+
+def filled(backs):
+    """Return the colour that backgrounds, from the innermost to the page's, make together."""
+    whole = [255.0, 255.0, 255.0]
+    for red, green, blue, *alpha in map(numbers, reversed(backs)):
+        share = alpha[0] if alpha else 1.0
+        whole = [share * c + (1 - share) * w for c, w in zip((red, green, blue), whole, strict=True)]
+    return whole
 
 
 @pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
@@ -249,7 +388,7 @@ def contrast(one, other):
 
 
 def test_a_watched_page_loads_itself_anew_in_place(browse, pages, made_up_sweep, tmp_path):
-    """After the file has changed the reader sees the new one, at the same place and with the same config."""
+    """The reader sees the new file at the same place with the same config; not while filtering configs."""
     browser = browse("watched", trial="#t02")
     shutil.copytree(made_up_sweep, tmp_path / "sweep")
     writer, store = StoreWriter(tmp_path / "sweep"), open_store(tmp_path / "sweep")
@@ -260,3 +399,7 @@ def test_a_watched_page_loads_itself_anew_in_place(browse, pages, made_up_sweep,
     until(browser, f"return {new} && scrollY === 1200")
     assert shown(browser) == ["detail-t02"]
     assert browser.get_log("browser") == []
+    browser.find_element("id", "filter").send_keys("front")
+    browser.execute_script("window.kept = true")
+    until(browser, f"return performance.now() > {browser.execute_script('return performance.now()') + 2500}")
+    assert browser.execute_script("return window.kept")

@@ -2,6 +2,7 @@ import math
 import re
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -19,6 +20,7 @@ from sweep.report.cards import (
     size_card,
     table_card,
 )
+from sweep.report.theme import scale
 from sweep.report.view import view
 from sweep.store.read import open_store
 from sweep.store.write import StoreWriter
@@ -33,12 +35,10 @@ def seen(made_up_sweep):
 
 
 def test_front_card(seen):
-    """The trade-off is told with its range, the price of the knee, chance and hypervolume."""
+    """The trade-off is told with chance and hypervolume; its range and knee are in the summary alone."""
     card = front_card(seen)
     assert card.finding == (
-        "5 configs of 7 are on the front; on it conditional coherence runs from 0.42 to 0.8 and "
-        "log likelihood runs from -1640 to -1480. The knee, t02, gives up 0.08 of conditional coherence and "
-        "32 of log likelihood against the best. The chance level of coherence is 0.12. "
+        "The chance level of coherence is 0.12. "
         "Hypervolume from (conditional coherence 0, log likelihood -1700): 161."
     )
     assert card.figure_html.count('<figure role="img"') == 1
@@ -47,16 +47,17 @@ def test_front_card(seen):
 
 
 def test_table_card(seen):
-    """The front's table names the reason of each pick and how many configs rest on one seed."""
+    """The table has all configs, the front first, and the finding the reason of each pick."""
     card = table_card(seen)
     assert card.finding == (
         "t04 has the highest conditional coherence. t00 has the highest log likelihood. "
         "t02 is the knee: it lies farthest above the line between the extremes of the front "
-        "(0.42 with the front scaled to 0..1). 4 of 5 configs rest on a single seed."
+        "(0.42 with the front scaled to 0..1)."
     )
     objectives = ["conditional coherence\N{NO-BREAK SPACE}↑", "log likelihood\N{NO-BREAK SPACE}↑"]
-    assert card.table.columns[:4] == ["trial", "picks", *objectives]
-    assert card.table.height == 5
+    assert card.table.columns[:5] == ["trial", "place", "picks", *objectives]
+    assert card.table["trial"].to_list() == ["t04", "t03", "t02", "t01", "t00", "t06", "t05"]
+    assert card.table["place"].to_list() == ["front"] * 5 + [""] * 2
 
 
 def test_size_card(seen):
@@ -66,6 +67,13 @@ def test_size_card(seen):
         "0.82 with 2; best log likelihood (t00) from 0.42 with 1 to 0.44 with 2; knee (t02) from 0.74 with 1 "
         "to 0.76 with 2. The weakest pair of t02 is m1 from m0 (0.74, 95 % interval 0.65 to 0.82)."
     )
+
+
+def test_size_card_of_two_modalities(seen):
+    """Where only one can be observed there is one value for each pick, and no line to draw."""
+    card = size_card(replace(seen, sizes=seen.sizes.filter(source_size=1)))
+    assert "best log likelihood (t00) 0.42 with 1; knee (t02) 0.74 with 1." in card.finding
+    assert card.figure_html is None
 
 
 def test_measured_card_has_the_means_by_size(seen):
@@ -124,27 +132,27 @@ def test_sample_card_marks_wrong_labels(seen):
 
 
 def test_curve_card_counts_trials_still_improving(tmp_path, make_manifest, make_record, make_report):
-    """Of two completed trials the one whose loss still falls is counted."""
+    """Of two completed trials the one whose ELBO still rises is counted."""
     writer = StoreWriter(tmp_path)
     writer.write_manifest(make_manifest())
-    for trial, fall in (("t1", 50.0), ("t2", 0.1)):
-        reports = [replace(make_report(e, NAMES), loss=2000 - fall * e) for e in range(1, 21)]
+    for trial, rise in (("t1", 50.0), ("t2", 0.1)):
+        reports = [replace(make_report(e, NAMES), elbo=rise * e - 2000) for e in range(1, 21)]
         writer.write_reports(trial, 0, reports, NAMES)
         writer.write_trial(make_record(trial, status="completed"))
     card = curve_card(view(open_store(tmp_path)))
     assert card.finding.startswith(
-        "1 of 2 completed trials still lowered the loss by more than 1 % in the last tenth of the epochs."
+        "1 of 2 completed trials still raised the ELBO by more than 1 % in the last tenth of the epochs."
     )
 
 
 def test_a_trial_of_one_epoch_has_a_curve(tmp_path, make_manifest, make_report, make_record):
-    """Too few to say whether its loss still fell."""
+    """Too few to say whether its ELBO still rose."""
     writer = StoreWriter(tmp_path)
     writer.write_manifest(make_manifest())
     writer.write_reports("t1", 0, [make_report(1, NAMES)], NAMES)
     writer.write_trial(make_record("t1", status="completed", epochs=1, epochs_max=1))
     card = curve_card(view(open_store(tmp_path)))
-    assert card.finding.startswith("The loss includes beta")
+    assert card.finding.startswith("Reconstruction and KL count here without beta")
     assert card.figure_html.count("<figure") == 1
 
 
@@ -152,9 +160,9 @@ def test_curves_show_a_retried_epoch_once(tmp_path, make_manifest, make_report):
     """An epoch trained in two attempts is drawn as the later one had it."""
     writer = StoreWriter(tmp_path)
     writer.write_manifest(make_manifest())
-    for attempt, loss in ((1, 5.0), (0, 9.0)):
-        writer.write_reports("t1", attempt, [replace(make_report(1, NAMES), loss=loss)], NAMES)
-    assert view(open_store(tmp_path)).curves.select("trial_id", "epoch", "loss").rows() == [("t1", 1, 5.0)]
+    for attempt, elbo in ((1, -5.0), (0, -9.0)):
+        writer.write_reports("t1", attempt, [replace(make_report(1, NAMES), elbo=elbo)], NAMES)
+    assert view(open_store(tmp_path)).curves.select("trial_id", "epoch", "elbo").rows() == [("t1", 1, -5.0)]
 
 
 def test_setting_card_names_the_strongest_link(seen):
@@ -165,6 +173,65 @@ def test_setting_card_names_the_strongest_link(seen):
         "With so few configs, such a link may be chance."
     )
     assert card.figure_html.count("<figure") == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "values", "scale"),
+    [
+        ("beta", {"type": "log_uniform", "low": 1.0, "high": 8.0}, (1.0, 2.0, 3.0), "log"),
+        ("beta", {"type": "uniform", "low": 0.1, "high": 8.0}, (0.1, 2.0, 8.0), "linear"),
+        ("latent_dim", {"type": "int", "low": 1, "high": 64, "log": True}, (2, 4, 64), "log"),
+        ("latent_dim", {"type": "choice", "values": [1, 10, 100]}, (1, 10, 100), "log"),
+        ("latent_dim", {"type": "choice", "values": [1, 2, 4]}, (1, 2, 4), "linear"),
+    ],
+)
+def test_an_axis_is_logarithmic_if_its_setting_was_drawn_so(
+    tmp_path, make_manifest, make_record, make_spec, name, written, values, scale
+):
+    """As the range says, however wide it is; of a choice, if it spans a decade."""
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(replace(make_manifest(), spec=make_spec(search_space={name: written})))
+    for k, value in enumerate(values):
+        found = {"conditional_coherence": k / 10, "log_likelihood": -1600.0 - k}
+        writer.write_trial(
+            make_record(f"t{k}", status="completed", parameters={name: value}, objectives=found)
+        )
+    page = setting_card(view(open_store(tmp_path))).figure_html
+    assert ('"type":"log"' in page) == (scale == "log")
+    assert "log\\u003cbr\\u003elikelihood\\u003cbr\\u003e(nats)" in page
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.5, 8.0, "0.1 0.2 0.5 1 2 5 10 20 50"),
+        (1e-3, 1.0, "0.001 0.01 0.1 1"),
+        (1e-8, 1.0, "1e-08 1e-06 0.0001 0.01 1"),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis(low, high, ticks):
+    """1, 2 and 5 of one decade or two, the powers of ten of more, and every second one of many."""
+    values = pl.Series(np.geomspace(low, high, 20))
+    found = scale(values, log=True)
+    assert found["ticktext"] == ticks.split()
+    assert found["tickvals"] == pytest.approx([float(t) for t in ticks.split()])
+
+
+@pytest.mark.parametrize(
+    ("values", "log", "ticks"),
+    [
+        ([16, 64, 128], False, [16, 64, 128]),
+        ([16, 20, 128], False, None),
+        ([0.11, 0.811, 0.871, 2.59], False, None),
+        ([1.0, 10.0, 100.0], True, [1.0, 10.0, 100.0]),
+        ([0.11, 0.811, 0.871, 2.59], True, [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50]),
+        ([3], False, [3]),
+    ],
+)
+def test_few_values_are_ticks_unless_their_labels_would_meet(values, log, ticks):
+    """Otherwise the axis has the usual ones."""
+    found = scale(pl.Series(values), log=log).get("tickvals")
+    assert found == (ticks and pytest.approx(ticks))
 
 
 def test_settings_beyond_twelve_are_left_out(tmp_path, make_manifest, make_record):
@@ -209,23 +276,40 @@ def test_provenance_card(seen):
     assert "search_space:\n  beta:\n    type: log_uniform\n    low: 0.5\n" in card.figure_html
 
 
-def test_cards_without_data_say_why(tmp_path, make_manifest):
-    """Before the first trial no card but provenance has anything to show, and each says so."""
+def test_what_has_nothing_to_show_has_no_card(tmp_path, make_manifest):
+    """Before the first trial there are the reason, in one sentence, and provenance."""
     StoreWriter(tmp_path).write_manifest(make_manifest())
     found = view(open_store(tmp_path))
     cards = report_cards(found)
-    assert [c.finding for c in cards[:-1]] == [
-        "No trial has completed with finite objectives yet, so there is nothing to compare.",
-        "No epoch with a finite loss has been recorded.",
-        "None: no trials.",
+    assert [c.title for c in cards] == ["Summary", "Provenance"]
+    assert cards[0].finding == (
+        "No trial has completed with finite objectives yet, so there is nothing to compare."
+    )
+    others = (front_card, curve_card, failure_card, size_card, measured_card, sample_card, setting_card)
+    assert [make(found) for make in others] == [None] * 7
+
+
+def test_a_sweep_that_failed_begins_with_its_failures(tmp_path, make_manifest, make_record):
+    """And with a traceback of each reason, opened, the most frequent first; text from it is no markup."""
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(make_manifest())
+    for trial, error, where in (
+        ("t0", "no memory", "File <net>, line 7"),
+        ("t1", "bad shape", 'File "one", line 1'),
+        ("t2", "bad shape\nof x", 'File "two", line 1'),
+        ("t3", "the node was lost", None),
+    ):
+        writer.write_trial(make_record(trial, status="failed", error=error, traceback=where))
+    first, *others = report_cards(view(open_store(tmp_path)))
+    assert [c.title for c in others] == ["Summary", "Provenance"]
+    assert first.finding.startswith(
+        "4 of 4 trials failed: bad shape (2 trials); no memory (1 trial); the node"
+    )
+    assert re.findall("<details open><summary>(.*?)</summary>", first.figure_html) == [
+        "Traceback of t1",
+        "Traceback of t0",
     ]
-    assert all(c.figure_html is None and c.table is None for c in cards[:-1])
-    assert [make(found).finding for make in (size_card, measured_card, sample_card, setting_card)] == [
-        "No picked trial has coherence of unobserved modalities.",
-        "No picked trial has further measurements.",
-        "No picked trial has stored images.",
-        "No setting was searched.",
-    ]
+    assert '<pre tabindex="0">File &lt;net&gt;, line 7</pre>' in first.figure_html
 
 
 @pytest.mark.parametrize(("objectives", "figures"), [(1, 0), (3, 3)])
@@ -248,18 +332,18 @@ def test_other_numbers_of_objectives(tmp_path, make_manifest, make_record, make_
         )
     found = view(open_store(tmp_path))
     cards = [make(found) for make in CARDS]
-    assert (cards[0].figure_html or "").count('<figure role="img"') == figures
-    assert cards[0].finding.startswith("1 config of 3 is" if objectives == 1 else "3 configs of 3 are")
+    assert (cards[1].figure_html or "").count('<figure role="img"') == figures
+    assert ("1 config of 3 is" if objectives == 1 else "3 configs of 3 are") in cards[0].finding
 
 
 def test_a_trial_that_diverged_does_not_hide_the_others(tmp_path, make_manifest, make_report):
-    """Losses that are no numbers, or huge, neither break the curves nor set their scale."""
+    """ELBOs that are no numbers, or hugely negative, neither break the curves nor set their scale."""
     writer = StoreWriter(tmp_path)
     writer.write_manifest(make_manifest())
     for trial in range(5):
-        reports = [replace(make_report(e, NAMES), loss=100.0 + trial) for e in range(1, 21)]
+        reports = [replace(make_report(e, NAMES), elbo=-100.0 - trial) for e in range(1, 21)]
         writer.write_reports(f"t{trial}", 0, reports, NAMES)
-    wild = [replace(make_report(1, NAMES), loss=1e12), replace(make_report(2, NAMES), loss=math.nan)]
+    wild = [replace(make_report(1, NAMES), elbo=-1e12), replace(make_report(2, NAMES), elbo=math.nan)]
     writer.write_reports("t9", 0, wild, NAMES)
     page = curve_card(view(open_store(tmp_path))).figure_html
-    assert '"range":[99.8,104.0]' in page
+    assert '"range":[-104.0,-99.8]' in page

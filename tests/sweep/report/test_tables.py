@@ -12,7 +12,8 @@ from rich.console import Console
 
 from sweep.analysis.tradeoff import tradeoff
 from sweep.report.page import write_report
-from sweep.report.tables import front_rows, latex, latex_table, nothing_yet, print_front
+from sweep.report.summary import nothing_yet
+from sweep.report.tables import front_rows, latex, latex_table, print_front
 from sweep.store.read import Store, open_store
 from sweep.store.write import StoreWriter
 

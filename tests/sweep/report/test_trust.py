@@ -87,10 +87,9 @@ def test_level_card(seen):
 
 
 def test_stability_card(seen):
-    """Probabilities are told of the front and of each pick, in classes where seeds are few."""
+    """Probabilities of being on the front are told, and that they are classes where seeds are few."""
     card = stability_card(seen)
     assert card.finding.startswith("Of 7 configs, 5 are on the front with a probability of at least 0.5, and")
-    assert "Probability that the pick is the right one: best conditional coherence open" in card.finding
     assert (
         "with fewer than 3 seeds, and for all where most have fewer, they hold only roughly"
         in card.figure_html
@@ -100,9 +99,9 @@ def test_stability_card(seen):
 
 
 def test_checks_card_has_worries_first(seen):
-    """What is to be looked at stands first and in the finding; what was not measured does not pass."""
+    """What is to be looked at stands first; what was not measured does not pass."""
     card = checks_card(seen)
-    assert card.finding == "5 of 9 checks pass; warnings: seeds."
+    assert card.finding == "5 of 9 checks pass."
     assert card.table["result"].to_list() == ["warn"] + ["unknown"] * 3 + ["pass"] * 5
 
 
@@ -195,27 +194,15 @@ def hypervolume_history_of(view):
     return hypervolume_history(view.tradeoff.trials, view.usable, view.curves, *of)
 
 
-def test_cards_say_why_they_do_not_apply(seen, tmp_path, make_manifest, make_record):
-    """Without methods, seeds in common, errors or earlier evaluations each card says what it takes."""
-    assert [make(seen).finding for make in (method_card, importance_card, rung_card)] == [
-        "This needs two methods; search over `method`.",
-        "This needs 10 configs whose settings and values vary; there are 7.",
-        "This needs five completed trials that were evaluated before the end (evaluation.every).",
-    ]
+def test_cards_that_do_not_apply_are_not_there(seen, tmp_path, make_manifest, make_record):
+    """Without methods, seeds in common, errors or earlier evaluations."""
+    assert [make(seen) for make in (method_card, importance_card, rung_card)] == [None] * 3
     writer = StoreWriter(tmp_path)
     writer.write_manifest(make_manifest())
     values = {"conditional_coherence": 0.5, "log_likelihood": -1800.0}
     writer.write_trial(make_record("t0", status="completed", objectives=values))
     alone = view(open_store(tmp_path))
-    assert [make(alone).finding for make in (level_card, stability_card, attainment_card, history_card)] == [
-        "The front spans no range of conditional coherence.",
-        (
-            "It is unknown, because no config has a second seed and training varies with the seed; set "
-            "replicates.seeds to 3 or more, with `when: front` to repeat only what may be on the front."
-        ),
-        "This needs two objectives and configs that share several seeds (replicates.seeds).",
-        "No config with a known end dominates the reference point.",
-    ]
+    assert [make(alone) for make in (level_card, stability_card, attainment_card, history_card)] == [None] * 4
 
 
 @pytest.mark.parametrize("objectives", [1, 3])
@@ -238,6 +225,5 @@ def test_other_numbers_of_objectives(tmp_path, make_manifest, make_record, objec
     assert "hypervolume" in cards[history_card].finding
     assert cards[method_card].table.height == 2
     assert (cards[method_card].figure_html is None) == (objectives == 1)
-    assert cards[level_card].title == (
-        "Best value for a bound" if objectives == 1 else "Best log likelihood with loss at most c"
-    )
+    assert (cards[level_card] is None) == (objectives == 1)
+    assert objectives == 1 or cards[level_card].title == "Best log likelihood with loss at most c"
