@@ -32,7 +32,7 @@ class SweepProgress(Live):
         super().__init__(console=console, auto_refresh=False, transient=True)
         self._quiet = quiet
         self._looked_at = self._printed_at = -LINES
-        self._shown: Overview | None = None
+        self._told: Overview | None = None
         self._look: Callable[[], Overview] | None = None
 
     def say(self, text: str) -> None:
@@ -50,9 +50,10 @@ class SweepProgress(Live):
         if live:
             self.update(drawn(view), refresh=True)
             return
-        lines = news(view, self._shown, due=now - self._printed_at >= LINES)
+        lines = news(view, self._told or view, due=now - self._printed_at >= LINES)
+        self._told = view
         if lines:
-            self._shown, self._printed_at = view, now
+            self._printed_at = now
         for line in lines:
             self.say(line)
 
@@ -66,20 +67,16 @@ class SweepProgress(Live):
         super().__exit__(kind, error, trace)
 
 
-def news(view: Overview, shown: Overview | None, *, due: bool) -> list[str]:
+def news(view: Overview, before: Overview, *, due: bool) -> list[str]:
     """Return the lines to print off a terminal.
 
     Args:
         view: the sweep now.
-        shown: the sweep when the last line was printed; None before the first, which comes with the first
-            trial.
-        due: whether it is time for a line although nothing has happened.
+        before: the sweep at the look before.
+        due: whether it is time for a line, if a trial runs.
     """
-    if shown is None and not (view.running or view.status.ended):
-        return []
-    before = len(shown.failures) if shown else 0
-    lines = [f"{trial} failed: {reason}" for trial, reason in view.failures[before:]]
-    if due or (view.status.complete and not (shown and shown.status.complete)):
+    lines = [f"{trial} failed: {reason}" for trial, reason in view.failures[len(before.failures) :]]
+    if (due and view.running) or (view.status.complete and not before.status.complete):
         lines.append(progress_line(view))
     return lines
 
@@ -165,7 +162,7 @@ def rows(view: Overview) -> list[list[str]]:
     if view.best and view.running:
         found.append([""] * (len(names) + 3))
     if view.best:
-        found.append(["best so far", "", *(number(view.best[name][1]) for name in names), ""])
+        found.append(["best", "", *(number(view.best[name][1]) for name in names), ""])
         found.append(["config", "", *(view.best[name][0] for name in names), ""])
     return found
 
@@ -180,7 +177,7 @@ def failure_lines(view: Overview) -> list[str]:
 def drawn(view: Overview) -> Group:
     """Return a sweep that runs as it is shown on a terminal."""
     header, *body = rows(view)
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 1, 0, 0))
     for i, name in enumerate(header):
         words = Text(name.replace(" ", "\n", name.count(" ") - 1))
         table.add_column(words, justify="left" if i == 0 else "right", no_wrap=True)

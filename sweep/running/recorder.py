@@ -30,8 +30,8 @@ class _Running:
     """A trial between its start and its end."""
 
     record: TrialRecord
+    began: float
     last: TrialReport = field(default_factory=TrialReport)
-    began: float = field(default_factory=time.monotonic)
     heard: float = math.inf
 
     @property
@@ -196,7 +196,7 @@ class Recorder(Callback):
                 reason=repeat.reason,
             )
             self._write(event)
-        return _Running(record)
+        return _Running(record, time.monotonic())
 
     def _write(self, record: TrialRecord | EventRecord) -> None:
         if isinstance(record, TrialRecord):

@@ -36,7 +36,7 @@ class RunningTrial:
     silent: float = 0.0
     """Seconds since it last reported, as far as that is known."""
     elapsed: float = 0.0
-    """Seconds since it began, or went on after a resume."""
+    """Seconds since it began, or went on after a resume as far as that is known."""
     measured: Mapping[str, float] = field(default_factory=dict)
     """Value by objective at its last evaluation; empty before the first."""
 

@@ -70,7 +70,7 @@ def status_report(store: Store, spec: SweepSpec, now: datetime) -> StatusReport:
     records = [TrialRecord.from_row(row) for row in trials.iter_rows(named=True)]
     state = SweepState.of(spec, records, planned=not alone)
     reported = {row["trial_id"]: row for row in epochs.iter_rows(named=True)}
-    running = [_running(r, reported.get(r.trial_id, {})) for r in records if r.status == "running"]
+    running = [_running(r, reported.get(r.trial_id, {}), now) for r in records if r.status == "running"]
     for trial in running:
         state.reached(trial.trial_id, trial.epoch)
     status, budget = state.status, Budget.of(spec, store)
@@ -96,16 +96,18 @@ def status_report(store: Store, spec: SweepSpec, now: datetime) -> StatusReport:
     )
 
 
-def _running(record: TrialRecord, reported: Mapping[str, Any]) -> RunningTrial:
-    """Return how far a trial is by its row of `_epochs`, if it has one."""
+def _running(record: TrialRecord, reported: Mapping[str, Any], now: datetime) -> RunningTrial:
+    """Return how far a trial is by its row of `_epochs`, if it has one.
+
+    When a trial went on after a resume is not known here, so that its elapsed time may be too long.
+    """
     values = ((k.removeprefix(OBJECTIVE), v) for k, v in reported.items() if k.startswith(OBJECTIVE))
-    seconds = reported.get("seconds", 0.0)
     return RunningTrial(
         trial_id=record.trial_id,
         epoch=reported.get("epochs", 0),
         epochs_max=record.epochs_max,
-        seconds=seconds,
-        elapsed=seconds,
+        seconds=reported.get("seconds", 0.0),
+        elapsed=max(0.0, (now - record.started_at).total_seconds()),
         measured={name: value for name, value in values if value is not None},
     )
 

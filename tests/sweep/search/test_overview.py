@@ -1,4 +1,4 @@
-"""What a user follows of a running sweep, by value: the time left with made-up timings, the best, failures."""
+"""What a user follows of a running sweep, by value: the time left by made-up timings, and more."""
 
 import math
 from datetime import timedelta
@@ -25,7 +25,7 @@ def test_before_the_first_epoch_nothing_is_known_and_after_the_last_nothing_is_l
 
 
 def test_early_in_a_sweep():
-    """Two trials are 3 of 300 epochs far at 2 s each: four rounds of 600 s on two places, less those epochs."""
+    """Two trials are 3 of 300 epochs far at 2 s each: four rounds of 600 s on two places, less 6 s."""
     left = time_left([], [running(n, 3, 6.0) for n in ("t0000", "t0001")], 6, slots=2)
     assert left.seconds == pytest.approx(4 * 600 - 6)
     # By hand: the spread is the prior's alone, shrunk by two trials that count 3/5 each and do not differ.
@@ -169,7 +169,7 @@ def test_failures_come_in_the_order_of_their_ends(spec):
 
 
 def test_further_seeds_are_expected_before_they_join_and_counted_once_they_have(spec):
-    """Of a front of one config, two; the time left has them from the start, and so does not grow with them."""
+    """Of a front of one config, two; the time left has them from the start: it does not grow with them."""
     ended = [record(f"t000{i}", *point, seconds=60.0) for i, point in enumerate([(3, 3), (2, 2), (1, 1)])]
     view = seen(spec, ended, [running("t0003", 30, 6.0)])
     assert (view.status.total, view.configs, view.expected) == (4, 4, 2)
