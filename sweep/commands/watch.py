@@ -54,7 +54,8 @@ def watch(
             while True:
                 state, now = _state(folder)
                 if live:
-                    live.update(live_screen(state, now), refresh=True)
+                    shows = screen if state.interrupted else live_screen
+                    live.update(shows(state, now), refresh=True)
                 elif (line := lines(state, now)[1]) != last_line:
                     say(line.strip())
                     last_line = line

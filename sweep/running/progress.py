@@ -19,6 +19,8 @@ LIVE, LINES = 0.5, 60.0
 """Seconds between two updates of a terminal, and between two lines of a file or a pipe."""
 LOOK = 1.0
 """Seconds between two looks for something that is worth a line at once."""
+SHARE = 0.05
+"""Largest share of the driver's time that these looks take, which is more the more trials there are."""
 MOMENT = 5.0
 """Seconds below which a time left is not told as a number."""
 ROWS, REASONS = 10, 3
@@ -31,7 +33,7 @@ class SweepProgress(Live):
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         super().__init__(console=console, auto_refresh=False, transient=True)
         self._quiet = quiet
-        self._looked_at = self._printed_at = -LINES
+        self._next_look, self._printed_at = 0.0, -LINES
         self._told: Overview | None = None
         self._look: Callable[[], Overview] | None = None
 
@@ -44,9 +46,10 @@ class SweepProgress(Live):
         """Show how the sweep stands, if it is time; may be called as often as one likes."""
         now, live = time.monotonic(), self.console.is_terminal
         self._look = look
-        if self._quiet or now - self._looked_at < (LIVE if live else LOOK):
+        if self._quiet or now < self._next_look:
             return
-        self._looked_at, view = now, look()
+        view, after = look(), time.monotonic()
+        self._next_look = after + max(LIVE if live else LOOK, (after - now) / SHARE)
         if live:
             self.update(drawn(view), refresh=True)
             return
@@ -62,7 +65,7 @@ class SweepProgress(Live):
     ) -> None:
         """Show how the sweep stands in the end, unless it was interrupted."""
         if self._look is not None and (kind is None or issubclass(kind, Exception)):
-            self._looked_at = -LINES
+            self._next_look = 0.0
             self.show(self._look)
         super().__exit__(kind, error, trace)
 

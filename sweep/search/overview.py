@@ -17,6 +17,8 @@ SPREAD, SPREAD_TRIALS = 0.5, 2
 """Until trials have shown how much their costs differ, their relative spread is this, as if seen so often."""
 WARM_UP = 2
 """Epochs after which the pace of a trial counts half as much as the known cost of one that has ended."""
+DRIFT = 0.05
+"""Relative error that remains however many trials are known: machines are not always equally fast."""
 EIGHTY_PERCENT = 1.28
 """Standard deviations of a normal distribution on either side of its mean that hold 80 % of it."""
 
@@ -187,6 +189,7 @@ def time_left(
     spread = sum(weight * (cost / mean - 1) ** 2 for cost, weight in known)
     spread = (SPREAD_TRIALS * SPREAD**2 + spread) / (SPREAD_TRIALS + n)
     each = (sum(seconds**2 for seconds in left) + begun * mean**2) / whole**2
-    factor = math.exp(EIGHTY_PERCENT * math.sqrt(spread * (each + 1 / (0.5 + n))))
+    error = math.sqrt(DRIFT**2 + spread * (each + 1 / (0.5 + n)))
+    factor = math.exp(EIGHTY_PERCENT * error)
     seconds = max(places)
     return TimeLeft(seconds=seconds, low=seconds / factor, high=seconds * factor)

@@ -99,15 +99,16 @@ def status_report(store: Store, spec: SweepSpec, now: datetime) -> StatusReport:
 def _running(record: TrialRecord, reported: Mapping[str, Any], now: datetime) -> RunningTrial:
     """Return how far a trial is by its row of `_epochs`, if it has one.
 
-    When a trial went on after a resume is not known here, so that its elapsed time may be too long.
+    When a trial went on after a resume is not known here: a long pause is no part of its time.
     """
+    seconds, since = reported.get("seconds", 0.0), max(0.0, (now - record.started_at).total_seconds())
     values = ((k.removeprefix(OBJECTIVE), v) for k, v in reported.items() if k.startswith(OBJECTIVE))
     return RunningTrial(
         trial_id=record.trial_id,
         epoch=reported.get("epochs", 0),
         epochs_max=record.epochs_max,
-        seconds=reported.get("seconds", 0.0),
-        elapsed=max(0.0, (now - record.started_at).total_seconds()),
+        seconds=seconds,
+        elapsed=since if since - seconds < QUIET else seconds,
         measured={name: value for name, value in values if value is not None},
     )
 

@@ -221,6 +221,26 @@ def test_what_is_asked_too_often_is_not_looked_at(clock):
         assert len(looks) == 10
 
 
+def test_looks_that_take_long_are_rare(clock):
+    """A second each is one in twenty seconds."""
+    now = [0.0]
+
+    def look():
+        now[0] += 1
+        clock(now[0])
+        return view()
+
+    looked = []
+    with SweepProgress(Console(file=io.StringIO(), width=200)) as shown:
+        while now[0] < 60:
+            before = now[0]
+            shown.show(look)
+            looked += [before] * (now[0] > before)
+            now[0] += 0.5
+            clock(now[0])
+    assert looked == [0, 21, 42]
+
+
 def test_on_a_terminal_the_view_is_live_and_goes_away():
     """It is redrawn in place, phases stay above it."""
     out = io.StringIO()

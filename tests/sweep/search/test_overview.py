@@ -33,7 +33,7 @@ def test_early_in_a_sweep():
     spread = 2 * SPREAD**2 / (2 + n)
     whole = 8 * 600 - 12
     each = (2 * 594**2 + 6 * 600**2) / whole**2
-    factor = math.exp(EIGHTY_PERCENT * math.sqrt(spread * (each + 1 / (0.5 + n))))
+    factor = math.exp(EIGHTY_PERCENT * math.sqrt(0.05**2 + spread * (each + 1 / (0.5 + n))))
     assert (left.seconds / left.low, left.high / left.seconds) == pytest.approx((factor, factor))
     assert 1.5 < factor < 2
 

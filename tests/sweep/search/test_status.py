@@ -73,6 +73,13 @@ def test_a_running_trial_shows_its_last_evaluation(underway, make_report, make_e
     assert measured == {"conditional_coherence": 0.4, "log_likelihood": -8000.0}
 
 
+def test_the_elapsed_time_of_a_running_trial_leaves_a_long_pause_out(underway):
+    """Until five minutes without a report it is the time since the start; then that of its epoch, 2 s."""
+    spec, writer = underway
+    found = [at(Store(writer.files), spec, 100 + s).overview.running[0].elapsed for s in (30, 301, 1000)]
+    assert found == [30, 301, 2]
+
+
 def test_a_sweep_that_says_nothing_has_stalled(underway):
     """Five minutes after the last report it counts as stalled, and not a second before."""
     spec, writer = underway
