@@ -129,9 +129,9 @@ class Recorder(Callback):
             self._log(epoch_record(running.record, row))
         running.last = running.last.followed_by(replace(report, rows=None))
         running.heard = time.monotonic()
-        if report.epoch is not None:
-            value = report.measured.get(self._spec.objectives[0].name)
-            self._state.reached(running.record.trial_id, report.epoch, value)
+        value = report.measured.get(self._spec.objectives[0].name)
+        if report.epoch is not None and value is not None:
+            self._state.measured(running.record.trial_id, report.epoch, value)
         self._on_change(self._state.status)
         if report.saved:
             self._drained(trial.trial_id)

@@ -91,7 +91,7 @@ def overview(
     Args:
         spec: the sweep.
         status: how it stands, in numbers.
-        trials: every trial that has ended or runs, by its last attempt.
+        trials: every trial that has ended, as the sweep's state has it, or runs.
         running: how far those are that run.
         budget: how long the sweep has run, and may.
     """

@@ -70,9 +70,8 @@ def status_report(store: Store, spec: SweepSpec, now: datetime) -> StatusReport:
     records = [TrialRecord.from_row(row) for row in trials.iter_rows(named=True)]
     state = SweepState.of(spec, records, planned=not alone)
     reported = {row["trial_id"]: row for row in epochs.iter_rows(named=True)}
-    running = [_running(r, reported.get(r.trial_id, {}), now) for r in records if r.status == "running"]
-    for trial in running:
-        state.reached(trial.trial_id, trial.epoch)
+    unfinished = [record for record in records if record.status == "running"]
+    running = [_running(record, reported.get(record.trial_id, {}), now) for record in unfinished]
     status, budget = state.status, Budget.of(spec, store)
     # The epochs before a resume count as if they had come after it, so that their sum may lie ahead: then a
     # stall shows late, where leaving them out would call a sound sweep stalled.
@@ -91,7 +90,7 @@ def status_report(store: Store, spec: SweepSpec, now: datetime) -> StatusReport:
         warnings=tuple(plateaus(store.subset_metrics().filter(metric="explained").collect())),
         stalled=silent is not None and silent > timedelta(seconds=patience),
         trials_per_hour=3600 * len(running) / (per_epoch * spec.epochs_max) if known else None,
-        overview=overview(spec, status, records, running, budget),
+        overview=overview(spec, status, [*state.ended, *unfinished], running, budget),
         budget=budget,
     )
 

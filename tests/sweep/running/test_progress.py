@@ -35,7 +35,7 @@ def trial(number=6, epoch=120, **more):
 def view(total=14, completed=6, running=2, failures=(), counts=(), **more):
     """Return a sweep of twelve configs in mid course."""
     counts = {"completed": completed, "running": running, "failed": len(failures), **dict(counts)}
-    status = SweepStatus(total=total, counts=counts, front_size=3, hypervolume=812.4, epochs_left=30)
+    status = SweepStatus(total=total, counts=counts, front_size=3, hypervolume=812.4)
     given = {
         "objectives": OBJECTIVES,
         "configs": 12,
