@@ -64,6 +64,10 @@ class RunOptions:
         ),
     ] = None
 
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print nothing but the final table, warnings and errors.")
+    ] = False
+
     def words(self) -> list[str]:
         """Return the options that differ from their defaults as words of a command line."""
         changed = (field for field in fields(self) if getattr(self, field.name) != field.default)

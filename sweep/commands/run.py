@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -95,7 +96,9 @@ def _run_here(spec: "SweepSpec", root: Path, options: RunOptions) -> None:
     # The folder's manifest holds what the other two options change.
     again = replace(options, override=None, allow_changed=None).words()
     hint = resume_hint(command("sweep", "resume", where, *again), root)
-    with stoppable(), SweepProgress(screen) as progress, hint:
+    warn = partial(say, err=True)
+    progress = SweepProgress(screen, quiet=options.quiet)
+    with stoppable(on_interrupt=partial(warn, "\nstopping")), progress, hint:
         store = run_sweep(
             spec,
             root,
@@ -107,11 +110,14 @@ def _run_here(spec: "SweepSpec", root: Path, options: RunOptions) -> None:
             tensorboard=options.tensorboard,
             log=options.log,
             say=progress.say,
-            on_change=progress.show,
+            warn=warn,
+            on_step=progress.show,
         )
-    screen.print()
+    if not options.quiet:
+        screen.print()
     print_front(store, screen)
-    say(f"\ntables: {where}\nnext:   {command('sweep', 'report', where)}")
+    if not options.quiet:
+        say(f"\ntables: {where}\nnext:   {command('sweep', 'report', where)}")
     ended = store.latest_trials().collect()["status"]
     if len(ended) and (ended == "failed").all():
         raise TrialsFailedError(f"all {len(ended)} trials failed; see the reasons above")

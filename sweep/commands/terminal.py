@@ -69,4 +69,6 @@ def adapt_streams() -> None:
 def _nearest(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     characters = error.object[error.start : error.end]
-    return "".join({"±": "+-", "·": "-", "…": "..."}.get(c, "?") for c in characters), error.end
+    return "".join(
+        {"±": "+-", "·": "-", "…": "...", "↑": "^", "↓": "v"}.get(c, "?") for c in characters
+    ), error.end

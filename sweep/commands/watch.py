@@ -54,7 +54,8 @@ def watch(
             while True:
                 state, now = _state(folder)
                 if live:
-                    live.update(screen(state, now), refresh=True)
+                    shows = screen if state.interrupted else live_screen
+                    live.update(shows(state, now), refresh=True)
                 elif (line := lines(state, now)[1]) != last_line:
                     say(line.strip())
                     last_line = line
@@ -79,6 +80,20 @@ def _state(folder: Path) -> "tuple[StatusReport, datetime]":
     return status_report(store, store.spec, now), now
 
 
+def live_screen(state: "StatusReport", now: datetime) -> "Group":
+    """Return what a terminal shows while one watches: what `sweep run` shows there, then the front."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from sweep.report.tables import front_screen
+    from sweep.running.progress import drawn
+
+    first, *others = lines(state, now)
+    more = [line for line in others if line.startswith(("budget", "warning", "last"))]
+    front = [front_screen(state.tradeoff)] if state.tradeoff.configs.height else []
+    return Group(Text(first), drawn(state.overview), Text("\n".join([*more, ""])), *front)
+
+
 def screen(state: "StatusReport", now: datetime) -> "Group":
     """Return what a terminal shows: the state as lines, then the front."""
     from rich.console import Group
@@ -94,7 +109,7 @@ def lines(state: "StatusReport", now: datetime) -> list[str]:
     """Return the state of a sweep as lines of text."""
     from sweep.analysis.summaries import failure_reasons
     from sweep.report.formatting import count, number
-    from sweep.running.progress import duration
+    from sweep.running.progress import duration, left_text
 
     front, trials, last = state.tradeoff, state.status.counts, state.last_report
     age = f"{duration(max(0.0, (now - last).total_seconds()))} ago" if last else "none yet"
@@ -118,9 +133,9 @@ def lines(state: "StatusReport", now: datetime) -> list[str]:
         f"trials       {state.status.total}: {', '.join(some)}",
         f"front        {count(int(front.on_front.sum()), 'config')}, hypervolume {number(front.hypervolume)}",
     ]
-    if state.trials_per_hour and state.seconds_left is not None and word == "running":
+    if state.trials_per_hour and (time_left := state.overview.left) and word == "running":
         pace = f"{number(state.trials_per_hour)} trials an hour"
-        text.append(f"pace         {pace}, about {duration(state.seconds_left)} left")
+        text.append(f"pace         {pace}, {left_text(time_left)} left")
     if state.budget.hours is not None:
         text.append(f"budget       {number(state.budget.used)} of {number(state.budget.hours)} hours")
     text += [f"failed       {n} x {reason}" for reason, n in failure_reasons(front.trials)]

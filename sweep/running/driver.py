@@ -5,6 +5,7 @@ import logging
 import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ from sweep.running.record_log import logging_to, named_logger
 from sweep.running.recorder import Recorder
 from sweep.running.reporting import TELL_SECONDS
 from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs
-from sweep.running.signals import stoppable
+from sweep.running.signals import stoppable, tell_first
 from sweep.running.trainable import make_trainable
 from sweep.running.worker import device_here
 from sweep.search.budget import Budget
+from sweep.search.overview import Overview
 from sweep.search.past import recorded_curves, recorded_vectors, trial_records, warm_start
 from sweep.search.samplers import check_sampler
 from sweep.search.scheduler import HalvingScheduler
@@ -43,6 +45,10 @@ from sweep.store.write import StoreWriter
 
 RAY = ".ray"
 """Where in a results folder Ray keeps what it needs while a sweep runs."""
+STOPPING = "stopping the running trials (up to 15 s); press Ctrl-C again to stop at once"
+"""What Ctrl-C tells while Tune runs, which waits 5 s for its workers, and 10 s more before it kills them."""
+DRAINING = "stopping as soon as every running trial has written a checkpoint"
+"""What SIGUSR2 tells."""
 
 
 def run_sweep(
@@ -57,7 +63,9 @@ def run_sweep(
     tensorboard: bool = False,
     log: str | None = None,
     say: Callable[[str], None] = lambda _: None,
+    warn: Callable[[str], None] | None = None,
     on_change: Callable[[SweepStatus], None] = lambda _: None,
+    on_step: Callable[[Callable[[], Overview]], None] = lambda _: None,
 ) -> Store:
     """Run a sweep, or what is left of it, and return its store.
 
@@ -76,7 +84,9 @@ def run_sweep(
         tensorboard: whether trials write their epochs for TensorBoard, too.
         log: a function of the user's own, as module:function, that is given every record.
         say: called with a sentence when a phase begins.
+        warn: called with a sentence that is not to be missed, as what Ctrl-C does; None calls `say`.
         on_change: called with the status whenever it changes.
+        on_step: called several times a second with what returns how the sweep stands in detail.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; or SIGUSR2, once the trials that run are checkpointed.
@@ -90,6 +100,7 @@ def run_sweep(
             have to write to an object store.
     """
     check_sampler(spec)
+    warn = warn or say
     logger = named_logger(log)
     store = Store(canonical_uri(root))
     if tensorboard:
@@ -98,7 +109,7 @@ def run_sweep(
         for precision in (trial_config_for(spec, ()).precision, spec.evaluation.precision):
             check_precision(precision, device_here(spec))
     before = open_folder(store.files, spec, spec.spec_hash, allowed=allowed)
-    with driving(store.files), logging_to(logger, say) as tell:
+    with driving(store.files), logging_to(logger, warn) as tell:
         _sweep_up(store.files)
         say(f"data set {spec.data.name!r} and its classifiers")
         classifier_hash = before.classifier_hash if before else None
@@ -133,7 +144,7 @@ def run_sweep(
             mirror = None
             if optuna_storage:
                 name = f"{spec.name}-{manifest.sweep_id}"
-                mirror = StudyMirror(optuna_storage, name, spec, state.results, say)
+                mirror = StudyMirror(optuna_storage, name, spec, state.results, warn)
 
             def on_config(config: ConfigResult) -> None:
                 searcher.tell(config)
@@ -145,6 +156,9 @@ def run_sweep(
                 state,
                 StoreWriter(store.files, spec.space.kinds()),
                 on_change,
+                on_step=on_step,
+                # Ray Tune replaces the handler of Ctrl-C as it starts.
+                on_setup=lambda: tell_first(partial(warn, STOPPING)),
                 on_config=on_config,
                 fingerprint=data.fingerprint,
                 budget=budget,
@@ -152,7 +166,7 @@ def run_sweep(
             )
             tuner = make_tuner(spec, store, trainable, searcher, recorder)
             # After Ray's start, which takes SIGTERM for itself.
-            with stoppable(recorder.drain), _own_errors():
+            with stoppable(partial(_drain, recorder, warn)), _own_errors():
                 tuner.fit()
         if recorder.interrupted or state.next_action() is not Action.END:
             # Tune takes Ctrl-C for itself and returns as if it had finished.
@@ -161,6 +175,11 @@ def run_sweep(
         if ended := budget.end(state.status):
             say(ended)
     return store
+
+
+def _drain(recorder: Recorder, warn: Callable[[str], None]) -> None:
+    warn(DRAINING)
+    recorder.drain()
 
 
 def _check_failures(spec: SweepSpec, store: Store, state: SweepState) -> None:

@@ -1,5 +1,7 @@
 """The driver's side of the record: writes the trials table as Ray Tune's callbacks report what happens."""
 
+import math
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,6 +17,7 @@ from sweep.running.signals import interrupt
 from sweep.running.watchdog import hung_at
 from sweep.running.worker import checkpoint_name, watch_path
 from sweep.search.budget import Budget
+from sweep.search.overview import Overview, RunningTrial, overview
 from sweep.search.state import SweepState, SweepStatus
 from sweep.search.trial import ConfigResult, SuggestedTrial, TrialReport, begin_record, end_record
 from sweep.store.layout import CHECKPOINTS
@@ -27,7 +30,23 @@ class _Running:
     """A trial between its start and its end."""
 
     record: TrialRecord
+    began: float
     last: TrialReport = field(default_factory=TrialReport)
+    heard: float = math.inf
+
+    @property
+    def far(self) -> RunningTrial:
+        """Return how far it is."""
+        now = time.monotonic()
+        return RunningTrial(
+            trial_id=self.record.trial_id,
+            epoch=self.last.epoch or 0,
+            epochs_max=self.record.epochs_max,
+            seconds=self.last.seconds or 0.0,
+            silent=max(0.0, now - self.heard),
+            elapsed=now - self.began,
+            measured=self.last.measured if self.last.objectives else {},
+        )
 
 
 class Recorder(Callback):
@@ -38,6 +57,8 @@ class Recorder(Callback):
         state: its trials by where they stand.
         writer: the store.
         on_change: called with the status after every event.
+        on_step: called several times a second with what returns how the sweep stands in detail.
+        on_setup: called once Ray Tune has set up what it needs, and before the first trial begins.
         on_config: called with every config of which no seed runs or is missing any more.
         fingerprint: hash of the data that trials are trained on.
         budget: how long the sweep has run and may run; no further trial begins once it is used up.
@@ -51,6 +72,8 @@ class Recorder(Callback):
         writer: StoreWriter,
         on_change: Callable[[SweepStatus], None],
         *,
+        on_step: Callable[[Callable[[], Overview]], None] = lambda _: None,
+        on_setup: Callable[[], None] = lambda: None,
         on_config: Callable[[ConfigResult], None] = lambda _: None,
         fingerprint: str | None = None,
         budget: Budget | None = None,
@@ -60,6 +83,8 @@ class Recorder(Callback):
         self._state = state
         self._writer = writer
         self._on_change = on_change
+        self._on_step = on_step
+        self._on_setup = on_setup
         self._on_config = on_config
         self._fingerprint = fingerprint
         self._budget = budget or Budget(None)
@@ -72,6 +97,20 @@ class Recorder(Callback):
             r.trial_id: r.status for r in state.ended if checkpoint_name(r.trial_id) in there
         }
         self._drop_weights()
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        """Pass on that Ray Tune is set up."""
+        self._on_setup()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Let the user see how the sweep stands."""
+        self._on_step(self.overview)
+
+    def overview(self) -> Overview:
+        """Return how the sweep stands in detail."""
+        trials = [*self._state.ended, *(running.record for running in self._running.values())]
+        far = [running.far for running in self._running.values()]
+        return overview(self._spec, self._state.status, trials, far, self._budget)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that a trial runs; a retry after a lost worker keeps its first record."""
@@ -89,9 +128,10 @@ class Recorder(Callback):
         for row in report.rows or ():
             self._log(epoch_record(running.record, row))
         running.last = running.last.followed_by(replace(report, rows=None))
-        if report.epoch is not None:
-            value = report.measured.get(self._spec.objectives[0].name)
-            self._state.reached(running.record.trial_id, report.epoch, value)
+        running.heard = time.monotonic()
+        value = report.measured.get(self._spec.objectives[0].name)
+        if report.epoch is not None and value is not None:
+            self._state.measured(running.record.trial_id, report.epoch, value)
         self._on_change(self._state.status)
         if report.saved:
             self._drained(trial.trial_id)
@@ -156,7 +196,7 @@ class Recorder(Callback):
                 reason=repeat.reason,
             )
             self._write(event)
-        return _Running(record)
+        return _Running(record, time.monotonic())
 
     def _write(self, record: TrialRecord | EventRecord) -> None:
         if isinstance(record, TrialRecord):

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Self
 
 from sweep.config.space import Suggestion
-from sweep.config.sweep_spec import SweepSpec, trial_config_for
+from sweep.config.sweep_spec import SweepSpec
 from sweep.search.allocation import Repeat, next_repeat
 from sweep.search.front import Front
 from sweep.search.trial import (
@@ -53,10 +53,6 @@ class SweepStatus:
     """Configs on the front."""
     hypervolume: float
     """Volume between the front and the reference point."""
-    epochs_left: int
-    """Epochs still to train."""
-    epochs_here: int = 0
-    """Epochs that this run has trained."""
 
     @property
     def begun(self) -> int:
@@ -91,7 +87,7 @@ class SweepState:
         self._suggestions: dict[str, Suggestion] = {}
         self._next_number = 0
         self._begun: dict[str, set[str]] = defaultdict(set)
-        self._running: dict[str, int] = {}
+        self._running: dict[str, None] = {}
         self._cut_off: dict[str, int] = {}
         self._began_at: dict[str, datetime] = {}
         self._missing: dict[str, None] = {}
@@ -102,8 +98,6 @@ class SweepState:
         self._repeats: dict[str, Repeat] = {}
         self._counts = Counter[str]()
         self._failure: tuple[str | None, int] = (None, 0)
-        self._epochs_each = trial_config_for(spec, ()).epochs
-        self._epochs_here = self._epochs_running = 0
 
     @classmethod
     def of(cls, spec: SweepSpec, records: Iterable[TrialRecord], *, planned: bool = True) -> Self:
@@ -178,7 +172,7 @@ class SweepState:
         """Note that a trial runs."""
         self._cut_off.pop(trial.trial_id, None)
         self._missing.pop(trial.trial_id, None)
-        self._running.setdefault(trial.trial_id, 0)
+        self._running.setdefault(trial.trial_id)
         config, _ = split_name(trial.trial_id)
         self._begun[config].add(trial.trial_id)
         self._repeat = None
@@ -202,22 +196,17 @@ class SweepState:
         self._cut(trial.trial_id, trial.attempt)
 
     def _cut(self, trial_id: str, attempt: int) -> None:
-        self._epochs_running -= self._running.pop(trial_id)
+        del self._running[trial_id]
         self._cut_off[trial_id] = attempt
 
-    def reached(self, trial_id: str, epoch: int, value: float | None = None) -> None:
-        """Note how far a running trial is, and its first objective if it was measured."""
-        gained = max(0, epoch - self._running[trial_id])
-        self._running[trial_id] += gained
-        self._epochs_running += gained
-        self._epochs_here += gained
-        if value is not None:
-            self._curves[trial_id][epoch] = value
+    def measured(self, trial_id: str, epoch: int, value: float) -> None:
+        """Note the first objective of a running trial after an epoch."""
+        self._curves[trial_id][epoch] = value
 
     def end(self, record: TrialRecord) -> ConfigResult | None:
         """Note how a trial ended; return its config's result if that was the last of its seeds for now."""
         config, _ = split_name(record.trial_id)
-        self._epochs_running -= self._running.pop(record.trial_id)
+        del self._running[record.trial_id]
         if record.status == "completed" and not is_whole(record, self._spec.objectives):
             record = replace(record, status="failed")
         self._ended[config].append(record)
@@ -260,15 +249,11 @@ class SweepState:
     @property
     def status(self) -> SweepStatus:
         """Return how the sweep stands, in numbers."""
-        total = self._total
-        trained = self._counts.total() * self._epochs_each + self._epochs_running
         return SweepStatus(
-            total=total,
+            total=self._total,
             counts={**self._counts, "running": len(self._running)},
             front_size=len(self._front.configs),
             hypervolume=self._front.volume,
-            epochs_left=max(0, total * self._epochs_each - trained),
-            epochs_here=self._epochs_here,
         )
 
     @property

@@ -1,15 +1,20 @@
 """How a sweep stands, from its tables alone: while it runs, after it, and when it has stalled."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import polars as pl
+from polars import selectors as cs
 
 from sweep.analysis.checks import plateaus
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.config.sweep_spec import SweepSpec
 from sweep.search.budget import Budget
+from sweep.search.overview import Overview, RunningTrial, overview
 from sweep.search.state import SweepState, SweepStatus
+from sweep.store.layout import OBJECTIVE
 from sweep.store.lease import holder
 from sweep.store.read import Store
 from sweep.store.records import TrialRecord
@@ -36,8 +41,8 @@ class StatusReport:
     """True if unfinished trials have been silent for over five times the longest epoch, or `QUIET`."""
     trials_per_hour: float | None
     """Trials of full budget that end in an hour at the pace so far; None if none runs or has ended."""
-    seconds_left: float | None
-    """Time until the last trial ends at that pace."""
+    overview: Overview
+    """What a user follows while it runs."""
     budget: Budget
     """How long the sweep has run, and may run."""
 
@@ -62,13 +67,12 @@ def status_report(store: Store, spec: SweepSpec, now: datetime) -> StatusReport:
     trials = found.trials
     epochs = _epochs(store, trials)
     alone = found.manifest.spec_hash.startswith("t")  # a folder of single trials
-    state = SweepState.of(spec, map(TrialRecord.from_row, trials.iter_rows(named=True)), planned=not alone)
-    running = trials.filter(status="running")["trial_id"].to_list()
-    for name, epoch in (
-        epochs.filter(pl.col("trial_id").is_in(running)).select("trial_id", "epochs").iter_rows()
-    ):
-        state.reached(name, epoch)
-    status = state.status
+    records = [TrialRecord.from_row(row) for row in trials.iter_rows(named=True)]
+    state = SweepState.of(spec, records, planned=not alone)
+    reported = {row["trial_id"]: row for row in epochs.iter_rows(named=True)}
+    unfinished = [record for record in records if record.status == "running"]
+    running = [_running(record, reported.get(record.trial_id, {}), now) for record in unfinished]
+    status, budget = state.status, Budget.of(spec, store)
     # The epochs before a resume count as if they had come after it, so that their sum may lie ahead: then a
     # stall shows late, where leaving them out would call a sound sweep stalled.
     times = [*trials["started_at"], *trials["ended_at"], *(min(at, now) for at in epochs["at"])]
@@ -86,13 +90,34 @@ def status_report(store: Store, spec: SweepSpec, now: datetime) -> StatusReport:
         warnings=tuple(plateaus(store.subset_metrics().filter(metric="explained").collect())),
         stalled=silent is not None and silent > timedelta(seconds=patience),
         trials_per_hour=3600 * len(running) / (per_epoch * spec.epochs_max) if known else None,
-        seconds_left=status.epochs_left * per_epoch / len(running) if known else None,
-        budget=Budget.of(spec, store),
+        overview=overview(spec, status, [*state.ended, *unfinished], running, budget),
+        budget=budget,
+    )
+
+
+def _running(record: TrialRecord, reported: Mapping[str, Any], now: datetime) -> RunningTrial:
+    """Return how far a trial is by its row of `_epochs`, if it has one.
+
+    When a trial went on after a resume is not known here: a long pause is no part of its time.
+    """
+    seconds, since = reported.get("seconds", 0.0), max(0.0, (now - record.started_at).total_seconds())
+    values = ((k.removeprefix(OBJECTIVE), v) for k, v in reported.items() if k.startswith(OBJECTIVE))
+    return RunningTrial(
+        trial_id=record.trial_id,
+        epoch=reported.get("epochs", 0),
+        epochs_max=record.epochs_max,
+        seconds=seconds,
+        elapsed=since if since - seconds < QUIET else seconds,
+        measured={name: value for name, value in values if value is not None},
     )
 
 
 def _epochs(store: Store, trials: pl.DataFrame) -> pl.DataFrame:
-    """Return by trial its epochs, the longest of them in seconds, and about when the last was reported."""
+    """Return by trial how far it is.
+
+    Columns: epochs; seconds, their time; longest, the longest of them in seconds; at, about when the last was
+    reported; o_<objective>, at the last evaluation.
+    """
     spent = pl.col("seconds") + pl.col("evaluation_seconds").fill_null(0.0)
     started = trials.select("trial_id", "attempt", "started_at").lazy()
     return (
@@ -102,6 +127,8 @@ def _epochs(store: Store, trials: pl.DataFrame) -> pl.DataFrame:
         .agg(
             pl.col("epoch").max().alias("epochs"),
             spent.max().alias("longest"),
+            spent.sum().alias("seconds"),
+            cs.starts_with(OBJECTIVE).sort_by("epoch").drop_nulls().last(),
             (pl.col("started_at").first() + pl.duration(microseconds=(spent.sum() * 1e6))).alias("at"),
         )
         .collect()

@@ -33,7 +33,7 @@ def parsed(words):
         RunOptions(
             address="10.0.0.1:6379", workers=3, optuna_storage="sqlite:///x.db", tensorboard=True, log="a.b:c"
         ),
-        RunOptions(cluster=Path("c.yaml")),
+        RunOptions(cluster=Path("c.yaml"), quiet=True),
     ],
 )
 def test_options_are_written_as_they_are_read(options):

@@ -35,7 +35,7 @@ def test_a_command_can_be_pasted(words):
 def test_ascii_terminals_get_the_nearest_signs(print_it):
     """Instead of an error in the middle of a table."""
     code = "from sweep.commands.terminal import adapt_streams, console, say; adapt_streams()\n"
-    code += f"text = '0.5 ± 0.1 · a … ü'\n{print_it}"
+    code += f"text = '0.5 ± 0.1 · a … ↑ ↓ ü'\n{print_it}"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONIOENCODING": "ascii", "PATH": ""},
@@ -43,7 +43,7 @@ def test_ascii_terminals_get_the_nearest_signs(print_it):
         text=True,
         check=True,
     )
-    assert done.stdout == "0.5 +- 0.1 - a ... ?\n"
+    assert done.stdout == "0.5 +- 0.1 - a ... ^ v ?\n"
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,16 @@
 """`sweep status` and `sweep watch` as a user meets them."""
 
+import io
 import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from rich.console import Console
 
 from mopoe.reports import SubsetMetric
+from sweep.commands.watch import _state, live_screen
 from sweep.store.files import files_at
 from sweep.store.lease import driving
 from sweep.store.read import Store
@@ -55,7 +58,7 @@ def test_status_says_where_a_sweep_stands(sweep, begun):
         "tiny: running",
         "trials       2: 1 completed, 0 failed, 1 running, 0 left",
         "front        1 config, hypervolume 2500",
-        "pace         120 trials an hour, about 30 s left",
+        "pace         120 trials an hour, about 30 s (15 to 59) left",
     ]
     assert lines[4].startswith("last report  3")
     assert lines[4].endswith(" s ago")
@@ -104,6 +107,33 @@ def test_watch_goes_on_until_the_sweep_is_complete(sweep, begun, monkeypatch):
     assert "location.reload" not in last
     assert "2 trials: 2 completed." in last
     assert "report/tables/front.tex" in files_at(folder).list("report/tables")
+
+
+@pytest.mark.parametrize("begun", ["folder"], indirect=True)
+def test_watch_shows_on_a_terminal_what_the_run_shows(begun):
+    """The sweep's state, the trials that run, the best so far, the age of the last report, and the front."""
+    folder, _ = begun
+    out = io.StringIO()
+    with driving(files_at(folder)):
+        state, now = _state(folder)
+    Console(file=out, width=80).print(live_screen(state, now))
+    text = "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    assert text.startswith(
+        "tiny: running\n"
+        "1 of 2 trials done · 1 running\n"
+        "front 1 config, hypervolume 2500 · about 30 s (15 to 59) left\n"
+        "\n"
+        "             conditional          log\n"
+        "trial  epoch coherence ↑ likelihood ↑ elapsed\n"
+        "t0001    0/2                             30 s\n"
+        "\n"
+        "best                 0.5       -15000\n"
+        "config             t0000        t0000\n"
+        "\n"
+        "last report  3"
+    )
+    assert "\ntrial    coherence  likelihood  beta " in text
+    assert text.endswith("best log likelihood: t0000")
 
 
 @pytest.mark.parametrize("begun", ["folder"], indirect=True)

@@ -160,7 +160,6 @@ def test_the_last_status_is_that_of_the_tables(finished):
     assert last.counts == {"completed": done.height, "failed": 5 - done.height, "running": 0}
     assert last.front_size == front.sum()
     assert last.hypervolume == pytest.approx(moocore.hypervolume(values, ref=[0.0, -20000.0], maximise=True))
-    assert last.epochs_left == 0
 
 
 def test_the_study_is_told_what_the_tables_say(finished):

@@ -195,12 +195,12 @@ def test_a_logger_sees_what_the_tables_hold(
         store.events().select("trial_id", "epoch", "reason").collect().rows()
     )
     assert events
-    assert "warning" not in out
+    assert "warning" not in out + err
     del seen[:]
     status, out, err = sweep(
         "extend", root, "--trials", "1", "--log", f"{module}:broken", "-o", "resources.concurrent=1"
     )
     assert status == 0, err
-    assert out.count("warning: records are no longer logged (OSError: the server is gone; ") == 1
+    assert err.count("warning: records are no longer logged (OSError: the server is gone; ") == 1
     assert len(seen) == 3
     assert open_store(root).latest_trials().collect().height == 4

@@ -284,3 +284,30 @@ def test_a_warned_sweep_that_runs_nothing_stops_at_once(sweep_file, written, mon
     monkeypatch.setattr("sweep.running.recorder.interrupt", lambda: stops.append(1))
     recorder_of(load_spec(sweep_file, ["trials=1"]), written[0]).drain()
     assert stops == [1]
+
+
+def test_the_overview_is_of_what_has_ended_and_what_runs(sweep_file, tmp_path, monkeypatch):
+    """Offered after every step: how far each trial is, its last evaluation, failures and the time left."""
+    spec = load_spec(sweep_file, ["trials=4", "fixed.epochs=10"])
+    offered = []
+    recorder = recorder_of(spec, StoreWriter(tmp_path), on_step=offered.append)
+    clock = [100.0]
+    monkeypatch.setattr("sweep.running.recorder.time.monotonic", lambda: clock[0])
+    play(recorder, "t0000", 0, 0, failure="no room")
+    trial = tune_trial("t0001")
+    recorder.on_trial_start(0, [], trial)
+    clock[0] = 130.0
+    values = dict(zip(NAMES, (0.5, -7.0), strict=True))
+    recorder.on_trial_result(0, [], trial, {"epoch": 2, "seconds": 20.0, "objectives": values})
+    recorder.on_trial_result(0, [], trial, {"epoch": 4, "seconds": 24.0})
+    clock[0] = 133.0
+    recorder.on_step_end(0, [])
+    (look,) = offered
+    view = look()
+    (running,) = view.running
+    assert (running.trial_id, running.epoch, running.epochs_max) == ("t0001", 4, 10)
+    assert (running.seconds, running.silent, running.elapsed) == (24.0, 3.0, 33.0)
+    assert {name: running.measured[name] for name in NAMES} == values
+    assert view.failures == (("t0000", "no room"),)
+    # At 6 s an epoch six are left of this trial, of which three seconds have gone, and two whole ones.
+    assert view.left.seconds == pytest.approx(6 * 6 - 0.9 * 3 + 2 * 60)

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from sweep.running import signals
-from sweep.running.signals import exit_status, stoppable
+from sweep.running.signals import exit_status, stoppable, tell_first
 
 ALL = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR2)
 
@@ -33,6 +33,21 @@ def test_a_signal_acts_like_ctrl_c(number, status):
     with pytest.raises(KeyboardInterrupt), stoppable():
         signal.raise_signal(number)
     assert exit_status() == status
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_an_interruption_does_is_told_first(number):
+    """Both by the handler that there was, and by one that replaced it, as Ray Tune's, and restores it."""
+    told = []
+    with stoppable(on_interrupt=lambda: told.append("at once")):
+        ours = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, lambda *_: (told.append("stops"), signal.signal(signal.SIGINT, ours)))
+        tell_first(lambda: told.append("stopping"))
+        signal.raise_signal(number)
+        assert told == ["stopping", "stops"]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert told == ["stopping", "stops", "at once"]
 
 
 def test_ctrl_c_that_another_replaced_is_given_back():

@@ -192,8 +192,7 @@ def test_a_config_has_the_mean_curve_of_its_seeds(make_spec):
     state = SweepState.resumed(spec, [ended("t0000", 1.0)], {"t0000": {1: 0.5, 2: 1.0}})
     second = state.next_action()
     state.begin(second)
-    state.reached("t0000-s1", 1, 0.25)
-    state.reached("t0000-s1", 2)
+    state.measured("t0000-s1", 1, 0.25)
     result = state.end(ended("t0000-s1", 0.5))
     assert result.curve == {1: 0.375, 2: 1.0}
     assert result.measured["conditional_coherence"] == 0.75

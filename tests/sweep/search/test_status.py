@@ -46,11 +46,38 @@ def test_a_sweep_underway(underway):
     assert {k: n for k, n in found.status.counts.items() if n} == {"completed": 1, "running": 1, "failed": 1}
     assert found.tradeoff.hypervolume == pytest.approx(0.5 * 5000)
     assert found.trials_per_hour == pytest.approx(3600 / (2 * 20))
-    assert found.seconds_left == pytest.approx((2 * 3 - 1) * 20)
+    # One trial of 40 s has completed; of the one that runs, one epoch of 2 s counts for a third of a trial.
+    mean = (40 + 4 / 3) / (4 / 3)
+    own = 4 / 3 + 2 / 3 * mean
+    assert found.overview.left.seconds == pytest.approx(own / 2 + 2 * mean)
+    (running,) = found.overview.running
+    assert (running.trial_id, running.epoch, running.epochs_max, running.seconds) == ("t0002", 1, 2, 2.0)
+    assert found.overview.best == {name: ("t0000", value) for name, value in GOOD.items()}
+    assert found.overview.failures == (("t0001", "the loss is nan"),)
     # The running trial began at 100 s and its first epoch took 2 s.
     assert found.last_report == START + timedelta(seconds=102)
     assert not found.status.complete
     assert not found.stalled
+
+
+def test_a_running_trial_shows_its_last_evaluation(underway, make_report, make_evaluation):
+    """Epochs that were not evaluated say nothing of it."""
+    spec, writer = underway
+    names = spec.modalities
+    found = [make_evaluation(names, *values) for values in ((0.3, -9000.0), (0.4, -8000.0))]
+    rows = [make_report(epoch, names, found=f) for epoch, f in ((2, found[0]), (3, found[1]), (4, None))]
+    writer.write_reports("t0002", 0, rows, names)
+    (running,) = at(Store(writer.files), spec, 110).overview.running
+    assert running.epoch == 4
+    measured = {name: running.measured[name] for name in GOOD}
+    assert measured == {"conditional_coherence": 0.4, "log_likelihood": -8000.0}
+
+
+def test_the_elapsed_time_of_a_running_trial_leaves_a_long_pause_out(underway):
+    """Until five minutes without a report it is the time since the start; then that of its epoch, 2 s."""
+    spec, writer = underway
+    found = [at(Store(writer.files), spec, 100 + s).overview.running[0].elapsed for s in (30, 301, 1000)]
+    assert found == [30, 301, 2]
 
 
 def test_a_sweep_that_says_nothing_has_stalled(underway):
@@ -88,7 +115,7 @@ def test_a_complete_sweep_has_nothing_left(underway, make_planned_record):
         writer.write_trial(make_planned_record(spec, number, **more))
     found = at(Store(writer.files), spec, 1e6)
     assert found.status.complete
-    assert (found.stalled, found.trials_per_hour, found.seconds_left) == (False, None, None)
+    assert (found.stalled, found.trials_per_hour, found.overview.left) == (False, None, None)
 
 
 def test_a_sweep_not_begun(tmp_path, make_planned):

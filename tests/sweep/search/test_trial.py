@@ -114,7 +114,7 @@ def test_stopped_and_infeasible_trials_say_why(started, report, status, reason):
 def test_a_status_counts_every_final_state():
     """The sweep is complete by this sum; what runs or has not begun is not in it."""
     counts = {"completed": 1, "failed": 2, "stopped": 4, "infeasible": 8, "running": 3}
-    status = SweepStatus(total=18, counts=counts, front_size=1, hypervolume=0.0, epochs_left=0)
+    status = SweepStatus(total=18, counts=counts, front_size=1, hypervolume=0.0)
     assert (status.ended, status.begun, status.complete) == (15, 18, False)
 
 
