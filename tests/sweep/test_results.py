@@ -77,7 +77,7 @@ def test_the_plotted_front_is_the_pages(made_up_sweep, tmp_path):
     assert len(others.x) + len(front.x) == 7
     assert figure.layout.xaxis.title.text == "conditional coherence, higher is better"
     turned = store.plot_front(second="conditional_coherence")
-    assert turned.layout.xaxis.title.text == "log likelihood, higher is better"
+    assert turned.layout.xaxis.title.text == "log likelihood (nats), higher is better"
     with pytest.raises(ConfigError, match=r"^there is no objective 'log_likelhood'; did you mean 'log_likel"):
         store.plot_front("log_likelhood")
     with pytest.raises(ConfigError, match=r"^a front is plotted in two objectives; possible: conditional_c"):
