@@ -109,15 +109,14 @@ docs: .venv/.docs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[docs]'
 	touch $@
 
-# A colour scheme is 0 for dark and 1 for light in Blink's settings; the page opens with the best config in detail.
+# A colour scheme is 0 for dark and 1 for light in Blink's settings.
 pictures: setup
-	best=$$($(BIN)/sweep best results/digits | sed -n '1s/# \([^ ]*\) .*/\1/p'); \
 	for scheme in 0:dark 1:light; do \
 	  chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync \
 	    --disable-background-networking --disable-component-update --user-data-dir=$$(mktemp -d) \
 	    --hide-scrollbars --window-size=1200,1560 --virtual-time-budget=4000 \
 	    --blink-settings=preferredColorScheme=$${scheme%:*} --screenshot=docs/report-$${scheme#*:}.png \
-	    "file://$(CURDIR)/results/digits/report/report.html#$$best"; \
+	    "file://$(CURDIR)/results/digits/report/report.html"; \
 	done
 
 compare-search: setup .venv-synetune/.installed .venv-neps/.installed
