@@ -22,11 +22,11 @@ IMAGE = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-
 """The public parameter that holds the id of the newest image with NVIDIA's driver and Docker."""
 _ADDRESS = "https://checkip.amazonaws.com"
 """Answers with the address that it is asked from."""
-_HEAD = 0.19
+_HEAD_DOLLARS = 0.19
 """Dollars an hour for the head, an m6i.xlarge."""
-_DISK = 0.011
+_DISK_DOLLARS = 0.011
 """Dollars an hour for a machine's disk of 100 GB."""
-_STANDING = [
+_HEAD_ACTIONS = [
     *("RunInstances", "TerminateInstances", "StartInstances", "StopInstances", "CreateTags"),
     *("DescribeInstances", "DescribeInstanceTypes", "DescribeImages"),
 ]
@@ -83,7 +83,7 @@ class Plan:
 
     def describe(self) -> str:
         """Say what is made, and what the cluster costs at most."""
-        hourly = self.workers * (self.worker.dollars + _DISK) + _HEAD + _DISK
+        hourly = self.workers * (self.worker.dollars + _DISK_DOLLARS) + _HEAD_DOLLARS + _DISK_DOLLARS
         lines = [
             f"account {self.account}, {self.region}; made if missing, all without cost:",
             f"  bucket          {self.bucket} (private; only what it holds costs)",
@@ -132,7 +132,7 @@ class Plan:
         role = f"arn:aws:iam::{self.account}:role/{NAME}"
         objects = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
         statements: list[dict[str, object]] = [
-            {"Action": [f"ec2:{action}" for action in _STANDING], "Resource": "*"},
+            {"Action": [f"ec2:{action}" for action in _HEAD_ACTIONS], "Resource": "*"},
             {"Action": "iam:PassRole", "Resource": role},
             {"Action": ["s3:ListBucket", "s3:GetBucketLocation"], "Resource": bucket},
             {"Action": objects, "Resource": f"{bucket}/*"},
