@@ -84,6 +84,9 @@ def connect(address: str, **options: Any) -> None:
     with _error_output_in_file() as log:
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        except KeyboardInterrupt:
+            log.unlink()
+            raise
         except Exception as error:
             ray.shutdown()
             what = _failure(address, os.environ.get(MODE), token=_has_token())

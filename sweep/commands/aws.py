@@ -69,14 +69,16 @@ def destroy(
         first = command("ray", "down", "-y", file)
         raise ClusterError(f"{len(running)} machines of the cluster are there ({running[0]}); first: {first}")
     _ask(f"delete security group, profile and role {NAME} in {region}?", yes=yes)
+    if with_results and not (
+        sys.stdin.isatty() and typer.prompt(f"type {bucket} to delete its results, too", err=True) == bucket
+    ):
+        raise ConfigError(f"nothing is deleted: the name of bucket {bucket} was not typed at a terminal")
     for gone in account.take_back():
         say(f"deleted: {gone}")
-    if not with_results:
+    if with_results:
+        say(f"deleted: bucket {bucket} with {account.delete_bucket(bucket)} objects")
+    else:
         say(f"kept: bucket {bucket}")
-        return
-    if not sys.stdin.isatty() or typer.prompt(f"type {bucket} to delete its results", err=True) != bucket:
-        raise ConfigError(f"bucket {bucket} is kept: its name was not typed at a terminal")
-    say(f"deleted: bucket {bucket} with {account.delete_bucket(bucket)} objects")
 
 
 def _ask(question: str, *, yes: bool) -> None:

@@ -271,11 +271,16 @@ def test_a_cluster_is_created_and_destroyed_by_commands(account, sweep, tmp_path
     assert f"first: ray down -y {file}" in err
     ec2.terminate_instances(InstanceIds=[i["InstanceId"] for i in one["Instances"]])
     status, out, err = sweep("cluster", "destroy", file, "--with-results", "--yes")
-    assert status == 2
-    assert "is kept: its name was not typed" in err
-    assert "deleted: role mopoe-sweep" in out
+    assert (status, out) == (2, "")
+    assert f"nothing is deleted: the name of bucket {BUCKET} was not typed" in err
     status, out, _ = sweep("cluster", "destroy", file, "--yes")
-    assert (status, out) == (0, f"kept: bucket {BUCKET}\n")
+    assert status == 0
+    assert "deleted: role mopoe-sweep\n" in out
+    assert out.endswith(f"kept: bucket {BUCKET}\n")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("typer.prompt", lambda *_, **__: BUCKET)
+    status, out, _ = sweep("cluster", "destroy", file, "--with-results", "--yes")
+    assert (status, out) == (0, f"deleted: bucket {BUCKET} with 0 objects\n")
 
 
 def test_outside_of_the_projects_folder_nothing_is_made(account, sweep, tmp_path, monkeypatch):

@@ -145,6 +145,19 @@ def test_nothing_is_left_after_a_connection(head, monkeypatch, capfd, tmp_path):
     assert capfd.readouterr().err == "heard"
 
 
+def test_nothing_is_left_after_ctrl_c(head, monkeypatch, tmp_path):
+    """While Ray starts."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def interrupt(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ray.init", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        connect(head)
+    assert list(tmp_path.glob("sweep-ray-*")) == []
+
+
 INSIDE = """
 mount -t tmpfs none /tmp/ray && ip link set lo up && export HOME=$1 && cd $1 || exit 9
 ray get-auth-token --generate >/dev/null 2>&1 && chmod 600 ~/.ray/auth_token || exit 9
