@@ -108,12 +108,18 @@ def job_script(job: SlurmJob) -> str:
         f"# The sweep {job.name} as a Slurm job. `sweep slurm` wrote it; it runs by: sbatch THIS_FILE",
         *(f"#SBATCH --{name}={value}" for name, value in asked.items() if value is not None),
         "#SBATCH --requeue",
-        *job.setup,
+        *(part for line in job.setup for part in (line, _or_end(line))),
         *(f"{name}={shlex.quote(value)}" for name, value in own.items()),
         f"options=({shlex.join(job.options)})",
         "",
     ]
     return "\n".join(lines) + files("sweep.cluster").joinpath("slurm.sh").read_text(encoding="utf-8")
+
+
+def _or_end(line: str) -> str:
+    """Return the line of bash that ends the job if the one before it has failed."""
+    said = f'echo "sweep: $(hostname) cannot run the set-up command" {shlex.quote(line)}'
+    return f"(($? == 0)) || {{ {said} >&2; exit 2; }}"
 
 
 def submit(script: str) -> str:

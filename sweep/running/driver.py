@@ -139,6 +139,7 @@ def run_sweep(
                 tell_seconds=TELL_SECONDS["local" if address == "local" else "cluster"],
                 tensorboard=tensorboard,
                 tell_rows=logger is not None,
+                spot=address != "local",
             )
             searcher = SweepSearcher(spec, state, warm=warm, ahead=True)
             mirror = None

@@ -35,6 +35,7 @@ class ReportWriter:
         attempt: counts its starts.
         modalities: the data set's, by name.
         clock: the time.
+        leaving: returns whether the machine is about to be taken back; checkpoints then follow one another.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class ReportWriter:
         attempt: int,
         modalities: tuple[str, ...],
         clock: Clock = time.monotonic,
+        leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         self._writer = writer
         self.files = writer.files
@@ -54,6 +56,7 @@ class ReportWriter:
         self._attempt = attempt
         self._modalities = modalities
         self._clock = clock
+        self._leaving = leaving
         self._waiting: list[EpochReport] = []
         self._saved_at = self._began = clock()
         self._cost = 0.0
@@ -61,8 +64,14 @@ class ReportWriter:
     def add(self, report: EpochReport) -> None:
         """Take a report; write all that wait if it was evaluated, or if a checkpoint is due."""
         self._waiting.append(report)
-        since, evaluated = self._clock() - self._saved_at, report.evaluation is not None
-        self.due = since >= max(0.0 if evaluated else self.files.interval, self._cost / CHECKPOINT_SHARE)
+        since, evaluated, leaving = (
+            self._clock() - self._saved_at,
+            report.evaluation is not None,
+            self._leaving(),
+        )
+        interval = 0.0 if evaluated or leaving else self.files.interval
+        # In the last two minutes, half of the time may go into checkpoints.
+        self.due = since >= max(interval, self._cost / (1.0 if leaving else CHECKPOINT_SHARE))
         if self.due or evaluated:
             self.save_now(also_checkpoint=self.due)
 

@@ -19,6 +19,7 @@ from mopoe.reports import EpochReport
 from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError, TrialTimeError
 from sweep.running.dashboards import write_epoch
+from sweep.running.notice import reclaim_notice
 from sweep.running.reporting import DriverReports, ReportWriter
 from sweep.running.shared_inputs import inputs_of_trial, load_inputs
 from sweep.running.watchdog import watched
@@ -49,6 +50,7 @@ def make_trainable(
     tell_seconds: float = 0.0,
     tensorboard: bool = False,
     tell_rows: bool = False,
+    spot: bool = False,
 ) -> Callable[[dict[str, Any]], None]:
     """Return the function that Ray Tune calls in a worker with one suggestion of the searcher.
 
@@ -61,6 +63,7 @@ def make_trainable(
         tell_seconds: after how long a trial tells the driver of an epoch that was not evaluated.
         tensorboard: whether trials write their epochs for TensorBoard, too.
         tell_rows: whether the driver is told what the epochs table holds.
+        spot: whether machines may be taken back with notice; a trial then saves what it has.
     """
     # A worker asks no sampler, so that one of the user's own need not be installed there.
     plain = spec.plain() | {"sampler": "random"}
@@ -86,13 +89,15 @@ def make_trainable(
             unseen = f"{where.host} has no {writer.files}/{MANIFEST}: all machines must share that folder"
             told.tell(TrialReport(failure=unseen))
             return
-        reports = ReportWriter(writer, trial.trial_id, trial.attempt, spec.modalities)
         minutes = spec.faults.trial_minutes
         note = watch_path(writer.files.local_dir, trial.trial_id)
         with (
             _tensorboard(writer, trial.trial_id, wanted=tensorboard) as log,
             watched(note, minutes and 60 * minutes) as reset_clock,
+            reclaim_notice() if spot else contextlib.nullcontext(lambda: False) as leaving,
         ):
+            place = writer, trial.trial_id, trial.attempt, spec.modalities
+            reports = ReportWriter(*place, leaving=leaving)
 
             def on_report(report: EpochReport) -> None:
                 log(report)

@@ -12,19 +12,22 @@ from typing import Any
 
 import boto3
 from cluster.rack import Rack
+from metadata_service import Metadata, metadata_at
 from moto.ec2.responses.instances import InstanceResponse
 from moto.server import ThreadedMotoServer
 
 PORT = 5000
+METADATA_PORT = 5001
 REGION = "us-west-2"
 
 
 class Cloud:
     """The account, and the instances with their machines."""
 
-    def __init__(self, rack: Rack) -> None:
+    def __init__(self, rack: Rack, metadata: Metadata) -> None:
         """Make an account on the rack's own address: a key pair, a role for machines, a group, a bucket."""
         self._rack = rack
+        self._metadata = metadata
         self._stop = threading.Event()
         self.ec2 = boto3.client("ec2")
         self.s3 = boto3.client("s3")
@@ -49,8 +52,12 @@ class Cloud:
         """Return the spot instances."""
         return self.instances(InstanceLifecycle="spot")
 
+    def warn(self, instance: dict[str, Any]) -> None:
+        """Give an instance notice that it is taken away."""
+        self._metadata.warned.add(instance["PrivateIpAddress"])
+
     def reclaim(self, instance: dict[str, Any]) -> None:
-        """Take an instance away, as EC2 does when it needs the capacity; without a warning."""
+        """Take an instance away, as EC2 does when it needs the capacity."""
         self.ec2.terminate_instances(InstanceIds=[instance["InstanceId"]])
 
     def run(self) -> None:
@@ -75,7 +82,7 @@ def environment(address: str) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": "nobody",
         "AWS_SECRET_ACCESS_KEY": "nothing",
         "AWS_DEFAULT_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://{address}:{METADATA_PORT}",
     }
 
 
@@ -91,13 +98,14 @@ def cloud_on(rack: Rack) -> Iterator[Cloud]:
     InstanceResponse._get_param = param
     server = ThreadedMotoServer(ip_address=str(rack.gateway.ip), port=PORT, verbose=False)
     server.start()
-    cloud = Cloud(rack)
-    hypervisor = threading.Thread(target=cloud.run)
-    hypervisor.start()
-    try:
-        yield cloud
-    finally:
-        cloud.stop()
-        hypervisor.join()
-        server.stop()
-        InstanceResponse._get_param = asked
+    with metadata_at(str(rack.gateway.ip), METADATA_PORT) as metadata:
+        cloud = Cloud(rack, metadata)
+        hypervisor = threading.Thread(target=cloud.run)
+        hypervisor.start()
+        try:
+            yield cloud
+        finally:
+            cloud.stop()
+            hypervisor.join()
+            server.stop()
+            InstanceResponse._get_param = asked

@@ -117,30 +117,6 @@ def test_containers_hold_the_ray_and_the_python_tested_together(cluster):
     assert docker["worker_image"] == f"{docker['head_image']}-gpu"
 
 
-def test_kubernetes_agrees_with_the_cluster_file(cluster):
-    """The manifest's versions, limits, environment and authentication are those of cluster.yaml."""
-    job = yaml.safe_load((ROOT / "docs" / "kuberay.yaml").read_text(encoding="utf-8"))
-    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
-    spec = job["spec"]["rayClusterSpec"]
-    assert spec["rayVersion"] == PINS["ray"]
-    assert spec["authOptions"] == {"mode": "token"}
-    assert spec["enableInTreeAutoscaling"] is True
-    assert spec["autoscalerOptions"]["idleTimeoutSeconds"] == 60 * cluster["idle_timeout_minutes"]
-    assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
-    (group,) = spec["workerGroupSpecs"]
-    worker = cluster["available_node_types"]["gpu_spot"]
-    assert (group["minReplicas"], group["maxReplicas"]) == (worker["min_workers"], worker["max_workers"])
-    (head,), (pod,) = (g["template"]["spec"]["containers"] for g in (spec["headGroupSpec"], group))
-    limits = pod["resources"]["limits"]
-    wanted = {"cpu": str(worker["resources"]["CPU"]), "nvidia.com/gpu": str(worker["resources"]["GPU"])}
-    assert wanted.items() <= limits.items()
-    assert pod["resources"]["requests"] == limits
-    assert (head["image"], head["env"]) == (pod["image"], pod["env"])
-    exported = " ".join(cluster["setup_commands"])
-    assert all(f"{e['name']}={e['value']}" in exported for e in pod["env"])
-    assert f"resources.concurrent={worker['max_workers']}" in job["spec"]["entrypoint"]
-
-
 @pytest.fixture
 def aws(monkeypatch, tmp_path):
     """Give a made-up AWS account with a role, and Ray's bootstrap of a file there."""

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -45,6 +46,7 @@ GOLDEN = """\
 #SBATCH --output=/shared/ann/digits.slurm-%j.log
 #SBATCH --requeue
 module load cuda
+(($? == 0)) || { echo "sweep: $(hostname) cannot run the set-up command" 'module load cuda' >&2; exit 2; }
 file='/home/ann/my sweep.yaml'
 out=/shared/ann/digits
 bin=/opt/venv/bin
@@ -67,6 +69,18 @@ def test_what_is_not_asked_for_is_not_in_it():
     script = job_script(replace(JOB, gpus=0, partition=None, account=None))
     for word in ("--gpus-per-node=", "--partition", "--account"):
         assert f"#SBATCH {word}" not in script
+
+
+def test_a_node_that_lacks_a_module_ends_the_job(tmp_path):
+    """In one sentence, before anything is started there; what succeeds goes on to the next line."""
+    began = tmp_path / "began"
+    job = replace(
+        JOB, setup=("true # nothing", "module() { return 1; }", "module load 'R'", f"touch {began}")
+    )
+    ran = subprocess.run(["bash"], input=job_script(job), text=True, capture_output=True, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr == f"sweep: {socket.gethostname()} cannot run the set-up command module load 'R'\n"
+    assert not began.exists()
 
 
 @pytest.mark.parametrize(

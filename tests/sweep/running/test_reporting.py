@@ -76,6 +76,29 @@ def test_a_drained_trial_writes_at_once(reports, make_report):
     assert reports.due
 
 
+@pytest.mark.parametrize(("epoch", "cost", "wanted"), [(1.0, 0.2, 10), (1.0, 3.0, 4), (0.5, 1.0, 5)])
+def test_a_machine_that_is_taken_back_saves_every_epoch(
+    tmp_path, make_manifest, make_report, clock, epoch, cost, wanted
+):
+    """Ten epochs after the notice; where a checkpoint takes longer than an epoch, they share the time."""
+    writer, leaving = StoreWriter(tmp_path), []
+    writer.write_manifest(make_manifest())
+    reports = ReportWriter(writer, "t0000", 0, NAMES, clock, lambda: bool(leaving))
+    saved = []
+    for number in range(1, 16):
+        clock.now += epoch
+        if number > 5:
+            leaving.append(True)
+        reports.add(make_report(number, NAMES, 1.0))
+        if reports.due:
+            saved.append(number)
+            clock.now += cost
+        reports.saved()
+    assert all(number > 5 for number in saved)
+    assert sorted(Store(tmp_path).epochs().collect()["epoch"]) == list(range(1, saved[-1] + 1))
+    assert len(saved) == wanted
+
+
 @pytest.mark.parametrize("cost", [0.01, 0.4, 3.0, 10.0])
 @pytest.mark.parametrize("epoch", [0.5, 0.85, 20.0])
 def test_checkpoints_take_a_small_share_of_the_time(reports, make_report, clock, cost, epoch):
