@@ -3,7 +3,7 @@
 #   make test        the test suite, without what takes minutes
 #   make test-slow   the rest: sweeps killed twenty times, workers killed at random
 #   make test-cluster  a real `ray up` of both cluster files: machines in namespaces, losses in mid sweep; needs root
-#   make test-slurm  sweeps in a real Slurm of two nodes on this machine; needs root
+#   make test-slurm  sweeps in a real Slurm of two nodes on this machine; needs root; ONLY=time_limit for one of them
 #   make lint        format, lint and types
 #   make size        lines of code by package, without blanks, comments and docstrings
 #   make golden      what a restructuring may not change, compared with the parent commit to the last digit; REVISION=...
@@ -53,7 +53,7 @@ test-cluster: setup
 	tests/cluster/run $(BIN)/python $(SCENARIOS)
 
 test-slurm: setup
-	tests/slurm/run $(BIN)/python
+	tests/slurm/run $(BIN)/python $(if $(ONLY),-k $(ONLY))
 
 size: setup
 	$(BIN)/python tests/size.py
