@@ -2,34 +2,40 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import polars as pl
+import yaml
 from cluster.checks import all_trials_completed, completed, nodes_from_inside, secrets_are_kept
 from cluster.cloud import cloud_on, environment
-from cluster.laptop import IMAGE, SEEN, SWEEP
+from cluster.laptop import IMAGE, ROOT, SEEN, SWEEP
 from cluster.rack import SHARED, Rack, until
 
 from mopoe.checkpoint import read_progress
 from sweep.store.files import files_at
 from sweep.store.read import open_store
 
+EPOCHS = yaml.safe_load((ROOT / SWEEP).read_text(encoding="utf-8"))["fixed"]["epochs"]
 GATEWAY = "172.31.255.1"  # within moto's default network
 RESULTS = "s3://results/sweeps"
 
 
 def saved_early(results):
-    """Return whether a trial has a checkpoint before its end; on S3 only a notice makes it save that soon."""
-    files, early = files_at(results), False
+    """Return a trial with a checkpoint before its end, and its epoch; on S3 only a notice makes it so early."""
+    files = files_at(results)
     for name in files.list("checkpoints"):
         with files.on_disk(name) as (path, _):
-            early |= path.exists() and read_progress(path).epoch < 24
-    return early
+            if path.exists() and (epoch := read_progress(path).epoch) < EPOCHS:
+                return Path(name).stem, epoch
+    return None
 
 
-def went_on(results):
-    """Return whether a trial's second attempt began after its first epoch."""
-    first = open_store(results).epochs().filter(pl.col("attempt") > 0).group_by("trial_id", "attempt")
-    return first.agg(pl.col("epoch").min()).filter(pl.col("epoch") > 1).collect().height > 0
+def went_on(results, trial, saved, lost):
+    """Check that a trial ended on another machine than that, and trained no epoch again that was saved."""
+    last = open_store(results).latest_trials().filter(trial_id=trial).collect()
+    assert last["host"].item() != lost
+    files = pl.read_parquet(results / "epochs" / "*.parquet").filter(pl.col("trial_id") == trial)
+    assert sorted(files.filter(pl.col("epoch") <= saved)["epoch"]) == list(range(1, saved + 1))
 
 
 def test_a_sweep_outlives_a_reclaim(laptop, monkeypatch):
@@ -64,7 +70,8 @@ def test_a_sweep_outlives_a_reclaim(laptop, monkeypatch):
         nodes_from_inside(rack, address, 3)
         lost = cloud.spot()[0]
         cloud.warn(lost)
-        until("a checkpoint of a trial that has not ended", lambda: saved_early(f"{RESULTS}/rack"))
+        host = rack.ssh(lost["PrivateIpAddress"], "hostname").strip()
+        trial, saved = until("an early checkpoint", lambda: saved_early(f"{RESULTS}/rack"))
         # At once, while almost all is still to be done: a sweep that nears its end asks for no replacement.
         cloud.reclaim(lost)
         laptop.say("one given notice, its trial saved, reclaimed in mid sweep")
@@ -84,7 +91,7 @@ def test_a_sweep_outlives_a_reclaim(laptop, monkeypatch):
         for results in (f"{RESULTS}/rack", fetched):
             assert "is sound" in laptop.run("sweep", "verify", results)
             all_trials_completed(results, 6)
-        assert went_on(fetched), "no trial went on from a checkpoint"
+        went_on(fetched, trial, saved, host)
         until("idle workers to be given back", lambda: not cloud.spot())
         laptop.say("idle workers given back")
         laptop.run("ray", "down", "-y", file)
