@@ -21,7 +21,7 @@ RESULTS = "s3://results/sweeps"
 
 
 def saved_early(results):
-    """Return a trial with a checkpoint before its end, and its epoch; on S3 only a notice makes it so early."""
+    """Return a trial with a checkpoint before its end, and its epoch: on S3 only a notice makes one."""
     files = files_at(results)
     for name in files.list("checkpoints"):
         with files.on_disk(name) as (path, _):
