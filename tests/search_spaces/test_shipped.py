@@ -152,3 +152,12 @@ def test_the_studies_are_whole_grids(name, searched):
     axes = [spec.search_space[name].values for name in searched]
     assert spec.trials == math.prod(map(len, axes))
     assert (spec.sampler, spec.replicates.seeds, spec.replicates.when) == ("grid", 3, "all")
+
+
+def test_the_baselines_are_trained_as_the_study_trains():
+    """All its configs are listed, each once; what is fixed and how it is evaluated are those of the study."""
+    spec, study = load_spec("digits_baselines"), load_spec("digits_methods")
+    assert spec.trials == len(spec.start_with) == len({tuple(point.items()) for point in spec.start_with})
+    assert dict(study.fixed) == {**spec.fixed, "latent_dim": 64}
+    same = ("evaluation", "replicates", "objectives", "reference_point", "data")
+    assert [getattr(spec, name) for name in same] == [getattr(study, name) for name in same]
