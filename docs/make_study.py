@@ -8,7 +8,7 @@ A claim is a contrast: a mean of some configs less that of others, each config w
 import math
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
@@ -24,6 +24,8 @@ HERE = Path(__file__).parent
 NAMES = {"poe": "MVAE", "moe": "MMVAE", "mopoe": "MoPoE", "mvtcae": "MVTCAE"}
 """The methods of the file by the names of their papers, in the order of tables."""
 SETTINGS = ("method", "beta")
+BOTH = ("coherence", "log_likelihood")
+"""What the methods trade against each other."""
 COLOURS = dict(zip(NAMES, ("#4c72b0", "#dd8452", "#55a868", "#8172b3"), strict=True))
 FLAT = 0.02
 """A curve is flat if the interval of its rise lies within plus or minus this."""
@@ -177,16 +179,18 @@ def claim_lines(table: pl.DataFrame, claims: Sequence[Claim]) -> list[str]:
     return lines
 
 
-_INTRO = """Written by `make study`: {trials} trials of
+_INTRO = """**What MoPoE buys** on average over these betas: {more}. **What it costs**: {fewer}. **What to try
+first**: MoPoE with beta {coherent[0]:g} for coherence ({coherent[1]:.3f}) or {likely[0]:g} for likelihood
+({likely[1]:.0f} nats), then [the weights of its subsets](weights.md). Of {claims} claims of the papers {hold}
+hold here."""
+_AGAINST = """A difference is one of means over the betas, and ± is half of its 95 % interval over seeds
+(Student's: each seed gives one difference). Coherence is the share of generated modalities that show the
+digit of the observed ones, a tenth by chance."""
+_SETTING = """Written by `make study`: {trials} trials of
 [digits_methods.yaml](../search_spaces/digits_methods.yaml), four methods with beta {betas} and {seeds} seeds
-each. A difference is one of means over the betas, and ± is half of its 95 % interval over seeds (Student's:
-each seed gives one difference). The networks and the data are small, and this is one machine's run: the
-papers' are larger, and other machines' figures differ within the intervals. Log-likelihoods rest on 62
-importance samples, with equal shares of all subsets, and are some ten nats too low, least for mixtures."""
-_SHORT = """**In short.** {lines} MoPoE is most coherent at beta {coherent[0]:g} ({coherent[1]:.3f}) and most
-likely at beta {likely[0]:g} ({likely[1]:.0f}). Of {claims} claims of the papers {hold} hold here. What to
-tune first with MoPoE is on [a page of its own](weights.md)."""
-_AGAINST = "Against {name}, MoPoE changes coherence by {coherence} and the log-likelihood by {nats} nats."
+each. The networks and the data are small, and this is one machine's run: the papers' are larger, and other
+machines' figures differ within the intervals. Log-likelihoods rest on 62 importance samples, with equal
+shares of all subsets, and are some ten nats too low, least for mixtures."""
 _RULE = f"""A claim holds if all of the interval is above zero, and a curve is flat if all of it lies within
 ±{FLAT:g}."""
 _AGAIN = """Trained again with {seeds} other seeds each, {same} of the {claims} differences keep their sign,
@@ -197,27 +201,44 @@ of a linear probe on the posterior's mean given one modality or all; `joint`: jo
 N(0, I), and from a mixture of ten Gaussians fitted to the latents."""
 
 
+def surely(found: Mapping[str, Mapping[str, Contrast]], sign: int) -> str:
+    """Return in words what MoPoE surely has more of (sign 1) or less of (-1), and against which methods."""
+    parts = []
+    for quantity, word in zip(BOTH, ("coherence", "likelihood"), strict=True):
+        differences = {name: of[quantity] for name, of in found.items()}
+        names = [name for name, c in differences.items() if Contrast(sign * c.value, c.half).positive]
+        listed = " and ".join([*filter(None, [", ".join(names[:-1])]), *names[-1:]])
+        parts += [f"{word} against {listed}"] if names else []
+    return "; ".join(parts) or "nothing for sure"
+
+
 def page(table: pl.DataFrame, again: pl.DataFrame | None = None) -> str:
     """Return the text of the page, with how a second run bears it out if there is one."""
     verdicts = [claim.holds(decided(table, claim)) for claims in CLAIMS.values() for claim in claims]
-    against = []
-    for method in ("poe", "moe", "mvtcae"):
-        weights = {"mopoe": 1.0, method: -1.0}
-        coherence, nats = (contrast(table, pl.col(q), weights) for q in ("coherence", "log_likelihood"))
-        against.append(_AGAINST.format(name=NAMES[method], coherence=coherence, nats=nats))
-    means = table.filter(method="mopoe").group_by("beta").agg(pl.col("coherence", "log_likelihood").mean())
-    coherent, likely = (means.sort(q).select("beta", q).row(-1) for q in ("coherence", "log_likelihood"))
+    found = {
+        NAMES[method]: {q: contrast(table, pl.col(q), {"mopoe": 1.0, method: -1.0}) for q in BOTH}
+        for method in ("poe", "moe", "mvtcae")
+    }
+    against = ["| difference | conditional coherence | log-likelihood, nats |", "| --- | --- | --- |"]
+    against += [
+        f"| MoPoE minus {name} | {' | '.join(str(of[q]) for q in BOTH)} |" for name, of in found.items()
+    ]
+    means = table.filter(method="mopoe").group_by("beta").agg(pl.col(BOTH).mean())
+    coherent, likely = (means.sort(q).select("beta", q).row(-1) for q in BOTH)
     betas = ", ".join(f"{beta:g}" for beta in sorted(table["beta"].unique()))
     parts = [
         "# The methods side by side",
-        _INTRO.format(trials=table.height, betas=betas, seeds=table["seed"].n_unique()),
-        _SHORT.format(
-            lines=" ".join(against),
+        _INTRO.format(
+            more=surely(found, 1),
+            fewer=surely(found, -1),
             coherent=coherent,
             likely=likely,
             claims=len(verdicts),
             hold=sum(verdicts),
         ),
+        "\n".join(against),
+        _AGAINST,
+        _SETTING.format(trials=table.height, betas=betas, seeds=table["seed"].n_unique()),
         "![Log-likelihood against conditional coherence by method](study-trade-off.svg)",
         "![Coherence by the number of observed modalities](study-observed.svg)",
     ]

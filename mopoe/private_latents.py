@@ -3,7 +3,9 @@
 The private latents of a modality outside of the subset whose posterior gave z come from its own posterior
 q(w_m | x_m), as in the released code of MoPoE, or from an auxiliary prior r(w_m) with a trained scale, as in
 MMVAE+ (Palumbo et al. 2023), so that they cannot tell what z lacks; they then have no KL term. At beta 1 the
-loss stays a bound of -log p(X) if r is the prior, and is otherwise one of the model that has r in its place.
+loss stays a bound of -log p(X) if r is the prior. Otherwise it is none (a counterexample in closed form is in
+`tests/mopoe/test_elbo_parts.py`): a subset's part is a bound for the model that has r as the prior of the
+modalities outside of it. Evaluation draws from the prior, never from r.
 
 Axes: A subsets of weight above 0, B batch, K importance sample, M modality, R row of latents (K A B),
 S subset, W private latent.

@@ -42,6 +42,26 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         ray.shutdown()
 
 
+@pytest.fixture
+def sweep(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in this process; return its exit status, output and error output."""
+    from sweep.cli import main
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        found = capsys.readouterr()
+        return status, found.out, found.err
+
+    return run
+
+
 @contextmanager
 def one_ray() -> Iterator[list[str]]:
     """Let sweeps share one Ray, which goes on after them; give the list of when they would start and end it.

@@ -91,6 +91,10 @@ def test_the_page_decides_every_claim(store, tmp_path):
     assert re.search(r"\| MMVAE is flat \| 0\.06\S* .* \| does not hold \|", text)
     assert "| MVAE | 0.3 | -6003 | 0.310 |" in text
     assert "36 trials" in text
+    words = " ".join(text.split())
+    assert re.search(r"\| MoPoE minus MMVAE \| .* \| -49\.0 ± 2\.5 \|", text)
+    assert "betas: coherence against MVAE and MMVAE; likelihood against MVTCAE. **What it costs**: " in words
+    assert "**What it costs**: coherence against MVTCAE; likelihood against MVAE and MMVAE. **What" in words
     assert len(list(tmp_path.glob("study-*.svg"))) == 2
 
 

@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(library(torch.float64) is None, reason="needs a C compiler")
 SETTINGS = [
     {},
-    {"mixture": "all", "style_dim": 2},
+    {"mixture": "all", "style_dim": 2, "style_outside": "auxiliary"},
     {"missing": 0.4, "style_dim": 2, "learned_scale": True},
     {"method": "poe"},
     {"method": "moe", "posterior": "laplace", "estimator": "dreg", "samples": 2},

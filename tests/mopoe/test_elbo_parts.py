@@ -1,4 +1,4 @@
-"""What a bound may add to the objective: private latents, missing modalities, MVTCAE, mmJSD."""
+"""What a bound may add to the objective: private latents, MMVAE+, missing modalities, MVTCAE, mmJSD."""
 
 import math
 from dataclasses import replace
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mopoe.config import TrialConfig
-from mopoe.elbo import Draws, LossWeights, generalized_elbo
+from mopoe.elbo import Draws, LossWeights, generalized_elbo, importance_weighted_bound
 from mopoe.likelihoods import Normal
 from mopoe.methods import MethodSpec, resolve_method
 from mopoe.model import MoPoE
@@ -59,13 +59,14 @@ def test_private_latents_are_decoded_with_the_shared_ones_and_pay_their_own_kl(
     """Each decoder sees its own modality's; the KL weights are beta times each one's, and appear once.
 
     With an auxiliary prior those outside of the subset come from it, and pay nothing: of the three subsets
-    two have each modality.
+    two have each modality. Gradients are the plain ones, that of the auxiliary scale too.
     """
     model, x = private_model(MethodSpec(auxiliary_prior=auxiliary))
-    scale_MW = torch.tensor([[0.3, 2.0], [1.5, 0.8]], dtype=torch.float64)
+    scale_MW = torch.ones(2, 2, dtype=torch.float64)
     if auxiliary:
         assert model.auxiliary_log_scale_MW is not None
-        model.auxiliary_log_scale_MW.data.copy_(scale_MW.log())
+        model.auxiliary_log_scale_MW.data.copy_(torch.tensor([[0.3, 2.0], [1.5, 0.8]]).log())
+        scale_MW = model.auxiliary_log_scale_MW.exp()
     paid = 2 / 3 if auxiliary else 1
     rng = torch.Generator().manual_seed(1)
     rows = 15 if all_at_once else 5
@@ -101,19 +102,31 @@ def test_private_latents_are_decoded_with_the_shared_ones_and_pay_their_own_kl(
                     chosen
                 )
         per_sample.append(value)
-    torch.testing.assert_close(found.loss, (expected + torch.stack(per_sample)).mean(), rtol=1e-12, atol=0)
+    plain = (expected + torch.stack(per_sample)).mean()
+    torch.testing.assert_close(found.loss, plain, rtol=1e-12, atol=0)
+    parameters = tuple(model.parameters())
+    gradients = (torch.autograd.grad(loss, parameters, retain_graph=True) for loss in (found.loss, plain))
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
     unweighted = sum(kl(q) for q in products) / 3 + paid * (kl(private[0]) + kl(private[1]))
     torch.testing.assert_close(found.kl, unweighted.mean(), rtol=1e-12, atol=0)
 
 
-def test_a_missing_modality_is_in_no_product_and_not_reconstructed() -> None:
-    """Row by row: a sample that lacks b has the loss of a model of a alone, whatever stands in its place."""
-    model, x = private_model(MethodSpec(prior_expert="none"))
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_a_missing_modality_is_in_no_product_and_not_reconstructed(
+    auxiliary: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """Row by row: a sample that lacks b has the loss of a model of a alone, whatever stands in its place.
+
+    An auxiliary prior changes nothing of that: what is left is in every subset that is left.
+    """
+    method = MethodSpec(prior_expert="none", auxiliary_prior=auxiliary)
+    model, x = private_model(method)
     alone = {
         name: MoPoE(
             {name: Modality(model.encoders[name], model.decoders[name], model.likelihood(name))},
             3,
-            MethodSpec(prior_expert="none"),
+            method,
             style_dim=2,
         ).double()
         for name in "ab"
@@ -275,6 +288,48 @@ def test_mmjsd_is_no_bound_of_the_log_likelihood() -> None:
     assert float(found.kl) == pytest.approx(divergence, rel=1e-6)
     assert float(found.loss) == pytest.approx(truth - own + divergence, abs=0.02)
     assert divergence < own - 0.1
+
+
+@pytest.mark.parametrize(("scale", "bound"), [(1.0, True), (0.1, False)])
+@pytest.mark.parametrize("estimator", ["elbo", "iwae"])
+def test_mmvae_plus_is_a_bound_if_the_auxiliary_prior_is_the_prior(
+    estimator: str,
+    scale: float,
+    bound: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """x_m = z + w_m + noise of scale 1/2, both 0, q(z | x_m) = N(0, 1/9) and q(w_m | x_m) = N(0, 1/5).
+
+    The loss is in closed form. With w of the other modality from N(0, 1) it is above -log p(X), but with one
+    from N(0, 0.1^2) below: that other model explains the data better.
+    """
+    heads = TwoHeads(1, 2)
+    for layer, bias in ((heads.mu, (0.0, 0.0)), (heads.logvar, (math.log(1 / 9), math.log(1 / 5)))):
+        nn.init.zeros_(layer.weight)
+        layer.bias.data.copy_(torch.tensor(bias))
+    total = nn.Linear(2, 1, bias=False)
+    nn.init.ones_(total.weight)
+    parts = {name: Modality(heads, total, Normal(0.5)) for name in "ab"}
+    method = resolve_method(TrialConfig(method="moe", style_dim=1, style_outside="auxiliary"), 2)
+    model, n = MoPoE(parts, 1, method, style_dim=1).double(), 40_000
+    assert model.auxiliary_log_scale_MW is not None
+    nn.init.constant_(model.auxiliary_log_scale_MW, math.log(scale))
+    rng = torch.Generator().manual_seed(2)
+    x = {name: torch.zeros(n, 1, dtype=torch.float64) for name in "ab"}
+    noise, private = (torch.randn(shape, generator=rng, dtype=torch.float64) for shape in ((n, 1), (2, n, 1)))
+    component_B = torch.arange(n) % 2
+    if estimator == "elbo":
+        draws = Draws(component_B=component_B, noise=noise, style_MBW=private)
+        found = generalized_elbo(model, x, draws, LossWeights(beta=1.0))
+    else:  # both modalities have the same posterior, so that the mixture's density is that of one
+        draws = Draws(component_B=component_B, noise=noise[None], style_MBW=private)
+        found = importance_weighted_bound(model, x, draws, LossWeights(beta=1.0), gradient="iwae")
+    kl_z, kl_w = ((v - 1 - math.log(v)) / 2 for v in (1 / 9, 1 / 5))
+    loss = math.log(math.pi / 2) + 2 * (1 / 9 + 1 / 5) + 2 * (1 / 9 + scale**2) + kl_z + kl_w
+    assert float(found.loss.detach()) == pytest.approx(loss, abs=0.07)
+    covariance = torch.tensor([[2.25, 1.0], [1.0, 2.25]], dtype=torch.float64)
+    zero = torch.zeros(2, dtype=torch.float64)
+    truth = -float(torch.distributions.MultivariateNormal(zero, covariance).log_prob(zero))
+    assert loss > truth + 1 if bound else loss < truth - 0.1
 
 
 def test_private_latents_need_their_noise() -> None:

@@ -1,6 +1,5 @@
 """Fixtures of the tests of `sweep`: made-up sweeps and their parts, sweeps that train in seconds, S3."""
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,29 +11,11 @@ from s3_server import BUCKET, S3_KEYS, server
 
 from mopoe.errors import ConfigError
 from mopoe.reports import EpochReport, Evaluation
-from sweep.cli import main
 from sweep.config.sweep_spec import SweepSpec, load_spec
 from sweep.manifest import new_manifest
 from sweep.search.trial import SuggestedTrial, begin_record
 from sweep.store.records import Manifest, SharedInputs, TrialRecord
 from sweep.store.write import StoreWriter
-
-
-@pytest.fixture
-def sweep(monkeypatch, capsys):
-    """Run a command in this process; return its exit status, output and error output."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        found = capsys.readouterr()
-        return status, found.out, found.err
-
-    return run
 
 
 @pytest.fixture(scope="session")

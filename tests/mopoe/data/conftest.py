@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import struct
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from official_layouts import write_digits
+from official_layouts import write_idx as write_idx_file
 from PIL import Image
 
 SHARED = Path(os.environ.get("MOPOE_SHARED") or Path(__file__).parents[4] / "shared")
@@ -39,29 +40,16 @@ WriteIdx = Callable[[Path, NDArray[np.uint8]], None]
 @pytest.fixture(scope="session")
 def write_idx() -> WriteIdx:
     """Give the writer of files such as MNIST's."""
-
-    def write(path: Path, array: NDArray[np.uint8]) -> None:
-        head = struct.pack(f">{1 + array.ndim}I", 0x0800 + array.ndim, *array.shape)
-        path.write_bytes(head + array.tobytes())
-
-    return write
+    return write_idx_file
 
 
 @pytest.fixture
-def numbered(tmp_path: Path, write_idx: WriteIdx) -> Callable[[str, int, int], Path]:
-    """Give the maker of n digits `train` or `t10k`, the labels 0 to 9 in turn, in one folder.
-
-    Row 0 of a digit shows a number, `first` and upwards, in binary, at grey levels 128 (off) and 129 (on).
-    """
+def numbered(tmp_path: Path) -> Callable[[str, int, int], Path]:
+    """Give the maker of n numbered digits `train` or `t10k` in one folder."""
 
     def make(name: str, n: int, first: int) -> Path:
-        folder = tmp_path / "mnist"
-        folder.mkdir(exist_ok=True)
-        images = np.zeros((n, 28, 28), np.uint8)
-        images[:, 0, :16] = 128 + ((np.arange(first, first + n)[:, None] >> np.arange(16)) & 1)
-        write_idx(folder / f"{name}-images-idx3-ubyte", images)
-        write_idx(folder / f"{name}-labels-idx1-ubyte", (np.arange(n) % 10).astype(np.uint8))
-        return folder
+        write_digits(tmp_path / "mnist", name, n, first)
+        return tmp_path / "mnist"
 
     return make
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from official_layouts import ATTRIBUTES as NAMES
+from official_layouts import PARTITIONS, has, write_celeba
 from PIL import Image
 
 import mopoe
@@ -23,39 +24,12 @@ from mopoe.evaluation_config import EvaluationConfig
 from mopoe.reports import EpochReport
 from mopoe.runtime import torchvision
 
-_NAMES = (
-    "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair "
-    "Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup "
-    "High_Cheekbones Male Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose "
-    "Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat "
-    "Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young"
-)
-NAMES = _NAMES.split()
-PARTITIONS = [0, 0, 2, 1, 0, 0, 1, 2, 0, 0]
-"""Of the ten images in the order of the list."""
-
-
-def has(i: int, a: int) -> bool:
-    """Return whether image i has attribute a: 0 has none, 9 has all, the others every (i + 1)-th."""
-    return i == 9 or (i > 0 and a % (i + 1) == 0)
-
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write ten images and the lists as they are released; do not change it."""
-    folder = tmp_path_factory.mktemp("celeba")
-    (folder / "img_align_celeba").mkdir()
-    rng = np.random.default_rng(0)
-    for i in range(10):
-        coarse = Image.fromarray(rng.integers(0, 256, (22, 18, 3), dtype=np.uint8))
-        coarse.resize((178, 218)).save(folder / f"img_align_celeba/{i + 1:06}.jpg", quality=95)
-    rows = [
-        f"{i + 1:06}.jpg " + " ".join(f"{1 if has(i, a) else -1:2}" for a in range(40)) for i in range(10)
-    ]
-    (folder / "list_attr_celeba.txt").write_text("\n".join(["10", " ".join(NAMES) + " ", *rows]) + "\n")
-    (folder / "list_eval_partition.txt").write_text(
-        "".join(f"{i + 1:06}.jpg {p}\n" for i, p in enumerate(PARTITIONS))
-    )
+    folder = tmp_path_factory.mktemp("released") / "celeba"
+    write_celeba(folder)
     return folder
 
 

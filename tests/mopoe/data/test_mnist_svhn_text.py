@@ -6,11 +6,11 @@ import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from official_layouts import house_numbers, write_mnist_svhn
 from scipy.io import savemat
 
 import mopoe
@@ -26,21 +26,11 @@ Write = Callable[[Path, "np.typing.NDArray[np.uint8]"], None]
 NAMES = ("mnist", "svhn", "text")
 
 
-def house_numbers(n: int, first: int) -> dict[str, Any]:
-    """Return n images whose first pixels are a number, `first` and upwards; labels 10, 1, 2, ... in turn."""
-    x = np.zeros((32, 32, 3, n), np.uint8)
-    x[0, 0, 0], x[0, 0, 1] = (np.arange(first, first + n) // 256, np.arange(first, first + n) % 256)
-    return {"X": x, "y": ((np.arange(n) + 9) % 10 + 1).astype(np.uint8)[:, None]}
-
-
 @pytest.fixture
-def folder(tmp_path: Path, numbered: Callable[[str, int, int], Path]) -> Path:
+def folder(tmp_path: Path) -> Path:
     """Give the official layout: 300 + 100 numbered MNIST digits, 250 + 100 numbered house numbers."""
-    root = numbered("train", 300, 0)
-    numbered("t10k", 100, 1000)
-    savemat(root / "train_32x32.mat", house_numbers(250, 0), do_compression=True)
-    savemat(root / "test_32x32.mat", house_numbers(100, 1000), do_compression=True)
-    return root
+    write_mnist_svhn(tmp_path / "mnist", digits=300, houses=250, tests=100)
+    return tmp_path / "mnist"
 
 
 def numbers(split: Split) -> dict[str, list[int]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from official_layouts import noise, write_polymnist
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -27,21 +28,13 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def noise(n: int, seed: int) -> Split:
-    """Return n samples of noise, sorted by digit."""
-    rng = torch.Generator().manual_seed(seed)
-    x = {m: torch.randint(0, 256, (n, 3, 28, 28), generator=rng, dtype=torch.uint8) for m in NAMES}
-    return Split(x, (torch.arange(n) % 10).sort().values)
-
-
 TRAIN, TEST = noise(40, 0), noise(20, 1)
 
 
 @pytest.fixture
 def pngs(tmp_path: Path) -> Path:
     """Give a folder in the released PNG layout."""
-    write_pngs(tmp_path / "png" / "MMNIST" / "train", TRAIN)
-    write_pngs(tmp_path / "png" / "MMNIST" / "test", TEST)
+    write_polymnist(tmp_path / "png" / "MMNIST", TRAIN, TEST)
     return tmp_path / "png" / "MMNIST"
 
 

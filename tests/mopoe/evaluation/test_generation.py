@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mopoe.config import Posterior
 from mopoe.data.container import Split
 from mopoe.errors import DataError
 from mopoe.evaluation.coherence import joint_coherence
@@ -43,6 +44,30 @@ def test_one_source_gets_its_part(modality: Callable[..., Modality], style_dim: 
     expected = prior_latents(model, 1, "test", 4, 8)
     assert torch.equal(z, expected[0])
     assert (style is None and not style_dim) or torch.equal(style, expected[1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("posterior", ["gaussian", "laplace"])
+def test_generation_draws_private_latents_from_their_prior(
+    modality: Callable[..., Modality], posterior: Posterior
+) -> None:
+    """The auxiliary prior of MMVAE+, of scale 20 here, is for training alone, as in its release.
+
+    Other samples change nothing either.
+    """
+    part = modality(lambda x: (x, x / 2), lambda z: z, Normal(1.0))
+    found = []
+    for auxiliary, level in ((False, 0.0), (True, 0.0), (True, 3.0)):
+        method = MethodSpec(mixture_of_experts=True, posterior=posterior, auxiliary_prior=auxiliary)
+        model = MoPoE({"a": part, "b": part}, 3, method, style_dim=1)
+        if model.auxiliary_log_scale_MW is not None:
+            model.auxiliary_log_scale_MW.data.fill_(3.0)
+        q = model.encode({name: torch.full((500, 4), level) for name in "ab"})
+        found.append(conditional_latents(model, q, 1, "test", 0, 500)[1])
+    first, *others = (style for style in found if style is not None)
+    assert all(torch.equal(first, other) for other in others)
+    assert len(others) == 2
+    deviation = {"gaussian": 1.0, "laplace": 2**0.5}[posterior]
+    assert float(first.std()) == pytest.approx(deviation, abs=0.05)
 
 
 def test_noise_far_out_picks_a_modality_too(
