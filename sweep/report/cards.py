@@ -13,7 +13,7 @@ from mopoe.errors import masked
 from mopoe.reports import METRICS, Z_95, pair_interval
 from sweep.analysis.summaries import failure_reasons, metrics_by_size
 from sweep.report import figures, trust
-from sweep.report.details import details_html, strips_html
+from sweep.report.details import details_html
 from sweep.report.formatting import (
     corner_text,
     count,
@@ -23,6 +23,7 @@ from sweep.report.formatting import (
     with_error,
     worded,
 )
+from sweep.report.samples import samples_html
 from sweep.report.summary import mean_chance, summary_card
 from sweep.report.tables import config_rows, front_text, with_arrows
 from sweep.report.theme import MOST_SETTINGS
@@ -206,7 +207,7 @@ def _rank_correlation(frame: pl.DataFrame, one: str, other: str) -> float | None
 
 
 def sample_card(view: View) -> Card | None:
-    """Return the generated images of the picks."""
+    """Return the held-out samples of the picks and what they generate."""
     judged = view.tradeoff.manifest.n_classes != 0
     if not view.samples.height:
         return None
@@ -214,18 +215,23 @@ def sample_card(view: View) -> Card | None:
     for picked in view.picked:
         rows = view.samples.filter(trial_id=picked.trial_id)
         if rows.height:
-            summary = escape(f"{picked.labels}: {picked.trial_id}")
             opened = " open" if picked.trial_id == view.focus else ""
             parts.append(
-                f"<details{opened}><summary>{summary}</summary>"
-                f'<div class="scroll wide" tabindex="0" role="region" aria-label="{summary}" '
-                f'data-samples="{escape(picked.trial_id)}">'
-                f"{strips_html(rows, names)}</div></details>"
+                f"<details{opened}><summary>{escape(f'{picked.labels}: {picked.trial_id}')}</summary>"
+                f'<div class="samples wide" data-samples="{escape(picked.trial_id)}">'
+                f"{samples_html(rows, names)}</div></details>"
             )
     finding = (
-        "Every strip shows the same held-out samples, left to right, generated from the observed subset."
-        + " Below each picture is the class that the classifier predicts, underlined if it is wrong." * judged
+        "Each modality has the same held-out samples, left to right, and what is generated from the observed "
+        "subset."
+        + " With each is the class that the classifier predicts, underlined if it is wrong."
+        * judged
     )
+    if view.samples["values"].list.len().max():
+        finding += (
+            " Of a feature, bars are values above or below the held-out mean and marks the held-out values; "
+            "of counts, darker is larger."
+        )
     return Card(title="Samples of the picks", finding=finding, figure_html="".join(parts))
 
 
