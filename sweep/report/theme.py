@@ -129,7 +129,7 @@ def steps(front: NDArray[np.float64], i: int, **more: object) -> dict[str, Any]:
 
 
 def drawn(name: str, description: str, traces: Iterable[dict[str, Any]], form: dict[str, Any]) -> str:
-    """Return a Plotly figure as HTML for a page that holds plotly.js.
+    """Return a figure as HTML, which figures.js draws with Plotly.
 
     Args:
         name: the figure's id on the page; may hold any characters.
@@ -138,12 +138,10 @@ def drawn(name: str, description: str, traces: Iterable[dict[str, Any]], form: d
         form: its layout, from `layout`.
     """
     import plotly.graph_objects as go
+    from plotly.io import to_json
 
-    body = go.Figure(list(traces), layout=form).to_html(
-        full_html=False,
-        include_plotlyjs=False,
-        div_id=re.sub(r"[^A-Za-z0-9_]+", "-", name),
-        default_height=f"{form['height']}px",
-        config={"displayModeBar": False, "responsive": True},
+    place, content = re.sub(r"[^A-Za-z0-9_]+", "-", name), to_json(go.Figure(list(traces), layout=form))
+    return (
+        f'<figure role="img" aria-label="{escape(description)}"><div id="{place}" '
+        f'style="height:{form["height"]}px"></div><script type="application/json">{content}</script></figure>'
     )
-    return f'<figure role="img" aria-label="{escape(description)}">{body}</figure>'

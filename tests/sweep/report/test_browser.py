@@ -33,6 +33,9 @@ const trace = plot.data.find(t => (t.customdata || []).includes(trial)), at = tr
 const box = plot.getBoundingClientRect(), {{xaxis, yaxis}} = plot._fullLayout;
 return [box.left + xaxis._offset + xaxis.d2p(trace.x[at]), box.top + yaxis._offset + yaxis.d2p(trace.y[at])];
 """
+DRAWN = """
+return [...document.querySelectorAll("figure[role=img]")].every(figure => figure.querySelector(".main-svg"));
+"""
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,7 @@ def browse(chromium, pages):
         wanted = [{"name": "prefers-color-scheme", "value": scheme}]
         chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
         chromium.get(pages[page].as_uri() + trial)
+        until(chromium, DRAWN)
         return chromium
 
     return browse
@@ -112,8 +116,7 @@ def shown(browser):
 def test_pages_open_in_silence_and_alone(browse, page):
     """The console has no message, every request is for the file itself, and all figures are drawn."""
     browser = browse(page)
-    figures = until(browser, "return document.querySelectorAll('.js-plotly-plot .main-svg').length")
-    assert figures > 0
+    assert browser.find_elements("css selector", "figure[role=img] .main-svg .trace")
     assert browser.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
@@ -297,7 +300,6 @@ def test_two_configs_side_by_side(browse):
 def test_a_phone_scrolls_downwards_only(browse, page):
     """At 390 pixels nothing stands out to the right, with a config in detail either."""
     browser = browse(page, width=390, trial="#t02")
-    until(browser, "return document.querySelectorAll('.js-plotly-plot .main-svg').length")
     browser.execute_script("document.body.style.overflowX = 'visible'")
     assert browser.execute_script("return document.documentElement.scrollWidth") == 390
 
@@ -327,7 +329,6 @@ return [...document.querySelectorAll(".xaxislayer-above, .yaxislayer-above")].fl
 def test_at_every_width_in_both_schemes(browse, width, scheme):
     """With a config in detail and two compared: no overflow, no tick on another, readable text, silence."""
     browser = browse(width=width, scheme=scheme, trial="#t02")
-    until(browser, "return document.querySelectorAll('.js-plotly-plot .xtick text').length")
     for box in browser.find_elements("css selector", "#configs [type=checkbox]")[:2]:
         browser.execute_script("arguments[0].click()", box)
     browser.execute_script("document.querySelectorAll('details').forEach(each => { each.open = true; })")
@@ -354,7 +355,6 @@ def filled(backs):
 def test_light_and_dark(browse, scheme, dark):
     """The page follows the reader's theme; text, figures and heat map keep a contrast of 4.5 (WCAG 2, AA)."""
     browser = browse(scheme=scheme, trial="#t02")
-    until(browser, "return document.querySelectorAll('.js-plotly-plot .xtick text').length")
     colours = browser.execute_script("""
         const of = (where, what) => getComputedStyle(document.querySelector(where))[what];
         return [of("body", "backgroundColor"), of("body", "color"), of(".note", "color"),

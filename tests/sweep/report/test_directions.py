@@ -90,8 +90,7 @@ def test_the_terminal_and_latex(store, found):
 
 def traces(page: str, figure: str) -> list[dict]:
     """Return what Plotly draws in a figure of a page."""
-    block = page[page.index(f'Plotly.newPlot(                        "{figure}"') :]
-    return json.JSONDecoder().raw_decode(block[block.index("[") :])[0]
+    return json.loads(re.search(f'<div id="{figure}".*?<script [^>]*>(.*?)</script>', page)[1])["data"]
 
 
 def test_the_figures(store, found, tmp_path):
