@@ -16,8 +16,18 @@ from pathlib import Path
 import polars as pl
 
 from mopoe.errors import masked
+from mopoe.reports import Z_95
 from sweep.report.cards import report_cards
-from sweep.report.formatting import NUMBER, interval_text, number, plain, status_line, worded
+from sweep.report.formatting import (
+    NUMBER,
+    interval_text,
+    number,
+    plain,
+    searched_settings,
+    status_line,
+    with_error,
+    worded,
+)
 from sweep.report.paper import paper_figures, save_figure
 from sweep.report.tables import front_rows, front_text, latex_table, with_arrows
 from sweep.report.view import Card, View, view
@@ -25,25 +35,36 @@ from sweep.store.files import write_atomically
 from sweep.store.read import Store
 
 
-def write_files(report: View, out: Path) -> None:
+def write_files(report: View, out: Path, *, weights: bool = False) -> None:
     """Write front.parquet, figures/*.pdf and .svg, tables/*.csv and .tex, sweep.yaml and provenance.json.
+
+    Args:
+        report: what to write.
+        out: the folder.
+        weights: whether the LaTeX tables have a column for weights of subsets, which is wide.
 
     Raises:
         StoreError: `out` cannot be written.
     """
     front, manifest = front_rows(report.tradeoff), report.tradeoff.manifest
     write_atomically(out / "front.parquet", front.write_parquet)
+    wide = [
+        plain(n) for n, parts in searched_settings(front.columns).items() if len(parts) > 1 and not weights
+    ]
     for name, (rows, texts) in report_tables(report, front).items():
         write_atomically(out / "tables" / f"{name}.csv", rows.write_csv)
-        note = f"% After +- stands {interval_text(report.tradeoff)}.\n"
-        _write_text(
-            out / "tables" / f"{name}.tex",
-            note + latex_table(texts.rename(lambda head: worded(head, manifest))),
-        )
+        over = interval_text(report.tradeoff) if name != "coherence_by_size" else BY_SIZE_INTERVAL
+        narrow = texts.drop(wide, strict=False).rename(lambda head: worded(head, manifest))
+        _write_text(out / "tables" / f"{name}.tex", f"% After +- stands {over}.\n{latex_table(narrow)}")
     for name, figure in paper_figures(report).items():
         for kind in ("pdf", "svg"):
             write_atomically(out / "figures" / f"{name}.{kind}", partial(save_figure, figure, kind))
     _write_provenance(report, out)
+
+
+BY_SIZE_INTERVAL = (
+    "at most the half width of the 95 % interval over the held-out samples, which all pairs share"
+)
 
 
 def report_tables(report: View, front: pl.DataFrame) -> dict[str, tuple[pl.DataFrame, pl.DataFrame]]:
@@ -54,7 +75,9 @@ def report_tables(report: View, front: pl.DataFrame) -> dict[str, tuple[pl.DataF
     named = front_text(picks.with_columns(picks="pick").drop("pick"))
     named = named.select(pl.col("picks").alias("pick"), pl.exclude("picks"))
     objectives = report.tradeoff.points.objectives
-    wide = report.sizes.with_columns(pl.col("value").map_elements(lambda v: f"{v:.3f}", pl.String)).pivot(
+    means = zip(report.sizes["value"], Z_95 * report.sizes["stderr"], strict=True)
+    texts = pl.Series([with_error(mean, error) for mean, error in means], dtype=pl.String)
+    wide = report.sizes.with_columns(texts.alias("value")).pivot(
         "source_size", index="trial_id", values="value"
     )
     wide = labels.unique("trial_id", maintain_order=True).join(wide, on="trial_id", maintain_order="left")
@@ -93,14 +116,14 @@ def _write_text(path: Path, text: str) -> None:
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
-def write_report(store: Store, out: Path) -> Path:
+def write_report(store: Store, out: Path, *, weights: bool = False) -> Path:
     """Write report.html and the files of `write_files`; return the page's path.
 
     Raises:
         StoreError: a file of the store is damaged or of a newer schema, or `out` cannot be written.
     """
     report = view(store)
-    write_files(report, out)
+    write_files(report, out, weights=weights)
     return _write(report, out, None, "; see the files beside it")
 
 

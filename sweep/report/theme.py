@@ -69,7 +69,7 @@ def axis(title: str, **more: object) -> dict[str, Any]:
     }
 
 
-def scale(values: pl.Series, *, log: bool) -> dict[str, object]:
+def scale(values: pl.Series, *, log: bool) -> dict[str, Any]:
     """Return the axis of a setting's values: categories, logarithmic or linear."""
     if values.dtype == pl.String:
         return {"type": "category"}
@@ -82,7 +82,7 @@ def scale(values: pl.Series, *, log: bool) -> dict[str, object]:
         digits = (1, 2, 5) if at[-1] / at[0] < 100 else (1,)
         at = [d * 10.0**e for e in decades[:: -(-len(decades) // _MOST_TICKS)] for d in digits]
     ticks = {"tickvals": at, "ticktext": [number(v) for v in at]}
-    return ticks | {"type": "log"} if log else dict(ticks)
+    return ticks | {"type": "log"} if log else ticks
 
 
 def _apart(values: Sequence[float], *, log: bool) -> bool:

@@ -107,9 +107,13 @@ def test_the_figures(store, found, tmp_path):
     axes = front_figure(found.tradeoff).axes[0]
     (steps,) = (line for line in axes.lines if line.get_drawstyle() == "steps-pre")
     assert steps.get_xydata().tolist() == [[8, 0.9], [3, 0.7], [2, 0.5]]
-    assert {(text.get_position(), text.get_horizontalalignment()) for text in axes.texts} == {
-        ((-5, 4), "right")
+    labels = {
+        t.get_text(): (t.get_position(), t.get_horizontalalignment(), t.get_verticalalignment())
+        for t in axes.texts
     }
+    up = ((-5, 4), "right", "baseline")
+    # Beyond the lowest cost there is room below, where no other label is.
+    assert labels == {"best\ncoherence": up, "knee": up, "best cost": ((-5, -4), "right", "top")}
 
 
 def test_bounds_are_largest_values(found):

@@ -130,7 +130,8 @@ def test_front_files_hold_the_front(written, made_up_sweep):
     expected = front_rows(tradeoff(open_store(made_up_sweep)))
     assert pl.read_parquet(written / "front.parquet").equals(expected)
     assert pl.read_csv(written / "tables" / "front.csv")["p_beta"].to_list() == expected["p_beta"].to_list()
-    drawn, shown = ("front", "coherence_by_size", "hyperparameters"), ("front", "picks", "coherence_by_size")
+    drawn = ("front", "front_wide", "coherence_by_size", "coherence_by_size_wide", "hyperparameters")
+    shown = ("front", "picks", "coherence_by_size")
     names = {"report.html", "front.parquet", "provenance.json", "sweep.yaml"}
     names |= {f"figures/{n}.{kind}" for n in drawn for kind in ("pdf", "svg")}
     names |= {f"tables/{n}.{kind}" for n in shown for kind in ("csv", "tex")}
