@@ -297,8 +297,8 @@ def report_cards(view: View) -> list[Card]:
     """Return the cards in the order of the page; before a config has completed, those of `EARLY_CARDS`."""
     makers = CARDS if view.tradeoff.configs.height else EARLY_CARDS
     cards = {make: card for make in makers if (card := make(view)) is not None}
-    if view.tradeoff.manifest.folds:  # the last card is about the seeds of the model's initialisation
-        cards |= {make: _of_folds(card, view) for make, card in cards.items() if make is not provenance_card}
+    if view.tradeoff.manifest.folds:
+        cards |= {make: _of_folds(card, view) for make, card in cards.items() if make not in _AS_WRITTEN}
     return list(cards.values())
 
 
@@ -315,6 +315,9 @@ def _of_folds(card: Card, view: View) -> Card:
         title=said(card.title), finding=said(card.finding), figure_html=figure and said(figure), table=table
     )
 
+
+_AS_WRITTEN = (sample_card, failure_card, provenance_card)
+"""The cards of a user's own features and errors, and of the seeds of the model's initialisation."""
 
 CARDS: Sequence[Callable[[View], Card | None]] = (
     summary_card,

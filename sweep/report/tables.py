@@ -89,7 +89,7 @@ def print_front(store: Store, console: "Console") -> None:
         front = f"front: {count(int(trade.on_front.sum()), 'config')} of {trade.configs.height}"
         summary = f"{status_line(trade.trials)}; {front}; hypervolume {number(trade.hypervolume)}"
     else:
-        summary = f"{nothing_yet(trade)[:-1]} ({status_line(trade.trials)})."
+        summary = worded(f"{nothing_yet(trade)[:-1]} ({status_line(trade.trials)}).", trade.manifest)
     console.print(Text(summary))
     for reason, n in failure_reasons(trade.trials):
         console.print(Text(f"  {n} failed: {reason}"))

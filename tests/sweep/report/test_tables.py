@@ -110,6 +110,26 @@ def test_a_sweep_of_infeasible_trials_says_what_is_nearest(tmp_path, make_manife
     assert printed(tmp_path).startswith(f"{sentence} (")
 
 
+def test_folds_are_folds_where_nothing_can_be_compared_and_errors_stay_as_they_were(
+    tmp_path, make_manifest, make_record, make_spec
+):
+    """A config with two of three folds is none that counts; "seed" in a user's traceback is no fold."""
+    spec = make_spec(replicates={"folds": 3}, data={"name": "mine:load"})
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(replace(make_manifest(), spec=spec, data="mine:load"))
+    objectives = {"conditional_coherence": 0.5, "log_likelihood": -9.0}
+    writer.write_trial(make_record("t0", config_id="c", status="completed", objectives=objectives))
+    broken = {"error": "no seed: None", "traceback": "generator(seed)"}
+    writer.write_trial(make_record("t1", config_id="c", seed=1, status="failed", **broken))
+    assert printed(tmp_path).startswith(
+        "No config has all of its folds at full budget within the constraints"
+    )
+    page = write_report(open_store(tmp_path), tmp_path / "out").read_text(encoding="utf-8")
+    assert "No config has all of its folds" in page
+    assert "generator(seed)" in page
+    assert "no seed: None" in page
+
+
 TABLE = pl.DataFrame(
     {
         "trial_id &co": ["50 % of #1 {\\x}", "[~b^|<d>]"],
