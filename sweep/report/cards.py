@@ -230,7 +230,7 @@ def sample_card(view: View) -> Card | None:
     if view.samples["values"].list.len().max():
         finding += (
             " Of a feature, bars are values above or below the held-out mean and marks the held-out values; "
-            "of counts, darker is larger."
+            "of counts, a stronger colour is larger."
         )
     return Card(title="Samples of the picks", finding=finding, figure_html="".join(parts))
 
