@@ -163,7 +163,7 @@ class Evaluation:
     pair_coherence: tuple[PairCoherence, ...]
     """All measured (source subset, target) pairs, including targets that belong to the source."""
     pictures: tuple[Picture, ...]
-    """Generated images, if they were asked for."""
+    """Held-out and generated samples, if they were asked for."""
     seconds: float
     """Wall time of the evaluation."""
     n_parameters: int | None = None

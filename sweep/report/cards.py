@@ -208,17 +208,17 @@ def _rank_correlation(frame: pl.DataFrame, one: str, other: str) -> float | None
 
 def sample_card(view: View) -> Card | None:
     """Return the held-out samples of the picks and what they generate."""
-    judged = view.tradeoff.manifest.n_classes != 0
     if not view.samples.height:
         return None
-    names, parts = view.tradeoff.manifest.modalities, []
+    judged, names, parts = view.tradeoff.manifest.n_classes != 0, view.tradeoff.manifest.modalities, []
     for picked in view.picked:
         rows = view.samples.filter(trial_id=picked.trial_id)
         if rows.height:
             opened = " open" if picked.trial_id == view.focus else ""
+            trial = escape(picked.trial_id)
             parts.append(
-                f"<details{opened}><summary>{escape(f'{picked.labels}: {picked.trial_id}')}</summary>"
-                f'<div class="samples wide" data-samples="{escape(picked.trial_id)}">'
+                f"<details{opened}><summary>{escape(picked.labels)}: {trial}</summary>"
+                f'<div class="samples wide" data-samples="{trial}">'
                 f"{samples_html(rows, names)}</div></details>"
             )
     finding = (
@@ -229,9 +229,9 @@ def sample_card(view: View) -> Card | None:
     )
     if view.samples["values"].list.len().max():
         finding += (
-            " Of a feature, bars are values above or below the held-out mean and marks the held-out values; "
-            "of counts, a stronger colour is larger."
+            " Bars are values above or below the held-out mean, marks and grey curves those held out; of "
         )
+        finding += "counts, a stronger colour is larger."
     return Card(title="Samples of the picks", finding=finding, figure_html="".join(parts))
 
 

@@ -87,7 +87,7 @@ def _by_feature(target: str, found: Mapping[str, _Row]) -> str:
         cells = [f"<td>{number(min(every))} to {number(max(every))}</td>" if every else "<td></td>"]
         for title, values in columns.items():
             marks = data if found[title]["kind"] == "conditional" else ()
-            drawn = _fields(values[f], every) if counts else _bars(values[f], data, marks, every)
+            drawn = _fields(values[f], every) if counts else _bars(values[f], data, marks, every or [0.0])
             told = escape(f"{feature} of {target}, {title}: {' '.join(map(number, values[f]))}")
             cells.append(f"<td>{_svg(_WIDE * n, drawn, told)}</td>")
         rows.append(f"<tr>{_head('row', feature)}{''.join(cells)}</tr>")
