@@ -78,7 +78,7 @@ class EvaluationConfig:
     ] = ()
     """Metrics of your own, measured in every evaluation; what they promise can be objectives and limits."""
     pictures: Annotated[int, Field(strict=True, ge=0, le=1000)] = 8
-    """Generated images kept per source subset and target; 0 keeps none."""
+    """Held-out and generated samples kept per source subset and target; 0 keeps none."""
     seed: Seed = 0
     """Seed of the evaluation's noise: all trials of a sweep see the same draws."""
     precision: Precision = "float32"

@@ -117,7 +117,7 @@ def pair_interval(value: float, stderr: float, n: int, measure: str | None) -> t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A strip of images of one modality; all strips show the same held-out samples from left to right."""
+    """A strip of samples of one modality; all strips show the same held-out samples from left to right."""
 
     kind: str
     """`input` (held-out data), `conditional` (generated from a subset) or `joint` (from the prior)."""
@@ -125,8 +125,14 @@ class Picture:
     """The observed subset; 0 for `input` and `joint`."""
     target: str
     """Name of the modality that is shown."""
-    png: bytes
-    """The strip as a PNG file."""
+    png: bytes | None = None
+    """The strip as a PNG file; null if the modality is no image."""
+    texts: tuple[str, ...] = ()
+    """The samples as texts, or as the numbers of their symbols; empty for images and vectors."""
+    values: tuple[float, ...] = ()
+    """Elements of a vector in the data's own units, one sample after the other; empty for all else."""
+    features: tuple[str, ...] = ()
+    """Names of these elements, or their numbers from 1; of many, 24 that vary or 128 places of a curve."""
     labels: tuple[int, ...]
     """True labels (`input`) or the classifier's predictions, from left to right; empty for attributes."""
 
@@ -157,7 +163,7 @@ class Evaluation:
     pair_coherence: tuple[PairCoherence, ...]
     """All measured (source subset, target) pairs, including targets that belong to the source."""
     pictures: tuple[Picture, ...]
-    """Generated images, if they were asked for."""
+    """Held-out and generated samples, if they were asked for."""
     seconds: float
     """Wall time of the evaluation."""
     n_parameters: int | None = None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mopoe.data.container import MultimodalData
+from mopoe.data.units import Units, kinds
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import (
     ConditionalCoherence,
@@ -74,6 +75,8 @@ class Evaluator:
     ) -> None:
         check_final_metrics(config, classifiers)
         self.data = data
+        held = kinds(data)
+        self.units = {m.name: Units(m, held[m.name]) for m in data.modalities}
         self.device = prepared(device, config.precision)
         self.classifiers = classifiers.to(self.device)
         self.config = config
@@ -116,7 +119,8 @@ class Evaluator:
             pictures: tuple[Picture, ...] = ()
             with guarded("pictures") as failed:
                 if what == "all" and c.pictures:
-                    pictures = draw_pictures(model, split, self.classifiers, c.pictures, c.seed)
+                    drawn = (self.classifiers, c.pictures, c.seed, self.units)
+                    pictures = draw_pictures(model, split, *drawn)
         outside_SM = targets_outside(conditional.masks, len(model.names))
         context = EvalContext(data=self.data, classifiers=self.classifiers, config=c)
         own, own_by_sample = own_metrics(model, split, context)

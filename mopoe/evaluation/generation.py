@@ -4,8 +4,10 @@ Axes: B batch, C component, M modality, N sample, S subset, W private latent, Z 
 """
 
 import io
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,8 @@ from torch import Tensor
 
 from mopoe.data.container import Split, chunks
 from mopoe.data.formats import ALPHABET, decode
+from mopoe.data.registry import ModalitySpec
+from mopoe.data.units import Units
 from mopoe.errors import DataError
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.model import Encoded, MoPoE
@@ -187,16 +191,20 @@ def save_grid(grid: Tensor, path: Path) -> None:
 
 
 def draw_pictures(
-    model: MoPoE, split: Split, classifiers: Classifiers, n: int, seed: int
+    model: MoPoE, split: Split, classifiers: Classifiers, n: int, seed: int, units: Mapping[str, Units]
 ) -> tuple[Picture, ...]:
-    """Return strips of n samples: held-out inputs, what is generated from growing subsets, and prior draws.
+    """Return n samples a modality: held-out inputs, what is generated from growing subsets, and prior draws.
 
     The sources are the first modality, the first two, and so on up to all, so that a column shows how each
-    further observation helps. Modalities that are no pictures are left out: vectors, and symbols that are no
-    letters.
+    further observation helps. Images are kept as pixels, symbols as text and vectors as numbers.
 
-    Raises:
-        DataError: there is no other modality.
+    Args:
+        model: the model.
+        split: the held-out samples, of which the first are drawn.
+        classifiers: what they predict is kept beside each generated sample.
+        n: the number of samples.
+        seed: determines the noise.
+        units: each modality as its user has it.
     """
     n = min(n, len(split))
     model.eval()
@@ -207,24 +215,66 @@ def draw_pictures(
         growing = [((1 << size) - 1, "conditional", "pictures") for size in range(1, len(model.names) + 1)]
         sources = (*growing, (0, "joint", "pictures from the prior"))
         made = [model.means(*source_latents(model, split, s, seed, why, 0, n)) for s, _, why in sources]
-        names = [name for name in model.names if _is_picture(x[name], made[0][name])]
-        if not names:
-            raise DataError("no modality is an image or a text")
+        kept = {name: _contents(units[name], x[name], made[0][name]) for name in model.names}
         strips = [
-            Picture(kind="input", source_mask=0, target=name, png=strip(x[name]), labels=labels)
-            for name in names
+            Picture(kind="input", source_mask=0, target=name, labels=labels, **kept[name](x[name]))
+            for name in model.names
         ]
         for (mask, kind, _), means in zip(sources, made, strict=True):
-            for name in names:
+            for name in model.names:
                 found = tuple(classifiers.predict(name, means[name]).tolist()) if labels else ()
-                picture = strip(means[name])
-                strips.append(Picture(kind=kind, source_mask=mask, target=name, png=picture, labels=found))
+                content = kept[name](means[name])
+                strips.append(Picture(kind=kind, source_mask=mask, target=name, labels=found, **content))
     return tuple(strips)
 
 
-def _is_picture(x: Tensor, mean: Tensor) -> bool:
-    """Return whether samples, and the means of generated ones, can be drawn as pictures."""
-    return x.dim() > 2 or (x.dtype == torch.int8 and mean.shape[1] == len(ALPHABET))
+_Contents = Callable[[Tensor], dict[str, Any]]
+
+
+def _contents(units: Units, x: Tensor, mean: Tensor) -> _Contents:
+    """Return a function that makes samples, or their means, those fields of a Picture that suit a modality.
+
+    Args:
+        units: the modality.
+        x: its held-out samples that are shown.
+        mean: means of generated ones.
+    """
+    named = units.spec.features
+    if x.dtype == torch.int8 and not named:
+        write = decode if mean.shape[1] == len(ALPHABET) else _numbers
+        return lambda x: {"texts": tuple(write(x))}
+    if x.dim() > 2:
+        return lambda x: {"png": strip(x)}
+    chosen = _chosen(x.float().cpu(), units.spec)
+    names = tuple(named[i] if named else str(i + 1) for i in chosen)
+
+    def values(x: Tensor) -> dict[str, Any]:
+        own = x.argmax(1) if x.dim() > 2 else units.to_user(x)
+        return {"values": tuple(own[:, chosen].flatten().tolist()), "features": names}
+
+    return values
+
+
+def _numbers(x: Tensor) -> list[str]:
+    """Return the numbers of symbols, or of the most probable ones, as texts of equal length."""
+    symbols = (x.argmax(1) if x.is_floating_point() else x).flatten(1)
+    return [" ".join(f"{symbol:3}" for symbol in row) for row in symbols.tolist()]
+
+
+MOST_FEATURES, MOST_PLACES = 24, 128
+"""Most elements of a vector that are kept, chosen for how they vary; most places of a curve."""
+
+
+def _chosen(x_BF: Tensor, spec: ModalitySpec) -> list[int]:
+    """Return the elements of a vector that are kept: those that vary most, or every nth place of a curve.
+
+    A vector of many real numbers without names, such as a spectrum, is a curve.
+    """
+    n = x_BF.shape[1]
+    if n > MOST_FEATURES and not spec.features and spec.likelihood in (None, "normal"):
+        return list(range(0, n, -(-n // MOST_PLACES)))
+    varying = x_BF.var(0, correction=0).argsort(descending=True, stable=True)
+    return sorted(varying[:MOST_FEATURES].tolist())
 
 
 def strip(x: Tensor) -> bytes:

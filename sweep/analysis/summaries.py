@@ -39,12 +39,13 @@ def coherence_by_size(pairs: pl.DataFrame) -> pl.DataFrame:
         pairs: rows of the pair_coherence table, one evaluation per trial.
 
     Returns:
-        Columns trial_id, source_size, value (mean over pairs), pairs (their number) and chance, sorted.
+        Columns trial_id, source_size, value (mean over pairs), stderr (its standard error at most: the mean
+        of the pairs' own, which are of the same samples), pairs (their number) and chance, sorted.
     """
     return (
         pairs.filter(~pl.col("in_source"))
         .group_by("trial_id", "source_size")
-        .agg(pl.col("value").mean(), pl.len().alias("pairs"), pl.col("chance").mean())
+        .agg(pl.col("value", "stderr").mean(), pl.len().alias("pairs"), pl.col("chance").mean())
         .sort("trial_id", "source_size")
     )
 

@@ -23,6 +23,10 @@ def report(
         Path | None,
         typer.Option(help="Folder for the page (default: DIR/report, for two DIR/against-OTHER)."),
     ] = None,
+    *,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Give the LaTeX tables a column of the subsets' weights.")
+    ] = False,
 ) -> None:
     """Print the front and write the report: an HTML page that opens from disk, figures and tables for papers.
 
@@ -46,7 +50,7 @@ def report(
     else:
         store = open_store(first)
         print_front(store, screen)
-        page = write_report(store, out or first / "report")
+        page = write_report(store, out or first / "report", weights=weights)
     say(f"\nreport: {files_at(page.parent)}/{page.name}")
 
 

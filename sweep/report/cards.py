@@ -13,7 +13,7 @@ from mopoe.errors import masked
 from mopoe.reports import METRICS, Z_95, pair_interval
 from sweep.analysis.summaries import failure_reasons, metrics_by_size
 from sweep.report import figures, trust
-from sweep.report.details import details_html, strips_html
+from sweep.report.details import details_html
 from sweep.report.formatting import (
     corner_text,
     count,
@@ -23,6 +23,7 @@ from sweep.report.formatting import (
     with_error,
     worded,
 )
+from sweep.report.samples import samples_html
 from sweep.report.summary import mean_chance, summary_card
 from sweep.report.tables import config_rows, front_text, with_arrows
 from sweep.report.theme import MOST_SETTINGS
@@ -206,26 +207,31 @@ def _rank_correlation(frame: pl.DataFrame, one: str, other: str) -> float | None
 
 
 def sample_card(view: View) -> Card | None:
-    """Return the generated images of the picks."""
-    judged = view.tradeoff.manifest.n_classes != 0
+    """Return the held-out samples of the picks and what they generate."""
     if not view.samples.height:
         return None
-    names, parts = view.tradeoff.manifest.modalities, []
+    judged, names, parts = view.tradeoff.manifest.n_classes != 0, view.tradeoff.manifest.modalities, []
     for picked in view.picked:
         rows = view.samples.filter(trial_id=picked.trial_id)
         if rows.height:
-            summary = escape(f"{picked.labels}: {picked.trial_id}")
             opened = " open" if picked.trial_id == view.focus else ""
+            trial = escape(picked.trial_id)
             parts.append(
-                f"<details{opened}><summary>{summary}</summary>"
-                f'<div class="scroll wide" tabindex="0" role="region" aria-label="{summary}" '
-                f'data-samples="{escape(picked.trial_id)}">'
-                f"{strips_html(rows, names)}</div></details>"
+                f"<details{opened}><summary>{escape(picked.labels)}: {trial}</summary>"
+                f'<div class="samples wide" data-samples="{trial}">'
+                f"{samples_html(rows, names)}</div></details>"
             )
     finding = (
-        "Every strip shows the same held-out samples, left to right, generated from the observed subset."
-        + " Below each picture is the class that the classifier predicts, underlined if it is wrong." * judged
+        "Each modality has the same held-out samples, left to right, and what is generated from the observed "
+        "subset."
+        + " With each is the class that the classifier predicts, underlined if it is wrong."
+        * judged
     )
+    if view.samples["values"].list.len().max():
+        finding += (
+            " Bars are values above or below the held-out mean, marks and grey curves those held out; of "
+        )
+        finding += "counts, a stronger colour is larger."
     return Card(title="Samples of the picks", finding=finding, figure_html="".join(parts))
 
 
@@ -291,8 +297,8 @@ def report_cards(view: View) -> list[Card]:
     """Return the cards in the order of the page; before a config has completed, those of `EARLY_CARDS`."""
     makers = CARDS if view.tradeoff.configs.height else EARLY_CARDS
     cards = {make: card for make in makers if (card := make(view)) is not None}
-    if view.tradeoff.manifest.folds:  # the last card is about the seeds of the model's initialisation
-        cards |= {make: _of_folds(card, view) for make, card in cards.items() if make is not provenance_card}
+    if view.tradeoff.manifest.folds:
+        cards |= {make: _of_folds(card, view) for make, card in cards.items() if make not in _AS_WRITTEN}
     return list(cards.values())
 
 
@@ -309,6 +315,9 @@ def _of_folds(card: Card, view: View) -> Card:
         title=said(card.title), finding=said(card.finding), figure_html=figure and said(figure), table=table
     )
 
+
+_AS_WRITTEN = (sample_card, failure_card, provenance_card)
+"""The cards of a user's own features and errors, and of the seeds of the model's initialisation."""
 
 CARDS: Sequence[Callable[[View], Card | None]] = (
     summary_card,

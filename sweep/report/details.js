@@ -2,7 +2,7 @@
 // Configs in detail: the one that is clicked in a figure or linked to, and two side by side; and their table.
 (() => {
   const chosen = document.getElementById("chosen");
-  const plots = [...document.querySelectorAll('.js-plotly-plot[id^="front-"]')];
+  const plots = [];
   const detail = trial => document.getElementById("detail-" + trial);
   const create = (tag, more, ...parts) => {
     const made = Object.assign(document.createElement(tag), more);
@@ -58,9 +58,13 @@
     if (article && performance.getEntriesByType("navigation")[0].type === "navigate") into(article);
     addEventListener("hashchange", () => { const found = open(); if (found) into(found); });
     chosen.addEventListener("change", () => show(chosen.value));
-    plots.forEach(plot => plot.on("plotly_click", event => {
-      const point = event.points.find(found => found.customdata);
-      if (point) into(show(point.customdata, point.hovertext));
+    drawn.then(() => document.querySelectorAll('figure > [id^="front-"]').forEach(plot => {
+      plots.push(plot);
+      if (chosen.value) ring(plot, chosen.value);
+      plot.on("plotly_click", event => {
+        const point = event.points.find(found => found.customdata);
+        if (point) into(show(point.customdata, point.hovertext));
+      });
     }));
   }
 

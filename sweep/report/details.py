@@ -1,6 +1,5 @@
-"""Details of one config at a time: settings, coherence by subset and target, learning curve, pictures."""
+"""Details of one config at a time: settings, coherence by subset and target, learning curve, samples."""
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -10,58 +9,6 @@ from mopoe.subsets import subset_label, subset_masks
 from sweep.report.formatting import number, pick_labels, row_terms
 from sweep.report.theme import every_nth
 from sweep.report.view import View
-
-
-def strips_html(samples: pl.DataFrame, modalities: Sequence[str]) -> str:
-    """Return a table of one trial's strips: held-out inputs, one row per source subset, draws from the prior.
-
-    Predicted labels that differ from the true ones are marked.
-
-    Args:
-        samples: the trial's rows of the samples table.
-        modalities: names, in the order of the bits of a subset mask.
-    """
-    stored = samples.select("kind", "source_mask", "target", "png", "labels").iter_rows()
-    strips = {(kind, mask, target): (png, labels) for kind, mask, target, png, labels in stored}
-    truth = {target: labels for (kind, _, target), (_, labels) in strips.items() if kind == "input"}
-    masks = subset_masks(len(modalities))
-    rows = [("conditional", mask, "from " + subset_label(mask, modalities)) for mask in masks]
-    rows = [("input", 0, "held-out data"), *rows, ("joint", 0, "from the prior")]
-    cells = {}
-    for kind, mask, title in rows:
-        for target in modalities:
-            png, labels = strips.get((kind, mask, target), (b"", ()))
-            expected = truth.get(target, ()) if kind == "conditional" else ()
-            if png:
-                cells[title, target] = f"<td>{_strip(png, labels, expected, f'{target}, {title}')}</td>"
-    titles = [title for _, _, title in rows]
-    return f'<table class="samples">{_grid(cells, titles, modalities)}</table>'
-
-
-def _grid(cells: Mapping[tuple[str, str], str], titles: Sequence[str], names: Sequence[str]) -> str:
-    """Return the head and body of a table of cells by title of the row and name; empty rows are left out."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
-    body = [
-        # A subset's label may break after each plus sign.
-        f'<tr><th scope="row"><div>{escape(title).replace("+", "+<wbr>")}</div></th>'
-        + "".join(cells.get((title, name), "<td></td>") for name in names)
-        + "</tr>"
-        for title in titles
-        if any((title, name) in cells for name in names)
-    ]
-    return f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
-
-
-def _strip(png: bytes, labels: Sequence[int], expected: Sequence[int], title: str) -> str:
-    """Return one strip with its labels below, aligned with the pictures."""
-    text = escape(f"{title}: {'predicted' if expected else 'labels'} {' '.join(map(str, labels))}")
-    image = f'<img src="data:image/png;base64,{b64encode(png).decode()}" alt="{text}">'
-    spans = []
-    for place, label in enumerate(labels):
-        wrong = place < len(expected) and expected[place] != label
-        spans.append(f'<b class="wrong">{label}</b>' if wrong else f"<span>{label}</span>")
-    return f'{image}<div class="labels" aria-hidden="true">{"".join(spans)}</div>'
-
 
 _MOST_CELLS = 40_000
 """Most cells of all heat maps together; beyond, only the front and some other configs have details."""
@@ -122,6 +69,20 @@ def _heat(pairs: pl.DataFrame, names: tuple[str, ...], masks: Sequence[int]) -> 
         "<table><caption>Coherence by observed subset (rows) and target; in brackets, the target was observed"
         f"</caption>{_grid(cells, labels, names)}</table></div>"
     )
+
+
+def _grid(cells: Mapping[tuple[str, str], str], titles: Sequence[str], names: Sequence[str]) -> str:
+    """Return the head and body of a table of cells by title of the row and name; empty rows are left out."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    body = [
+        # A subset's label may break after each plus sign.
+        f'<tr><th scope="row"><div>{escape(title).replace("+", "+<wbr>")}</div></th>'
+        + "".join(cells.get((title, name), "<td></td>") for name in names)
+        + "</tr>"
+        for title in titles
+        if any((title, name) in cells for name in names)
+    ]
+    return f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
 
 
 def _cell(value: float, observed: bool) -> str:  # noqa: FBT001 - a column of the table

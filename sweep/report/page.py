@@ -1,11 +1,13 @@
 """Writes a report: one self-contained HTML page, with figures and tables as files beside it."""
 
+import gzip
 import json
 import re
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from html import escape
 from importlib.metadata import version
 from importlib.resources import files
@@ -14,8 +16,18 @@ from pathlib import Path
 import polars as pl
 
 from mopoe.errors import masked
+from mopoe.reports import Z_95
 from sweep.report.cards import report_cards
-from sweep.report.formatting import NUMBER, interval_text, number, plain, status_line, worded
+from sweep.report.formatting import (
+    NUMBER,
+    interval_text,
+    number,
+    plain,
+    searched_settings,
+    status_line,
+    with_error,
+    worded,
+)
 from sweep.report.paper import paper_figures, save_figure
 from sweep.report.tables import front_rows, front_text, latex_table, with_arrows
 from sweep.report.view import Card, View, view
@@ -23,25 +35,36 @@ from sweep.store.files import write_atomically
 from sweep.store.read import Store
 
 
-def write_files(report: View, out: Path) -> None:
+def write_files(report: View, out: Path, *, weights: bool = False) -> None:
     """Write front.parquet, figures/*.pdf and .svg, tables/*.csv and .tex, sweep.yaml and provenance.json.
+
+    Args:
+        report: what to write.
+        out: the folder.
+        weights: whether the LaTeX tables have a column for weights of subsets, which is wide.
 
     Raises:
         StoreError: `out` cannot be written.
     """
     front, manifest = front_rows(report.tradeoff), report.tradeoff.manifest
     write_atomically(out / "front.parquet", front.write_parquet)
+    wide = [
+        plain(n) for n, parts in searched_settings(front.columns).items() if len(parts) > 1 and not weights
+    ]
     for name, (rows, texts) in report_tables(report, front).items():
         write_atomically(out / "tables" / f"{name}.csv", rows.write_csv)
-        note = f"% After +- stands {interval_text(report.tradeoff)}.\n"
-        _write_text(
-            out / "tables" / f"{name}.tex",
-            note + latex_table(texts.rename(lambda head: worded(head, manifest))),
-        )
+        over = interval_text(report.tradeoff) if name != "coherence_by_size" else BY_SIZE_INTERVAL
+        narrow = texts.drop(wide, strict=False).rename(lambda head: worded(head, manifest))
+        _write_text(out / "tables" / f"{name}.tex", f"% After +- stands {over}.\n{latex_table(narrow)}")
     for name, figure in paper_figures(report).items():
         for kind in ("pdf", "svg"):
             write_atomically(out / "figures" / f"{name}.{kind}", partial(save_figure, figure, kind))
     _write_provenance(report, out)
+
+
+BY_SIZE_INTERVAL = (
+    "at most the half width of the 95 % interval over the held-out samples, which all pairs share"
+)
 
 
 def report_tables(report: View, front: pl.DataFrame) -> dict[str, tuple[pl.DataFrame, pl.DataFrame]]:
@@ -52,7 +75,9 @@ def report_tables(report: View, front: pl.DataFrame) -> dict[str, tuple[pl.DataF
     named = front_text(picks.with_columns(picks="pick").drop("pick"))
     named = named.select(pl.col("picks").alias("pick"), pl.exclude("picks"))
     objectives = report.tradeoff.points.objectives
-    wide = report.sizes.with_columns(pl.col("value").map_elements(lambda v: f"{v:.3f}", pl.String)).pivot(
+    means = zip(report.sizes["value"], Z_95 * report.sizes["stderr"], strict=True)
+    texts = pl.Series([with_error(mean, error) for mean, error in means], dtype=pl.String)
+    wide = report.sizes.with_columns(texts.alias("value")).pivot(
         "source_size", index="trial_id", values="value"
     )
     wide = labels.unique("trial_id", maintain_order=True).join(wide, on="trial_id", maintain_order="left")
@@ -91,14 +116,14 @@ def _write_text(path: Path, text: str) -> None:
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
-def write_report(store: Store, out: Path) -> Path:
+def write_report(store: Store, out: Path, *, weights: bool = False) -> Path:
     """Write report.html and the files of `write_files`; return the page's path.
 
     Raises:
         StoreError: a file of the store is damaged or of a newer schema, or `out` cannot be written.
     """
     report = view(store)
-    write_files(report, out)
+    write_files(report, out, weights=weights)
     return _write(report, out, None, "; see the files beside it")
 
 
@@ -130,9 +155,7 @@ def write_html(
     Raises:
         StoreError: it cannot be written.
     """
-    from plotly.offline import get_plotlyjs
-
-    scripts = [_part("details.js")]
+    scripts = [_part("figures.js"), _part("details.js")]
     if refresh is not None:
         scripts.append(_part("refresh.js").replace("SECONDS", str(refresh)))
     text = f"""<!doctype html>
@@ -145,9 +168,8 @@ def write_html(
 <title>{escape(title)}: sweep report</title>
 <link rel="icon" href="data:,">
 <style>{_part("style.css")}</style>
-<script>{get_plotlyjs()}</script>
 <noscript><style>
-figure > div, .details {{ display: none }} figure::before {{ content: attr(aria-label) }}
+figure[role] > div, .details {{ display: none }} figure[role]::before {{ content: attr(aria-label) }}
 </style></noscript>
 </head>
 <body>
@@ -159,12 +181,21 @@ figure > div, .details {{ display: none }} figure::before {{ content: attr(aria-
 </header>
 {"".join(card_html(card) for card in cards)}
 </main>
+<script type="text/plain" id="plotly">{_packed_plotly()}</script>
 {"".join(f"<script>{script}</script>" for script in scripts)}
 </body>
 </html>
 """
     _write_text(out / "report.html", text)
     return out / "report.html"
+
+
+@cache
+def _packed_plotly() -> str:
+    """Return plotly.js compressed, a third as long."""
+    from plotly.offline import get_plotlyjs
+
+    return b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
 
 
 def _part(name: str) -> str:

@@ -1,5 +1,6 @@
 """Figures for papers, by matplotlib: as wide as a column or a page, legible in print."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -9,7 +10,7 @@ from sweep.analysis.points import worst_first
 from sweep.analysis.tradeoff import Tradeoff
 from sweep.report.figures import logarithmic
 from sweep.report.formatting import plain, with_unit
-from sweep.report.theme import FRONT, MOST_POINTS, MOST_SETTINGS
+from sweep.report.theme import FRONT, MOST_POINTS, MOST_SETTINGS, scale
 from sweep.report.view import View
 from sweep.store.layout import INTERVAL, OBJECTIVE, PARAMETER
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMN_INCHES, PAGE_INCHES = 4.2, 6.8
-"""Widths; a column of most venues is 3.3 to 5.5 inches wide, the text of a page 5.5 to 7."""
+COLUMN_INCHES, WIDE_INCHES = 3.3, 6.8
+"""Widths: of a column of a page of two, and of both columns or a page of one."""
+_TALLEST_INCHES = 4.0
 
 _PRINT: Any = {
     "font.size": 8,
@@ -39,21 +41,23 @@ def paper_figures(view: View) -> Mapping[str, "Figure"]:
     from matplotlib import rc_context
 
     figures, trade = {}, view.tradeoff
+    columns = [c for c in trade.configs.columns if c.startswith(PARAMETER)][:MOST_SETTINGS]
     with rc_context(_PRINT):
-        if len(trade.points.objectives) > 1:
-            figures["front"] = front_figure(trade)
-        if view.sizes.height:
-            figures["coherence_by_size"] = _size_figure(view)
-        columns = [c for c in trade.configs.columns if c.startswith(PARAMETER)][:MOST_SETTINGS]
+        for end, width in (("", COLUMN_INCHES), ("_wide", WIDE_INCHES)):
+            if len(trade.points.objectives) > 1:
+                figures[f"front{end}"] = front_figure(trade, width)
+            if view.sizes.height:
+                figures[f"coherence_by_size{end}"] = _size_figure(view, width)
         if columns and trade.configs.height:
             figures["hyperparameters"] = _setting_figure(trade, columns)
     return figures
 
 
-def front_figure(trade: Tradeoff) -> "Figure":
+def front_figure(trade: Tradeoff, width: float = COLUMN_INCHES) -> "Figure":
     """Return the configs in the plane of the first two objectives, with the front as steps and named picks.
 
-    The steps bound what the front dominates; a front of three or more objectives has none in a plane.
+    The steps bound what the front dominates; a front of three or more objectives has none in a plane. The
+    figure is `width` inches wide.
 
     Raises:
         ValueError: the sweep has a single objective.
@@ -61,7 +65,7 @@ def front_figure(trade: Tradeoff) -> "Figure":
     from matplotlib.figure import Figure
     from matplotlib.patheffects import withStroke
 
-    figure = Figure(figsize=(COLUMN_INCHES, COLUMN_INCHES * 0.68), layout="constrained")
+    figure = Figure(figsize=(width, 0.75 * min(width, _TALLEST_INCHES)), layout="constrained")
     axes = figure.add_subplot()
     first, second = trade.points.objectives[:2]
     x, y = first.name, second.name
@@ -87,16 +91,17 @@ def front_figure(trade: Tradeoff) -> "Figure":
     labels: dict[int, list[str]] = {}
     for pick in trade.picks:
         row = trade.points.trial_ids.index(pick.trial_id)
-        labels.setdefault(row, []).append(plain(pick.label).replace(" ", "\n", 1))
+        labels.setdefault(row, []).extend(textwrap.wrap(plain(pick.label), 12))
     for row, words in labels.items():
-        # The better side of a front is empty.
+        # The better side of a front is empty; beyond its end in the first objective so is the worse one.
+        side = -second.sign if row == trade.points.gains[:, 0].argmax() else second.sign
         axes.annotate(
             "\n".join(words),
             trade.points.values[row, :2].tolist(),
-            xytext=(5 * first.sign, 4 * second.sign),
+            xytext=(5 * first.sign, 4 * side),
             textcoords="offset points",
             ha="left" if first.maximize else "right",
-            va="baseline" if second.maximize else "top",
+            va="baseline" if side > 0 else "top",
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
             zorder=4,
         )
@@ -104,18 +109,18 @@ def front_figure(trade: Tradeoff) -> "Figure":
     axes.set_ylabel(with_unit(second))
     axes.margins(0.12)
     ends = list(axes.get_xlim())
-    ends[first.maximize] += first.sign * 0.12 * (ends[1] - ends[0])  # room for the last label
+    ends[first.maximize] += first.sign / width * (ends[1] - ends[0])  # room for the last label: an inch
     axes.set_xlim(*ends)
     if trade.configs.height:
         axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
 
-def _size_figure(view: View) -> "Figure":
+def _size_figure(view: View, width: float) -> "Figure":
     """Return coherence by number of observed modalities, a line per pick, and the chance level."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(COLUMN_INCHES, COLUMN_INCHES * 0.62), layout="constrained")
+    figure = Figure(figsize=(width, 0.7 * min(width, _TALLEST_INCHES)), layout="constrained")
     axes = figure.add_subplot()
     # Marks tell the lines apart without colour.
     for picked, mark in zip(view.picked, "osD^v<>*" * len(view.picked), strict=False):
@@ -134,7 +139,7 @@ def _size_figure(view: View) -> "Figure":
     axes.set_ylim(0, 1)
     axes.set_xlabel("observed modalities")
     axes.set_ylabel("coherence of\nunobserved targets")
-    axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    axes.legend(ncols=1 if width == COLUMN_INCHES else 4, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
 
@@ -146,7 +151,7 @@ def _setting_figure(trade: Tradeoff, columns: list[str]) -> "Figure":
     blocks = -(-len(columns) // _ACROSS)
     across = min(_ACROSS, len(columns))
     height = blocks * (1.15 * len(objectives) + 0.3)
-    figure = Figure(figsize=(PAGE_INCHES * across / _ACROSS, height), layout="constrained")
+    figure = Figure(figsize=(WIDE_INCHES * across / _ACROSS, height), layout="constrained")
     grid = figure.subplots(blocks * len(objectives), across, squeeze=False)
     # A row of panels for each setting, a column for each objective.
     panels = grid.reshape(blocks, len(objectives), across).swapaxes(1, 2).reshape(-1, len(objectives))
@@ -171,6 +176,10 @@ def _scatter(axes: "Axes", trade: Tradeoff, column: str, objective: str) -> None
         axes.plot(values.filter(mask), some, "o", color=colour, markersize=3, rasterized=crowded)
     if logarithmic(trade, column):
         axes.set_xscale("log")
+        ends, ticks = axes.get_xlim(), scale(values.drop_nulls(), log=True)
+        axes.set_xticks(ticks["tickvals"], ticks["ticktext"])
+        axes.set_xticks([], minor=True)
+        axes.set_xlim(ends)
 
 
 def save_figure(figure: "Figure", kind: str, file: BinaryIO) -> None:

@@ -89,7 +89,7 @@ def print_front(store: Store, console: "Console") -> None:
         front = f"front: {count(int(trade.on_front.sum()), 'config')} of {trade.configs.height}"
         summary = f"{status_line(trade.trials)}; {front}; hypervolume {number(trade.hypervolume)}"
     else:
-        summary = f"{nothing_yet(trade)[:-1]} ({status_line(trade.trials)})."
+        summary = worded(f"{nothing_yet(trade)[:-1]} ({status_line(trade.trials)}).", trade.manifest)
     console.print(Text(summary))
     for reason, n in failure_reasons(trade.trials):
         console.print(Text(f"  {n} failed: {reason}"))
@@ -129,7 +129,13 @@ _SIGNS = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "[": "{[}",
     "*": "{*}",
 }
-_LINE = 16
+_GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "eta", "kappa", "lambda", "mu", "sigma", "tau")
+_SYMBOLS = {"latent dim": "$d_z$"} | {name: rf"$\{name}$" for name in _GREEK}
+"""What stands in a header for a setting, or for a word of its name."""
+_SHORT = ("conditional", "cond.")
+_HEAD = re.compile(r" |(?<=\.)")
+"""Where a header may break: between words, and after a dot of an option's name."""
+_LINE = 12
 """Characters per line of a cell, unless a word is longer."""
 
 
@@ -145,29 +151,34 @@ def latex(text: str) -> str:
 def latex_table(texts: pl.DataFrame) -> str:
     """Return a table of strings as a `tabular`, with numbers right-aligned and in math mode.
 
-    It is narrow, for two-column pages: set in footnote size, with one line per word of a header.
+    It is narrow, to fit a column of two: set in footnote size, with one line per word of a header, symbols
+    for the latent size and names of Greek letters, and "cond." for "conditional".
     """
     kinds = ["r" if all(map(NUMBER.fullmatch, column)) else "l" for column in texts.iter_columns()]
     rows = [[_cell(text) for text in row] for row in texts.iter_rows()]
     body = "".join(f"{' & '.join(row)} \\\\\n" for row in rows)
-    heads = [_lines(name.split(" "), kind, "b") for name, kind in zip(texts.columns, kinds, strict=True)]
+    heads = [_head(*pair) for pair in zip(texts.columns, kinds, strict=True)]
     return (
-        "% \\usepackage{booktabs}\n{\\footnotesize\\setlength{\\tabcolsep}{3pt}%\n"
+        "% \\usepackage{booktabs}\n{\\footnotesize\\setlength{\\tabcolsep}{2pt}%\n"
         f"\\begin{{tabular}}{{@{{}}{''.join(kinds)}@{{}}}}\n\\toprule\n"
         f"{' & '.join(heads)} \\\\\n\\midrule\n{body}\\bottomrule\n\\end{{tabular}}}}\n"
     )
 
 
-def _lines(texts: list[str], kind: str, place: str) -> str:
-    """Return texts below each other; the first ("t") or the last ("b") is aligned with the row."""
-    lines = r" \\ ".join(map(latex, texts))
-    if len(texts) < 2:
-        return lines
-    return rf"\begin{{tabular}}[{place}]{{@{{}}{kind}@{{}}}}{lines}\end{{tabular}}"
+def _head(name: str, kind: str) -> str:
+    words = [name] if name in _SYMBOLS else _HEAD.split(name.replace(*_SHORT))
+    return _lines([_SYMBOLS.get(word) or latex(word) for word in words], kind, "b")
+
+
+def _lines(lines: list[str], kind: str, place: str) -> str:
+    """Return lines below each other; the first ("t") or the last ("b") is aligned with the row."""
+    text = r" \\ ".join(lines)
+    return text if len(lines) < 2 else rf"\begin{{tabular}}[{place}]{{@{{}}{kind}@{{}}}}{text}\end{{tabular}}"
 
 
 def _cell(text: str) -> str:
     if not text or not NUMBER.fullmatch(text):
-        return _lines(textwrap.wrap(text, _LINE, break_long_words=False, break_on_hyphens=False), "l", "t")
+        lines = textwrap.wrap(text.replace(*_SHORT), _LINE, break_long_words=False, break_on_hyphens=False)
+        return _lines([latex(line) for line in lines], "l", "t")
     power = re.sub(r"e([-+]?)0*(\d+)", lambda m: rf" \times 10^{{{m[1].strip('+')}{m[2]}}}", text)
     return "$" + power.replace("±", r"\pm") + "$"

@@ -69,7 +69,7 @@ def axis(title: str, **more: object) -> dict[str, Any]:
     }
 
 
-def scale(values: pl.Series, *, log: bool) -> dict[str, object]:
+def scale(values: pl.Series, *, log: bool) -> dict[str, Any]:
     """Return the axis of a setting's values: categories, logarithmic or linear."""
     if values.dtype == pl.String:
         return {"type": "category"}
@@ -82,7 +82,7 @@ def scale(values: pl.Series, *, log: bool) -> dict[str, object]:
         digits = (1, 2, 5) if at[-1] / at[0] < 100 else (1,)
         at = [d * 10.0**e for e in decades[:: -(-len(decades) // _MOST_TICKS)] for d in digits]
     ticks = {"tickvals": at, "ticktext": [number(v) for v in at]}
-    return ticks | {"type": "log"} if log else dict(ticks)
+    return ticks | {"type": "log"} if log else ticks
 
 
 def _apart(values: Sequence[float], *, log: bool) -> bool:
@@ -129,7 +129,7 @@ def steps(front: NDArray[np.float64], i: int, **more: object) -> dict[str, Any]:
 
 
 def drawn(name: str, description: str, traces: Iterable[dict[str, Any]], form: dict[str, Any]) -> str:
-    """Return a Plotly figure as HTML for a page that holds plotly.js.
+    """Return a figure as HTML, which figures.js draws with Plotly.
 
     Args:
         name: the figure's id on the page; may hold any characters.
@@ -138,12 +138,10 @@ def drawn(name: str, description: str, traces: Iterable[dict[str, Any]], form: d
         form: its layout, from `layout`.
     """
     import plotly.graph_objects as go
+    from plotly.io import to_json
 
-    body = go.Figure(list(traces), layout=form).to_html(
-        full_html=False,
-        include_plotlyjs=False,
-        div_id=re.sub(r"[^A-Za-z0-9_]+", "-", name),
-        default_height=f"{form['height']}px",
-        config={"displayModeBar": False, "responsive": True},
+    place, content = re.sub(r"[^A-Za-z0-9_]+", "-", name), to_json(go.Figure(list(traces), layout=form))
+    return (
+        f'<figure role="img" aria-label="{escape(description)}"><div id="{place}" '
+        f'style="height:{form["height"]}px"></div><script type="application/json">{content}</script></figure>'
     )
-    return f'<figure role="img" aria-label="{escape(description)}">{body}</figure>'

@@ -67,24 +67,37 @@ def level_card(view: View) -> Card | None:
     title = f"Best {plain(y)} with {plain(x)} {limit} c"
     if not chosen.height:
         return None
-    rows = [trade.configs.row(i, named=True) for i in chosen["row"]]
-    values = [value_text(row, y) for row in rows]
-    ends = [f"{limit} {number(chosen['c'][i])} it is {values[i]}" for i in (0, -1)]
-    table = {
-        "c": [number(c) for c in chosen["c"]],
-        "trial": [row["trial_id"] for row in rows],
-        plain(y): values,
-        plain(x): [value_text(row, x) for row in rows],
-    }
+    merged = chosen.group_by(pl.col("row").rle_id().alias("run"), maintain_order=True).agg(
+        pl.col("row", "agree", "keeps").last(), easy=pl.col("c").first(), hard=pl.col("c").last()
+    )
+    rows = [trade.configs.row(i, named=True) for i in merged["row"]]
+    values, kept = ([value_text(row, name) for row in rows] for name in (y, x))
+    bounds = [" to ".join(dict.fromkeys(map(number, ends))) for ends in merged.select("easy", "hard").rows()]
+    few, draws = [bool(view.stability.few_seeds[i]) for i in merged["row"]], view.stability.draws
+    agree, keeps = (
+        [coarse(p, few_seeds=of_few) if draws else "" for p, of_few in zip(merged[name], few, strict=True)]
+        for name in ("agree", "keeps")
+    )
+    if len(rows) == 1:
+        every, trial = "every c from " * (" to " in bounds[0]) + bounds[0], rows[0]["trial_id"]
+        finding = f"For {every} it is {trial}: {plain(y)} {values[0]}, {plain(x)} {kept[0]}."
+        if draws:
+            finding += (
+                f" Probabilities at the last c: same pick {agree[0]}, constraint holds {keeps[0]} "
+                f"({draws} draws from the posterior)."
+            )
+        return Card(title=title, finding=finding)
+    table = {"c": bounds, "trial": [row["trial_id"] for row in rows], plain(y): values, plain(x): kept}
+    ends = [
+        f"{limit} {number(c)} it is {values[i]}"
+        for c, i in ((merged["easy"][0], 0), (merged["hard"][-1], -1))
+    ]
     finding = f"The best {plain(y)} depends on c: with {', with '.join(ends)}."
-    if view.stability.draws:
-        shares = {"P(same pick)": "agree", "P(constraint holds)": "keeps"}
-        few = [bool(view.stability.few_seeds[i]) for i in chosen["row"]]
-        table |= {
-            head: [coarse(p, few_seeds=of_few) for p, of_few in zip(chosen[name], few, strict=True)]
-            for head, name in shares.items()
-        }
-        finding += f" The probabilities are shares of {view.stability.draws} draws from the posterior."
+    if draws:
+        table |= {"P(same pick)": agree, "P(constraint holds)": keeps}
+        finding += (
+            f" The probabilities, at the last c of a row, are shares of {draws} draws from the posterior."
+        )
     return Card(title=title, finding=finding, table=pl.DataFrame(table))
 
 

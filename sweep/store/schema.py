@@ -69,7 +69,10 @@ _COLUMNS: Mapping[str, tuple[tuple[type, ...], str]] = {
         + "measure",
     ),
     "sample_values": ((SampleValues, *_EVALUATED), _KEY + "epoch split metric values"),
-    "samples": ((Picture, *_EVALUATED), _KEY + "epoch kind source_mask target source_label png labels"),
+    "samples": (
+        (Picture, *_EVALUATED),
+        _KEY + "epoch kind source_mask target source_label png texts values features labels",
+    ),
     "events": (
         (EventRecord,),
         _KEY + "epoch kind at bracket rung decision reason front_rank ahead compared_to objectives_json",
@@ -97,6 +100,7 @@ _TYPES: Mapping[Any, pa.DataType] = {
     bytes: pa.binary(),
     datetime: pa.timestamp("us", tz="UTC"),
     tuple[int, ...]: pa.list_(pa.int32()),
+    tuple[str, ...]: pa.list_(pa.string()),
     tuple[float, ...]: pa.list_(pa.float32()),  # half the size, and far more digits than a sample is worth
 }
 

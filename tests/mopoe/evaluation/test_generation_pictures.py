@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from mopoe.data.container import MultimodalData, Split
 from mopoe.data.formats import encode
+from mopoe.data.registry import Distribution, ModalitySpec
+from mopoe.data.units import Kind, Units
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.generation import as_images, draw_pictures, sample_grid, save_grid, strip
 from mopoe.likelihoods import Laplace
@@ -26,6 +28,7 @@ from mopoe.random_streams import sample_noise
 from mopoe.reports import Picture
 
 CPU = torch.device("cpu")
+IMAGES = {name: Units(ModalitySpec(name=name, shape=(3, 28, 28)), "uint8") for name in "ab"}
 LEVELS = (30, 60, 90, 120, 150)
 
 
@@ -80,7 +83,7 @@ def drawn(modality: Callable[..., Modality]) -> tuple[MoPoE, tuple[Picture, ...]
     split = Split({"a": a, "b": a + 60}, torch.tensor([1, 2, 3, 4, 5]))
     networks = {name: ReadLevel().eval() for name in "ab"}
     classifiers = Classifiers(networks=networks, accuracy={"a": 1.0, "b": 1.0}, hash="x")
-    return model, draw_pictures(model, split, classifiers, 4, 7)
+    return model, draw_pictures(model, split, classifiers, 4, 7, IMAGES)
 
 
 def test_strips_are_inputs_growing_subsets_and_the_prior(drawn: tuple[MoPoE, tuple[Picture, ...]]) -> None:
@@ -91,6 +94,7 @@ def test_strips_are_inputs_growing_subsets_and_the_prior(drawn: tuple[MoPoE, tup
 
 def levels(picture: Picture) -> list[int]:
     """Return the grey level of each of a strip's four constant images."""
+    assert picture.png is not None
     found = pixels(picture.png)
     assert found.shape == (28, 4 * 28, 3)
     tiles = [found[:, 28 * i : 28 * i + 28] for i in range(4)]
@@ -124,8 +128,10 @@ def test_more_pictures_than_samples_show_all_there_are(drawn: tuple[MoPoE, tuple
     """Asking for nine of two samples gives strips of two."""
     x = torch.zeros(2, 3, 28, 28, dtype=torch.uint8)
     classifiers = Classifiers(networks={n: ReadLevel().eval() for n in "ab"}, accuracy={}, hash="x")
-    for picture in draw_pictures(drawn[0], Split({"a": x, "b": x}, torch.tensor([0, 0])), classifiers, 9, 0):
+    split = Split({"a": x, "b": x}, torch.tensor([0, 0]))
+    for picture in draw_pictures(drawn[0], split, classifiers, 9, 0, IMAGES):
         assert len(picture.labels) == 2
+        assert picture.png is not None
         assert pixels(picture.png).shape == (28, 56, 3)
 
 
@@ -174,11 +180,71 @@ def test_samples_with_attributes_have_no_labels(drawn: tuple[MoPoE, tuple[Pictur
     x = torch.full((2, 3, 28, 28), 60, dtype=torch.uint8)
     classifiers = Classifiers(networks={n: ReadLevel().eval() for n in "ab"}, accuracy={}, hash="x")
     rows, plain = (
-        draw_pictures(drawn[0], Split({"a": x, "b": x}, labels), classifiers, 2, 0)
+        draw_pictures(drawn[0], Split({"a": x, "b": x}, labels), classifiers, 2, 0, IMAGES)
         for labels in (torch.eye(2, 9).long(), torch.tensor([0, 0]))
     )
     assert {p.labels for p in rows} == {()}
     assert [p.png for p in rows] == [p.png for p in plain]
+
+
+def kept(
+    modality: Callable[..., Modality], spec: ModalitySpec, x: Tensor, mean: Tensor, kind: Kind = "float32"
+) -> dict[tuple[str, int], Picture]:
+    """Return what is kept of samples of one modality whose generated means are always `mean`."""
+    latent = torch.zeros(len(x), 1)
+    part = modality(lambda _: (latent, latent), lambda z: mean[: len(z)], Laplace())
+    model, nobody = MoPoE({"a": part}, 1, MethodSpec()), Classifiers(networks={}, accuracy={}, hash="x")
+    split = Split({"a": x}, torch.zeros(len(x), 0, dtype=torch.long))
+    drawn = draw_pictures(model, split, nobody, 8, 0, {"a": Units(spec, kind)})
+    assert {p.labels for p in drawn} == {()}
+    return {(p.kind, p.source_mask): p for p in drawn}
+
+
+def test_vectors_are_kept_as_numbers_in_the_units_of_their_files(modality: Callable[..., Modality]) -> None:
+    """With the features' names, for the data as for what is generated."""
+    spec = ModalitySpec(name="a", shape=(2,), features=("age", "dose"), offset=(50.0, 1.0), scale=(10.0, 0.5))
+    x = torch.tensor([[0.0, 1.0], [-1.0, 2.0]])
+    found = kept(modality, spec, x, x + 1)
+    assert [(p.features, p.png, p.texts) for p in found.values()] == 3 * [(("age", "dose"), None, ())]
+    assert found["input", 0].values == pytest.approx((50, 1.5, 40, 2))
+    assert found["conditional", 1].values == pytest.approx((60, 2, 50, 2.5))
+    assert found["joint", 0].values == pytest.approx((60, 2, 50, 2.5))
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "n", "expected"),
+    [
+        ("poisson", 30, [str(i) for i in range(7, 31)]),
+        ("normal", 24, [str(i) for i in range(1, 25)]),
+        ("normal", 30, [str(i) for i in range(1, 31)]),
+        (None, 300, [str(i) for i in range(1, 301, 3)]),
+    ],
+)
+def test_of_many_elements_those_that_vary_or_a_curve_are_kept(
+    modality: Callable[..., Modality], likelihood: Distribution | None, n: int, expected: list[str]
+) -> None:
+    """The i-th of n varies by i: of counts the last 24; of real numbers without names every nth place."""
+    spec = ModalitySpec(name="a", shape=(n,), likelihood=likelihood)
+    x = torch.tensor([[0.0], [1.0]]) * torch.arange(n)
+    picture = kept(modality, spec, x, x)["input", 0]
+    assert picture.features == tuple(expected)
+    assert picture.values[len(expected) :] == tuple(float(name) - 1 for name in expected)
+
+
+def test_symbols_are_kept_as_text_or_numbers(modality: Callable[..., Modality]) -> None:
+    """Letters where there are as many symbols as letters, else numbers; with names of places, as a vector."""
+    text = encode(["two  ", " nine"])
+    mean = torch.nn.functional.one_hot(text.long(), 71).transpose(1, 2).float()
+    plain = ModalitySpec(name="a", shape=(5,))
+    found = kept(modality, plain, text, mean.flip(0), "int8")
+    assert found["input", 0].texts == ("two  ", " nine")
+    assert found["conditional", 1].texts == (" nine", "two  ")
+    codes = torch.tensor([[0, 2, 1], [11, 0, 0]], dtype=torch.int8)
+    mean = torch.nn.functional.one_hot(codes.long(), 12).transpose(1, 2).float()
+    found = kept(modality, replace(plain, shape=(3,)), codes, mean, "int8")
+    assert {p.texts for p in found.values()} == {("  0   2   1", " 11   0   0")}
+    named = kept(modality, replace(plain, shape=(3,), features=("q1", "q2", "q3")), codes, mean, "int8")
+    assert {(p.features, p.values) for p in named.values()} == {(("q1", "q2", "q3"), (0, 2, 1, 11, 0, 0))}
 
 
 GREYS = (0.0, 0.2, 0.4, 0.6)

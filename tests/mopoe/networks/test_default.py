@@ -195,7 +195,9 @@ def test_all_kinds_of_modality_train_without_labels_and_networks() -> None:
     measured = reports[-1].evaluation
     assert measured is not None
     assert set(measured.objectives) == {"log_likelihood"}
-    assert {p.target for p in measured.pictures} == {"hot", "picture"}
+    assert {p.target for p in measured.pictures if p.png} == {"hot", "picture"}
+    assert {p.target for p in measured.pictures if p.texts} == {"word"}
+    assert {p.target for p in measured.pictures if p.values} == {"vector", "counts", "spread", "binary"}
     first, last = reports[0].reconstruction, reports[-1].reconstruction
     assert {name for name in first if last[name] >= first[name]} == set()
     explained = {m.target: m.value for m in measured.subset_metrics if m.metric == "explained"}

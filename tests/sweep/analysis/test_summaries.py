@@ -32,6 +32,7 @@ def test_coherence_by_size_leaves_out_observed_targets(made_up_sweep):
     assert found["pairs"].to_list() == [6, 3]
     assert all(math.isclose(v, e) for v, e in zip(found["value"], [0.78, 0.80], strict=True))
     assert all(math.isclose(c, 0.12) for c in found["chance"])
+    assert all(math.isclose(e, 0.02) for e in found["stderr"])  # of the same samples, so that none cancel
 
 
 def test_metrics_by_size_leave_out_observed_targets():

@@ -1,15 +1,20 @@
 """The page in a real browser: headless Chromium, driven by selenium."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+import polars as pl
 import pytest
 
 from sweep.report.compare import compare, write_comparison
+from sweep.report.page import _write as write_cards
 from sweep.report.page import write_page, write_report
+from sweep.report.view import view
 from sweep.store.read import open_store
+from sweep.store.schema import TABLES
 from sweep.store.write import StoreWriter
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -32,6 +37,9 @@ plot.scrollIntoView({{block: "center", behavior: "instant"}});
 const trace = plot.data.find(t => (t.customdata || []).includes(trial)), at = trace.customdata.indexOf(trial);
 const box = plot.getBoundingClientRect(), {{xaxis, yaxis}} = plot._fullLayout;
 return [box.left + xaxis._offset + xaxis.d2p(trace.x[at]), box.top + yaxis._offset + yaxis.d2p(trace.y[at])];
+"""
+DRAWN = """
+return [...document.querySelectorAll("figure[role=img]")].every(figure => figure.querySelector(".main-svg"));
 """
 
 
@@ -61,7 +69,33 @@ def pages(made_up_sweep, tmp_path_factory):
         "report": write_report(store, folder / "report"),
         "watched": write_page(store, folder / "watched", refresh=2),
         "comparison": write_comparison(compare(store, store), folder / "comparison"),
+        "kinds": write_cards(all_kinds(view(store)), folder / "kinds", None, ""),
     }
+
+
+def all_kinds(seen):
+    """Return a view whose knee has eight samples of a vector, of counts, of a curve and of a text."""
+    long = tuple(map(str, range(1, 101)))
+    contents = {
+        "m0": {"values": tuple(math.sin(i) for i in range(80)), "features": tuple("abcdefghij")},
+        "m1": {"values": tuple(range(80)), "features": tuple(f"a long name of gene {i}" for i in range(10))},
+        "m2": {"values": tuple(math.cos(i / 9) for i in range(800)), "features": long},
+    }
+    text = {"texts": ("some words of a text that is longer than a line " * 3,) * 8}
+    rows = [
+        {"trial_id": "t02", "target": name, "labels": labels, "kind": kind, "source_mask": mask, **content}
+        for kind, mask, labels in (
+            ("input", 0, [3] * 8),
+            ("conditional", 5, [3] * 7 + [4]),
+            ("joint", 0, [1] * 8),
+        )
+        for name, content in {**contents, "m3": text}.items()
+    ]
+    schema = pl.Schema(TABLES["samples"])
+    trade = seen.tradeoff
+    names = replace(trade.manifest, modalities=("m0", "m1", "m2", "m3"))
+    samples = pl.DataFrame(rows, schema={name: schema[name] for name in (*rows[0], "texts", "png")})
+    return replace(seen, samples=samples, tradeoff=replace(trade, manifest=names))
 
 
 @pytest.fixture
@@ -76,6 +110,7 @@ def browse(chromium, pages):
         wanted = [{"name": "prefers-color-scheme", "value": scheme}]
         chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
         chromium.get(pages[page].as_uri() + trial)
+        until(chromium, DRAWN)
         return chromium
 
     return browse
@@ -108,12 +143,11 @@ def shown(browser):
     return browser.execute_script(script)
 
 
-@pytest.mark.parametrize("page", ["report", "watched", "comparison"])
+@pytest.mark.parametrize("page", ["report", "watched", "comparison", "kinds"])
 def test_pages_open_in_silence_and_alone(browse, page):
     """The console has no message, every request is for the file itself, and all figures are drawn."""
     browser = browse(page)
-    figures = until(browser, "return document.querySelectorAll('.js-plotly-plot .main-svg').length")
-    assert figures > 0
+    assert browser.find_elements("css selector", "figure[role=img] .main-svg .trace")
     assert browser.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
@@ -297,7 +331,6 @@ def test_two_configs_side_by_side(browse):
 def test_a_phone_scrolls_downwards_only(browse, page):
     """At 390 pixels nothing stands out to the right, with a config in detail either."""
     browser = browse(page, width=390, trial="#t02")
-    until(browser, "return document.querySelectorAll('.js-plotly-plot .main-svg').length")
     browser.execute_script("document.body.style.overflowX = 'visible'")
     assert browser.execute_script("return document.documentElement.scrollWidth") == 390
 
@@ -324,10 +357,10 @@ return [...document.querySelectorAll(".xaxislayer-above, .yaxislayer-above")].fl
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [420, 1200, 1920])
-def test_at_every_width_in_both_schemes(browse, width, scheme):
+@pytest.mark.parametrize("page", ["report", "kinds"])
+def test_at_every_width_in_both_schemes(browse, page, width, scheme):
     """With a config in detail and two compared: no overflow, no tick on another, readable text, silence."""
-    browser = browse(width=width, scheme=scheme, trial="#t02")
-    until(browser, "return document.querySelectorAll('.js-plotly-plot .xtick text').length")
+    browser = browse(page, width=width, scheme=scheme, trial="#t02")
     for box in browser.find_elements("css selector", "#configs [type=checkbox]")[:2]:
         browser.execute_script("arguments[0].click()", box)
     browser.execute_script("document.querySelectorAll('details').forEach(each => { each.open = true; })")
@@ -354,7 +387,6 @@ def filled(backs):
 def test_light_and_dark(browse, scheme, dark):
     """The page follows the reader's theme; text, figures and heat map keep a contrast of 4.5 (WCAG 2, AA)."""
     browser = browse(scheme=scheme, trial="#t02")
-    until(browser, "return document.querySelectorAll('.js-plotly-plot .xtick text').length")
     colours = browser.execute_script("""
         const of = (where, what) => getComputedStyle(document.querySelector(where))[what];
         return [of("body", "backgroundColor"), of("body", "color"), of(".note", "color"),

@@ -73,18 +73,33 @@ def test_other_numbers_of_objectives(names, tmp_path, make_manifest, make_record
 
 
 def test_figures_are_legible_in_print(made_up_sweep):
-    """Every text has 8 or 9 points, no figure is wider than a page, every searched setting has a panel."""
+    """Every text has 8 or 9 points and lies inside its figure, which is as wide as one column or two."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
 
     figures = paper_figures(view(Store(made_up_sweep)))
-    assert list(figures) == ["front", "coherence_by_size", "hyperparameters"]
-    for figure in figures.values():
-        save_figure(figure, "png", io.BytesIO())
-        assert {t.get_fontsize() for t in figure.findobj(Text) if t.get_text()} <= {8.0, 9.0}
-        assert figure.get_size_inches()[0] <= 7
+    widths = {name: figure.get_size_inches()[0] for name, figure in figures.items()}
+    column, both = dict.fromkeys(("front", "coherence_by_size"), 3.3), pytest.approx(6.8)
+    wide = {"front_wide": both, "coherence_by_size_wide": both}
+    assert widths == column | wide | {"hyperparameters": pytest.approx(6.8 * 3 / 4)}
+    for name, figure in figures.items():
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pen = canvas.get_renderer()
+        texts = [t for t in figure.findobj(Text) if t.get_text() and t.get_visible()]
+        assert {t.get_fontsize() for t in texts} <= {8.0, 9.0}
+        inside = figure.bbox.padded(1)
+        places = [t.get_window_extent(pen) for axes in figure.axes for t in axes.texts]
+        places += [axes.get_legend().get_window_extent(pen) for axes in figure.axes if axes.get_legend()]
+        assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 for box in places), name
     panels = figures["hyperparameters"].axes
     assert [a.get_xlabel() for a in panels if a.get_xlabel()] == ["beta", "latent dim", "prior expert"]
     assert [a.get_xscale() for a in panels[:3]] == ["log", "linear", "linear"]
+    low, high = panels[3].get_xlim()
+    # 1, 2 and 5 of a decade, without what lies between: 0.5 to 8 were tried.
+    ticks = [(t.get_position()[0], t.get_text()) for t in panels[3].get_xticklabels()]
+    assert [text for at, text in ticks if low <= at <= high] == ["0.5", "1", "2", "5"]
+    assert panels[3].get_xticks(minor=True).size == 0
 
 
 def test_a_crowd_is_drawn_as_one_picture(tmp_path, make_manifest, make_record):

@@ -110,6 +110,26 @@ def test_a_sweep_of_infeasible_trials_says_what_is_nearest(tmp_path, make_manife
     assert printed(tmp_path).startswith(f"{sentence} (")
 
 
+def test_folds_are_folds_where_nothing_can_be_compared_and_errors_stay_as_they_were(
+    tmp_path, make_manifest, make_record, make_spec
+):
+    """A config with two of three folds is none that counts; "seed" in a user's traceback is no fold."""
+    spec = make_spec(replicates={"folds": 3}, data={"name": "mine:load"})
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(replace(make_manifest(), spec=spec, data="mine:load"))
+    objectives = {"conditional_coherence": 0.5, "log_likelihood": -9.0}
+    writer.write_trial(make_record("t0", config_id="c", status="completed", objectives=objectives))
+    broken = {"error": "no seed: None", "traceback": "generator(seed)"}
+    writer.write_trial(make_record("t1", config_id="c", seed=1, status="failed", **broken))
+    assert printed(tmp_path).startswith(
+        "No config has all of its folds at full budget within the constraints"
+    )
+    page = write_report(open_store(tmp_path), tmp_path / "out").read_text(encoding="utf-8")
+    assert "No config has all of its folds" in page
+    assert "generator(seed)" in page
+    assert "no seed: None" in page
+
+
 TABLE = pl.DataFrame(
     {
         "trial_id &co": ["50 % of #1 {\\x}", "[~b^|<d>]"],
@@ -157,12 +177,15 @@ def test_a_table_in_latex():
     """Text to the left, numbers to the right and in mathematics; every special sign is escaped."""
     assert latex_table(TABLE).splitlines() == [
         r"% \usepackage{booktabs}",
-        r"{\footnotesize\setlength{\tabcolsep}{3pt}%",
+        r"{\footnotesize\setlength{\tabcolsep}{2pt}%",
         r"\begin{tabular}{@{}lrr@{}}",
         r"\toprule",
         r"\begin{tabular}[b]{@{}l@{}}trial\_id \\ \&co\end{tabular} & value & rate \\",
         r"\midrule",
-        r"50 \% of \#1 \{\textbackslash{}x\} & $-1512.3 \pm 2.5$ & $3 \times 10^{-5}$ \\",
+        (
+            r"\begin{tabular}[t]{@{}l@{}}50 \% of \#1 \\ \{\textbackslash{}x\}\end{tabular} & "
+            r"$-1512.3 \pm 2.5$ & $3 \times 10^{-5}$ \\"
+        ),
         (
             r"{[}\textasciitilde{}b\textasciicircum{}\textbar{}\textless{}d\textgreater{}] &  & "
             r"$2 \times 10^{6}$ \\"
@@ -174,32 +197,58 @@ def test_a_table_in_latex():
 
 
 def test_headers_and_long_texts_have_several_lines():
-    """A header one for every word, at its foot in line with the others; a text at most 16 letters in each."""
+    """A header one for every word, at its foot in line with the others; a text at most 12 letters in each."""
     _, _, _, _, head, _, first, second, *_ = latex_table(FRONT).splitlines()
     assert head == (
-        r"trial & picks & \begin{tabular}[b]{@{}r@{}}conditional \\ coherence\end{tabular} & "
-        r"\begin{tabular}[b]{@{}r@{}}log \\ likelihood\end{tabular} & beta & "
-        r"\begin{tabular}[b]{@{}r@{}}latent \\ dim\end{tabular} & "
+        r"trial & picks & \begin{tabular}[b]{@{}r@{}}cond. \\ coherence\end{tabular} & "
+        r"\begin{tabular}[b]{@{}r@{}}log \\ likelihood\end{tabular} & $\beta$ & $d_z$ & "
         r"\begin{tabular}[b]{@{}l@{}}subset \\ weights\end{tabular} & seeds \\"
     )
     assert first == (
-        r"t0004 & \begin{tabular}[t]{@{}l@{}}best conditional \\ coherence\end{tabular} & "
+        r"t0004 & \begin{tabular}[t]{@{}l@{}}best cond. \\ coherence\end{tabular} & "
         r"$0.710 \pm 0.018$ & $-7165 \pm 54$ & $0.131$ & $105$ & "
-        r"\begin{tabular}[t]{@{}l@{}}0.38 0.01 0.17 \\ 0.26 0.18\end{tabular} & $1$ \\"
+        r"\begin{tabular}[t]{@{}l@{}}0.38 0.01 \\ 0.17 0.26 \\ 0.18\end{tabular} & $1$ \\"
     )
     assert second.startswith(r"t0011 &  & $0.669 \pm 0.017$ & ")
+    option = latex_table(pl.DataFrame({"network.hidden": ["300"]})).splitlines()[4]
+    assert option == r"\begin{tabular}[b]{@{}r@{}}network. \\ hidden\end{tabular} \\"
 
 
-def test_the_demos_tables_fit_a_page_of_two_columns(typeset):
-    """In the article class they are narrower than a page's text, and than one and a half columns."""
+def test_the_demos_tables_fit_an_article(typeset):
+    """With weights the text of a page of one column, without them a column of two, arrows and all."""
     box = "\\setbox0=\\hbox{{{}}}\\typeout{{<\\the\\wd0>}}"
-    widths = "\\typeout{<\\the\\columnwidth>}\\typeout{<\\the\\textwidth>}"
-    body = widths + "".join(box.format(latex_table(table)) for table in (FRONT, PICKS))
+    arrows = {name: f"{name}\N{NO-BREAK SPACE}↑" for name in ("conditional coherence", "log likelihood")}
+    tables = [table.rename(arrows) for table in (FRONT, PICKS)]
+    tables += [table.drop("subset weights") for table in tables]
+    body = "\\typeout{<\\the\\columnwidth>}" + "".join(box.format(latex_table(table)) for table in tables)
     said = typeset(r"\documentclass[twocolumn]{article}", body + "x")
-    column, page, *found = (float(width) for width in re.findall(r"<([\d.]+)pt>", said))
-    assert (column, page) == (229.5, 469.0)
-    assert len(found) == 2
-    assert max(found) < 1.5 * column < page
+    column, *found = (float(width) for width in re.findall(r"<([\d.]+)pt>", said))
+    assert column == 229.5
+    assert max(found[:2]) < 345  # that of the class without options
+    assert max(found[2:]) < column
+
+
+def test_weights_are_in_latex_only_if_asked_for(tmp_path, make_manifest, make_record):
+    """The CSV has them always."""
+    writer = StoreWriter(tmp_path)
+    writer.write_manifest(make_manifest())
+    parameters = {"beta": 0.5, "subset_weights_1": 0.25, "subset_weights_2": 0.75}
+    found = {"conditional_coherence": 0.5, "log_likelihood": -9.0}
+    writer.write_trial(make_record("t1", status="completed", parameters=parameters, objectives=found))
+    for weights in (False, True):
+        tables = write_report(open_store(tmp_path), tmp_path / "out", weights=weights).parent / "tables"
+        for name in ("front", "picks"):
+            text = (tables / f"{name}.tex").read_text(encoding="utf-8")
+            assert ("0.25 0.75" in text, r"& $\beta$ &" in text) == (weights, True)
+            assert "p_subset_weights_2" in (tables / f"{name}.csv").read_text(encoding="utf-8")
+
+
+def test_coherence_by_size_has_its_interval(made_up_sweep, tmp_path):
+    """1.96 times 0.02, and the file says of what."""
+    file = write_report(open_store(made_up_sweep), tmp_path).parent / "tables" / "coherence_by_size.tex"
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith("% After +- stands at most the half width of the 95 % interval over the held-out")
+    assert r"knee & t02 & $0.740 \pm 0.039$ & $0.760 \pm 0.039$ \\" in text
 
 
 def test_tables_compile(made_up_sweep, tmp_path, typeset):

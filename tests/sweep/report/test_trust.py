@@ -77,13 +77,34 @@ def test_level_card(seen):
     assert card.title == "Best log likelihood with conditional coherence at least c"
     assert re.fullmatch(
         r"The best log likelihood depends on c: with at least 0\.45 it is -1490 ± \d+, with at least 0\.8 it "
-        r"is -1640 ± \d+\. The probabilities are shares of 1000 draws from the posterior\.",
+        r"is -1640 ± \d+\. The probabilities, at the last c of a row, are shares of 1000 draws from the "
+        r"posterior\.",
         card.finding,
     )
-    assert card.table["c"].to_list() == ["0.45", "0.5", "0.55", "0.6", "0.65", "0.7", "0.75", "0.8"]
-    assert card.table["trial"].to_list() == ["t01"] * 3 + ["t02"] * 3 + ["t03", "t04"]
-    assert card.table.row(3)[2].startswith("-1512")
+    assert card.table["c"].to_list() == ["0.45 to 0.55", "0.6 to 0.7", "0.75", "0.8"]
+    assert card.table["trial"].to_list() == ["t01", "t02", "t03", "t04"]
+    assert card.table.row(1)[2].startswith("-1512")
     assert set(card.table["P(same pick)"]) <= {"below 0.2", "open", "above 0.8"}
+
+
+def test_one_config_that_is_best_at_every_level_is_a_sentence(seen):
+    """A table would name it in every row; of one level no range is told, and without seeds no probability."""
+    levels = seen.stability.levels
+    of = {"row": pl.lit(levels["row"][3]), "agree": pl.Series([0.5] * 7 + [0.95]), "keeps": pl.lit(0.05)}
+    sure = replace(seen.stability, levels=levels.with_columns(**of), few_seeds=seen.stability.few_seeds)
+    card = level_card(replace(seen, stability=sure))
+    assert card.table is None
+    assert re.fullmatch(
+        r"For every c from 0\.45 to 0\.8 it is t02: log likelihood -1512 ± \d+, conditional coherence "
+        r"0\.7\d* ± [\d.]+\. Probabilities at the last c: same pick above 0\.8, constraint holds below 0\.2 "
+        r"\(1000 draws from the posterior\)\.",
+        card.finding,
+    )
+    alone = level_card(replace(seen, stability=replace(sure, draws=0, levels=sure.levels.tail(1))))
+    assert re.fullmatch(
+        r"For 0\.8 it is t02: log likelihood -1512 ± \d+, conditional coherence [\d.]+ ± [\d.]+\.",
+        alone.finding,
+    )
 
 
 def test_stability_card(seen):

@@ -44,7 +44,7 @@ def file(tmp_path, monkeypatch):
 
 
 def test_a_trial_reports_coherence_and_likelihood(file, monkeypatch, capsys):
-    """Both objectives are numbers; 7 subsets, 21 pairs and 15 strips of their sizes; samples are drawn."""
+    """Both objectives are numbers; 7 subsets, 21 pairs, 10 strips of images, 5 of texts; a grid is drawn."""
     run(monkeypatch, "trial", str(file), "--device", "cpu")
     store = open_store(file.parent / "results" / "x-trials")
     (trial,) = store.trials().collect().rows(named=True)
@@ -55,15 +55,13 @@ def test_a_trial_reports_coherence_and_likelihood(file, monkeypatch, capsys):
     kl = store.subset_metrics().filter(pl.col("metric") == "kl").collect()
     assert sorted(kl["subset_mask"]) == list(range(1, 8))
     assert store.pair_coherence().collect().height == 21
-    sizes = {}
-    for target, png in store.samples().collect().select("target", "png").iter_rows():
+    sizes, samples = {}, store.samples().collect()
+    for target, png in samples.filter(pl.col("target") != "text").select("target", "png").iter_rows():
         with Image.open(io.BytesIO(png)) as image:
             sizes.setdefault(target, []).append((image.mode, *image.size))
-    assert sizes == {
-        "mnist": [("L", 84, 28)] * 5,
-        "svhn": [("RGB", 96, 32)] * 5,
-        "text": [("L", 192, 14)] * 5,
-    }
+    assert sizes == {"mnist": [("L", 84, 28)] * 5, "svhn": [("RGB", 96, 32)] * 5}
+    texts = samples.filter(target="text")["texts"].to_list()
+    assert [[len(text) for text in row] for row in texts] == [[8, 8, 8]] * 5
     run(monkeypatch, "samples", "results/x-trials", "--source", "text", "-n", "3", "--out", "s.png")
     assert "rows 4 to 6 are generated from text" in capsys.readouterr().out
     with Image.open("s.png") as image:
