@@ -32,6 +32,10 @@ class TableOptions:
     """The column with the subject's class, which is no feature; empty for none."""
     labels_file: str = ""
     """The file with that column; empty if it is one of the modalities'."""
+    covariates: tuple[str, ...] = ()
+    """The columns on which encoders and decoders are conditioned, which are no features."""
+    covariates_file: str = ""
+    """The file with those columns; empty if they are in the modalities' files."""
     likelihoods: Mapping[str, Distribution] = Field(default_factory=dict)
     """The distribution of a modality's features; normal if it is not here."""
     split: Mapping[str, Share] = Field(default_factory=dict)
@@ -51,6 +55,13 @@ class TableOptions:
             raise ConfigError(f"split has the shares {shares}, which leave nothing to train on")
         if self.labels_file and not self.labels:
             raise ConfigError("labels_file is given, but labels does not say which column to read")
+        if self.covariates_file and not self.covariates:
+            raise ConfigError("covariates_file is given, but covariates does not say which columns to read")
+        for i, name in enumerate(self.covariates):
+            others = {self.id: "the column of subjects", self.labels: "the column of labels"}
+            others |= dict.fromkeys(self.covariates[:i], "named twice")
+            if name in others:
+                raise ConfigError(f"covariates: {name!r} is {others[name]}")
 
     @property
     def shares(self) -> dict[str, float]:

@@ -82,7 +82,8 @@ class EncoderClassifier(nn.Module):
         super().__init__()
         # With torch's default initialisation, SVHN's classifier was still at chance after all epochs.
         config = TrialConfig(initialisation="he")
-        self.encoder = build_modality(config, modality, 128).encoder
+        alone = replace(modality, covariates=())
+        self.encoder = build_modality(config, alone, 128).encoder
         self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(128, n_classes))
 
     def features(self, x: Tensor) -> Tensor:
