@@ -32,7 +32,7 @@ from mopoe.validation import CLOSED, config_errors
 FORMAT = 2
 """Version of the file format; a file of a later version is refused. The first held no modalities."""
 
-_LATER = ("covariates",)
+_LATER = ("covariates", "median_total")
 """Fields of a modality that came when there were checkpoints already."""
 _SPECS = TypeAdapter(tuple[ModalitySpec, ...])
 

@@ -110,7 +110,8 @@ def _scaled(
     train = splits["train"]
     x_NF = train.x[spec.name] if train.present is None else train.x[spec.name][train.present[:, m]]
     if spec.likelihood in COUNTS:
-        return replace(spec, scale=described(spec.name, [x_NF], spec.likelihood).scale), splits
+        own = described(spec.name, [x_NF], spec.likelihood, sized=spec.median_total > 0)
+        return replace(spec, scale=own.scale, median_total=own.median_total), splits
     if not spec.offset:
         return spec, splits
     refuse_constant(what, spec.features, x_NF, " among its training samples")

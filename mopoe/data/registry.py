@@ -63,6 +63,8 @@ class ModalitySpec:
     """What was subtracted from each feature, in the unit of its file; empty for nothing."""
     scale: tuple[float, ...] = ()
     """By what each feature was divided then; of counts, which stay as they are, the mean in training."""
+    median_total: float = 0.0
+    """Of counts whose means are given a row's total: the median of the totals in training; else 0."""
     covariates: tuple[Covariate, ...] = ()
     """What its networks are conditioned on, the same for all modalities of a data set. The encoder reads
     [x, c] as one vector and the decoder the latents and c, where c are the numbers of all covariates."""
@@ -134,12 +136,13 @@ DATA_SETS: Mapping[str, DataSetEntry] = {
             "covariates": [],
             "covariates_file": "",
             "likelihoods": {},
+            "size_factors": [],
             "split": _SHARES,
             "seed": 0,
         },
         required={"modalities": "a file, .csv, .parquet or .npz, for each modality, as {mri: mri.csv, ...}"},
         mappings=frozenset({"modalities"}),
-        later=frozenset({"covariates", "covariates_file"}),
+        later=frozenset({"covariates", "covariates_file", "size_factors"}),
     ),
     "mnist_svhn_text": DataSetEntry(
         module="mopoe.data.mnist_svhn_text",

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mopoe.data.container import SPLITS, MultimodalData, Split, fingerprint, stratified_order
+from mopoe.data.container import SPLITS, MultimodalData, Split, fingerprint, short_hash, stratified_order
 from mopoe.data.covariates import covariate, numbers, rescaled
 from mopoe.data.features import described, stored
 from mopoe.data.registry import COVARIATES, Covariate, Distribution, ModalitySpec
@@ -50,6 +50,8 @@ def load(**options: Any) -> MultimodalData:
     whole = Split(x, torch.from_numpy(labels), {}, None if present_NM.all() else present_NM)
     splits = {name: whole.take(torch.from_numpy(rows[name])) for name in SPLITS}
     own, specs = fingerprint(splits), tuple(modalities)
+    if asked.size_factors:  # the same counts, but no likelihood of theirs is comparable
+        own = short_hash([own, "size factors", sorted(asked.size_factors)])
     return MultimodalData(
         name="tables", options=options, fingerprint=own, modalities=specs, n_classes=n_classes, **splits
     )
@@ -138,7 +140,7 @@ def _modality(
         own = (own - mean_F) / deviation_F
         offset, scale = (*mean_F.tolist(),), (*deviation_F.tolist(),)
     own = stored(distribution, own)
-    spec = described(name, [own[trained], own[~trained]], distribution)
+    spec = described(name, [own[trained], own[~trained]], distribution, sized=name in asked.size_factors)
     x_NF = own.new_zeros(len(place), len(names)).index_copy(0, at, own)
     return x_NF, replace(spec, features=names, offset=offset, scale=scale or spec.scale)
 

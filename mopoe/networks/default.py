@@ -88,7 +88,7 @@ def network(
         return chain(config, *_layers(config, shape, width, dense), likelihood, INITIAL_INTENSITY)
     first: list[nn.Module] = [nn.Flatten()] if len(shape) > 1 else []
     if isinstance(likelihood, Counts):
-        first.insert(0, LogRatio(likelihood.rate))
+        first.insert(0, LogRatio(likelihood.rate, likelihood.total))
     more = covariates_width(modality.covariates)
     encoder, decoder = _layers(config, (math.prod(shape),), width, dense, first, more)
     if len(shape) > 1:
@@ -101,27 +101,33 @@ def _likelihood(config: TrialConfig, modality: ModalitySpec) -> Likelihood:
         return image_likelihood(config)
     kind = modality.likelihood or ("categorical" if modality.symbols else "normal")
     size = math.prod(modality.shape)
-    return feature_likelihood(kind, torch.tensor(modality.scale or [1.0] * size).reshape(modality.shape))
+    rate = torch.tensor(modality.scale or [1.0] * size).reshape(modality.shape)
+    return feature_likelihood(kind, rate, modality.median_total)
 
 
 class LogRatio(nn.Module):
     """Maps counts to log(1 + counts / rate), about which small networks learn faster.
 
-    Covariates that follow the counts of a vector stay as they are.
+    With a total the counts of each sample are first scaled to have it. Covariates that follow the counts of a
+    vector stay as they are.
     """
 
     rate: Tensor
 
-    def __init__(self, rate: Tensor) -> None:
+    def __init__(self, rate: Tensor, total: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("rate", rate, persistent=False)
+        self.total = total
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the numbers, shaped like x."""
-        if x.shape[1:] == self.rate.shape:
-            return torch.log1p(x / self.rate)
-        counts, covariates = x.tensor_split([len(self.rate)], 1)
-        return torch.cat([torch.log1p(counts / self.rate), covariates], 1)
+        if x.shape[1:] != self.rate.shape:
+            counts, covariates = x.tensor_split([len(self.rate)], 1)
+            return torch.cat([self(counts), covariates], 1)
+        if self.total:  # which is at least 1, as are the totals of all counts that are not zeros alone
+            factor_B = self.total / x.flatten(1).sum(1).clamp(min=1)
+            x = x * factor_B.view(-1, *(1,) * (x.dim() - 1))
+        return torch.log1p(x / self.rate)
 
 
 def _layers(
