@@ -9,6 +9,7 @@ from dataclasses import replace
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -123,11 +124,11 @@ def given_numbers(covariates: Sequence[Covariate], given: Any, n: int) -> Tensor
         raise DataError(f"the model is conditioned on {told}; give a value of each for every sample")
     columns = given if isinstance(given, Mapping) else getattr(given, "columns", None)
     if columns is None:
-        rows = given.tolist() if hasattr(given, "tolist") else list(given)
-        rows = [row if isinstance(row, list | tuple) else [row] for row in rows]
-        if any(len(row) != len(names) for row in rows):
+        rows = np.array(given, dtype=object)
+        rows = rows[:, None] if rows.ndim == 1 else rows
+        if rows.shape[1:] != (len(names),):
             raise DataError(f"covariates must be an array with the columns {', '.join(names)}")
-        given = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
+        given = dict(zip(names, rows.T, strict=True))
     elif missing := [name for name in names if name not in columns]:
         raise DataError(f"there is no covariate {missing[0]!r}; {did_you_mean(missing[0], columns)}")
     values = {name: list(given[name]) for name in names}

@@ -121,9 +121,12 @@ class LogRatio(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the numbers, shaped like x."""
-        if x.shape[1:] != self.rate.shape:
-            counts, covariates = x.tensor_split([len(self.rate)], 1)
-            return torch.cat([self(counts), covariates], 1)
+        if x.shape[1:] == self.rate.shape:
+            return self._ratio(x)
+        counts, covariates = x.tensor_split([len(self.rate)], 1)
+        return torch.cat([self._ratio(counts), covariates], 1)
+
+    def _ratio(self, x: Tensor) -> Tensor:
         if self.total:  # which is at least 1, as are the totals of all counts that are not zeros alone
             factor_B = self.total / x.flatten(1).sum(1).clamp(min=1)
             x = x * factor_B.view(-1, *(1,) * (x.dim() - 1))

@@ -141,6 +141,8 @@ def test_what_is_generated_has_the_mean_that_the_covariates_give(modality: Make)
             {**GIVEN, "sex": ["m", "f", "F"]},
             "covariate 'sex' is 'F' for sample 2, as for no training sample; possible: f, m",
         ),
+        ([[1, 2], [3]], "covariates must be an array with the columns age, sex"),
+        (7, "covariates must be an array with the columns age, sex"),
         (np.zeros((3, 1)), "covariates must be an array with the columns age, sex"),
     ],
 )

@@ -215,6 +215,10 @@ def test_the_pages_patients_are_conditioned_on(sweep: Sweep, shared_ray: list[st
             ("b: b.parquet", "b: 3"),
             "three.yaml:3: data: data set 'tables': modalities: b is 3, but must be a word",
         ),
+        (
+            ("  id:", "  size_factors: [b]\n  id:"),
+            "size_factors: b has the likelihood normal, but only counts",
+        ),
         (("  id:", "  covariates: age\n  id:"), "covariates is 'age', but must be a list of words"),
         (("  id:", "  covariates: [age]\n  id:"), "there is no column 'age' with a covariate in the modal"),
         (("  id:", "  split: {test: 1}\n  id:"), "split: test is 1, but must be a number between 0 and 1"),
