@@ -5,6 +5,7 @@ from .data import load_data as load_data
 from .data.arrays import data_from_arrays as data_from_arrays
 from .data.container import MultimodalData as MultimodalData
 from .data.container import Split as Split
+from .data.registry import Covariate as Covariate
 from .data.registry import ModalitySpec as ModalitySpec
 from .evaluation.classifiers import Classifiers as Classifiers
 from .evaluation.classifiers import load_classifiers as load_classifiers

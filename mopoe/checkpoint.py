@@ -32,6 +32,8 @@ from mopoe.validation import CLOSED, config_errors
 FORMAT = 2
 """Version of the file format; a file of a later version is refused. The first held no modalities."""
 
+_LATER = ("covariates", "median_total")
+"""Fields of a modality that came when there were checkpoints already."""
 _SPECS = TypeAdapter(tuple[ModalitySpec, ...])
 
 
@@ -71,12 +73,15 @@ def save(path: str | Path, progress: Progress, model: nn.Module, optimizer: torc
             parts = views(value) if key != "step" else (value.clone() for _ in parameters)
             for parameter, part in zip(parameters, parts, strict=True):
                 tensors[f"adam/{key}/{names[parameter]}"] = torch.as_tensor(part)
-    text = json.dumps({"format": FORMAT} | asdict(progress) | {"config": progress.config.to_dict()})
+    plain = asdict(progress) | {"config": progress.config.to_dict()}
+    # What is left out where it is empty, earlier versions do not know.
+    plain["modalities"] = [{k: v for k, v in m.items() if k not in _LATER or v} for m in plain["modalities"]]
+    text = json.dumps({"format": FORMAT} | plain)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
-        plain = {k: t.detach().cpu().contiguous() for k, t in tensors.items()}
-        save_file(plain, temporary, {"progress": text, "digest": digest(text, plain)})
+        content = {k: t.detach().cpu().contiguous() for k, t in tensors.items()}
+        save_file(content, temporary, {"progress": text, "digest": digest(text, content)})
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
 

@@ -26,6 +26,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mopoe.data.registry import COVARIATES
 from mopoe.distributions import GAUSSIAN, kl_between
 from mopoe.experts import aggregate_chosen
 from mopoe.model import Encoded, MoPoE
@@ -132,7 +133,7 @@ def generalized_elbo(
         kl_MB = latents.kl_to_prior(mu_MBZ, precision_MBZ)
         loss = loss + weights.beta * weighted_style_kl
         for name, z_BZ, kl_B in zip(model.names, z_MBZ, kl_MB, strict=True):
-            log_p_B = model.log_prob(z_BZ, {name: x[name]}, style)[name]
+            log_p_B = model.log_prob(z_BZ, {n: x[n] for n in (name, COVARIATES) if n in x}, style)[name]
             loss = loss + ((weights.beta * kl_B - factors[name] * log_p_B) * present[name]).mean()
     if model.method.learned_weights:
         pi_S = model.weights_S

@@ -163,28 +163,42 @@ class FeatureNormal(Likelihood):
 class Counts(Likelihood):
     """A likelihood of counts whose means are given rates times exp(output).
 
+    With a size factor, as in scVI (Lopez et al. 2018) with observed library sizes, the means are scaled so
+    that they sum to the total of the counts, and the log-probabilities are those given the total.
+
     Args:
         rate: where the means start, shaped like a sample, such as the mean of each element.
+        total: the sum of the means where no counts are known, such as a median total; 0 for no size factor.
     """
 
     rate: Tensor
 
-    def __init__(self, rate: Tensor) -> None:
+    def __init__(self, rate: Tensor, total: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("rate", rate, persistent=False)
+        self.total = total
 
     @abstractmethod
     def given(self, log_mean: Tensor) -> torch.distributions.Distribution:
         """Return the distributions whose means have these logarithms."""
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return the log-probabilities, summed; in float64, as terms of large counts nearly cancel."""
-        found = self.given(self.rate.double().log() + output.double())
-        return _total(found.log_prob(x.double())).to(output.dtype)
+        """Return the log-probabilities, summed; in float64, as terms of large counts nearly cancel.
+
+        With a size factor it is 0 where the total is 0, as only zeros have that total.
+        """
+        log_mean, x = self.rate.double().log() + output.double(), x.double()
+        if not self.total:
+            return _total(self.given(log_mean).log_prob(x)).to(output.dtype)
+        total_B = _total(x)
+        log_mean = _log_shares(log_mean) + _like_rows(total_B.clamp(min=1).log(), x)
+        return _total(self.given(log_mean).log_prob(x)).where(total_B > 0, 0).to(output.dtype)
 
     def mean(self, output: Tensor) -> Tensor:
-        """Return the means."""
-        return self.rate * output.exp()
+        """Return the means; with a size factor they sum to `total`, as no counts are known."""
+        if not self.total:
+            return self.rate * output.exp()
+        return self.total * _log_shares(self.rate.log() + output).exp()
 
     def most(self, elements: int) -> float:
         """Return 0, as a probability is at most 1."""
@@ -209,8 +223,8 @@ class NegativeBinomial(Counts):
     One r per element is learned through its logarithm; it starts at 1.
     """
 
-    def __init__(self, rate: Tensor) -> None:
-        super().__init__(rate)
+    def __init__(self, rate: Tensor, total: float = 0.0) -> None:
+        super().__init__(rate, total)
         self.log_r = nn.Parameter(torch.zeros_like(rate))
 
     def given(self, log_mean: Tensor) -> torch.distributions.NegativeBinomial:
@@ -271,6 +285,16 @@ def _total(terms: Tensor) -> Tensor:
     return terms.sum(tuple(range(1, terms.dim()))) if terms.dim() > 1 else terms
 
 
+def _log_shares(log_mean: Tensor) -> Tensor:
+    """Return the logarithms of each element's share of a sample's means."""
+    return log_mean - _like_rows(log_mean.flatten(1).logsumexp(1), log_mean)
+
+
+def _like_rows(value_B: Tensor, x: Tensor) -> Tensor:
+    """Return one value per sample with as many axes as samples [B, ...]."""
+    return value_B.view(-1, *(1,) * (x.dim() - 1))
+
+
 def _number(value: float | Tensor) -> float:
     return float(value.detach()) if isinstance(value, Tensor) else value
 
@@ -290,13 +314,19 @@ def image_likelihood(config: TrialConfig) -> Likelihood:
             return Bernoulli()
 
 
-def feature_likelihood(kind: Distribution, rate: Tensor) -> Likelihood:
-    """Return the likelihood of features; that of counts starts at these means, shaped like a sample."""
+def feature_likelihood(kind: Distribution, rate: Tensor, total: float = 0.0) -> Likelihood:
+    """Return the likelihood of features.
+
+    Args:
+        kind: the distribution.
+        rate: of counts the means at the start; else any numbers, shaped like a sample.
+        total: of counts with a size factor the total where it is not known; else 0.
+    """
     match kind:
         case "poisson":
-            return Poisson(rate)
+            return Poisson(rate, total)
         case "negative_binomial":
-            return NegativeBinomial(rate)
+            return NegativeBinomial(rate, total)
         case "bernoulli":
             return Bernoulli()
         case "categorical":

@@ -1,6 +1,6 @@
 """The MoPoE-VAE: encode every modality, form every subset's posterior, decode a latent into every modality.
 
-Axes: B batch, M modality, S subset, W private latent, Z shared latent.
+Axes: B batch, C covariates' number, M modality, S subset, W private latent, Z shared latent.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from mopoe.bank import Bank, Stack, banks, stacked, trained
 from mopoe.config import TrialConfig
-from mopoe.data.registry import ModalitySpec
+from mopoe.data.covariates import joined, of_modalities, width
+from mopoe.data.registry import COVARIATES, ModalitySpec
 from mopoe.distributions import GAUSSIAN, LAPLACE, LatentDistribution, membership
 from mopoe.errors import ConfigError
 from mopoe.experts import aggregate
@@ -23,6 +24,9 @@ from mopoe.networks.base import Modality
 from mopoe.random_streams import generator
 from mopoe.runtime import at_least_float32
 from mopoe.subsets import mixture_weights, subset_masks
+
+Given = tuple[Tensor, Tensor | None, Tensor | None]
+"""What is decoded: shared latents [B, Z], private ones [M, B, W], covariates [B, C]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class Encoded:
     """Their precisions."""
     present_MB: Tensor | None = None
     """Whether the modality of the sample is present, as booleans; None if all are."""
+    covariates_BC: Tensor | None = None
+    """What the model is conditioned on; None if on nothing."""
 
 
 class MoPoE(nn.Module):
@@ -50,6 +56,8 @@ class MoPoE(nn.Module):
         method: the mixture over subsets and the extra terms of the method.
         style_dim: number of private latent dimensions W of each modality. Encoders then output Z + W numbers
             and decoders take as many, the shared ones first.
+        covariates: number C of covariates that follow a sample in an encoder's input, which is then one
+            vector, and the latents in a decoder's. They condition all densities but that of the prior.
 
     Raises:
         ConfigError: there is no modality, or the weights do not fit the number of modalities.
@@ -70,6 +78,7 @@ class MoPoE(nn.Module):
         method: MethodSpec | None = None,
         *,
         style_dim: int = 0,
+        covariates: int = 0,
     ) -> None:
         super().__init__()
         self.method = method or MethodSpec()
@@ -77,6 +86,7 @@ class MoPoE(nn.Module):
         self.names = tuple(modalities)
         self.latent_dim = latent_dim
         self.style_dim = style_dim
+        self.covariates = covariates
         self.masks = subset_masks(len(modalities))
         self.encoders = nn.ModuleDict({name: m.encoder for name, m in modalities.items()})
         self.decoders = nn.ModuleDict({name: m.decoder for name, m in modalities.items()})
@@ -155,12 +165,13 @@ class MoPoE(nn.Module):
         """Return the unimodal posteriors of a batch.
 
         Args:
-            x: samples by modality name, [B, ...]; a modality left out is missing from all samples.
+            x: samples by modality name, [B, ...], and their covariates; a modality left out is missing from
+                all samples.
             present_MB: whether the modality of the sample is present, as booleans; values of x at missing
                 places are never used, but must be finite.
 
         Raises:
-            ConfigError: x contains no modality of this model.
+            ConfigError: x contains no modality of this model, or lacks the covariates.
         """
         given = [name for name in self.names if name in x]
         if not given:
@@ -181,11 +192,15 @@ class MoPoE(nn.Module):
             mu_MBZ, precision_MBZ = mu_MBZ.where(here_MB1, 0), precision_MBZ.where(here_MB1, 0)
             style_mu_MBW = style_mu_MBW.where(here_MB1, 0)
             style_precision_MBW = style_precision_MBW.where(here_MB1, 1)
-        return Encoded(mu_MBZ, precision_MBZ, style_mu_MBW, style_precision_MBW, present_MB)
+        c_BC = x[COVARIATES] if self.covariates else None
+        return Encoded(mu_MBZ, precision_MBZ, style_mu_MBW, style_precision_MBW, present_MB, c_BC)
 
     def _encoder_outputs(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance [M, B, Z + W] of all modalities; zeros of those not in x."""
         parts: dict[str, tuple[Tensor, Tensor]] = {}
+        if self.covariates:
+            c_BC = x.get(COVARIATES)
+            x = {name: joined(x[name], c_BC, self.covariates) for name in self.names if name in x}
         for bank in self._banks[0]:
             if all(name in x for name in bank.names) and bank.ready(x[bank.names[0]]):
                 out = bank(stacked([x[name] for name in bank.names])).transpose(1, 2)
@@ -221,24 +236,6 @@ class MoPoE(nn.Module):
         """The weight of each modality in a subset's mixture of experts: equal shares of its members."""
         return self.members_SM / self.members_SM.sum(1, keepdim=True)
 
-    def conditionals(self, q: Encoded, pick_SB: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return mean and precision [S, B, Z] of the posterior from which each subset's latent is drawn.
-
-        Under a mixture of experts (method moe) the posterior given several modalities is the mixture of
-        their posteriors (Shi et al. 2019), and one is picked for each sample; otherwise it is their product.
-
-        Args:
-            q: the unimodal posteriors of complete samples.
-            pick_SB: numbers in [0, 1) that pick the modality under a mixture of experts; otherwise None.
-        """
-        if pick_SB is None:
-            return self.posteriors(q)
-        edges_SM = self.expert_shares_SM.double().cumsum(1)
-        at_SB = (pick_SB.double() * edges_SM[:, -1:]).contiguous()  # else torch copies it, with a warning
-        chosen_SB = torch.searchsorted(edges_SM, at_SB, right=True)
-        sample_B = torch.arange(pick_SB.shape[1], device=pick_SB.device)
-        return q.mu_MBZ[chosen_SB, sample_B], q.precision_MBZ[chosen_SB, sample_B]
-
     def weights_given(self, present_MB: Tensor) -> Tensor:
         """Return the mixture weights [S, B] of samples with missing modalities.
 
@@ -252,80 +249,80 @@ class MoPoE(nn.Module):
         full_SB[-1] = 1
         return torch.where(total_B > 0, weights_SB / torch.where(total_B > 0, total_B, 1), full_SB)
 
-    def decode(self, z_BZ: Tensor, style_MBW: Tensor | None = None) -> dict[str, Tensor]:
+    def decode(
+        self, z_BZ: Tensor, style_MBW: Tensor | None = None, covariates_BC: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return every decoder's output by modality name, [B, ...]; style defaults to its prior's mean, 0."""
-        return self._outputs(self.names, z_BZ, style_MBW)
+        return self._outputs(self.names, (z_BZ, style_MBW, covariates_BC))
 
-    def means(self, z_BZ: Tensor, style_MBW: Tensor | None = None) -> dict[str, Tensor]:
+    def means(
+        self, z_BZ: Tensor, style_MBW: Tensor | None = None, covariates_BC: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return the mean of p(x_m | z, w_m) by modality name, shaped like x_m."""
-        outputs = self.decode(z_BZ, style_MBW)
+        outputs = self.decode(z_BZ, style_MBW, covariates_BC)
         return {name: self.likelihood(name).mean(output) for name, output in outputs.items()}
 
-    def mean(self, name: str, z_BZ: Tensor, style_MBW: Tensor | None = None) -> Tensor:
+    def mean(
+        self, name: str, z_BZ: Tensor, style_MBW: Tensor | None = None, covariates_BC: Tensor | None = None
+    ) -> Tensor:
         """Return the mean of p(x_m | z, w_m) of one modality."""
-        return self.likelihood(name).mean(self._outputs([name], z_BZ, style_MBW)[name])
+        return self.likelihood(name).mean(self._outputs([name], (z_BZ, style_MBW, covariates_BC))[name])
 
     def log_prob(
         self, z_BZ: Tensor, x: Mapping[str, Tensor], style_MBW: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return log p(x_m | z, w_m) in nats by the names of the modalities in x, [B]."""
+        """Return log p(x_m | z, w_m) in nats by the names of the modalities in x, [B].
+
+        Where the model is conditioned on covariates, x has them beside the modalities.
+        """
         names = [name for name in self.names if name in x]
+        given = z_BZ, style_MBW, x.get(COVARIATES)
         found: dict[str, Tensor] = {}
-        for some, output_GB in self._bank_outputs(names, z_BZ, style_MBW):
+        for some, output_GB in self._bank_outputs(names, given):
             found |= log_probs(
                 {name: self.likelihood(name) for name in some}, output_GB, [x[name] for name in some]
             )
         for name in names:
             if name not in found:
-                found[name] = self.likelihood(name).log_prob(self._output(name, z_BZ, style_MBW), x[name])
+                found[name] = self.likelihood(name).log_prob(self._output(name, given), x[name])
         return {name: found[name] for name in names}
 
-    def _outputs(self, names: Sequence[str], z_BZ: Tensor, style_MBW: Tensor | None) -> dict[str, Tensor]:
+    def _outputs(self, names: Sequence[str], given: Given) -> dict[str, Tensor]:
         """Return the decoders' outputs by the names given, [B, ...]."""
         found: dict[str, Tensor] = {}
-        for some, output_GB in self._bank_outputs(names, z_BZ, style_MBW):
+        for some, output_GB in self._bank_outputs(names, given):
             found |= zip(some, output_GB, strict=True)
-        return {n: found[n] if n in found else self._output(n, z_BZ, style_MBW) for n in names}
+        return {n: found[n] if n in found else self._output(n, given) for n in names}
 
-    def _bank_outputs(
-        self, names: Sequence[str], z_BZ: Tensor, style_MBW: Tensor | None
-    ) -> Iterator[tuple[tuple[str, ...], Tensor]]:
+    def _bank_outputs(self, names: Sequence[str], given: Given) -> Iterator[tuple[tuple[str, ...], Tensor]]:
         """Give the names of the networks of each bank that are wanted, and their outputs [G, B, ...]."""
         for bank in self._banks[1]:
             at = bank.find(names)
-            if at is not None and bank.ready(z_BZ):
+            if at is not None and bank.ready(given[0]):
                 some = bank.names[at] if self.style_dim else bank.names[:1]  # else all have the same
-                h = torch.stack([self._latents(name, z_BZ, style_MBW).t() for name in some])
+                h = torch.stack([self._latents(name, *given).t() for name in some])
                 yield bank.names[at], bank(h, at).movedim(-1, 1)
 
-    def _output(self, name: str, z_BZ: Tensor, style_MBW: Tensor | None) -> Tensor:
-        output: Tensor = self.decoders[name](self._latents(name, z_BZ, style_MBW))
+    def _output(self, name: str, given: Given) -> Tensor:
+        output: Tensor = self.decoders[name](self._latents(name, *given))
         # Under autocast too, densities and means are not computed in half precision.
         return at_least_float32(output)
 
-    def _latents(self, name: str, z_BZ: Tensor, style_MBW: Tensor | None) -> Tensor:
-        """Return the input [B, Z + W] of a modality's decoder."""
+    def _latents(
+        self, name: str, z_BZ: Tensor, style_MBW: Tensor | None, covariates_BC: Tensor | None
+    ) -> Tensor:
+        """Return the input [B, Z + W + C] of a modality's decoder."""
         if not self.style_dim:
-            return z_BZ
+            return joined(z_BZ, covariates_BC, self.covariates)
         zeros = z_BZ.new_zeros(len(z_BZ), self.style_dim)
-        return torch.cat([z_BZ, zeros if style_MBW is None else style_MBW[self.names.index(name)]], 1)
+        own_BW = zeros if style_MBW is None else style_MBW[self.names.index(name)]
+        return joined(torch.cat([z_BZ, own_BW], 1), covariates_BC, self.covariates)
 
     def likelihood(self, name: str) -> Likelihood:
         """Return a modality's likelihood."""
         likelihood = self.likelihoods[name]
         assert isinstance(likelihood, Likelihood)
         return likelihood
-
-    def style_log_ratio(self, style_MBKW: Tensor, mu_MBW: Tensor, precision_MBW: Tensor) -> Tensor:
-        """Return log p(w_m) - log q(w_m | x_m) of private latents in nats: float64 [M, B, K]."""
-        one = mu_MBW.new_ones(1)
-        return torch.stack(
-            [
-                self.distribution.log_prior(w_BKW)
-                - self.distribution.log_mixture(w_BKW, mu_BW[None], precision_BW[None], one)
-                for w_BKW, mu_BW, precision_BW in zip(style_MBKW, mu_MBW, precision_MBW, strict=True)
-            ]
-        )
 
 
 def build_model(config: TrialConfig, modalities: tuple[ModalitySpec, ...]) -> MoPoE:
@@ -340,9 +337,9 @@ def build_model(config: TrialConfig, modalities: tuple[ModalitySpec, ...]) -> Mo
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(config.seed, "initialisation").initial_seed())
-        width = config.latent_dim + config.style_dim
-        parts = build_modalities(config, modalities, width)
+        parts = build_modalities(config, modalities, config.latent_dim + config.style_dim)
     method = resolve_method(config, len(modalities))
-    model = MoPoE(parts, config.latent_dim, method, style_dim=config.style_dim)
+    sizes = {"style_dim": config.style_dim, "covariates": width(of_modalities(modalities))}
+    model = MoPoE(parts, config.latent_dim, method, **sizes)
     # The channels-last layout was faster in every convolution measured, on CPUs and on GPUs.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return] # torch's stub lacks it

@@ -93,9 +93,20 @@ def private_log_ratio(
     The sum is over the modalities that are present and whose latents come from their posteriors.
     """
     private_MBKW = private_MRW.unflatten(1, (-1, mu_MBW.shape[1])).transpose(1, 2)
-    log_ratio_MBK = model.style_log_ratio(private_MBKW, mu_MBW, precision_MBW)
+    log_ratio_MBK = log_density_ratio(model, private_MBKW, mu_MBW, precision_MBW)
     total_R = private_MRW.new_zeros(private_MRW.shape[1], dtype=torch.float64)
     for m, name in enumerate(model.names):
         factor = 1.0 if weights is None else weights[m]
         total_R = total_R + factor * (log_ratio_MBK[m].t() * present[name]).flatten() * own_MR[m]
     return total_R
+
+
+def log_density_ratio(model: MoPoE, private_MBKW: Tensor, mu_MBW: Tensor, precision_MBW: Tensor) -> Tensor:
+    """Return log p(w_m) - log q(w_m | x_m) of private latents in nats: float64 [M, B, K]."""
+    latents, one = model.distribution, mu_MBW.new_ones(1)
+    return torch.stack(
+        [
+            latents.log_prior(w_BKW) - latents.log_mixture(w_BKW, mu_BW[None], precision_BW[None], one)
+            for w_BKW, mu_BW, precision_BW in zip(private_MBKW, mu_MBW, precision_MBW, strict=True)
+        ]
+    )

@@ -14,6 +14,8 @@ from torch import Tensor
 from mopoe.batch_loss import batch_loss
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, to_unit
+from mopoe.data.covariates import joined
+from mopoe.data.registry import COVARIATES
 from mopoe.errors import ConfigError, DataError, MopoeError
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.final_metrics import EvalContext
@@ -50,20 +52,22 @@ def rehearse(
     if not len(split):
         raise DataError("validation: no sample has all modalities, so nothing can be measured")
     x = split.batch(slice(0, BATCH), torch.device("cpu"))
+    c_BC = x.get(COVARIATES)
     n, width = len(next(iter(x.values()))), config.latent_dim + config.style_dim
     style_MBW = torch.zeros(len(model.names), n, config.style_dim) if config.style_dim else None
     with torch.inference_mode():
         for name in model.names:
             with _step(f"modality {name!r}", "be encoded"):
-                mu, logvar = model.encoders[name](x[name])
+                mu, logvar = model.encoders[name](joined(x[name], c_BC, model.covariates))
                 _check("mean and log-variance", (n, width), mu, logvar)
             with _step(f"modality {name!r}", "be decoded and scored"):
-                log_p_B = model.log_prob(torch.zeros(n, config.latent_dim), {name: x[name]}, style_MBW)[name]
+                own = {k: x[k] for k in (name, COVARIATES) if k in x}
+                log_p_B = model.log_prob(torch.zeros(n, config.latent_dim), own, style_MBW)[name]
                 _check("log_prob", (n,), log_p_B)
             if name not in classifiers.networks:
                 continue  # there are no labels
             with _step(f"modality {name!r}", "be classified once it is generated"):
-                mean = model.mean(name, torch.zeros(n, config.latent_dim), style_MBW)
+                mean = model.mean(name, torch.zeros(n, config.latent_dim), style_MBW, c_BC)
                 _check("the classifier's output", (n, data.n_classes), classifiers.logits(name, mean))
     context = EvalContext(data=data, classifiers=classifiers, config=evaluation)
     for reference in evaluation.metrics:
@@ -104,6 +108,8 @@ def training_bytes(config: TrialConfig, data: MultimodalData) -> int | None:
             n = min(config.batch_size, len(data.train))
             types = {name: x.dtype for name, x in data.train.x.items()}
             x = {m.name: to_unit(torch.empty(n, *m.shape, dtype=types[m.name])) for m in data.modalities}
+            if model.covariates:
+                x[COVARIATES] = torch.empty(n, model.covariates)
             loss = batch_loss(model, replace(config, compile="no"), torch.device("meta"))
             saved, draws = SavedTensors(), step_draws(config, model, 0, n)
             with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):

@@ -15,7 +15,8 @@ from torch import Tensor
 from mopoe.checkpoint import load_model, read_progress
 from mopoe.data import DATA_SETS
 from mopoe.data.container import Split, chunks
-from mopoe.data.registry import ModalitySpec
+from mopoe.data.covariates import given_numbers, of_modalities
+from mopoe.data.registry import COVARIATES, ModalitySpec
 from mopoe.data.units import Kind, Units, read_samples
 from mopoe.distributions import LAPLACE
 from mopoe.errors import CheckpointError, DataError
@@ -23,7 +24,7 @@ from mopoe.evaluation.coherence import mean_estimate
 from mopoe.evaluation.generation import prior_latents, subset_latents
 from mopoe.evaluation.log_likelihood import conditional_on, log_likelihood
 from mopoe.likelihoods import Categorical
-from mopoe.model import Encoded, MoPoE
+from mopoe.model import Encoded, Given, MoPoE
 from mopoe.runtime import full_precision, prepared
 
 Array = Any
@@ -60,6 +61,9 @@ class TrainedModel:
     every number is NaN is missing. Means of images are floats from 0 to 255; means of symbols are their
     probabilities, [N, symbols, X]. Work of several batches shows a bar on a terminal.
 
+    A model that is conditioned on covariates needs those of every sample: a table or a mapping with a column
+    for each, or an array [N, covariates] in their order, in the units of the data.
+
     Args:
         model: the model, which is put into eval mode.
         modalities: its modalities.
@@ -68,30 +72,39 @@ class TrainedModel:
 
     def __init__(self, model: MoPoE, modalities: Sequence[ModalitySpec], kinds: Mapping[str, Kind]) -> None:
         self.model = model.eval()
-        z_1Z = torch.zeros(1, model.latent_dim, device=model.device)
+        self.covariates = of_modalities(modalities)
+        any_1 = (torch.zeros(1, n, device=model.device) for n in (model.latent_dim, model.covariates))
+        z_1Z, c_1C = any_1
         categorical = [n for n in model.names if isinstance(model.likelihood(n), Categorical)]
-        symbols = {name: model.mean(name, z_1Z).shape[1] for name in categorical}
+        symbols = {name: model.mean(name, z_1Z, None, c_1C).shape[1] for name in categorical}
         units = {m.name: Units(m, kinds[m.name], symbols.get(m.name, 128)) for m in modalities}
         self.modalities = {name: units[name] for name in model.names}
+        as_read = Units(ModalitySpec(name=COVARIATES, shape=(model.covariates,)), "float32")
+        self._inputs = {**self.modalities, COVARIATES: as_read}
 
     def __repr__(self) -> str:
-        """Return the modalities with their kinds and shapes."""
+        """Return the modalities with their kinds and shapes, and the covariates."""
         parts = (f"{name} {u.kind} {list(u.spec.shape)}" for name, u in self.modalities.items())
-        return f"<trained model of {', '.join(parts)}; {self.model.latent_dim} latents>"
+        given = f" given {', '.join(c.name for c in self.covariates)}" if self.covariates else ""
+        return f"<trained model of {', '.join(parts)}{given}; {self.model.latent_dim} latents>"
 
     @torch.no_grad()
-    def embed(self, x: Mapping[str, Array], *, std: bool = False, batch_size: int = 256) -> Array:
+    def embed(
+        self, x: Mapping[str, Array], *, covariates: Any = None, std: bool = False, batch_size: int = 256
+    ) -> Array:
         """Return the mean [N, Z] of the shared latents' posterior q(z | x), whatever modalities x holds.
 
         Args:
             x: samples of any modalities.
+            covariates: of the samples, if the model is conditioned on any.
             std: whether to return mean and standard deviation, [N, Z] each.
             batch_size: samples encoded at a time.
 
         Raises:
-            DataError: there is no such modality, an array does not fit it, or a sample has none.
+            DataError: there is no such modality, an array does not fit it, or a sample has none; or the
+                covariates are not given, or impossible.
         """
-        given, present_MN = read_samples(self.modalities, x)
+        given, present_MN = self._read(x, covariates)
         means, deviations = [], []
         # The variance of a Laplace density is twice the square of its scale, whose inverse is what is kept.
         factor = 2.0 if self.model.distribution is LAPLACE else 1.0
@@ -105,7 +118,13 @@ class TrainedModel:
 
     @torch.no_grad()
     def impute(
-        self, x: Mapping[str, Array], samples: int | None = None, seed: int = 0, *, batch_size: int = 256
+        self,
+        x: Mapping[str, Array],
+        samples: int | None = None,
+        seed: int = 0,
+        *,
+        covariates: Any = None,
+        batch_size: int = 256,
     ) -> dict[str, Array]:
         """Return the modalities that x lacks, or has not for every sample, as the model decodes them.
 
@@ -116,12 +135,13 @@ class TrainedModel:
                 near it. A number K decodes K latents of the posterior, and private ones of their prior, as
                 coherence does: [N, K, X], whose mean over K converges to the conditional mean.
             seed: determines the draws, each a function of the seed and the sample's position.
+            covariates: of the samples, if the model is conditioned on any.
             batch_size: samples at a time.
 
         Raises:
             DataError: as for `embed`, or nothing is left to impute.
         """
-        given, present_MN = read_samples(self.modalities, x)
+        given, present_MN = self._read(x, covariates)
         complete = present_MN.all(1).tolist()
         wanted = [name for name, known in zip(self.modalities, complete, strict=True) if not known]
         if not wanted:
@@ -132,7 +152,7 @@ class TrainedModel:
         for start, stop in _batches(present_MN.shape[1], batch_size, "imputing"):
             q, s_B = self._encode(given, present_MN, start, stop)
             mu_EBZ, _, share_EB = self._experts(q, s_B)
-            latents: list[tuple[Tensor, Tensor | None]] = [(mu_BZ, None) for mu_BZ in mu_EBZ]
+            latents: list[Given] = [(mu_BZ, None, q.covariates_BC) for mu_BZ in mu_EBZ]
             if samples is not None:
                 of = (self.model, q, s_B, seed)
                 latents = [subset_latents(*of, f"impute {k}", start, stop) for k in range(samples)]
@@ -144,20 +164,34 @@ class TrainedModel:
         return self._in_units(parts, x)
 
     @torch.no_grad()
-    def generate(self, n: int, seed: int = 0, *, batch_size: int = 256) -> dict[str, Array]:
+    def generate(
+        self, n: int, seed: int = 0, *, covariates: Any = None, batch_size: int = 256
+    ) -> dict[str, Array]:
         """Return n samples of all modalities: decoded latents of the prior, as numpy arrays [n, X].
 
         Args:
             n: how many, at least 1.
             seed: determines them, each as a function of the seed and its position.
+            covariates: one row for each of the n, if the model is conditioned on any.
             batch_size: latents decoded at a time.
+
+        Raises:
+            DataError: the covariates are not given, or impossible.
         """
-        batches = _batches(n, batch_size, "generating")
-        latents = (prior_latents(self.model, seed, "generate", start, stop) for start, stop in batches)
-        return self._in_units([self.model.means(z_BZ, style_MBW) for z_BZ, style_MBW in latents], {})
+        c_NC, device, parts = given_numbers(self.covariates, covariates, n), self.model.device, []
+        for start, stop in _batches(n, batch_size, "generating"):
+            c_BC = None if c_NC is None else c_NC[start:stop].to(device)
+            parts.append(self.model.means(*prior_latents(self.model, seed, "generate", start, stop), c_BC))
+        return self._in_units(parts, {})
 
     def log_likelihood(
-        self, x: Mapping[str, Array], given: str | Sequence[str] = (), samples: int = 256, seed: int = 0
+        self,
+        x: Mapping[str, Array],
+        given: str | Sequence[str] = (),
+        samples: int = 256,
+        seed: int = 0,
+        *,
+        covariates: Any = None,
     ) -> Scores:
         """Return log p(x) of the modalities in x together, or log p(x_rest | x_given).
 
@@ -166,20 +200,21 @@ class TrainedModel:
             given: the names of those on which the others are conditioned.
             samples: importance samples per sample; two per subset of x or more tell the looseness.
             seed: determines the noise.
+            covariates: of the samples, on which all these densities are conditioned if the model is.
 
         Raises:
             DataError: as for `embed`, a sample is missing, or `given` is no proper part of x.
         """
-        read, present_MN = read_samples(self.modalities, x)
+        read, present_MN = self._read(x, covariates)
         observed = {given} if isinstance(given, str) else {*given}
-        if int(present_MN.sum()) < len(read) * present_MN.shape[1]:
+        if int(present_MN.sum()) < len(x) * present_MN.shape[1]:
             raise DataError("samples are missing, but a log-likelihood is that of complete ones")
-        if not observed < {*read}:
+        if not observed < {*x}:
             found = ", ".join(sorted(observed))
-            raise DataError(f"given is {found}, but must name some, and not all, of {', '.join(read)}")
+            raise DataError(f"given is {found}, but must name some, and not all, of {', '.join(x)}")
         parts = []
         for start, stop in _batches(present_MN.shape[1], _SCORED, "scoring"):
-            inputs = {name: self.modalities[name].to_model(x_NX[start:stop]) for name, x_NX in read.items()}
+            inputs = {name: self._inputs[name].to_model(x_NX[start:stop]) for name, x_NX in read.items()}
             # Noise is a function of the seed and of the position in the batch, whose size is therefore fixed.
             how = (self.model, Split(inputs, torch.zeros(stop - start)), stop - start, samples, seed + start)
             part = log_likelihood(*how, observed=self._mask(read))
@@ -192,6 +227,12 @@ class TrainedModel:
         mean, stderr = mean_estimate(log_p_N)
         return Scores(_like(x, log_p_N), _like(x, rise_N), _like(x, ess_N), mean, stderr)
 
+    def _read(self, x: Mapping[str, Array], covariates: Any) -> tuple[dict[str, Tensor], Tensor]:
+        """Return `read_samples`, with the numbers of the covariates beside the samples."""
+        read, present_MN = read_samples(self.modalities, x)
+        c_NC = given_numbers(self.covariates, covariates, present_MN.shape[1])
+        return read if c_NC is None else {**read, COVARIATES: c_NC}, present_MN
+
     def _mask(self, names: Mapping[str, Tensor] | set[str]) -> int:
         return sum(1 << m for m, name in enumerate(self.model.names) if name in names)
 
@@ -200,7 +241,7 @@ class TrainedModel:
     ) -> tuple[Encoded, Tensor]:
         """Return the unimodal posteriors of a batch, and the position in `masks` of what each sample has."""
         model = self.model
-        x = {n: self.modalities[n].to_model(x_NX[start:stop].to(model.device)) for n, x_NX in given.items()}
+        x = {n: self._inputs[n].to_model(x_NX[start:stop].to(model.device)) for n, x_NX in given.items()}
         bits_M1 = 2 ** torch.arange(len(present_MN))[:, None]
         masks = (present_MN[:, start:stop] * bits_M1).sum(0).tolist()
         with full_precision(model.members_SM):

@@ -20,6 +20,7 @@ from mopoe.batch_loss import BatchLoss, batch_loss
 from mopoe.checkpoint import Progress
 from mopoe.config import TrialConfig
 from mopoe.data.container import MultimodalData, Split
+from mopoe.data.registry import COVARIATES
 from mopoe.data.units import kinds
 from mopoe.elbo import Draws, LossTerms, LossWeights
 from mopoe.errors import CheckpointError, ConfigError, DivergedError
@@ -231,7 +232,8 @@ def hide(split: Split, config: TrialConfig) -> Split:
     if config.missing == 0:
         return split
     rng, device = generator(config.seed, "missing"), split.labels.device
-    chance_NM = torch.rand(len(split), len(split.x), generator=rng, dtype=torch.float64).to(device)
+    n_modalities = len({*split.x} - {COVARIATES})
+    chance_NM = torch.rand(len(split), n_modalities, generator=rng, dtype=torch.float64).to(device)
     if split.present is not None:
         chance_NM = chance_NM.where(split.present, -1)
     # The modality with the largest number stays whatever the share.

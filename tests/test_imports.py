@@ -239,7 +239,7 @@ PUBLIC = {
     # Data, a model, its training, its evaluation, its checkpoints, and what networks of one's own take.
     "mopoe": """
         TrialConfig train load load_model TrainedModel MoPoE build_model MethodSpec EpochReport
-        load_data data_from_arrays MultimodalData Split ModalitySpec
+        load_data data_from_arrays MultimodalData Split ModalitySpec Covariate
         EvaluationConfig Evaluator Evaluation Classifiers load_classifiers
         metric Metric MetricContext plugin Modality
         Likelihood Bernoulli Categorical FeatureNormal Laplace NegativeBinomial Normal Poisson

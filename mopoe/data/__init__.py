@@ -34,7 +34,7 @@ def load_data(name: str, **options: Option) -> "MultimodalData":
     if name in DATA_SETS:
         check_options(options)
     if not known.modalities or name not in DATA_SETS:
-        return _own(name, json.dumps({**known.options, **options}))
+        return _own(name, json.dumps(known.kept({**known.options, **options})))
     data: MultimodalData = getattr(import_module(known.module), known.function)(**options)
     return data
 

@@ -19,11 +19,12 @@ from mopoe.data.container import (
     stratified_order,
     type_and_shape,
 )
+from mopoe.data.covariates import of_modalities, width
 from mopoe.data.features import described, impossible, stored
-from mopoe.data.registry import Distribution, ModalitySpec, Option
+from mopoe.data.registry import COVARIATES, Distribution, ModalitySpec, Option
 from mopoe.errors import ConfigError, DataError
 
-RESERVED = ("labels", "all", "prior")
+RESERVED = ("labels", "all", "prior", COVARIATES)
 """Names that no modality may have, because arrays and commands use them."""
 _DTYPES = (torch.uint8, torch.float32, torch.int8)
 
@@ -127,8 +128,11 @@ def checked(
             )
     if told and told != data.modalities:
         raise DataError(f"its modalities are {data.modalities}, but were declared as {told}")
+    if any(m.covariates != data.modalities[0].covariates for m in data.modalities):
+        raise DataError("its modalities differ in their covariates, but must have the same")
     for split in SPLITS:
         _check_split(split, data.split(split), data.modalities, data.n_classes)
+        _check_covariates(split, data.split(split), data.modalities)
         _check_like_train(split, data.split(split), data.train)
     return replace(data, name=name, options=dict(options))
 
@@ -184,6 +188,13 @@ def _check_split(where: str, split: Split, modalities: tuple[ModalitySpec, ...],
         if len(split.rows.get(m.name, x)) != n:
             others = f"there are {n} labels" if split.labels.numel() else f"{modalities[0].name!r} has {n}"
             raise DataError(f"{where}: {m.name!r} has {len(x)} samples, but {others}")
+
+
+def _check_covariates(where: str, split: Split, modalities: tuple[ModalitySpec, ...]) -> None:
+    due = [len(split), width(of_modalities(modalities))]
+    c_NC = split.x.get(COVARIATES, torch.zeros(len(split), 0))
+    if list(c_NC.shape) != due or c_NC.dtype != torch.float32:
+        raise DataError(f"{where}: the covariates are {type_and_shape(c_NC)}, but must be float32 {due}")
 
 
 def _check_like_train(where: str, split: Split, train: Split) -> None:

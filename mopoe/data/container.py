@@ -35,7 +35,8 @@ class Split:
     """The paired samples of one split."""
 
     x: Mapping[str, Tensor]
-    """Values by modality name, [N, ...] or [rows, ...]: uint8, floats in any unit, or int8 symbols."""
+    """Values by modality name, [N, ...] or [rows, ...]: uint8, floats in any unit, or int8 symbols; last, as
+    `COVARIATES`, the numbers [N, C] that networks read for the covariates, if there are any."""
     labels: Tensor
     """Class of each sample, int64 [N], or its attributes of 0 and 1, int64 [N, A]; [N, 0] without labels."""
     rows: Mapping[str, Tensor] = field(default_factory=dict)

@@ -32,13 +32,16 @@ def stored(distribution: Distribution, x: Tensor) -> Tensor:
     return x.to(torch.int8) if distribution == "categorical" and x.dim() == 2 else x.to(torch.float32)
 
 
-def described(name: str, samples: Sequence[Tensor], distribution: Distribution | None) -> ModalitySpec:
+def described(
+    name: str, samples: Sequence[Tensor], distribution: Distribution | None, *, sized: bool = False
+) -> ModalitySpec:
     """Return what the default networks need to know of a modality.
 
     Args:
         name: the modality.
         samples: its samples as they are stored, first those of the training split, then the others.
         distribution: what was asked for.
+        sized: whether the means of counts are given a row's total.
     """
     train = samples[0]
     symbols = 0
@@ -47,10 +50,13 @@ def described(name: str, samples: Sequence[Tensor], distribution: Distribution |
     rate = torch.empty(0)
     if distribution in COUNTS:  # an element that is 0 in all of training may be 1 later
         rate = train.double().mean(0).clamp(min=1 / max(1, len(train))).flatten()
+    total_N = train.double().flatten(1).sum(1) if sized else torch.empty(0)
+    counted = total_N[total_N > 0]
     return ModalitySpec(
         name=name,
         shape=tuple(train.shape[1:]),
         likelihood=distribution,
         symbols=symbols,
         scale=tuple(rate.tolist()),
+        median_total=float(counted.quantile(0.5)) if len(counted) else float(sized),
     )

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mopoe.data.container import MultimodalData, Split, short_hash, stratified_order
+from mopoe.data.covariates import of_modalities, rescaled
 from mopoe.data.features import COUNTS, described
-from mopoe.data.registry import ModalitySpec
+from mopoe.data.registry import COVARIATES, ModalitySpec
 from mopoe.data.table_files import refuse_constant
 from mopoe.errors import DataError
 
@@ -56,10 +57,19 @@ def fold(data: MultimodalData, number: int, folds: int) -> MultimodalData:
     chosen: NDArray[np.int64] = order[number::folds]
     rest = np.setdiff1d(np.arange(len(pool)), chosen)
     splits = {"train": pool.shuffled(rest, rng), "validation": pool.shuffled(chosen, rng), "test": data.test}
-    specs = []
+    specs, where = [], f"fold {number} of {folds}"
     for m, spec in enumerate(data.modalities):
-        own, splits = _scaled(spec, m, splits, f"fold {number} of {folds}: {spec.name!r}")
+        own, splits = _scaled(spec, m, splits, f"{where}: {spec.name!r}")
         specs.append(own)
+    if known := of_modalities(data.modalities):
+        own_covariates, mean_C, deviation_C = rescaled(
+            known, splits["train"].x[COVARIATES], f"{where}: covariates"
+        )
+        specs = [replace(spec, covariates=own_covariates) for spec in specs]
+        splits = {
+            name: replace(s, x={**s.x, COVARIATES: (s.x[COVARIATES] - mean_C) / deviation_C})
+            for name, s in splits.items()
+        }
     name, (train, validation, test) = short_hash(["fold", data.fingerprint, number, folds]), splits.values()
     return replace(
         data, fingerprint=name, modalities=tuple(specs), train=train, validation=validation, test=test
@@ -83,7 +93,9 @@ def _joined(one: Split, other: Split) -> Split:
     if one.present is not None or other.present is not None:
         present = torch.cat(
             [
-                torch.ones(len(s), len(s.x), dtype=torch.bool) if s.present is None else s.present
+                torch.ones(len(s), len({*s.x} - {COVARIATES}), dtype=torch.bool)
+                if s.present is None
+                else s.present
                 for s in (one, other)
             ]
         )
@@ -98,7 +110,8 @@ def _scaled(
     train = splits["train"]
     x_NF = train.x[spec.name] if train.present is None else train.x[spec.name][train.present[:, m]]
     if spec.likelihood in COUNTS:
-        return replace(spec, scale=described(spec.name, [x_NF], spec.likelihood).scale), splits
+        own = described(spec.name, [x_NF], spec.likelihood, sized=spec.median_total > 0)
+        return replace(spec, scale=own.scale, median_total=own.median_total), splits
     if not spec.offset:
         return spec, splits
     refuse_constant(what, spec.features, x_NF, " among its training samples")

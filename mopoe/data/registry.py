@@ -15,10 +15,31 @@ from mopoe.errors import ConfigError
 from mopoe.plugins import GROUPS, named_function
 from mopoe.wording import did_you_mean
 
-Option = int | str | dict[str, str | float]
-"""The value of a data set's option; a mapping only of the data sets below."""
+Option = int | str | list[str] | dict[str, str | float]
+"""The value of a data set's option; a list or a mapping only of the data sets below."""
 Distribution = Literal["normal", "poisson", "negative_binomial", "bernoulli", "categorical"]
 """The distribution of each element of a sample."""
+COVARIATES = "covariates"
+"""The name under which a batch holds the covariates of its samples, beside its modalities."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Covariate:
+    """What is known of a sample beside its modalities, and conditions how they are encoded and decoded."""
+
+    name: str
+    """Its column."""
+    categories: tuple[str, ...] = ()
+    """Of text: what it can be, each of which networks read as a number of 0 or 1; empty for a number."""
+    offset: float = 0.0
+    """What was subtracted from a number, in the unit of its file."""
+    scale: float = 1.0
+    """By what it was divided then."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Return a name for each of the numbers that networks read."""
+        return [f"{self.name}={category}" for category in self.categories] or [self.name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +63,11 @@ class ModalitySpec:
     """What was subtracted from each feature, in the unit of its file; empty for nothing."""
     scale: tuple[float, ...] = ()
     """By what each feature was divided then; of counts, which stay as they are, the mean in training."""
+    median_total: float = 0.0
+    """Of counts whose means are given a row's total: the median of the totals in training; else 0."""
+    covariates: tuple[Covariate, ...] = ()
+    """What its networks are conditioned on, the same for all modalities of a data set. The encoder reads
+    [x, c] as one vector and the decoder the latents and c, where c are the numbers of all covariates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +88,12 @@ class DataSetEntry:
     """The required options that are whole numbers; the others are strings."""
     mappings: frozenset[str] = frozenset()
     """The required options that are mappings of names to strings."""
+    later: frozenset[str] = frozenset()
+    """The optional options that came when there were results folders already."""
+
+    def kept(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options without those of `later` at their defaults, as an older results folder has them."""
+        return {k: v for k, v in options.items() if k not in self.later or v != self.options[k]}
 
 
 _PICTURES = tuple(ModalitySpec(name=f"m{m}", shape=(3, 28, 28)) for m in range(5))
@@ -97,9 +129,20 @@ DATA_SETS: Mapping[str, DataSetEntry] = {
     "tables": DataSetEntry(
         module="mopoe.data.tables",
         modalities=(),
-        options={"id": "id", "labels": "", "labels_file": "", "likelihoods": {}, "split": _SHARES, "seed": 0},
+        options={
+            "id": "id",
+            "labels": "",
+            "labels_file": "",
+            "covariates": [],
+            "covariates_file": "",
+            "likelihoods": {},
+            "size_factors": [],
+            "split": _SHARES,
+            "seed": 0,
+        },
         required={"modalities": "a file, .csv, .parquet or .npz, for each modality, as {mri: mri.csv, ...}"},
         mappings=frozenset({"modalities"}),
+        later=frozenset({"covariates", "covariates_file", "size_factors"}),
     ),
     "mnist_svhn_text": DataSetEntry(
         module="mopoe.data.mnist_svhn_text",

@@ -33,7 +33,9 @@ class Table:
     subjects: tuple[str, ...]
     """The subject of each row."""
 
-    def features(self, distribution: Distribution, leave_out: str) -> tuple[tuple[str, ...], Tensor]:
+    def features(
+        self, distribution: Distribution, leave_out: Sequence[str]
+    ) -> tuple[tuple[str, ...], Tensor]:
         """Return the names of the columns, and their numbers: float64 [N, F].
 
         Raises:
@@ -41,7 +43,7 @@ class Table:
         """
         import polars as pl
 
-        frame = self.frame.drop(leave_out, strict=False)
+        frame = self.frame.drop(*leave_out, strict=False)
         for column in frame:
             if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
                 found = f"{column.dtype}, such as {column.drop_nulls().first()!r}"

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from mopoe.data.features import COUNTS
 from mopoe.data.registry import Distribution
 from mopoe.errors import ConfigError
 from mopoe.validation import CLOSED, Seed, config_errors
@@ -32,8 +33,14 @@ class TableOptions:
     """The column with the subject's class, which is no feature; empty for none."""
     labels_file: str = ""
     """The file with that column; empty if it is one of the modalities'."""
+    covariates: tuple[str, ...] = ()
+    """The columns on which encoders and decoders are conditioned, which are no features."""
+    covariates_file: str = ""
+    """The file with those columns; empty if they are in the modalities' files."""
     likelihoods: Mapping[str, Distribution] = Field(default_factory=dict)
     """The distribution of a modality's features; normal if it is not here."""
+    size_factors: tuple[str, ...] = ()
+    """The modalities of counts whose means are given the total of a row."""
     split: Mapping[str, Share] = Field(default_factory=dict)
     """The shares of the subjects that are held out, a tenth if it is not here."""
     seed: Seed = 0
@@ -41,16 +48,31 @@ class TableOptions:
 
     def __post_init__(self) -> None:
         """Refuse options that contradict each other."""
-        pairs = ("likelihoods", self.likelihoods, (*self.modalities,)), ("split", self.split, HELD_OUT)
-        for where, given, possible in pairs:
+        names = (*self.modalities,)
+        lists = ("likelihoods", self.likelihoods, names), ("size_factors", self.size_factors, names)
+        for where, given, possible in (*lists, ("split", self.split, HELD_OUT)):
             for name in given:
                 if name not in possible:
                     raise ConfigError(f"{where}: {unknown_key(name, possible)}")
+        for name in self.size_factors:
+            if (kind := self.likelihoods.get(name, "normal")) not in COUNTS:
+                need = f"but only counts have totals: {' and '.join(COUNTS)}"
+                raise ConfigError(f"size_factors: {name} has the likelihood {kind}, {need}")
         if sum(self.shares.values()) >= 1:
             shares = " and ".join(f"{share:g}" for share in self.shares.values())
             raise ConfigError(f"split has the shares {shares}, which leave nothing to train on")
         if self.labels_file and not self.labels:
             raise ConfigError("labels_file is given, but labels does not say which column to read")
+        self._check_covariates()
+
+    def _check_covariates(self) -> None:
+        if self.covariates_file and not self.covariates:
+            raise ConfigError("covariates_file is given, but covariates does not say which columns to read")
+        for i, name in enumerate(self.covariates):
+            others = {self.id: "the column of subjects", self.labels: "the column of labels"}
+            others |= dict.fromkeys(self.covariates[:i], "named twice")
+            if name in others:
+                raise ConfigError(f"covariates: {name!r} is {others[name]}")
 
     @property
     def shares(self) -> dict[str, float]:

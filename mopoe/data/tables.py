@@ -1,10 +1,10 @@
 """Modalities from one table each, whose rows are joined by subject; a missing row is a missing modality.
 
-Features of a normal likelihood are standardised by the training subjects. Axes: N subject, F feature,
-M modality.
+Features of a normal likelihood are standardised by the training subjects. Axes: C covariates' number,
+N subject, F feature, M modality.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mopoe.data.container import SPLITS, MultimodalData, Split, fingerprint, stratified_order
+from mopoe.data.container import SPLITS, MultimodalData, Split, fingerprint, short_hash, stratified_order
+from mopoe.data.covariates import covariate, numbers, rescaled
 from mopoe.data.features import described, stored
-from mopoe.data.registry import Distribution, ModalitySpec
+from mopoe.data.registry import COVARIATES, Covariate, Distribution, ModalitySpec
 from mopoe.data.table_files import Table, read_table, refuse_constant
 from mopoe.data.table_options import TableOptions
 from mopoe.errors import DataError
@@ -43,9 +44,14 @@ def load(**options: Any) -> MultimodalData:
         x[name], spec = _modality(name, table, asked, place, rows["train"])
         modalities.append(spec)
     _check_presence(present_NM, rows, list(tables))
+    if asked.covariates:
+        found, x[COVARIATES] = _covariates(asked, tables, subjects, rows["train"])
+        modalities = [replace(spec, covariates=found) for spec in modalities]
     whole = Split(x, torch.from_numpy(labels), {}, None if present_NM.all() else present_NM)
     splits = {name: whole.take(torch.from_numpy(rows[name])) for name in SPLITS}
     own, specs = fingerprint(splits), tuple(modalities)
+    if asked.size_factors:  # the same counts, but no likelihood of theirs is comparable
+        own = short_hash([own, "size factors", sorted(asked.size_factors)])
     return MultimodalData(
         name="tables", options=options, fingerprint=own, modalities=specs, n_classes=n_classes, **splits
     )
@@ -58,23 +64,50 @@ def _labels(
     if not asked.labels:
         return np.zeros((len(subjects), 0), np.int64), 0
     files = [read_table(asked.labels_file, asked.id)] if asked.labels_file else list(tables.values())
-    found: dict[str, object] = {}
     for table in files:
-        if asked.labels in table.frame.columns:
-            column = table.frame[asked.labels]
-            if column.dtype.is_float():
-                what = f"holds {column.dtype}, but labels are classes, as text or whole numbers"
-                raise DataError(f"{table.path}: column {asked.labels!r} {what}")
-            known = zip(table.subjects, column, strict=True)
-            found = {subject: label for subject, label in known if label is not None} | found
-    if not found:
-        where = asked.labels_file or "the modalities' files"
-        raise DataError(f"there is no column {asked.labels!r} with labels in {where}")
+        column = table.frame.to_dict().get(asked.labels)
+        if column is not None and column.dtype.is_float():
+            what = f"holds {column.dtype}, but labels are classes, as text or whole numbers"
+            raise DataError(f"{table.path}: column {asked.labels!r} {what}")
+    found = _values(asked.labels, files, asked.labels_file, "labels")
     if lacking := [subject for subject in subjects if subject not in found]:
         why = f"{len(lacking)} of {len(subjects)} subjects have no label, such as {lacking[0]!r}"
         raise DataError(f"{why}; name a file that has all in labels_file, or give no labels")
     classes, codes = np.unique([str(found[subject]) for subject in subjects], return_inverse=True)
     return codes.astype(np.int64), len(classes)
+
+
+def _values(column: str, files: Sequence[Table], file: str, what: str) -> dict[str, object]:
+    """Return what a column says of each subject in the first of some files that says it."""
+    found: dict[str, object] = {}
+    for table in files:
+        if column in table.frame.columns:
+            known = zip(table.subjects, table.frame[column], strict=True)
+            found = {subject: value for subject, value in known if value is not None} | found
+    if not found:
+        where = file or "the modalities' files"
+        raise DataError(f"there is no column {column!r} with {what} in {where}")
+    return found
+
+
+def _covariates(
+    asked: TableOptions, tables: Mapping[str, Table], subjects: list[str], train: NDArray[np.int64]
+) -> tuple[tuple[Covariate, ...], Tensor]:
+    """Return the covariates, and their numbers as networks read them, [N, C]."""
+    files, file = list(tables.values()), asked.covariates_file
+    if file:
+        files = [read_table(file, asked.id)]
+    of_subject = {name: _values(name, files, file, "a covariate") for name in asked.covariates}
+    for table in tables.values() if file else ():
+        if twice := [name for name in asked.covariates if name in table.frame.columns]:
+            raise DataError(
+                f"covariate {twice[0]!r} is in {file} and a feature in {table.path}; leave one out"
+            )
+    values = {name: [known.get(subject) for subject in subjects] for name, known in of_subject.items()}
+    raw = [covariate(name, [column[i] for i in train]) for name, column in values.items()]
+    x_NC = numbers(raw, values, lambda i: repr(subjects[i]))
+    found, mean_C, deviation_C = rescaled(raw, x_NC[torch.from_numpy(train)], "covariates")
+    return found, ((x_NC - mean_C) / deviation_C).float()
 
 
 def _split(labels: NDArray[np.int64], asked: TableOptions) -> dict[str, NDArray[np.int64]]:
@@ -97,7 +130,7 @@ def _modality(
 ) -> tuple[Tensor, ModalitySpec]:
     """Return a modality's numbers as a split holds them, [N, F], and its spec; zeros where it is missing."""
     distribution: Distribution = asked.likelihoods.get(name, "normal")
-    names, own = table.features(distribution, asked.labels)
+    names, own = table.features(distribution, [asked.labels, *asked.covariates])
     at = torch.tensor([place[subject] for subject in table.subjects])
     trained = torch.isin(at, torch.from_numpy(train))
     offset, scale = tuple[float, ...](), tuple[float, ...]()
@@ -107,7 +140,7 @@ def _modality(
         own = (own - mean_F) / deviation_F
         offset, scale = (*mean_F.tolist(),), (*deviation_F.tolist(),)
     own = stored(distribution, own)
-    spec = described(name, [own[trained], own[~trained]], distribution)
+    spec = described(name, [own[trained], own[~trained]], distribution, sized=name in asked.size_factors)
     x_NF = own.new_zeros(len(place), len(names)).index_copy(0, at, own)
     return x_NF, replace(spec, features=names, offset=offset, scale=scale or spec.scale)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mopoe.data.container import MultimodalData, to_unit
 from mopoe.data.features import impossible
-from mopoe.data.registry import ModalitySpec
+from mopoe.data.registry import COVARIATES, ModalitySpec
 from mopoe.errors import DataError
 from mopoe.wording import did_you_mean
 
@@ -127,7 +127,7 @@ def read_samples(units: Mapping[str, Units], x: Mapping[str, Any]) -> tuple[dict
 
 def kinds(data: MultimodalData) -> dict[str, Kind]:
     """Return how a data set holds each of its modalities, by name."""
-    return {name: _kind(x) for name, x in data.train.x.items()}
+    return {name: _kind(x) for name, x in data.train.x.items() if name != COVARIATES}
 
 
 def _kind(x: Tensor) -> Kind:

@@ -82,7 +82,8 @@ class EncoderClassifier(nn.Module):
         super().__init__()
         # With torch's default initialisation, SVHN's classifier was still at chance after all epochs.
         config = TrialConfig(initialisation="he")
-        self.encoder = build_modality(config, modality, 128).encoder
+        alone = replace(modality, covariates=())
+        self.encoder = build_modality(config, alone, 128).encoder
         self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(128, n_classes))
 
     def features(self, x: Tensor) -> Tensor:
@@ -192,6 +193,8 @@ def load_classifiers(data: MultimodalData, config: ClassifierConfig | None = Non
     config = config or ClassifierConfig()
     modalities = [(m.name, m.shape, None if _is_released(m) else m.network) for m in data.modalities]
     parts = {"data": data.fingerprint, "modalities": modalities, "classes": data.n_classes}
+    if any(totals := [m.median_total for m in data.modalities]):
+        parts["totals"] = totals
     parts |= {"torch": torch.__version__, **asdict(config)}
     name = f"classifiers-{short_hash(dict(sorted(parts.items())))}.safetensors"
     path = cached_file(cache_dir() / name, lambda path: _train_all(path, data, config))

@@ -251,12 +251,14 @@ def conditional_coherence(
             sums.append(posterior_sums(mu_SBZ, kl_SBZ))
             kl.append(kl_SBZ.sum(2).t().cpu())
             z_SBZ, style_MSBW = conditional_latents(model, q, seed, "conditional coherence", start, stop)
+            c_BC = q.covariates_BC
             z_SBZ, style_MSBW = z_SBZ[chosen], None if style_MSBW is None else style_MSBW[:, chosen]
             for m, name in enumerate(model.names):
                 if not (rows_S := measured_SM[:, m]).any():
                     continue
                 style_MRW = None if style_MSBW is None else style_MSBW[:, rows_S].flatten(1, 2)
-                mean_R = model.mean(name, z_SBZ[rows_S].flatten(0, 1), style_MRW)
+                c_RC = None if c_BC is None else c_BC.repeat(int(rows_S.sum()), 1)
+                mean_R = model.mean(name, z_SBZ[rows_S].flatten(0, 1), style_MRW, c_RC)
                 result = classifiers.logits(name, mean_R).unflatten(0, (-1, stop - start))
                 if classes:
                     result = _classes(result) == labels[start:stop].to(model.device)
@@ -282,6 +284,7 @@ def joint_coherence(
     *,
     attributes: bool = False,
     prior: FittedPrior | None = None,
+    covariates_NC: Tensor | None = None,
 ) -> JointCoherence:
     """Return on which of n draws from the prior the classifiers of all modalities agree.
 
@@ -292,6 +295,7 @@ def joint_coherence(
         seed: determines the draws.
         attributes: whether samples have attributes, each predicted above a probability of 1/2, and no class.
         prior: replaces the model's prior over the shared latents.
+        covariates_NC: of samples, which condition the draws in turn; needed if the model is conditioned.
     """
     parts: list[Tensor] = []
     with torch.inference_mode():
@@ -299,7 +303,10 @@ def joint_coherence(
             z_NZ, style_MNW = prior_latents(model, seed, "joint coherence", start, stop)
             if prior is not None:
                 z_NZ = prior.sample(stop - start, seed, start=start).to(model.device)
-            means = model.means(z_NZ, style_MNW)
+            c_NC = covariates_NC
+            if c_NC is not None:
+                c_NC = c_NC[torch.arange(start, stop) % len(c_NC)].to(model.device)
+            means = model.means(z_NZ, style_MNW, c_NC)
             logits_MBC = torch.stack([classifiers.logits(name, means[name]) for name in model.names])
             parts.append((logits_MBC > 0 if attributes else _classes(logits_MBC)).cpu())
     predicted = torch.cat(parts, 1)

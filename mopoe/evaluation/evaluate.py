@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mopoe.data.container import MultimodalData
+from mopoe.data.registry import COVARIATES
 from mopoe.data.units import Units, kinds
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import (
@@ -114,7 +115,9 @@ class Evaluator:
             )
             attributes = split.labels.dim() > 1
             draws = (model, self.classifiers, c.joint_samples, c.seed)
-            joint = joint_coherence(*draws, attributes=attributes) if self.data.n_classes else None
+            joint = None
+            if self.data.n_classes:
+                joint = joint_coherence(*draws, attributes=attributes, covariates_NC=split.x.get(COVARIATES))
             likelihood = log_likelihood(model, split, c.likelihood_samples, c.importance_samples, c.seed)
             pictures: tuple[Picture, ...] = ()
             with guarded("pictures") as failed:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mopoe.data.container import MultimodalData, Split, chunks, to_unit
+from mopoe.data.registry import COVARIATES
 from mopoe.errors import ConfigError
 from mopoe.evaluation.classifiers import Classifiers
 from mopoe.evaluation.coherence import joint_coherence, mean_estimate
@@ -114,7 +115,7 @@ def reconstruction_metrics(model: MoPoE, context: EvalContext, split: Split) -> 
     log_p: dict[str, list[Tensor]] = {name: [] for name in model.names}
     with torch.inference_mode():
         for start, stop in chunks(n, ROWS):
-            z_BZ, style_MBW = source_latents(model, split, full, c.seed, "nll", start, stop)
+            z_BZ, style_MBW, _ = source_latents(model, split, full, c.seed, "nll", start, stop)
             x = split.batch(slice(start, stop), device)
             for name, log_p_B in model.log_prob(z_BZ, x, style_MBW).items():
                 log_p[name].append(log_p_B.double())
@@ -261,7 +262,9 @@ def _possible(model: MoPoE, c: EvalContext, metric: SubsetMetric, scored: int) -
 def _mixture_prior(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
     n, seed, attributes = c.config.joint_samples, c.config.seed, c.data.train.labels.dim() > 1
     prior = fit_prior(model, c.data.train, FITTED, seed=seed)
-    joint = joint_coherence(model, c.classifiers, n, seed, attributes=attributes, prior=prior)
+    given = c.data.split(c.config.split).complete().x.get(COVARIATES)
+    drawn = (model, c.classifiers, n, seed)
+    joint = joint_coherence(*drawn, attributes=attributes, prior=prior, covariates_NC=given)
     yield subset_metric(0, "joint_coherence_mixture", joint.plain(), n)
 
 

@@ -1,6 +1,7 @@
 """Generation: latents of a posterior or a prior, a prior fitted to latents, pictures, and grids of them.
 
-Axes: B batch, C component, M modality, N sample, S subset, W private latent, Z shared latent.
+Axes: B batch, C component or number of covariates, M modality, N sample, S subset, W private latent, Z shared
+latent.
 """
 
 import io
@@ -16,11 +17,11 @@ from torch import Tensor
 
 from mopoe.data.container import Split, chunks
 from mopoe.data.formats import ALPHABET, decode
-from mopoe.data.registry import ModalitySpec
+from mopoe.data.registry import COVARIATES, ModalitySpec
 from mopoe.data.units import Units
 from mopoe.errors import DataError
 from mopoe.evaluation.classifiers import Classifiers
-from mopoe.model import Encoded, MoPoE
+from mopoe.model import Encoded, Given, MoPoE
 from mopoe.random_streams import generator, sample_noise
 from mopoe.reports import Picture
 from mopoe.runtime import full_precision, torchvision
@@ -52,11 +53,31 @@ def conditional_latents(
 
     # In float64: in float32 the probability of a number above 5.4 is 1, which picks no modality.
     pick_SB = torch.special.ndtr(noise(" pick").double()) if model.method.mixture_of_experts else None
-    z_SBZ = model.distribution.draw(*model.conditionals(q, pick_SB), noise("", model.latent_dim))
+    z_SBZ = model.distribution.draw(*picked_posteriors(model, q, pick_SB), noise("", model.latent_dim))
     if not model.style_dim:
         return z_SBZ, None
     noise_SBMW = noise(" style", len(model.names), model.style_dim)
     return z_SBZ, model.distribution.standard(noise_SBMW.movedim(2, 0))
+
+
+def picked_posteriors(model: MoPoE, q: Encoded, pick_SB: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return mean and precision [S, B, Z] of the posterior from which each subset's latent is drawn.
+
+    Under a mixture of experts (method moe) the posterior given several modalities is the mixture of their
+    posteriors (Shi et al. 2019), and one is picked for each sample; otherwise it is their product.
+
+    Args:
+        model: the model.
+        q: the unimodal posteriors of complete samples.
+        pick_SB: numbers in [0, 1) that pick the modality under a mixture of experts; otherwise None.
+    """
+    if pick_SB is None:
+        return model.posteriors(q)
+    edges_SM = model.expert_shares_SM.double().cumsum(1)
+    at_SB = (pick_SB.double() * edges_SM[:, -1:]).contiguous()  # else torch copies it, with a warning
+    chosen_SB = torch.searchsorted(edges_SM, at_SB, right=True)
+    sample_B = torch.arange(pick_SB.shape[1], device=pick_SB.device)
+    return q.mu_MBZ[chosen_SB, sample_B], q.precision_MBZ[chosen_SB, sample_B]
 
 
 def prior_latents(
@@ -74,10 +95,15 @@ def prior_latents(
 
 def source_latents(
     model: MoPoE, split: Split, source_mask: int, seed: int, purpose: str, start: int, stop: int
-) -> tuple[Tensor, Tensor | None]:
-    """Return latents [B, Z] of a subset's posterior, or of the prior for 0, and private latents, if any."""
+) -> Given:
+    """Return latents [B, Z] of a subset's posterior, or of the prior for 0, with what is decoded with them.
+
+    These are private latents and the samples' covariates, if there are any.
+    """
     if not source_mask:
-        return prior_latents(model, seed, purpose, start, stop)
+        c_NC = split.x.get(COVARIATES)
+        c_BC = None if c_NC is None else c_NC[start:stop].to(model.device)
+        return *prior_latents(model, seed, purpose, start, stop), c_BC
     with full_precision(model.members_SM):
         q = model.encode(split.batch(slice(start, stop), model.device))
     s_B = torch.full((stop - start,), model.masks.index(source_mask), device=model.device)
@@ -86,8 +112,8 @@ def source_latents(
 
 def subset_latents(
     model: MoPoE, q: Encoded, s_B: Tensor, seed: int, purpose: str, start: int, stop: int
-) -> tuple[Tensor, Tensor | None]:
-    """Return latents [B, Z] of the posterior of one subset for each sample, and private latents, if any.
+) -> Given:
+    """Return latents [B, Z] of the posterior of one subset for each sample, as `source_latents` does.
 
     Args:
         model: the model.
@@ -100,7 +126,7 @@ def subset_latents(
     """
     z_SBZ, style_MSBW = conditional_latents(model, q, seed, purpose, start, stop, same_noise=True)
     at = s_B, torch.arange(stop - start, device=s_B.device)
-    return z_SBZ[at], None if style_MSBW is None else style_MSBW[:, *at]
+    return z_SBZ[at], None if style_MSBW is None else style_MSBW[:, *at], q.covariates_BC
 
 
 @dataclass(frozen=True, slots=True)

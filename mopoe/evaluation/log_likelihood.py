@@ -20,9 +20,11 @@ import torch
 from torch import Tensor
 
 from mopoe.data.container import Split, chunks
+from mopoe.data.registry import COVARIATES
 from mopoe.distributions import LAPLACE
 from mopoe.errors import ConfigError
 from mopoe.model import Encoded, MoPoE
+from mopoe.private_latents import log_density_ratio
 from mopoe.random_streams import sample_noise
 from mopoe.runtime import full_precision
 from mopoe.subsets import subset_label, subset_members
@@ -171,7 +173,7 @@ def _log_weights(
     rows, n = max(1, ROWS // importance_samples), min(n, len(split))
     for start, stop in chunks(n, rows):
         batch = split.batch(slice(start, stop), device)
-        x = {name: batch[name] for name in names}
+        x = {name: batch[name] for name in (*names, COVARIATES) if name in batch}
         with full_precision(model.members_SM):
             q = model.encode(x)
         mu_PBZ, precision_PBZ = model.posteriors(q, index_P)
@@ -203,7 +205,7 @@ def _style(model: MoPoE, q: Encoded, noise_BKMW: Tensor) -> tuple[Tensor, Tensor
     style_MBKW = model.distribution.draw_float64(
         mu_MBW[:, :, None], precision_MBW[:, :, None], noise_BKMW.permute(2, 0, 1, 3)
     )
-    return style_MBKW.to(mu_MBW.dtype), model.style_log_ratio(style_MBKW, mu_MBW, precision_MBW).sum(0)
+    return style_MBKW.to(mu_MBW.dtype), log_density_ratio(model, style_MBKW, mu_MBW, precision_MBW).sum(0)
 
 
 def _log_prob(model: MoPoE, z_BKZ: Tensor, x: dict[str, Tensor], style_MBKW: Tensor | None) -> Tensor:

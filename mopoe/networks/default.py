@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mopoe.config import Channels, TrialConfig
+from mopoe.data.covariates import width as covariates_width
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import ConfigError
 from mopoe.likelihoods import Categorical, Counts, Likelihood, feature_likelihood, image_likelihood
@@ -61,12 +62,16 @@ def network(
 
     Raises:
         ConfigError: symbols have other axes than one of places, or images of 28 x 28 pixels, whose hidden
-            layer is as wide as the latent space, are given widths.
+            layer is as wide as the latent space, are given widths, or what is conditioned on covariates is no
+            vector of numbers.
     """
     if hidden_widths:
         config = replace(config, hidden_widths=hidden_widths)
     shape, likelihood = modality.shape, _likelihood(config, modality)
     dense = partial(_dense, dropout=dropout, normalisation=normalisation)
+    if modality.covariates and (len(shape) != 1 or isinstance(likelihood, Categorical)):
+        why = "is no vector of numbers, so its default networks cannot be conditioned on covariates"
+        raise ConfigError(f"modality {modality.name!r} {why}")
     if isinstance(likelihood, Categorical):
         one_hot = (modality.symbols, *shape) if modality.symbols else shape
         shapes = "symbols [places] or their one-hot encoding [symbols, places]"
@@ -83,8 +88,9 @@ def network(
         return chain(config, *_layers(config, shape, width, dense), likelihood, INITIAL_INTENSITY)
     first: list[nn.Module] = [nn.Flatten()] if len(shape) > 1 else []
     if isinstance(likelihood, Counts):
-        first.insert(0, LogRatio(likelihood.rate))
-    encoder, decoder = _layers(config, (math.prod(shape),), width, dense, first)
+        first.insert(0, LogRatio(likelihood.rate, likelihood.total))
+    more = covariates_width(modality.covariates)
+    encoder, decoder = _layers(config, (math.prod(shape),), width, dense, first, more)
     if len(shape) > 1:
         decoder.append(nn.Unflatten(1, shape))
     return chain(config, encoder, decoder, likelihood, start=0.0)
@@ -95,20 +101,35 @@ def _likelihood(config: TrialConfig, modality: ModalitySpec) -> Likelihood:
         return image_likelihood(config)
     kind = modality.likelihood or ("categorical" if modality.symbols else "normal")
     size = math.prod(modality.shape)
-    return feature_likelihood(kind, torch.tensor(modality.scale or [1.0] * size).reshape(modality.shape))
+    rate = torch.tensor(modality.scale or [1.0] * size).reshape(modality.shape)
+    return feature_likelihood(kind, rate, modality.median_total)
 
 
 class LogRatio(nn.Module):
-    """Maps counts to log(1 + counts / rate), about which small networks learn faster."""
+    """Maps counts to log(1 + counts / rate), about which small networks learn faster.
+
+    With a total the counts of each sample are first scaled to have it. Covariates that follow the counts of a
+    vector stay as they are.
+    """
 
     rate: Tensor
 
-    def __init__(self, rate: Tensor) -> None:
+    def __init__(self, rate: Tensor, total: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("rate", rate, persistent=False)
+        self.total = total
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the numbers, shaped like the counts."""
+        """Return the numbers, shaped like x."""
+        if x.shape[1:] == self.rate.shape:
+            return self._ratio(x)
+        counts, covariates = x.tensor_split([len(self.rate)], 1)
+        return torch.cat([self._ratio(counts), covariates], 1)
+
+    def _ratio(self, x: Tensor) -> Tensor:
+        if self.total:  # which is at least 1, as are the totals of all counts that are not zeros alone
+            factor_B = self.total / x.flatten(1).sum(1).clamp(min=1)
+            x = x * factor_B.view(-1, *(1,) * (x.dim() - 1))
         return torch.log1p(x / self.rate)
 
 
@@ -118,8 +139,12 @@ def _layers(
     width: int,
     dense: Callable[..., list[nn.Module]],
     first: Sequence[nn.Module] = (),
+    covariates: int = 0,
 ) -> tuple[Encoder, list[nn.Module]]:
-    """Return an encoder that begins with some layers, and a decoder's layers, for samples [channels, ...]."""
+    """Return an encoder that begins with some layers, and a decoder's layers, for samples [channels, ...].
+
+    Both read so many numbers of covariates more, if samples are vectors.
+    """
     n, *sides = shape
     down, up = [*first], list[nn.Module]()
     for channels in itertools.chain(config.channels, itertools.repeat(config.channels[-1])):
@@ -132,9 +157,9 @@ def _layers(
         n, sides = channels, [-(-side // 2) for side in sides]
     size, hidden = n * math.prod(sides), config.hidden_widths
     flat = [nn.Flatten()] if sides else []
-    encoder = Encoder([*down, *flat, *dense(size, *hidden)], hidden[-1], width)
+    encoder = Encoder([*down, *flat, *dense(size + covariates, *hidden)], hidden[-1], width)
     back = [nn.Unflatten(1, (n, *sides))] if sides else []
-    return encoder, [*dense(width, *hidden[::-1]), nn.Linear(hidden[0], size), *back, *up]
+    return encoder, [*dense(width + covariates, *hidden[::-1]), nn.Linear(hidden[0], size), *back, *up]
 
 
 def _dense(*widths: int, dropout: float, normalisation: Normalisation) -> list[nn.Module]:

@@ -4,7 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -57,7 +57,8 @@ def impute(
         rest, arrays = read_columns(str(given), {n: u.spec.features for n, u in model.modalities.items()})
     else:
         rest, arrays = pl.DataFrame(), _arrays(given)
-    found = model.impute(arrays)
+    own = {c.name: _covariate(c.name, given, rest, arrays) for c in model.covariates} or None
+    found = model.impute(arrays, covariates=own)
     if out.suffix == ".npz":
         write_atomically(out, lambda file: np.savez_compressed(file, **found))
     elif wide := [name for name, array in found.items() if array.ndim != 2]:
@@ -66,6 +67,15 @@ def impute(
         table = pl.concat([rest, _table(found, model.modalities, rest.columns)], how="horizontal")
         write_atomically(out, table.write_csv if out.suffix == ".csv" else table.write_parquet)
     say(f"{out}: {', '.join(f'{name} {list(array.shape)}' for name, array in found.items())}")
+
+
+def _covariate(name: str, path: Path, rest: "pl.DataFrame", arrays: "dict[str, np.ndarray]") -> Any:
+    """Return the column of a file that is a covariate, taken from its arrays if it is one of them."""
+    if name in rest.columns:
+        return rest[name]
+    if name not in arrays:
+        raise DataError(f"{path}: there is no column {name!r}, but the model is conditioned on it")
+    return arrays.pop(name)
 
 
 def _table(

@@ -41,14 +41,14 @@ class DataSpec(StrictModel, extra="allow"):
         for name, value in given.items():
             if name not in defaults:
                 raise problem(unknown_key(name, defaults), name)
-            if type(value) is not type(defaults[name]):
-                raise problem(wrong(name, value, type(defaults[name])), name)
+            if (kind := type(defaults[name])) is not type(value):
+                raise problem(wrong(name, value, list[str] if kind is list else kind), name)
         for name, what in known.required.items():
             if name not in given:
                 raise problem(f"key {name!r} is missing; {what}", name)
         if given["name"] in DATA_SETS:
             check_options(given)
-        return {**defaults, **given}
+        return known.kept({**defaults, **given})
 
     @model_validator(mode="after")
     def _name_modalities(self, info: ValidationInfo) -> Self:

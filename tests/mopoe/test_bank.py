@@ -14,7 +14,7 @@ from mopoe.bank import banks, stacked
 from mopoe.batch_loss import batch_loss
 from mopoe.checkpoint import load_model
 from mopoe.data.container import MultimodalData, Split
-from mopoe.data.registry import ModalitySpec
+from mopoe.data.registry import COVARIATES, Covariate, ModalitySpec
 from mopoe.kernels import library
 from mopoe.likelihoods import Bernoulli, Laplace, Normal
 from mopoe.model import MoPoE, build_model
@@ -89,6 +89,31 @@ def test_losses_and_gradients_are_those_of_the_networks_one_by_one(data, setting
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
         assert float((found[name] - gradient).abs().max()) <= tolerance * float(gradient.abs().max()), name
+
+
+@pytest.mark.parametrize("settings", [{}, {"style_dim": 2, "mixture": "all"}, {"method": "poe"}])
+def test_covariates_are_read_by_networks_together_as_one_by_one(settings):
+    """Losses, gradients and means of two vectors that share a bank on each side."""
+    rng = torch.Generator().manual_seed(5)
+    x = {name: torch.randn(22, 4, generator=rng) for name in ("a", "b", COVARIATES)}
+    given = tuple(Covariate(name=f"c{i}") for i in range(4))
+    specs = tuple(ModalitySpec(name=name, shape=(4,), covariates=given) for name in "ab")
+    split = Split(x, torch.zeros(22, 0))
+    parts = {"train": split, "validation": split, "test": split}
+    data = MultimodalData(name="x", options={}, fingerprint="x", modalities=specs, n_classes=0, **parts)
+    config = replace(CONFIG, hidden_widths=(6,), **settings)
+    plain, banked = (build_model(config, specs).double() for _ in range(2))
+    loss, expected = loss_and_gradients(plain, config, data, torch.float64)
+    ours, found = loss_and_gradients(together(banked), config, data, torch.float64)
+    assert [bank.names for side in banked._banks for bank in side] == [("a", "b")] * 2
+    assert float(abs(ours - loss)) < 1e-10
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-10, rtol=1e-9)
+    z, c = torch.randn(22, 3, generator=rng).double(), x[COVARIATES]
+    for name, mean in plain.means(z, None, c).items():
+        torch.testing.assert_close(banked.mean(name, z, None, c), mean)
+    inner = split.batch(slice(0, 9), CPU, innermost=True)
+    assert all(torch.equal(t, x[name][:9]) for name, t in inner.items())
 
 
 def test_both_ways_go_on_from_each_others_checkpoint(data, tmp_path, monkeypatch):

@@ -234,7 +234,8 @@ def test_every_single_changed_bit_is_seen(tiny_data: MultimodalData, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "changes", [{"epoch": -1}, {"step": 1.5}, {"data": 3}, {"data_options": {"a": []}}, {"data_options": [1]}]
+    "changes",
+    [{"epoch": -1}, {"step": 1.5}, {"data": 3}, {"data_options": {"a": [1]}}, {"data_options": [1]}],
 )
 def test_impossible_progress_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
     """Counts, and the data set that a later command would load, are checked when they are read."""

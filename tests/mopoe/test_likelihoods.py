@@ -20,6 +20,7 @@ from mopoe.likelihoods import (
     NegativeBinomial,
     Normal,
     Poisson,
+    feature_likelihood,
 )
 
 OUTPUT = 3 * torch.randn(4, 3, 5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -213,6 +214,50 @@ def test_negative_binomial_equals_scipy() -> None:
     expected = stats.nbinom.logpmf(COUNTS.numpy(), r, r / (r + mean)).sum(1)
     assert likelihood.log_prob(LOG_RATIO, COUNTS).tolist() == pytest.approx(expected, rel=1e-6)
     assert likelihood.mean(LOG_RATIO).numpy() == pytest.approx(mean, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["poisson", "negative_binomial"])
+@pytest.mark.parametrize("shape", [(4, 3), (2, 2, 3)])
+def test_counts_with_a_size_factor_equal_scipy(kind: str, shape: tuple[int, ...]) -> None:
+    """Means are shares of the row's total, or of that given if none is known; zeros alone are certain."""
+    rng = np.random.default_rng(3)
+    x = rng.poisson(rng.gamma(1, 50, shape))
+    x[1] = 0
+    output, rate = rng.normal(size=shape), rng.gamma(1, 4, shape[1:])
+    likelihood = feature_likelihood(kind, torch.tensor(rate).float(), 37.0)  # type: ignore[arg-type]
+    flat = (rate * np.exp(output)).reshape(len(x), -1)
+    mean = flat / flat.sum(1, keepdims=True) * x.reshape(len(x), -1).sum(1, keepdims=True)
+    counts = x.reshape(len(x), -1)
+    expected = stats.poisson.logpmf(counts, mean).sum(1)
+    if kind == "negative_binomial":
+        r = np.exp(0.3)
+        with torch.no_grad():
+            likelihood.log_r.fill_(0.3)  # type: ignore[union-attr,operator]
+        expected = stats.nbinom.logpmf(counts, r, r / (r + mean)).sum(1)
+    given = torch.tensor(output).float().requires_grad_()
+    found = likelihood.log_prob(given, torch.tensor(x).float())
+    assert found.tolist() == pytest.approx(expected, rel=1e-5)
+    assert found[1] == expected[1] == 0
+    (gradient,) = torch.autograd.grad(found.sum(), given)
+    assert gradient.isfinite().all()
+    assert not gradient[1].any()
+    assert gradient.flatten(1).sum(1).tolist() == pytest.approx(
+        [0] * len(x), abs=1e-3
+    )  # a shift of all is none
+    means = likelihood.mean(given.detach()).flatten(1)
+    assert means.numpy() == pytest.approx(37 * flat / flat.sum(1, keepdims=True), rel=1e-5)
+    assert likelihood.most(3) == 0
+
+
+def test_the_best_constant_with_a_size_factor_has_the_shares_of_all_counts() -> None:
+    """Rows of more counts weigh more; any other constant is less likely under a Poisson likelihood."""
+    x = torch.tensor([[0.0, 3.0, 1.0], [20.0, 90.0, 7.0], [1.0, 4.0, 0.0], [0.0, 0.0, 0.0]])
+    likelihood = Poisson(torch.tensor([1.0, 5.0, 2.0]), 10.0)
+    best = likelihood.constant(x)
+    torch.testing.assert_close(likelihood.mean(best), 10 * x.sum(0, keepdim=True) / x.sum())
+    top = likelihood.log_prob(best.expand(4, 3), x).sum()
+    for step in torch.cat([torch.eye(3), -torch.eye(3)]) * 0.1:
+        assert likelihood.log_prob((best + step).expand(4, 3), x).sum() < top
 
 
 def test_one_scale_per_feature_equals_scipy() -> None:

@@ -35,14 +35,16 @@ def test_one_source_gets_its_part(modality: Callable[..., Modality], style_dim: 
     q = model.encode(split.batch(slice(4, 8), torch.device("cpu")))
     z_SBZ, style_MSBW = conditional_latents(model, q, 1, "test", 4, 8, same_noise=True)
     for s, mask in enumerate(model.masks):
-        z, style = source_latents(model, split, mask, 1, "test", 4, 8)
+        z, style, given = source_latents(model, split, mask, 1, "test", 4, 8)
         assert torch.equal(z, z_SBZ[s])
+        assert given is None
         assert (style is None) == (style_MSBW is None) == (not style_dim)
         if style is not None and style_MSBW is not None:
             assert torch.equal(style, style_MSBW[:, s])
-    z, style = source_latents(model, split, 0, 1, "test", 4, 8)
+    z, style, given = source_latents(model, split, 0, 1, "test", 4, 8)
     expected = prior_latents(model, 1, "test", 4, 8)
     assert torch.equal(z, expected[0])
+    assert given is None
     assert (style is None and not style_dim) or torch.equal(style, expected[1])  # type: ignore[arg-type]
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from mopoe.checkpoint import load_model
 from mopoe.data import _own
+from search_spaces import parsed
+from sweep.config.sweep_spec import spec_of
 from sweep.results import open_results
 from sweep.running.shared_inputs import _loaded
 from sweep.store.read import open_store
@@ -155,6 +157,39 @@ def test_the_pages_halves_of_digits_are_imputed(sweep: Sweep, shared_ray: list[s
     assert mmd["stderr"].min() > 0
 
 
+def test_an_option_left_out_is_in_no_hash(folder: Path) -> None:
+    """A results folder from before there were covariates is of the same sweep, as long as there are none."""
+    write_tables()
+    hashes = []
+    for more in ("", "  covariates: []\n  covariates_file: ''\n"):
+        spec = spec_of(parsed(FILE.replace("  id:", f"{more}  id:"), folder / "three.yaml"))
+        options = "name modalities id labels labels_file likelihoods split seed"
+        assert {*spec.plain()["data"]} == {*options.split()}
+        hashes.append(spec.spec_hash)
+    assert hashes[0] == hashes[1]
+
+
+@pytest.mark.ray
+def test_the_pages_patients_are_conditioned_on(sweep: Sweep, shared_ray: list[str], folder: Path) -> None:
+    """On age and sex, which are read from the file of `impute` and may be others; all else runs, too."""
+    found = run_example(2, "patients", ("make_patients.py", "check_patients.py"), sweep)
+    assert repr(found["model"]).endswith("given age, sex; 3 latents>")
+    assert found["change"]["s1"] > 3
+    imputed = pl.read_csv("imputed.csv")
+    assert imputed.columns == ["patient", "age", "sex", "s1", "s2", "s3", "s4", "s5", "s6"]
+    np.testing.assert_allclose(imputed.select("^s[1-6]$").to_numpy(), found["now"], rtol=1e-4)
+    assert sweep("evaluate", "results/patients", "--split", "test")[0] == 0
+    pl.read_csv("given.csv").drop("sex").write_csv("less.csv")
+    status, _, err = sweep("impute", "results/patients", "--from", "less.csv", "--out", "x.csv")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "less.csv: there is no column 'sex', but the model is conditioned on it" in err
+    arrays = {name: np.array(pl.read_csv("given.csv")[name].to_list()) for name in ("age", "sex")}
+    np.savez("given.npz", body=pl.read_csv("body.csv").drop("patient").to_numpy(), **arrays)
+    assert sweep("impute", "results/patients", "--from", "given.npz", "--out", "imputed.npz")[0] == 0
+    with np.load("imputed.npz") as file:
+        np.testing.assert_allclose(file["blood"], found["now"], rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -180,6 +215,12 @@ def test_the_pages_halves_of_digits_are_imputed(sweep: Sweep, shared_ray: list[s
             ("b: b.parquet", "b: 3"),
             "three.yaml:3: data: data set 'tables': modalities: b is 3, but must be a word",
         ),
+        (
+            ("  id:", "  size_factors: [b]\n  id:"),
+            "size_factors: b has the likelihood normal, but only counts",
+        ),
+        (("  id:", "  covariates: age\n  id:"), "covariates is 'age', but must be a list of words"),
+        (("  id:", "  covariates: [age]\n  id:"), "there is no column 'age' with a covariate in the modal"),
         (("  id:", "  split: {test: 1}\n  id:"), "split: test is 1, but must be a number between 0 and 1"),
     ],
 )
