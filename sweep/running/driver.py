@@ -27,15 +27,17 @@ from sweep.running.recorder import Recorder
 from sweep.running.reporting import TELL_SECONDS
 from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs
 from sweep.running.signals import stoppable, tell_first
+from sweep.running.steering import Steering
 from sweep.running.trainable import make_trainable
 from sweep.running.worker import device_here
 from sweep.search.budget import Budget
 from sweep.search.overview import Overview
-from sweep.search.past import recorded_curves, recorded_vectors, trial_records, warm_start
+from sweep.search.past import added_configs, recorded_curves, recorded_vectors, trial_records, warm_start
 from sweep.search.samplers import check_sampler
 from sweep.search.scheduler import HalvingScheduler
 from sweep.search.searcher import SweepSearcher
-from sweep.search.state import Action, SweepState, SweepStatus
+from sweep.search.standing import Action, SweepStatus
+from sweep.search.state import SweepState
 from sweep.search.trial import ConfigResult
 from sweep.store.files import Files, LocalFiles, canonical_uri
 from sweep.store.layout import CHECKPOINTS, WRITTEN
@@ -118,8 +120,9 @@ def run_sweep(
         manifest = open_or_create_manifest(store.files, spec, spec.spec_hash, shared, allowed=allowed)
         keep_classifiers(store.files, classifiers)
         tell(manifest)
-        records, curves = trial_records(store), recorded_curves(store, spec)
-        state = SweepState.resumed(spec, records, curves, retry_failed=retry_failed)
+        state = _resumed(spec, store, retry_failed=retry_failed)
+        steering = Steering(spec, state, StoreWriter(store.files), warn, tell)
+        steering.look()
         budget = Budget.of(spec, store)
         state.halted = budget.used_up
         if state.next_action() is Action.END:
@@ -163,6 +166,7 @@ def run_sweep(
                 fingerprint=data.fingerprint,
                 budget=budget,
                 log=tell,
+                steering=steering,
             )
             tuner = make_tuner(spec, store, trainable, searcher, recorder)
             # After Ray's start, which takes SIGTERM for itself.
@@ -175,6 +179,12 @@ def run_sweep(
         if ended := budget.end(state.status):
             say(ended)
     return store
+
+
+def _resumed(spec: SweepSpec, store: Store, *, retry_failed: bool) -> SweepState:
+    """Return the state of a sweep by its tables, which may be empty."""
+    records, curves = trial_records(store), recorded_curves(store, spec)
+    return SweepState.resumed(spec, records, curves, retry_failed=retry_failed, added=added_configs(store))
 
 
 def _drain(recorder: Recorder, warn: Callable[[str], None]) -> None:
@@ -302,7 +312,7 @@ def make_tuner(
         tune.with_resources(trainable, {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu_share(gpus)}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=HalvingScheduler(spec, recorder.on_decision, recorded),
+            scheduler=HalvingScheduler(spec, recorder.on_decision, recorded, recorder.unwanted),
             num_samples=-1,
             max_concurrent_trials=slots,
             reuse_actors=True,

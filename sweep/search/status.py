@@ -11,9 +11,12 @@ from polars import selectors as cs
 from sweep.analysis.checks import plateaus
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.config.sweep_spec import SweepSpec
+from sweep.search.asking import queued
 from sweep.search.budget import Budget
 from sweep.search.overview import Overview, RunningTrial, overview
-from sweep.search.state import SweepState, SweepStatus
+from sweep.search.past import added_configs
+from sweep.search.standing import SweepStatus
+from sweep.search.state import SweepState
 from sweep.store.layout import OBJECTIVE
 from sweep.store.lease import holder
 from sweep.store.read import Store
@@ -68,7 +71,9 @@ def status_report(store: Store, spec: SweepSpec, now: datetime) -> StatusReport:
     epochs = _epochs(store, trials)
     alone = found.manifest.spec_hash.startswith("t")  # a folder of single trials
     records = [TrialRecord.from_row(row) for row in trials.iter_rows(named=True)]
-    state = SweepState.of(spec, records, planned=not alone)
+    state = SweepState.of(spec, records, planned=not alone, added=added_configs(store))
+    for suggestion in queued(store.files, spec):
+        state.queue(suggestion)
     reported = {row["trial_id"]: row for row in epochs.iter_rows(named=True)}
     unfinished = [record for record in records if record.status == "running"]
     running = [_running(record, reported.get(record.trial_id, {}), now) for record in unfinished]
