@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
 
+from mopoe.data import load_data
 from mopoe.errors import ConfigError, MopoeError
 from mopoe.rehearsal import rehearse
 from mopoe.runtime import check_precision
@@ -44,6 +45,10 @@ from sweep.store.layout import CHECKPOINTS, WRITTEN
 from sweep.store.lease import driving
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
+
+if TYPE_CHECKING:
+    from mopoe.data.container import MultimodalData
+    from mopoe.evaluation.classifiers import Classifiers
 
 RAY = ".ray"
 """Where in a results folder Ray keeps what it needs while a sweep runs."""
@@ -113,9 +118,7 @@ def run_sweep(
     before = open_folder(store.files, spec, spec.spec_hash, allowed=allowed)
     with driving(store.files), logging_to(logger, warn) as tell:
         _sweep_up(store.files)
-        say(f"data set {spec.data.name!r} and its classifiers")
-        classifier_hash = before.classifier_hash if before else None
-        data, classifiers = load_inputs(spec, store.files.address, classifier_hash)
+        data, classifiers = _inputs(spec, store, before.classifier_hash if before else None, say)
         shared = inputs_record(data, classifiers)
         manifest = open_or_create_manifest(store.files, spec, spec.spec_hash, shared, allowed=allowed)
         keep_classifiers(store.files, classifiers)
@@ -179,6 +182,16 @@ def run_sweep(
         if ended := budget.end(state.status):
             say(ended)
     return store
+
+
+def _inputs(
+    spec: SweepSpec, store: Store, classifier_hash: str | None, say: Callable[[str], None]
+) -> "tuple[MultimodalData, Classifiers]":
+    """Return the data and the classifiers that all trials share, and tell what is loaded or trained."""
+    say(f"data set {spec.data.name!r}")
+    if load_data(spec.data.name, **spec.data.options).n_classes:
+        say("classifiers that judge coherence")
+    return load_inputs(spec, store.files.address, classifier_hash)
 
 
 def _resumed(spec: SweepSpec, store: Store, *, retry_failed: bool) -> SweepState:

@@ -46,9 +46,9 @@ def measure_split(
     weights = set(store.files.list(CHECKPOINTS))
     full = store.latest_trials().filter(pl.col("status").is_in(FULL_BUDGET))
     if front:
-        found = tradeoff(store)
+        trade = tradeoff(store)
         full = full.filter(
-            pl.col("config_id").is_in(found.configs.filter(found.on_front)["config_id"].implode())
+            pl.col("config_id").is_in(trade.configs.filter(trade.on_front)["config_id"].implode())
         )
     kept = {
         (trial_id, attempt): file
