@@ -24,7 +24,8 @@ from common import header
 from numpy.typing import NDArray
 
 from sweep.config.sweep_spec import load_spec
-from sweep.search.state import Action, SweepState
+from sweep.search.standing import Action
+from sweep.search.state import SweepState
 from sweep.search.trial import SuggestedTrial, config_number, split_name
 from sweep.store.records import TrialRecord
 

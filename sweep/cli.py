@@ -9,11 +9,20 @@ import typer
 
 from mopoe.errors import ConfigError, MopoeError
 from mopoe.plugins import also_import_from
-from sweep.commands import aws, cluster, data, init, models, report, run, slurm, store, trial, watch
+from sweep.commands import add, aws, cluster, data, init, models, report, run, slurm, store, trial, watch
 from sweep.commands.terminal import adapt_streams, say
 
 COMMANDS = {
-    "Run sweeps": (init.init, run.run, run.resume, run.extend, run.show_config, trial.trial, slurm.slurm),
+    "Run sweeps": (
+        init.init,
+        run.run,
+        run.resume,
+        run.extend,
+        add.add,
+        run.show_config,
+        trial.trial,
+        slurm.slurm,
+    ),
     "Follow and read them": (watch.status, watch.watch, report.report, report.best),
     "Use their models": (trial.samples, models.evaluate, models.impute),
     "Keep their tables": (store.verify, store.compact, store.merge, store.export),

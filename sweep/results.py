@@ -27,8 +27,8 @@ class Results(Store):
     def front(self) -> pl.DataFrame:
         """Return one row per config on the front, the best in the first objective first.
 
-        Columns are trial_id, config_id, seeds, picks; o_, se_ and ci_ of each objective: its mean over seeds,
-        the standard error and the half width of its 95 % interval; and p_ of each searched setting.
+        Columns are trial_id, config_id, seeds or folds, picks; o_, se_ and ci_ of each objective: its mean
+        over these, the standard error and the half width of its 95 % interval; p_ of each searched setting.
         """
         return front_rows(tradeoff(self))
 

@@ -13,6 +13,7 @@ import typer
 from mopoe.errors import ConfigError
 from mopoe.wording import did_you_mean
 from search_spaces import find
+from sweep.commands.add import end_trial
 from sweep.commands.options import Address, Cluster, MaybeCluster, RunOptions, option_words
 from sweep.commands.terminal import command, say
 
@@ -43,22 +44,35 @@ def print_jobs(cluster: Path) -> None:
 def stop(
     job: Annotated[
         str,
-        typer.Argument(help="The job, or without --cluster a Slurm job's results folder.", metavar="JOB|DIR"),
+        typer.Argument(
+            help="The job, or without --cluster a Slurm job's results folder; with --trial any sweep's.",
+            metavar="JOB|DIR",
+        ),
     ],
     cluster: MaybeCluster = None,
+    trial: Annotated[
+        str | None, typer.Option(help="End this running trial alone, at its next evaluation or checkpoint.")
+    ] = None,
 ) -> None:
-    """Stop a sweep on a cluster or under Slurm; what is finished is kept, and running it again goes on."""
-    if cluster is None:
+    """Stop a sweep on a cluster or under Slurm; what is finished is kept, and running it again goes on.
+
+    A trial that is ended keeps the epochs that are recorded, counts as stopped early and is not tried again.
+    """
+    if trial is not None and cluster is not None:
+        raise ConfigError("--trial takes a results folder, and no --cluster")
+    if trial is not None:
+        end_trial(job, trial)
+    elif cluster is None:
         from sweep.cluster.slurm import cancel, jobs_of
 
         for number in jobs_of(Path(job)):
             cancel(number)
             say(f"Slurm job {number} is cancelled")
-        return
-    from sweep.cluster.jobs import stop as stop_job
+    else:
+        from sweep.cluster.jobs import stop as stop_job
 
-    stopped = stop_job(cluster, _existing_job(cluster, job))
-    say(f"{job} {'is stopped' if stopped else 'had already ended'}")
+        stopped = stop_job(cluster, _existing_job(cluster, job))
+        say(f"{job} {'is stopped' if stopped else 'had already ended'}")
 
 
 def fetch(

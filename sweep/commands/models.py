@@ -23,11 +23,17 @@ def evaluate(
     folder: Folder,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     trial: Annotated[str | None, typer.Option(help="Trial (default: all whose weights are kept).")] = None,
+    *,
+    front: Annotated[
+        bool, typer.Option("--front", help="The front's configs alone, with all their seeds.")
+    ] = False,
 ) -> None:
     """Measure kept weights, by default those of the front, on another split; nothing is trained."""
     from sweep.running.held_out import measure_split
 
-    measure_split(folder, split, trial, say)
+    if trial is not None and front:
+        raise ConfigError("--trial and --front are both given; leave one out")
+    measure_split(folder, split, trial, say, front=front)
     say(f"next: {command('sweep', 'report', folder)}")
 
 

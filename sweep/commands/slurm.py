@@ -9,6 +9,7 @@ import typer
 from search_spaces import find
 from sweep.commands.options import File, Overrides, option_words
 from sweep.commands.terminal import command, say
+from sweep.errors import ClusterError
 
 
 def slurm(
@@ -61,8 +62,14 @@ def slurm(
             warn(each)
             say(f"job {each} was sent USR2; it checkpoints, requeues itself and goes on")
     elif submit:
-        job.out.parent.mkdir(parents=True, exist_ok=True)
-        number = submit_job(job_script(job))
+        made = [folder for folder in job.out.parents if not folder.exists()]
+        job.out.parent.mkdir(parents=True, exist_ok=True)  # before the job begins, which writes its log there
+        try:
+            number = submit_job(job_script(job))
+        except ClusterError:
+            for folder in made:
+                folder.rmdir()
+            raise
         say(f"job {number}\nnext: {command('sweep', 'watch', job.out)}\nlog:  {job.out}.slurm-{number}.log")
     else:
         sys.stdout.write(job_script(job))

@@ -47,12 +47,13 @@ def watch(
     store = open_store(folder)
     say(f"page: {files_at(place)}/report.html")
     live = Live(console=terminal, auto_refresh=False) if terminal.is_terminal else None
-    last_line = ""
+    last_line, interrupted = "", False
     shown: list[list[str]] = []
     try:
         with live or nullcontext():
             while True:
                 state, now = _state(folder)
+                interrupted = state.interrupted
                 if live:
                     shows = screen if state.interrupted else live_screen
                     live.update(shows(state, now), refresh=True)
@@ -67,7 +68,8 @@ def watch(
                     shown = files
                 time.sleep(every)
     except KeyboardInterrupt:
-        say("stopped watching; the sweep continues")
+        stands = "is interrupted, and `sweep resume` continues it" if interrupted else "continues"
+        say(f"stopped watching; the sweep {stands}")
     write_report(store, place)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationInfo
@@ -131,25 +132,36 @@ def check_start_with(
     modalities = _modalities(info)
     if not modalities or "search_space" not in info.data:
         return points
-    space = Space(info.data["search_space"], modalities)
-    checked = []
-    for i, given in enumerate(points):
-        with problems_at(i):
-            point = distinct(named(given))
-        for name in point:
-            if name not in space.parameters:
-                raise problem(unknown_key(name, space.parameters), i, name)
-        specs = _specs(info)
-        values = {n: setting(n, value, modalities, i, n, specs=specs) for n, value in point.items()}
-        full = space.complete(values)
-        for name in values:
-            if name not in space.active(full):
-                when = ", ".join(f"{k}: {v}" for k, v in (space.parameters[name].when or {}).items())
-                raise problem(f"{name} is only used when {when}; leave it out", i, name)
-        with problems_at(i):
-            space.suggestion(full)
-        checked.append(values)
-    return tuple(checked)
+    space, specs = Space(info.data["search_space"], modalities), _specs(info)
+    return tuple(check_point(given, space, i, specs=specs) for i, given in enumerate(points))
+
+
+def check_point(
+    given: Mapping[str, Any],
+    space: Space,
+    *at: str | int,
+    specs: Sequence[ModalitySpec] = (),
+    base: Mapping[str, Any] = MappingProxyType({}),
+) -> Mapping[str, Any]:
+    """Return a point in its settings' types, or say at this path that it lies outside the search space.
+
+    What it leaves out is as in the base, if that has it and it exists beside what is given.
+    """
+    with problems_at(*at):
+        point = distinct(named(given))
+    for name in point:
+        if name not in space.parameters:
+            raise problem(unknown_key(name, space.parameters), *at, name)
+    values = {n: setting(n, value, space.modalities, *at, n, specs=specs) for n, value in point.items()}
+    active = space.active(space.complete({**base, **values}))
+    for name in values:
+        if name not in active:
+            when = ", ".join(f"{k}: {v}" for k, v in (space.parameters[name].when or {}).items())
+            raise problem(f"{name} is only used when {when}; leave it out", *at, name)
+    values = {n: v for n, v in base.items() if n in active} | values
+    with problems_at(*at):
+        space.suggestion(space.complete(values))
+    return values
 
 
 def _modalities(info: ValidationInfo) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from sweep.analysis.uncertainty import (
 )
 from sweep.config.objectives import Objective, gains
 from sweep.errors import StoreError
-from sweep.report.formatting import count, number, plain, with_unit
+from sweep.report.formatting import count, number, plain, with_unit, worded
 from sweep.report.page import write_html
 from sweep.report.tables import front_rows, front_text
 from sweep.report.theme import COLOURS, STEPS, axis, drawn, layout, series, steps
@@ -68,10 +68,20 @@ def compare(one: Store, other: Store) -> Comparison:
     hashes = a.manifest.classifier_hash, b.manifest.classifier_hash
     if all(hashes) and hashes[0] != hashes[1]:
         note += f" Coherence is not comparable: its classifiers differ ({hashes[0]} and {hashes[1]})."
+
+    def said(text: str) -> str:
+        return worded(text, a.manifest, b.manifest)
+
+    cards = (
+        replace(
+            c, title=said(c.title), finding=said(c.finding), figure_html=c.figure_html and said(c.figure_html)
+        )
+        for c in (_front_card(a, b), _domination_card(a, b), _attainment_card(a, b))
+    )
     return Comparison(
         title=" and ".join(dict.fromkeys(names)) + ", compared",
         note=note,
-        cards=(_front_card(a, b), _domination_card(a, b), _attainment_card(a, b), _change_card(a, b)),
+        cards=(*cards, _change_card(a, b)),
     )
 
 

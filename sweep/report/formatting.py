@@ -58,9 +58,13 @@ def corner_text(trade: Tradeoff) -> str:
     return ", ".join(f"{plain(name)} {number(corner[name])}" for name in trade.points.names)
 
 
-def worded(text: str, manifest: Manifest) -> str:
-    """Return a text about a sweep, with folds in place of seeds if those are its replicates."""
-    return re.sub(r"\bseed(?=s?\b)", "fold", text) if manifest.folds else text
+def worded(text: str, *manifests: Manifest) -> str:
+    """Return a text about sweeps, with folds in place of seeds if those are the replicates of all of them.
+
+    Of one with seeds and one with folds it speaks of replicates.
+    """
+    words = {"fold" if manifest.folds else "seed" for manifest in manifests}
+    return re.sub(r"\bseed(?=s?\b)", words.pop() if len(words) == 1 else "replicate", text)
 
 
 def plain(name: str) -> str:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def front_rows(trade: Tradeoff) -> pl.DataFrame:
     """Return one row per config on the front, the best in the first objective first.
 
-    Columns: trial_id (the replicate of the lowest seed), config_id, seeds (number of replicates), picks, then
+    Columns: trial_id (the replicate of the lowest seed), config_id, seeds or folds (how many), picks, then
     o_<objective> (mean over seeds), se_<objective> (its standard error) and ci_<objective> (half width of its
     95 % interval), then p_<parameter>.
     """
@@ -52,6 +52,7 @@ def config_rows(trade: Tradeoff) -> pl.DataFrame:
         trade.configs.with_columns(pl.Series("picks", labels, dtype=pl.String))
         .with_columns(on_front=pl.Series(trade.on_front, dtype=pl.Boolean))
         .select("on_front", "trial_id", "config_id", "seeds", "picks", *values, *searched)
+        .rename({"seeds": worded("seeds", trade.manifest)})
         .sort("on_front", OBJECTIVE + first.name, "trial_id", descending=[True, first.maximize, False])
     )
 
@@ -63,7 +64,8 @@ def front_text(rows: pl.DataFrame) -> pl.DataFrame:
     columns |= {plain(n): [value_text(row, n) for row in rows.iter_rows(named=True)] for n in objectives}
     for name, parts in searched_settings(rows.columns).items():
         columns[plain(name)] = [setting_text(row) for row in rows.select(parts).iter_rows()]
-    columns["seeds"] = [str(n) for n in rows["seeds"]]
+    for name in {"seeds", "folds"} & set(rows.columns):
+        columns[name] = [str(n) for n in rows[name]]
     return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
 
 

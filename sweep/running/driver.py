@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
 
+from mopoe.data import load_data
 from mopoe.errors import ConfigError, MopoeError
 from mopoe.rehearsal import rehearse
 from mopoe.runtime import check_precision
@@ -27,21 +28,27 @@ from sweep.running.recorder import Recorder
 from sweep.running.reporting import TELL_SECONDS
 from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs
 from sweep.running.signals import stoppable, tell_first
+from sweep.running.steering import Steering
 from sweep.running.trainable import make_trainable
 from sweep.running.worker import device_here
 from sweep.search.budget import Budget
 from sweep.search.overview import Overview
-from sweep.search.past import recorded_curves, recorded_vectors, trial_records, warm_start
+from sweep.search.past import added_configs, recorded_curves, recorded_vectors, trial_records, warm_start
 from sweep.search.samplers import check_sampler
 from sweep.search.scheduler import HalvingScheduler
 from sweep.search.searcher import SweepSearcher
-from sweep.search.state import Action, SweepState, SweepStatus
+from sweep.search.standing import Action, SweepStatus
+from sweep.search.state import SweepState
 from sweep.search.trial import ConfigResult
 from sweep.store.files import Files, LocalFiles, canonical_uri
 from sweep.store.layout import CHECKPOINTS, WRITTEN
 from sweep.store.lease import driving
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
+
+if TYPE_CHECKING:
+    from mopoe.data.container import MultimodalData
+    from mopoe.evaluation.classifiers import Classifiers
 
 RAY = ".ray"
 """Where in a results folder Ray keeps what it needs while a sweep runs."""
@@ -111,15 +118,14 @@ def run_sweep(
     before = open_folder(store.files, spec, spec.spec_hash, allowed=allowed)
     with driving(store.files), logging_to(logger, warn) as tell:
         _sweep_up(store.files)
-        say(f"data set {spec.data.name!r} and its classifiers")
-        classifier_hash = before.classifier_hash if before else None
-        data, classifiers = load_inputs(spec, store.files.address, classifier_hash)
+        data, classifiers = _inputs(spec, store, before.classifier_hash if before else None, say)
         shared = inputs_record(data, classifiers)
         manifest = open_or_create_manifest(store.files, spec, spec.spec_hash, shared, allowed=allowed)
         keep_classifiers(store.files, classifiers)
         tell(manifest)
-        records, curves = trial_records(store), recorded_curves(store, spec)
-        state = SweepState.resumed(spec, records, curves, retry_failed=retry_failed)
+        state = _resumed(spec, store, retry_failed=retry_failed)
+        steering = Steering(spec, state, StoreWriter(store.files), warn, tell)
+        steering.look()
         budget = Budget.of(spec, store)
         state.halted = budget.used_up
         if state.next_action() is Action.END:
@@ -164,6 +170,7 @@ def run_sweep(
                 fingerprint=data.fingerprint,
                 budget=budget,
                 log=tell,
+                steering=steering,
             )
             tuner = make_tuner(spec, store, trainable, searcher, recorder)
             # After Ray's start, which takes SIGTERM for itself.
@@ -176,6 +183,22 @@ def run_sweep(
         if ended := budget.end(state.status):
             say(ended)
     return store
+
+
+def _inputs(
+    spec: SweepSpec, store: Store, classifier_hash: str | None, say: Callable[[str], None]
+) -> "tuple[MultimodalData, Classifiers]":
+    """Return the data and the classifiers that all trials share, and tell what is loaded or trained."""
+    say(f"data set {spec.data.name!r}")
+    if load_data(spec.data.name, **spec.data.options).n_classes:
+        say("classifiers that judge coherence")
+    return load_inputs(spec, store.files.address, classifier_hash)
+
+
+def _resumed(spec: SweepSpec, store: Store, *, retry_failed: bool) -> SweepState:
+    """Return the state of a sweep by its tables, which may be empty."""
+    records, curves = trial_records(store), recorded_curves(store, spec)
+    return SweepState.resumed(spec, records, curves, retry_failed=retry_failed, added=added_configs(store))
 
 
 def _drain(recorder: Recorder, warn: Callable[[str], None]) -> None:
@@ -303,7 +326,7 @@ def make_tuner(
         tune.with_resources(trainable, {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu_share(gpus)}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=HalvingScheduler(spec, recorder.on_decision, recorded),
+            scheduler=HalvingScheduler(spec, recorder.on_decision, recorded, recorder.unwanted),
             num_samples=-1,
             max_concurrent_trials=slots,
             reuse_actors=True,

@@ -9,6 +9,7 @@ import polars as pl
 from mopoe.errors import ConfigError
 from mopoe.quantities import with_quantities
 from sweep.analysis.points import FULL_BUDGET
+from sweep.analysis.tradeoff import tradeoff
 from sweep.errors import StoreError
 from sweep.manifest import open_folder, stored_spec
 from sweep.running.shared_inputs import inputs_of_trial, load_inputs
@@ -18,7 +19,9 @@ from sweep.store.read import open_store
 from sweep.store.write import StoreWriter
 
 
-def measure_split(root: str | Path, split: str, trial: str | None, say: Callable[[str], None]) -> None:
+def measure_split(
+    root: str | Path, split: str, trial: str | None, say: Callable[[str], None], *, front: bool = False
+) -> None:
     """Measure the weights that a results folder keeps, with the sweep's evaluation, and store what is found.
 
     Args:
@@ -26,6 +29,7 @@ def measure_split(root: str | Path, split: str, trial: str | None, say: Callable
         split: train, validation or test.
         trial: a trial; None for all that have weights.
         say: called with a sentence for each trial.
+        front: whether to measure the trials of the configs on the front alone.
 
     Raises:
         ConfigError: there is no such split, or the trials are measured on it already.
@@ -41,6 +45,11 @@ def measure_split(root: str | Path, split: str, trial: str | None, say: Callable
         raise ConfigError(f"the trials of {store.files} have been measured on {split} already")
     weights = set(store.files.list(CHECKPOINTS))
     full = store.latest_trials().filter(pl.col("status").is_in(FULL_BUDGET))
+    if front:
+        trade = tradeoff(store)
+        full = full.filter(
+            pl.col("config_id").is_in(trade.configs.filter(trade.on_front)["config_id"].implode())
+        )
     kept = {
         (trial_id, attempt): file
         for trial_id, attempt in full.select("trial_id", "attempt").collect().iter_rows()
@@ -48,8 +57,13 @@ def measure_split(root: str | Path, split: str, trial: str | None, say: Callable
         if file in weights and trial in (None, trial_id)
     }
     if not kept:
-        whose = f"{store.files} keeps no weights of {trial or 'any trial'} at full budget"
+        of = trial or ("the front" if front else "any trial")
+        whose = f"{store.files} keeps no weights of {of} at full budget"
         raise StoreError(f"{whose}; a sweep's key `keep` says whose it keeps")
+    if front:
+        lost = full.filter(~pl.col("trial_id").is_in([name for name, _ in kept])).collect()["trial_id"]
+        for name in lost.sort():
+            say(f"{name} is on the front, but its weights are not kept")
     data, classifiers = load_inputs(spec, store.files.address, store.manifest.classifier_hash)
     open_folder(store.files, spec, store.manifest.spec_hash, fingerprint=data.fingerprint)
     shared = data, classifiers

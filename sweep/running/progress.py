@@ -101,7 +101,7 @@ def progress_line(view: Overview) -> str:
 
 def done_text(view: Overview) -> str:
     """Return how many trials are done, and what they consist of if they are not one per config."""
-    further, configs = view.status.total - view.configs, count(view.configs, "config")
+    further, configs = view.status.total - view.status.configs, count(view.status.configs, "config")
     parts = f" ({configs} + {count(further, f'further {view.replicate}')})" if further else ""
     if view.expected:
         parts = f" ({configs}; about {count(view.expected, f'further {view.replicate}')} to come)"

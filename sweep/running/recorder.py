@@ -14,11 +14,13 @@ from ray.tune import Callback
 from sweep.config.sweep_spec import SweepSpec
 from sweep.running.record_log import LogRecord, epoch_record
 from sweep.running.signals import interrupt
+from sweep.running.steering import STOPPED, Steering
 from sweep.running.watchdog import hung_at
 from sweep.running.worker import checkpoint_name, watch_path
 from sweep.search.budget import Budget
 from sweep.search.overview import Overview, RunningTrial, overview
-from sweep.search.state import SweepState, SweepStatus
+from sweep.search.standing import Action, SweepStatus
+from sweep.search.state import SweepState
 from sweep.search.trial import ConfigResult, SuggestedTrial, TrialReport, begin_record, end_record
 from sweep.store.layout import CHECKPOINTS
 from sweep.store.records import EventRecord, Status, TrialRecord
@@ -63,6 +65,7 @@ class Recorder(Callback):
         fingerprint: hash of the data that trials are trained on.
         budget: how long the sweep has run and may run; no further trial begins once it is used up.
         log: called with every record of a trial, an epoch or an event.
+        steering: what users ask for while the sweep runs.
     """
 
     def __init__(
@@ -78,8 +81,10 @@ class Recorder(Callback):
         fingerprint: str | None = None,
         budget: Budget | None = None,
         log: Callable[[LogRecord], None] = lambda _: None,
+        steering: Steering | None = None,
     ) -> None:
         self._spec = spec
+        self._steering = steering or Steering(spec, state, writer, log=log)
         self._state = state
         self._writer = writer
         self._on_change = on_change
@@ -103,7 +108,9 @@ class Recorder(Callback):
         self._on_setup()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Let the user see how the sweep stands."""
+        """Take what users ask for, and let them see how the sweep stands."""
+        if self._state.next_action() is not Action.END:  # else Tune ends, and what is asked for waits
+            self._steering.look()
         self._on_step(self.overview)
 
     def overview(self) -> Overview:
@@ -142,6 +149,14 @@ class Recorder(Callback):
         self._write(replace(decision, attempt=running.record.attempt))
         if decision.decision == "stop":
             running.last = replace(running.last, stopped=decision.reason)
+
+    def unwanted(self, trial_id: str, report: TrialReport) -> bool:
+        """Return whether a user ends a trial here, which then keeps the reason for its end."""
+        if not self._steering.ends(trial_id, report):
+            return False
+        running = next(r for r in self._running.values() if r.record.trial_id == trial_id)
+        running.last = replace(running.last, stopped=STOPPED)
+        return True
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record how a trial ended that returned by itself."""
@@ -186,6 +201,7 @@ class Recorder(Callback):
         began = self._state.began_at(trial.trial_id) or datetime.now(UTC)
         record = begin_record(self._spec, trial.config(self._spec), trial, began, self._fingerprint)
         self._write(record)
+        self._steering.began(trial)
         if repeat := self._state.repeat(trial.trial_id):
             event = EventRecord(
                 trial_id=trial.trial_id,
@@ -210,6 +226,7 @@ class Recorder(Callback):
         spec = self._spec
         record = end_record(running.record, last, spec.objectives, datetime.now(UTC), spec.limits)
         self._write(record)
+        self._steering.ended(record)
         self._budget.add(record)
         self._state.halted |= self._budget.used_up
         config = self._state.end(record)

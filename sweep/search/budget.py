@@ -12,7 +12,7 @@ from typing import Self
 import polars as pl
 
 from sweep.config.sweep_spec import SweepSpec
-from sweep.search.state import SweepStatus
+from sweep.search.standing import SweepStatus
 from sweep.store.read import Store
 from sweep.store.records import TrialRecord
 

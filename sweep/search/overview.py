@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sweep.config.objectives import Objective
 from sweep.config.sweep_spec import SweepSpec
 from sweep.search.budget import Budget
-from sweep.search.state import SweepStatus
+from sweep.search.standing import SweepStatus
 from sweep.search.trial import config_status, split_name
 from sweep.store.records import TrialRecord
 
@@ -63,8 +63,6 @@ class Overview:
     """How it stands, in numbers."""
     objectives: tuple[Objective, ...]
     """Its objectives."""
-    configs: int
-    """Configs in all; the other trials are further seeds."""
     expected: int
     """Further seeds that are not among the trials yet, but would come if the front stayed as it is."""
     replicate: str
@@ -103,17 +101,15 @@ def overview(
         for name, seeds in by_config.items()
     }
     completed = {name: values for name, (kind, values) in judged.items() if kind == "completed"}
-    configs = min(status.total, max(spec.n_configs, len(by_config)))
     seeds = spec.replicates
     expected = 0
-    if seeds.when == "front" and status.total == configs and not status.complete:
+    if seeds.when == "front" and status.total == status.configs and not status.complete:
         expected = status.front_size * (seeds.count - 1)
     failed = sorted((t for t in trials if t.status == "failed"), key=lambda t: t.ended_at or t.started_at)
     hours = math.inf if budget.hours is None else max(0.0, budget.hours - budget.used)
     return Overview(
         status=status,
         objectives=tuple(spec.objectives),
-        configs=configs,
         expected=expected,
         replicate="fold" if seeds.folds else "seed",
         running=tuple(running),

@@ -11,7 +11,7 @@ from mopoe.errors import ConfigError
 from sweep.config.objectives import Objective
 from sweep.config.sweep_spec import SweepSpec
 from sweep.search.halving import Vector
-from sweep.search.trial import ConfigResult, is_whole
+from sweep.search.trial import ConfigResult, is_whole, split_name
 from sweep.store.layout import OBJECTIVE
 from sweep.store.read import Store, open_store
 from sweep.store.records import TrialRecord
@@ -20,6 +20,11 @@ from sweep.store.records import TrialRecord
 def trial_records(store: Store) -> list[TrialRecord]:
     """Return the record of every trial's last attempt, by name."""
     return [TrialRecord.from_row(row) for row in store.latest_trials().collect().iter_rows(named=True)]
+
+
+def added_configs(store: Store) -> set[str]:
+    """Return the configs that `sweep add` asked for."""
+    return {split_name(name)[0] for name in store.events().filter(kind="add").collect()["trial_id"]}
 
 
 def recorded_curves(store: Store, spec: SweepSpec) -> dict[str, dict[int, float]]:

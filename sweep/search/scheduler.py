@@ -24,6 +24,7 @@ class HalvingScheduler(FIFOScheduler):
         spec: the sweep; its seed fixes the brackets.
         on_decision: called with every decision, which is about the first attempt unless changed there.
         recorded: objectives of earlier runs by trial and epoch.
+        unwanted: called with a trial's name and each of its reports; whether it is to end there.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class HalvingScheduler(FIFOScheduler):
         spec: SweepSpec,
         on_decision: Callable[[EventRecord], None],
         recorded: Mapping[str, Mapping[int, Vector]] | None = None,
+        unwanted: Callable[[str, TrialReport], bool] = lambda *_: False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Ray's has no annotations
         self._sweep = spec
         self._spec = spec.scheduler
         self._objectives = self._spec.compared(spec.objectives)
         self._on_decision = on_decision
+        self._unwanted = unwanted
         self._rungs: dict[tuple[int, int], dict[str, Vector]] = defaultdict(dict)
         self._decided: set[tuple[str, int]] = set()
         mine = [spec.objectives.index(objective) for objective in self._objectives]
@@ -54,8 +57,9 @@ class HalvingScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002 - Ray's interface
         """Return whether a trial goes on after a report."""
-        decision = self.on_report(SuggestedTrial.from_ray(trial.config), TrialReport.from_ray(result))
-        return str(TrialScheduler.STOP if decision == "stop" else TrialScheduler.CONTINUE)
+        suggested, report = SuggestedTrial.from_ray(trial.config), TrialReport.from_ray(result)
+        ends = self.on_report(suggested, report) == "stop" or self._unwanted(suggested.trial_id, report)
+        return str(TrialScheduler.STOP if ends else TrialScheduler.CONTINUE)
 
     def on_report(self, trial: SuggestedTrial, report: TrialReport) -> Decision:
         """Return whether a trial goes on after a report; without objectives, or off the rungs, it does."""

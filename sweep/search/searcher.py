@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.search import Searcher
 
 from sweep.config.sweep_spec import SweepSpec
-from sweep.search.state import Action, SweepState
+from sweep.search.standing import Action
+from sweep.search.state import SweepState
 from sweep.search.study import ConfigStudy
-from sweep.search.trial import ConfigResult
+from sweep.search.trial import ConfigResult, SuggestedTrial
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -51,6 +52,8 @@ class SweepSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override] # noqa: ARG002 - FINISHED is a str
         """Return the next trial, None if there is none for now, or FINISHED."""
         trial = self._state.next_action()
+        if isinstance(trial, SuggestedTrial) and trial.trial_id == self._state.next_config:
+            self._configs.take(trial.suggestion)
         if trial is Action.NEW_CONFIG:
             suggestion = self._configs.ask(self._state.next_config)
             trial = Action.WAIT if suggestion is None else self._state.first_trial(suggestion)

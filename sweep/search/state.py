@@ -8,9 +8,8 @@ except that `uncertain` compares all configs with each other.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from enum import Enum
 from itertools import chain
 from typing import Self
 
@@ -18,6 +17,7 @@ from sweep.config.space import Suggestion
 from sweep.config.sweep_spec import SweepSpec
 from sweep.search.allocation import Repeat, next_repeat
 from sweep.search.front import Front
+from sweep.search.standing import Action, SweepStatus
 from sweep.search.trial import (
     ConfigResult,
     Curve,
@@ -33,54 +33,20 @@ from sweep.search.trial import (
 from sweep.store.records import Status, TrialRecord
 
 
-class Action(Enum):
-    """What comes next if it is no trial of a config that there is."""
-
-    NEW_CONFIG = "suggest a config"
-    WAIT = "wait for what runs now"
-    END = "begin no other trial"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepStatus:
-    """How a sweep stands, in numbers."""
-
-    total: int
-    """Trials in all, replicates included, by what is known now."""
-    counts: Mapping[str, int]
-    """Trials by status; those that have not begun have none."""
-    front_size: int
-    """Configs on the front."""
-    hypervolume: float
-    """Volume between the front and the reference point."""
-
-    @property
-    def begun(self) -> int:
-        """Return the trials that run or have ended."""
-        return sum(self.counts.values())
-
-    @property
-    def ended(self) -> int:
-        """Return the trials in a final state."""
-        return self.begun - self.counts.get("running", 0)
-
-    @property
-    def complete(self) -> bool:
-        """Return whether every trial has ended."""
-        return 0 < self.total <= self.ended
-
-
 class SweepState:
     """The trials of a sweep by where they stand; at first none has begun.
 
     Args:
         spec: the sweep: how many configs it has, and which of them get how many seeds.
         planned: whether trials are to come; a folder of single trials has no plan of how many.
+        added: the configs that `sweep add` asked for, beside those of `trials`.
     """
 
-    def __init__(self, spec: SweepSpec, *, planned: bool = True) -> None:
+    def __init__(self, spec: SweepSpec, *, planned: bool = True, added: Collection[str] = ()) -> None:
         self._spec = spec
         self._planned = planned
+        self._added = set(added)
+        self._queued: list[Suggestion] = []
         self._front = Front(spec.objectives, spec.reference_point)
         self.halted = False
         """Whether no further trial is to begin; those that run go on."""
@@ -100,9 +66,16 @@ class SweepState:
         self._failure: tuple[str | None, int] = (None, 0)
 
     @classmethod
-    def of(cls, spec: SweepSpec, records: Iterable[TrialRecord], *, planned: bool = True) -> Self:
+    def of(
+        cls,
+        spec: SweepSpec,
+        records: Iterable[TrialRecord],
+        *,
+        planned: bool = True,
+        added: Collection[str] = (),
+    ) -> Self:
         """Return the state of a sweep with these trials; those that have not ended run."""
-        state = cls(spec, planned=planned)
+        state = cls(spec, planned=planned, added=added)
         for record in records:
             state._take(record)
             if record.status != "running":
@@ -117,6 +90,7 @@ class SweepState:
         curves: Mapping[str, Curve] | None = None,
         *,
         retry_failed: bool = False,
+        added: Collection[str] = (),
     ) -> Self:
         """Return the state of a sweep that goes on: trials that had not ended were cut off, and come again.
 
@@ -125,8 +99,9 @@ class SweepState:
             records: its trials, each by its last attempt.
             curves: the first objective by trial and epoch.
             retry_failed: whether to train failed trials again, as a further attempt.
+            added: the configs that `sweep add` asked for.
         """
-        state = cls(spec)
+        state = cls(spec, added=added)
         state._curves |= {name: dict(curve) for name, curve in (curves or {}).items()}
         for record in records:
             state._take(record)
@@ -149,11 +124,27 @@ class SweepState:
     def next_action(self) -> Action | SuggestedTrial:
         """Return the trial to begin next, or what else is to be done."""
         if not self.halted:
+            if self._queued and not self._cut_off:
+                return self.first_trial(self._queued[0])
             if name := next(chain(self._cut_off, self._missing_now(), self._repeat_now()), None):
                 return self._suggested(name)
-            if len(self._suggestions) < self._spec.n_configs:
+            if len(self._suggestions) < self._n_configs:
                 return Action.NEW_CONFIG
         return Action.WAIT if self._running else Action.END
+
+    @property
+    def _n_configs(self) -> int:
+        """Return the number of configs with those that were added; the space may have fewer."""
+        return int(min(self._spec.trials + len(self._added) + len(self._queued), self._spec.space.size))
+
+    def queue(self, suggestion: Suggestion) -> str | None:
+        """Take a config that a user asks for, to run before others; return its name if the sweep has it."""
+        known = next((name for name, there in self._suggestions.items() if there == suggestion), None)
+        if known is not None:
+            self._added.add(known)
+        elif suggestion not in self._queued:
+            self._queued.append(suggestion)
+        return known
 
     @property
     def next_config(self) -> str:
@@ -178,6 +169,9 @@ class SweepState:
         self._repeat = None
         if config not in self._suggestions:
             self._suggestions[config] = trial.suggestion
+            if trial.suggestion in self._queued:
+                self._queued.remove(trial.suggestion)
+                self._added.add(config)
             self._next_number = max(self._next_number, 1 + config_number(config))
             self._undecided.add(config)
             if self._spec.replicates.when == "all":
@@ -254,6 +248,7 @@ class SweepState:
             counts={**self._counts, "running": len(self._running)},
             front_size=len(self._front.configs),
             hypervolume=self._front.volume,
+            configs=max(self._n_configs * self._planned, len(self._suggestions)),
         )
 
     @property
@@ -261,7 +256,7 @@ class SweepState:
         begun = self._counts.total() + len(self._running) + len(self._cut_off)
         if not self._planned:
             return begun
-        to_come = max(0, self._spec.n_configs - len(self._suggestions))
+        to_come = max(0, self._n_configs - len(self._suggestions))
         per_config = self._spec.replicates.count if self._spec.replicates.when == "all" else 1
         return begun + len(self._missing_now()) + to_come * per_config
 
@@ -302,7 +297,7 @@ class SweepState:
         if self._spec.replicates.when != "front":
             return self._missing
         # Until every config has had its first seed, the front is not known.
-        if len(self._suggestions) < self._spec.n_configs or self._suggestions.keys() & self._running.keys():
+        if len(self._suggestions) < self._n_configs or self._suggestions.keys() & self._running.keys():
             return ()
         return [name for config in sorted(self._front.configs) for name in self._not_begun(config)]
 
@@ -310,7 +305,7 @@ class SweepState:
         """Return the further seed that is worth a trial most, if one is."""
         if self._spec.replicates.when == "uncertain" and self._repeat is None:
             ended = {config: self._ended[config] for config in self._front.placed}
-            new = len(self._suggestions) < self._spec.n_configs
+            new = len(self._suggestions) < self._n_configs
             repeat = next_repeat(ended, self._begun, self._spec, new=new)
             self._repeat = self._not_begun(repeat.config)[:1] if repeat else ()
             self._repeats |= {name: repeat for name in self._repeat if repeat}
@@ -330,6 +325,7 @@ class SweepState:
             status="running" if config in self._undecided else status,
             measured=measured,
             curve=means_by_key(curves),
+            added=config in self._added,
             began=min((seed.started_at for seed in seeds), default=None),
             ended=max((seed.ended_at for seed in seeds if seed.ended_at), default=None),
         )

@@ -11,9 +11,12 @@ from polars import selectors as cs
 from sweep.analysis.checks import plateaus
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.config.sweep_spec import SweepSpec
+from sweep.search.asking import queued
 from sweep.search.budget import Budget
 from sweep.search.overview import Overview, RunningTrial, overview
-from sweep.search.state import SweepState, SweepStatus
+from sweep.search.past import added_configs
+from sweep.search.standing import SweepStatus
+from sweep.search.state import SweepState
 from sweep.store.layout import OBJECTIVE
 from sweep.store.lease import holder
 from sweep.store.read import Store
@@ -65,28 +68,32 @@ def status_report(store: Store, spec: SweepSpec, now: datetime) -> StatusReport:
     """
     found = tradeoff(store)
     trials = found.trials
-    epochs = _epochs(store, trials)
+    driver = holder(store.files)
+    began = datetime.fromisoformat(driver.began).astimezone() if driver else None
+    epochs = _epochs(store, trials, began)
     alone = found.manifest.spec_hash.startswith("t")  # a folder of single trials
     records = [TrialRecord.from_row(row) for row in trials.iter_rows(named=True)]
-    state = SweepState.of(spec, records, planned=not alone)
+    state = SweepState.of(spec, records, planned=not alone, added=added_configs(store))
+    for suggestion in queued(store.files, spec):
+        state.queue(suggestion)
     reported = {row["trial_id"]: row for row in epochs.iter_rows(named=True)}
     unfinished = [record for record in records if record.status == "running"]
     running = [_running(record, reported.get(record.trial_id, {}), now) for record in unfinished]
     status, budget = state.status, Budget.of(spec, store)
-    # The epochs before a resume count as if they had come after it, so that their sum may lie ahead: then a
-    # stall shows late, where leaving them out would call a sound sweep stalled.
+    # The epochs before a resume count as if they had come after it, when the present driver began, and their
+    # sum may lie ahead: then a stall shows late, where leaving them out would call a sound sweep stalled.
     times = [*trials["started_at"], *trials["ended_at"], *(min(at, now) for at in epochs["at"])]
     last = max((t for t in times if t is not None), default=None)
     patience = max([QUIET, *(5 * seconds for seconds in epochs["longest"])])
     over = trials.filter(pl.col("status") != "running")
     per_epoch = float(over["seconds"].sum()) / max(1, int(over["epochs"].sum()))
     known = bool(running and per_epoch)
-    silent = now - last if last and status.ended < status.total else None
+    silent = now - max(last, began or last) if last and status.ended < status.total else None
     return StatusReport(
         status=status,
         tradeoff=found,
         last_report=last,
-        interrupted=silent is not None and not alone and holder(store.files) is None,
+        interrupted=silent is not None and not alone and driver is None,
         warnings=tuple(plateaus(store.subset_metrics().filter(metric="explained").collect())),
         stalled=silent is not None and silent > timedelta(seconds=patience),
         trials_per_hour=3600 * len(running) / (per_epoch * spec.epochs_max) if known else None,
@@ -112,14 +119,18 @@ def _running(record: TrialRecord, reported: Mapping[str, Any], now: datetime) ->
     )
 
 
-def _epochs(store: Store, trials: pl.DataFrame) -> pl.DataFrame:
-    """Return by trial how far it is.
+def _epochs(store: Store, trials: pl.DataFrame, began: datetime | None) -> pl.DataFrame:
+    """Return by trial how far it is; one that runs went on no earlier than the present driver began.
 
     Columns: epochs; seconds, their time; longest, the longest of them in seconds; at, about when the last was
     reported; o_<objective>, at the last evaluation.
     """
     spent = pl.col("seconds") + pl.col("evaluation_seconds").fill_null(0.0)
-    started = trials.select("trial_id", "attempt", "started_at").lazy()
+    start = pl.col("started_at")
+    went_on = pl.when(status="running").then(
+        pl.max_horizontal(start, pl.lit(began, trials.schema["started_at"]))
+    )
+    started = trials.select("trial_id", "attempt", went_on.otherwise(start).alias("started_at")).lazy()
     return (
         store.epochs()
         .join(started, on=["trial_id", "attempt"])

@@ -8,7 +8,7 @@ tells a stopped trial as COMPLETE.)
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import chain, islice
@@ -63,7 +63,8 @@ class ConfigStudy:
         self._distributions = space.distributions()
         # A sampler that began anew would suggest the configs of the first run again.
         self._seed = spec.seed + len(past)
-        n = max(spec.n_configs, len(past))
+        n_asked = sum(not config.added for config in past)
+        n = max(spec.n_configs, n_asked)
         context = SamplerContext.of(spec, n)
         self._make_sampler = partial(make_sampler, spec.sampler, context=context)
         self._random = make_sampler("random", self._seed, context)
@@ -72,11 +73,12 @@ class ConfigStudy:
         self._afforded, self._n_known = AFFORDED.get(spec.sampler, math.inf), 0
         self._open: dict[str, Trial] = {}
         self._asked = {_key(config.suggestion) for config in past}
+        self._taken = {_key(config.suggestion) for config in past if config.added}
         self._ended: dict[frozenset[tuple[str, float | int | str]], FrozenTrial] = {}
         # With it, one thread alone asks and tells: in order, and the driver waits for neither.
         self._pool: ThreadPoolExecutor | None = None
         self._coming: Future[Trial] | None = None
-        self._told: deque[Future[None]] = deque()
+        self._told: deque[Future[object]] = deque()
         completed = 0
         for config in (*warm, *past):
             if config.status != "running":
@@ -91,7 +93,8 @@ class ConfigStudy:
         given = list({_key(point): point for point in spec.known_points}.values())
         grid = grid_points(space, spec.seed) if spec.sampler == "grid" else ()
         rest = (point for point in grid if point not in given)
-        known = list(islice(chain(given, rest), len(past), n))
+        to_come = islice(chain(given, rest), n_asked, n)
+        known = [point for point in to_come if _key(point) not in self._taken]
         for suggestion in (*(config.suggestion for config in running), *known):
             self._study.enqueue_trial(dict(suggestion))
         self._n_enqueued = len(running) + len(known)
@@ -116,18 +119,29 @@ class ConfigStudy:
 
     def ask(self, name: str) -> Suggestion | None:
         """Return the suggestion for a new config, or None if the sampler is not done with it."""
-        trial = self._next()
+        from optuna.trial import TrialState
+
+        while (trial := self._next()) is not None and _key(trial.params) in self._taken:
+            self._in_order(partial(self._study.tell, trial, state=TrialState.FAIL))
         if trial is None:
             return None
         self._open[name] = trial
         return dict(trial.params)
 
+    def take(self, suggestion: Suggestion) -> None:
+        """Note that a config begins that the user asks for, so that the sampler need not suggest it."""
+        self._taken.add(_key(suggestion))
+        self._asked.add(_key(suggestion))
+
     def tell(self, config: ConfigResult) -> None:
-        """Note what has become of a config that was asked for."""
+        """Note what has become of a config that was asked for, or taken."""
+        self._in_order(partial(self._tell, config))
+
+    def _in_order(self, act: Callable[[], object]) -> None:
         if self._pool is None:
-            self._tell(config)
+            act()
         else:
-            self._told.append(self._pool.submit(self._tell, config))
+            self._told.append(self._pool.submit(act))
 
     def _generation(self, completed: int) -> dict[str, int]:
         """Return what tells a genetic sampler the generation of a trial it did not suggest; empty for others.
@@ -155,8 +169,16 @@ class ConfigStudy:
         return trial
 
     def _tell(self, config: ConfigResult) -> None:
+        from optuna.trial import TrialState
+
         self._ended[_key(config.suggestion)] = found = frozen_trial(config, self._spec, self._distributions)
-        self._tell_study(self._open.pop(config.name), found)
+        if (trial := self._open.pop(config.name, None)) is not None:
+            self._tell_study(trial, found)
+            return
+        states = [trial.state for trial in self._study.get_trials(deepcopy=False)]
+        found.system_attrs.update(self._generation(states.count(TrialState.COMPLETE)))
+        self._study.add_trial(found)
+        self._n_known += 1
 
     def _tell_study(self, trial: "Trial", found: "FrozenTrial") -> None:
         for name, value in found.user_attrs.items():

@@ -161,8 +161,8 @@ def final_status(
     epochs = last.epoch or 0
     if epochs < epochs_max and last.stopped is None:
         return "failed", f"it ended after {epochs} of {epochs_max} epochs for an unknown reason"
-    if epochs < epochs_max:  # what a scheduler stopped lacks what only the last epoch measures
-        objectives = [o for o in objectives if o.name in (last.objectives or {})] or objectives
+    if epochs < epochs_max:  # what was stopped lacks what only later epochs measure
+        objectives = [o for o in objectives if o.name in (last.objectives or {})]
     values = zip(objectives, last.values(objectives), strict=True)
     if unknown := [o.name for o, value in values if not math.isfinite(value)]:
         why = (last.faults or {}).get(unknown[0])
@@ -191,6 +191,8 @@ class ConfigResult:
     """When its last seed ended, with a time zone."""
     curve: Curve = field(default_factory=dict)
     """The first objective by epoch, the mean over its seeds."""
+    added: bool = False
+    """Whether a user asked for it, so that the sampler did not suggest it."""
 
 
 def config_status(

@@ -14,6 +14,9 @@ CHECKPOINTS = "checkpoints"
 CLASSIFIERS = "classifiers"
 """The folder of the classifiers that judge coherence, named by their hash."""
 
+REQUESTS = "requests"
+"""The folder of what users ask of the sweep while it runs."""
+
 COMPACT = "/compact-"
 """Stands behind the table in a compacted file's name. Readers take its rows first; it holds no key twice."""
 
@@ -31,7 +34,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 NULLABLE: Mapping[str, tuple[str, ...]] = {"subset_metrics": ("target",)}
 """Key columns that may be null or absent: a number may be about no target."""
 
-WRITTEN = (CLASSIFIERS, *KEYS, "report", "report/figures", "report/tables")
+WRITTEN = (CLASSIFIERS, REQUESTS, *KEYS, "report", "report/figures", "report/tables")
 """The folders in which files are written, other than `CHECKPOINTS`."""
 
 PARAMETER, OBJECTIVE, STDERR, RECONSTRUCTION = "p_", "o_", "se_", "reconstruction_"

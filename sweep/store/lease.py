@@ -166,7 +166,8 @@ class _Place:
             return None, version
         try:
             lease = TypeAdapter(Lease).validate_json(content)
-            datetime.fromisoformat(lease.renewed)
+            for time in (lease.began, lease.renewed):
+                datetime.fromisoformat(time)
         except ValueError as error:
             raise StoreError(
                 f"{self._files}/{LEASE} is damaged; delete it if no driver runs this sweep"

@@ -28,7 +28,7 @@ def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Status = Literal["running", "completed", "stopped", "failed", "infeasible"]
-"""The status of a trial; `stopped` means stopped early by the scheduler."""
+"""The status of a trial; `stopped` means stopped early by the scheduler or a user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +121,8 @@ class EventRecord:
     epoch: int
     """Epochs finished when it happened, counted from 1."""
     kind: str
-    """What happened: `rung`, a decision of the scheduler, or `seed`, a further seed begins."""
+    """What happened: `rung`, a decision of the scheduler; `seed`, a further seed begins; `add` or `stop`, a
+    config or the trial's end that a user asked for."""
     at: datetime
     """When it happened."""
     bracket: int | None = None

@@ -135,6 +135,16 @@ def test_what_slurm_refuses_is_told(stand_in):
         submit("")
 
 
+@pytest.mark.parametrize("there", ["", "a"])
+def test_nothing_is_left_of_what_slurm_refuses(sweep, stand_in, tmp_path, there):
+    """The folder of the log is made before the job may begin; of a refused one what was made goes again."""
+    (tmp_path / "runs" / there).mkdir(parents=True)
+    stand_in("sbatch", f"ls -d {tmp_path}/runs/a/b >&2; exit 1")
+    status, _, err = sweep("slurm", "digits", "--out", tmp_path / "runs/a/b/results", "--submit")
+    assert (status, err) == (2, f"sweep: Slurm refuses: {tmp_path}/runs/a/b\n")
+    assert [path.name for path in (tmp_path / "runs").rglob("*")] == ([there] if there else [])
+
+
 def test_without_slurm_it_is_said_where_to_go(monkeypatch):
     """Not a traceback."""
     monkeypatch.setattr(shutil, "which", lambda _: None)

@@ -1,9 +1,11 @@
 """`sweep status` and `sweep watch` as a user meets them."""
 
 import io
+import json
 import subprocess
 import sys
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,7 +14,7 @@ from rich.console import Console
 from mopoe.reports import SubsetMetric
 from sweep.commands.watch import _state, live_screen
 from sweep.store.files import files_at
-from sweep.store.lease import driving
+from sweep.store.lease import LEASE, Lease, driving
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter
 
@@ -73,11 +75,13 @@ def test_status_says_where_a_sweep_stands(sweep, begun):
 
 
 def test_a_stalled_sweep_is_said(sweep, tmp_path, make_planned, make_planned_record):
-    """A trial begun in January that has said nothing since is no running sweep."""
+    """A trial begun in January that has said nothing since is no running sweep; nor is its driver's word."""
     spec, writer = make_planned(tmp_path / "sweep")
-    writer.write_trial(make_planned_record(spec, 0))
-    with driving(files_at(tmp_path / "sweep")):
-        status, out, _ = sweep("status", tmp_path / "sweep")
+    record = make_planned_record(spec, 0)
+    writer.write_trial(record)
+    lease = asdict(Lease.of_this_process()) | {"began": record.started_at.isoformat()}
+    writer.files.put(LEASE, lambda file: file.write(json.dumps(lease).encode()))
+    status, out, _ = sweep("status", tmp_path / "sweep")
     assert status == 0
     assert out.startswith("tiny: stalled: trials are left, but the last report was ")
     assert "pace" not in out
@@ -137,17 +141,22 @@ def test_watch_shows_on_a_terminal_what_the_run_shows(begun):
 
 
 @pytest.mark.parametrize("begun", ["folder"], indirect=True)
-def test_ctrl_c_ends_a_watch_and_not_the_sweep(sweep, begun, monkeypatch):
-    """It says so, exits with 0 and leaves a page that does not reload."""
+@pytest.mark.parametrize(
+    ("driver", "said"),
+    [(True, "the sweep continues"), (False, "the sweep is interrupted, and `sweep resume` continues it")],
+)
+def test_ctrl_c_ends_a_watch_and_not_the_sweep(sweep, begun, monkeypatch, driver, said):
+    """It says whether the sweep goes on, exits with 0 and leaves a page that does not reload."""
     folder, _ = begun
 
     def interrupt(seconds):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sweep.commands.watch.time.sleep", interrupt)
-    status, out, err = sweep("watch", folder)
+    with driving(files_at(folder)) if driver else nullcontext():
+        status, out, err = sweep("watch", folder)
     assert (status, err) == (0, "")
-    assert out.endswith("stopped watching; the sweep continues\n")
+    assert out.endswith(f"stopped watching; {said}\n")
     assert "location.reload" not in page(folder)
 
 

@@ -1,12 +1,13 @@
 """Two sweeps beside each other, card by card."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from sweep.errors import StoreError
 from sweep.report.compare import compare
-from sweep.store.read import open_store
+from sweep.store.read import Store, open_store
 from sweep.store.write import StoreWriter
 
 
@@ -95,6 +96,29 @@ def test_attainment_is_told_where_each_leads_most(tmp_path, make_manifest, make_
     )
     assert card.figure_html.count("<figure") == 1
     assert '"name":"A: half of the seeds"' in card.figure_html
+
+
+@pytest.mark.parametrize(
+    ("folds", "word"), [((None, None), "seed"), ((2, 2), "fold"), ((None, 2), "replicate")]
+)
+def test_folds_are_called_so(tmp_path, make_manifest, make_record, folds, word):
+    """Where both sweeps have them; of one with seeds and one with folds, both are replicates."""
+    for name, count in zip("ab", folds, strict=True):
+        writer, manifest = StoreWriter(tmp_path / name), make_manifest()
+        spec = manifest.spec | ({"replicates": {"folds": count}} if count else {})
+        writer.write_manifest(replace(manifest, sweep_id=name, spec=spec))
+        for k in range(2):
+            values = {"conditional_coherence": 0.4, "log_likelihood": -10.0 - k}
+            writer.write_trial(
+                make_record(f"t{k}", config_id="c", seed=k, status="completed", objectives=values)
+            )
+    cards = compare(Store(tmp_path / "a"), Store(tmp_path / "b")).cards[:3]
+    text = " ".join(f"{card.title} {card.finding} {card.figure_html}" for card in cards)
+    assert {found for found in ("seed", "fold", "replicate") if re.search(rf"\b{found}s?\b", text)} == {word}
+    assert cards[2].title == f"Attainment over {word}s"
+    assert "1 config of A with 2 " + word in cards[2].finding
+    columns = {"folds" if count else "seeds" for count in folds}
+    assert columns == {"folds", "seeds"} & set(cards[1].table.columns)
 
 
 def test_what_was_changed(found):

@@ -13,7 +13,7 @@ from rich.console import Console
 from sweep.analysis.tradeoff import tradeoff
 from sweep.report.page import write_report
 from sweep.report.summary import nothing_yet
-from sweep.report.tables import front_rows, latex, latex_table, print_front
+from sweep.report.tables import front_rows, front_text, latex, latex_table, print_front
 from sweep.store.read import Store, open_store
 from sweep.store.write import StoreWriter
 
@@ -52,6 +52,21 @@ def test_front_rows_hold_the_front_best_first(made_up_sweep):
     ]
     assert found["o_log_likelihood"].to_list() == [-1640.0, -1570.0, -1512.0, -1490.0, -1480.0]
     assert found["se_log_likelihood"].to_list() == [2.5, 2.5, 2.0, 2.5, 2.5]
+
+
+def test_folds_are_called_so(tmp_path, make_manifest, make_record):
+    """In the rows as in the texts."""
+    manifest = make_manifest()
+    StoreWriter(tmp_path).write_manifest(replace(manifest, spec=manifest.spec | {"replicates": {"folds": 2}}))
+    for k in range(2):
+        values = {"conditional_coherence": 0.5, "log_likelihood": -1500.0 - k}
+        StoreWriter(tmp_path).write_trial(
+            make_record(f"t0{k}", config_id="c", seed=k, status="completed", objectives=values)
+        )
+    rows = front_rows(tradeoff(Store(tmp_path)))
+    assert (rows["folds"].to_list(), front_text(rows)["folds"].to_list()) == ([2], ["2"])
+    assert "seeds" not in (*rows.columns, *front_text(rows).columns)
+    assert "folds" in printed(tmp_path)
 
 
 def test_printed_front(made_up_sweep):

@@ -29,8 +29,10 @@ from sweep.manifest import stored_spec
 from sweep.running.dashboards import open_storage
 from sweep.running.driver import run_sweep
 from sweep.running.local import run_single
+from sweep.search.asking import ask_for_config
 from sweep.search.past import trial_records
-from sweep.search.state import SweepState, SweepStatus
+from sweep.search.standing import SweepStatus
+from sweep.search.state import SweepState
 from sweep.search.trial import SuggestedTrial
 from sweep.store.files import files_at
 from sweep.store.lease import driving
@@ -116,6 +118,21 @@ def test_a_single_trial_has_the_bits_of_the_sweeps(finished, tmp_path):
 
     for table in ("epochs", "subset_metrics", "pair_coherence", "samples"):
         assert numbers(tmp_path / "r", alone.trial_id, table) == numbers(root, row["trial_id"], table)
+
+
+def test_a_config_that_is_added_is_trained_once(finished, tmp_path, shared_ray):
+    """The next run of a complete sweep trains it; the store is sound, and nothing is left for another run."""
+    path, done, _, _ = finished
+    root = shutil.copytree(done, tmp_path / "results")
+    ask_for_config(open_store(root), ["lr=0.001", "beta=2"])
+    _, statuses = run(path, root, ONE)
+    assert (statuses[-1].total, statuses[-1].ended) == (6, 6)
+    row = open_store(root).latest_trials().filter(trial_id="t0005").collect().row(0, named=True)
+    assert (row["status"], row["p_beta"], row["p_lr"]) == ("completed", 2.0, 0.001)
+    assert open_store(root).events().select("trial_id", "kind").collect().rows() == [("t0005", "add")]
+    assert list(problems(open_store(root))) == []
+    said, _ = run(path, root, ONE)
+    assert "holds all 6 trials already" in said[-1]
 
 
 def test_failed_trials_are_tried_again_if_asked(finished, tmp_path, shared_ray):

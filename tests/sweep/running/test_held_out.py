@@ -1,12 +1,15 @@
 """Trained weights on another split: the evaluation's own numbers, stored where no reader mixes them up."""
 
 import shutil
+from dataclasses import replace
+from datetime import timedelta
 
 import polars as pl
 import pytest
 
 from mopoe.evaluation.evaluate import Evaluator
 from sweep.config.sweep_spec import spec_of
+from sweep.errors import StoreError
 from sweep.report.cards import split_card
 from sweep.report.view import view
 from sweep.running.held_out import measure_split
@@ -15,6 +18,8 @@ from sweep.running.shared_inputs import load_inputs
 from sweep.store.files import files_at
 from sweep.store.maintenance import compact, merge_runs
 from sweep.store.read import Store, open_store
+from sweep.store.records import TrialRecord
+from sweep.store.write import StoreWriter
 from sweep.verify import problems
 
 SPLIT_TABLES = ("subset_metrics", "pair_coherence", "sample_values")
@@ -95,3 +100,24 @@ def test_the_report_shows_both_splits(measured):
     shown = after.table["log likelihood, test"][0].split(" ± ")
     assert float(shown[0]) == pytest.approx(first["value"], abs=first["stderr"])
     assert float(shown[1]) == pytest.approx(1.96 * first["stderr"], rel=0.06)
+
+
+def test_the_front_alone_is_measured(trained_folder, tmp_path):
+    """Of two configs one is made worse, so off the front; the report shows the other's test values."""
+    root = shutil.copytree(trained_folder, tmp_path / "copy")
+    store = open_store(root)
+    rows = {row["trial_id"]: row for row in store.latest_trials().collect().iter_rows(named=True)}
+    best, worst = sorted(rows)
+    record = TrialRecord.from_row(rows[worst])
+    low = dict.fromkeys(record.objectives, -1e9) | {"conditional_coherence": 0.0}
+    late = record.ended_at + timedelta(seconds=1)
+    StoreWriter(root).write_trial(replace(record, objectives=low, ended_at=late))
+    said = []
+    measure_split(root, "test", None, said.append, front=True)
+    assert [line.split(":")[0] for line in said] == [f"{best} on test"]
+    assert set(store.table("subset_metrics").filter(split="test").collect()["trial_id"]) == {best}
+    assert split_card(view(store)).table["trial"].to_list() == [best]
+    for path in (root / "checkpoints").glob(f"{best}*"):
+        path.unlink()
+    with pytest.raises(StoreError, match="keeps no weights of the front at full budget"):
+        measure_split(root, "test", None, said.append, front=True)

@@ -19,7 +19,7 @@ from sweep.running.progress import (
     rows,
 )
 from sweep.search.overview import Overview, RunningTrial, TimeLeft
-from sweep.search.state import SweepStatus
+from sweep.search.standing import SweepStatus
 
 OBJECTIVES = (Objective(name="conditional_coherence"), Objective(name="frechet", direction="minimize"))
 MINUTES = TimeLeft(seconds=660.0, low=480.0, high=900.0)
@@ -35,10 +35,9 @@ def trial(number=6, epoch=120, **more):
 def view(total=14, completed=6, running=2, failures=(), counts=(), **more):
     """Return a sweep of twelve configs in mid course."""
     counts = {"completed": completed, "running": running, "failed": len(failures), **dict(counts)}
-    status = SweepStatus(total=total, counts=counts, front_size=3, hypervolume=812.4)
+    status = SweepStatus(total=total, counts=counts, front_size=3, hypervolume=812.4, configs=12)
     given = {
         "objectives": OBJECTIVES,
-        "configs": 12,
         "expected": 0,
         "replicate": "seed",
         "running": tuple(trial(6 + i, epoch) for i, epoch in zip(range(running), (120, 0), strict=False)),

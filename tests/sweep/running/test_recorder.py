@@ -10,7 +10,8 @@ from trial_records import NAMES, record
 from sweep.config.sweep_spec import load_spec
 from sweep.running.recorder import Recorder
 from sweep.running.worker import checkpoint_name
-from sweep.search.state import Action, SweepState
+from sweep.search.standing import Action
+from sweep.search.state import SweepState
 from sweep.store.files import LocalFiles
 from sweep.store.read import Store
 from sweep.store.write import StoreWriter

@@ -53,8 +53,9 @@ def test_a_sweep_without_labels_runs_is_reported_and_sound(
     sweep: Sweep, shared_ray: list[str], folder: Path
 ) -> None:
     """Likelihoods, KLs and pictures are there; no table, card or word of the page is about coherence."""
-    status, _, err = sweep("run", "blind.yaml", "-o", "resources.concurrent=1")
+    status, out, err = sweep("run", "blind.yaml", "-o", "resources.concurrent=1")
     assert status == 0, err
+    assert out.startswith("data set 'unlabelled:load'\nstarting Ray\n")
     store = open_store(folder / "results" / "blind")
     trials = store.latest_trials().collect()
     assert trials["status"].to_list() == ["completed"] * 2

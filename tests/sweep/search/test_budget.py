@@ -15,7 +15,8 @@ from sweep.config.sweep_spec import load_spec
 from sweep.running import recorder as recording
 from sweep.running.recorder import Recorder
 from sweep.search.budget import Budget, hours_covered
-from sweep.search.state import Action, SweepState
+from sweep.search.standing import Action
+from sweep.search.state import SweepState
 from sweep.search.status import status_report
 from sweep.store.read import Store, open_store
 

@@ -172,10 +172,10 @@ def test_further_seeds_are_expected_before_they_join_and_counted_once_they_have(
     """Of a front of one config, two; the time left has them from the start: it does not grow with them."""
     ended = [record(f"t000{i}", *point, seconds=60.0) for i, point in enumerate([(3, 3), (2, 2), (1, 1)])]
     view = seen(spec, ended, [running("t0003", 30, 6.0)])
-    assert (view.status.total, view.configs, view.expected) == (4, 4, 2)
+    assert (view.status.total, view.status.configs, view.expected) == (4, 4, 2)
     assert view.left.seconds == pytest.approx(54 + 2 * 60, rel=0.1)
     view = seen(spec, [*ended, record("t0003", 0.5, 0.5, seconds=60.0)])
-    assert (view.status.total, view.configs, view.expected) == (6, 4, 0)
+    assert (view.status.total, view.status.configs, view.expected) == (6, 4, 0)
     assert view.left.seconds == pytest.approx(120)
 
 
@@ -183,4 +183,4 @@ def test_a_sweep_that_gives_every_config_its_seeds_counts_them_all(sweep_file):
     """Three configs with three seeds each are six further seeds; folds are called so."""
     spec = load_spec(sweep_file, ["replicates.seeds=3"])
     view = seen(spec, [record("t0000", 1, 1)])
-    assert (view.status.total, view.configs, view.expected, view.replicate) == (9, 3, 0, "seed")
+    assert (view.status.total, view.status.configs, view.expected, view.replicate) == (9, 3, 0, "seed")

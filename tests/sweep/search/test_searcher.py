@@ -36,7 +36,8 @@ class Searched(SweepSearcher):
         return found
 
     def finish(self, trial_id, report, *, error=False):
-        report = TrialReport(stopped="at a rung").followed_by(report or TrialReport())
+        report = report or TrialReport()
+        report = replace(report, stopped="at a rung") if report.objectives else report
         report = replace(report, failure="lost") if error else report
         trial = self.trials[trial_id]
         begun = begin_record(self.spec, trial.config(self.spec), trial, START)

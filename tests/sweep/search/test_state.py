@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trial_records import NAMES, record, state_of
 
+from sweep.config.parameters import Choice
 from sweep.config.schema import ReplicatesSpec
 from sweep.config.sweep_spec import load_spec
-from sweep.search.state import Action, SweepState
+from sweep.search.standing import Action
+from sweep.search.state import SweepState
 from sweep.search.trial import SuggestedTrial, replicate_name, split_name
 
 
@@ -230,3 +232,41 @@ def test_a_config_with_a_stopped_seed_gets_no_further_one(make_spec):
     """It cannot come on the front any more."""
     spec = make_spec(1, 3, "all")
     assert next_trial(spec, [ended("t0000", status="stopped")]) is Action.END
+
+
+def test_a_config_that_is_added_comes_before_new_ones_and_counts_beside_them(make_spec):
+    """After what was cut off; once it is there, it is not begun again, and its name is told."""
+    spec, asked = make_spec(2, 2, "all"), {"beta": 2.0}
+    state = state_of(spec, [ended("t0000")], cut_off=["t0000-s1"])
+    assert (state.status.total, state.status.configs) == (4, 2)
+    assert state.queue(asked) is state.queue(dict(asked)) is None
+    assert (state.status.total, state.status.configs) == (6, 3)
+    first = state.next_action()
+    assert first.trial_id == "t0000-s1"
+    state.begin(first)
+    added = state.next_action()
+    assert added == SuggestedTrial(trial_id="t0001", attempt=0, suggestion=asked)
+    state.begin(added)
+    assert state.queue(asked) == "t0001"
+    assert state.next_action().trial_id == "t0001-s1"
+    state.begin(state.next_action())
+    assert state.next_action() is Action.NEW_CONFIG
+    assert (state.status.total, state.status.configs) == (6, 3)
+    assert {config.name: config.added for config in state.results} == {"t0000": False, "t0001": True}
+
+
+def test_a_space_has_no_more_configs_for_what_is_added(make_spec):
+    """Of four configs one that is added leaves three."""
+    spec = make_spec(4, 1, "all")
+    four = {"batch_size": Choice(values=(1, 2, 3, 4))}
+    state = SweepState(spec.model_copy(update={"search_space": four}))
+    state.queue({"batch_size": 2})
+    assert state.status.total == 4
+
+
+def test_the_seeds_of_the_front_wait_for_all_configs_but_those_added(make_spec):
+    """With `when: front`, one that was added stands for none of `trials`."""
+    spec = make_spec(2, 2, "front")
+    done = [ended("t0000", 1.0), ended("t0001", 2.0)]
+    assert SweepState.resumed(spec, done, added=["t0001"]).next_action() is Action.NEW_CONFIG
+    assert SweepState.resumed(spec, done).next_action().trial_id == "t0001-s1"

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sweep.search.status import status_report
+from sweep.store.lease import Lease
 from sweep.store.read import Store
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -95,6 +96,18 @@ def test_a_trial_that_went_on_after_a_resume_is_no_stall(underway, make_report):
     found = at(Store(writer.files), spec, 700)
     assert found.last_report == START + timedelta(seconds=700)
     assert not found.stalled
+
+
+def test_a_sweep_that_was_resumed_after_a_pause_is_no_stall(underway, monkeypatch):
+    """A trial that was cut off keeps its start: what counts is when the present driver began."""
+    spec, writer = underway
+    began = START + timedelta(hours=9)
+    lease = replace(Lease.of_this_process(), began=began.isoformat(timespec="seconds"))
+    monkeypatch.setattr("sweep.search.status.holder", lambda _: lease)
+    seconds = int((began - START).total_seconds())
+    # The trial's one epoch of 2 s may have come before the pause or after it.
+    stalls = [at(Store(writer.files), spec, seconds + s).stalled for s in (0, 301, 302, 303)]
+    assert stalls == [False, False, False, True]
 
 
 def test_a_sweep_with_long_epochs_has_more_patience(underway, make_report):

@@ -1,6 +1,7 @@
 """The study of configs: what it suggests, and what it knows of every config in the end."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -255,3 +256,41 @@ def test_of_a_config_that_comes_again_tpe_hears_how_it_ended():
             told.setdefault(*trial.params.values(), []).append(trial.values)
     assert max(map(len, told.values())) > 1
     assert all(len(set(map(tuple, values))) == 1 for values in told.values())
+
+
+def test_a_config_that_is_taken_is_not_suggested_and_told_all_the_same():
+    """Also of a grid, whose points wait; a genetic sampler sees it in the generation of its time."""
+    space = Space({"latent_dim": Int(low=8, high=12, step=2), "batch_size": Choice(values=(32, 64))}, ("m0",))
+    plain = study(6, "grid", 0, space)
+    points = [plain.ask(str(i)) for i in range(6)]
+    s = study(6, "grid", 0, space)
+    assert s.ask("t0000") == points[0]
+    s.take(points[2])
+    assert [s.ask(str(i)) for i in range(4)] == [points[1], *points[3:]]
+    past = [known("t0", points[0], "failed"), replace(known("t1", points[2], "running"), added=True)]
+    again = study(6, "grid", 0, space, past=past)
+    assert [again.ask(str(i)) for i in range(4)] == [points[1], *points[3:]]
+
+    genetic = study(40, "nsga2")
+    point = SPACE.suggestion(SPACE.complete({"beta": 2.0}))
+    for i in range(10):
+        suggestion = genetic.ask(str(i))
+        genetic.tell(known(str(i), suggestion, "completed", 0.1 * i, -1.0))
+    genetic.take(point)
+    genetic.tell(known("t", point, "completed", 0.9, -1.0))
+    (trial,) = (t for t in genetic.study.trials if t.params == point)
+    assert (trial.state, trial.values) == (TrialState.COMPLETE, [0.9, -1.0])
+    assert trial.system_attrs == {"NSGAIISampler:generation": 1}
+
+
+def test_what_was_asked_ahead_is_not_begun_twice():
+    """A point that a thread has fetched already, and that is then taken, is passed over."""
+    points = [SPACE.suggestion(SPACE.complete({"beta": b})) for b in (1.0, 2.0)]
+    s = study(start_with=points)
+    s.ask_in_background()
+    s.ask_ahead()
+    s.take(points[0])
+    while (found := s.ask("t0001")) is None:
+        pass
+    assert found == points[1]
+    assert [t.state for t in s.study.trials] == [TrialState.FAIL, TrialState.RUNNING]

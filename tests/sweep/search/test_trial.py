@@ -10,7 +10,7 @@ from ray.tune.utils import flatten_dict
 from sweep.config.constraints import limit
 from sweep.config.objectives import Objective
 from sweep.config.sweep_spec import load_spec
-from sweep.search.state import SweepStatus
+from sweep.search.standing import SweepStatus
 from sweep.search.trial import (
     SuggestedTrial,
     TrialReport,
@@ -114,8 +114,14 @@ def test_stopped_and_infeasible_trials_say_why(started, report, status, reason):
 def test_a_status_counts_every_final_state():
     """The sweep is complete by this sum; what runs or has not begun is not in it."""
     counts = {"completed": 1, "failed": 2, "stopped": 4, "infeasible": 8, "running": 3}
-    status = SweepStatus(total=18, counts=counts, front_size=1, hypervolume=0.0)
+    status = SweepStatus(total=18, counts=counts, front_size=1, hypervolume=0.0, configs=18)
     assert (status.ended, status.begun, status.complete) == (15, 18, False)
+
+
+def test_a_trial_may_be_stopped_before_anything_is_measured(started):
+    """By a user: that is no failure either."""
+    ended = end_record(started, TrialReport(epoch=1, stopped="by hand"), OBJECTIVES, START)
+    assert (ended.status, ended.stop_reason, ended.error) == ("stopped", "by hand", None)
 
 
 def test_flat_reports_mean_the_same():
