@@ -12,6 +12,7 @@
 #   make compare-cost  the cost of training and evaluation beside multivae's
 #   make compare-sweep  the demo's sweep by the wall clock, beside Ray Tune, OptunaSearch and multivae
 #   make compare-search  the search on recorded trials beside Optuna, and Syne Tune 0.16 and NePS 0.17 in environments of their own
+#   make compare-tools  one small sweep with Optuna, with W&B, with Ray Tune and with this project: docs/comparison.md
 #   make study      the methods side by side on real digits, and the pages docs/study.md and docs/weights.md (half an
 #                   hour on two cores; the second page from its kept record)
 #   make docs        one site of the pages and the Python API, in site/docs/README.html
@@ -23,12 +24,13 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 PEER := .venv-multivae/bin/python
+TOOLS := .venv-tools/bin/python
 SYNETUNE := .venv-synetune/bin/python
 NEPS := .venv-neps/bin/python
 SCENARIOS := local aws
 SHELL := /bin/bash
 
-.PHONY: setup demo test test-slow test-cluster test-slurm size golden lint bench compare compare-cost compare-sweep compare-search study docs pictures clean
+.PHONY: setup demo test test-slow test-cluster test-slurm size golden lint bench compare compare-cost compare-sweep compare-search compare-tools study docs pictures clean
 
 setup: .venv/.installed
 
@@ -97,6 +99,13 @@ compare-cost: .venv-multivae/.installed
 compare-sweep: setup .venv-multivae/.installed
 	$(BIN)/python benchmarks/peer/end_to_end.py --peer $(PEER)
 
+compare-tools: setup .venv-tools/.installed
+	$(BIN)/python benchmarks/peer/tools/lines.py
+	mkdir -p results/tools && cp benchmarks/peer/tools/*.* results/tools
+	cd results/tools && PATH="$(CURDIR)/$(BIN):$$PATH" && ../../$(TOOLS) make_halves.py && \
+	  for program in with_wandb with_ray; do ../../$(TOOLS) $$program.py 2>&1 | tail -n 3; done && \
+	  source with_sweep.sh
+
 study: setup
 	$(BIN)/sweep run search_spaces/digits_methods.yaml
 	$(BIN)/python docs/make_study.py results/digits_methods
@@ -140,5 +149,12 @@ compare-search: setup .venv-synetune/.installed .venv-neps/.installed
 	$(PEER) -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
+# with_wandb.py is with_optuna.py with a log.
+.venv-tools/.installed: constraints.txt
+	test -x $(TOOLS) || $(PYTHON) -m venv .venv-tools
+	$(TOOLS) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision filelock lazy-loader pydantic 'ray[tune]' optuna optuna-dashboard==0.21.0 wandb==0.31.0 multivae==1.0.3
+	$(TOOLS) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
 clean:
-	rm -rf .venv .venv-multivae .venv-synetune .venv-neps results site
+	rm -rf .venv .venv-multivae .venv-tools .venv-synetune .venv-neps results site

@@ -19,7 +19,7 @@ PAGES = {
     "Your own": ("tables_data", "own_data", "metrics"),
     "Many machines": ("cluster", "slurm"),
     "Results": ("tables", "queries"),
-    "Findings": ("study", "weights", "methods/README", "performance", "peers", "log"),
+    "Findings": ("study", "weights", "methods/README", "performance", "peers", "comparison", "log"),
     "Inside": ("api", "layout", "design"),
 }
 """The tree of pages, by what a reader wants."""
