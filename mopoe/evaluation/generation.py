@@ -4,6 +4,7 @@ Axes: B batch, C component, M modality, N sample, S subset, W private latent, Z 
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mopoe.data.container import Split, chunks
 from mopoe.data.formats import ALPHABET, decode
 from mopoe.errors import DataError
 from mopoe.evaluation.classifiers import Classifiers
+from mopoe.likelihoods import Likelihood
 from mopoe.model import Encoded, MoPoE
 from mopoe.random_streams import generator, sample_noise
 from mopoe.reports import Picture
@@ -66,6 +68,32 @@ def prior_latents(
     shape = (len(model.names), model.style_dim)
     noise_BMW = sample_noise(seed, purpose + " style", start, stop, shape, device)
     return z_BZ, model.distribution.standard(noise_BMW.movedim(1, 0))
+
+
+def generated_logits(
+    model: MoPoE, classifiers: Classifiers
+) -> Callable[[str, Tensor, Tensor | None], Tensor]:
+    """Return a function of what `MoPoE.mean` takes that returns the classifier's logits of this mean.
+
+    If decoders and classifiers are computed together and the mean is the decoder's output, they are joined,
+    and the images between them are not kept.
+    """
+    joined = {
+        name: decoders.then(networks)
+        for decoders in model.banks[1]
+        for networks in classifiers.banks
+        for name in decoders.names
+        if networks.names == decoders.names and type(model.likelihood(name)).mean is Likelihood.mean
+    }
+
+    def logits_of(name: str, z_RZ: Tensor, style_MRW: Tensor | None) -> Tensor:
+        bank = joined.get(name)
+        at = bank.find([name]) if bank else None
+        if bank is None or at is None or not bank.ready(z_RZ) or classifiers.networks[name].training:
+            return classifiers.logits(name, model.mean(name, z_RZ, style_MRW))
+        return bank(model.latents(name, z_RZ, style_MRW).t()[None], at)[0].t()
+
+    return logits_of
 
 
 def source_latents(
