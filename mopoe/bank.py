@@ -8,6 +8,8 @@ Axes: B sample, F feature, G network.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
 from itertools import groupby
 
 import torch
@@ -109,14 +111,15 @@ class Bank:
             if kind is Convolution:
                 layers = [_convolution(row[0], relu=relu) for row, relu in some]
                 stacks = [stack for row, _ in some for stack in self._weight_and_bias([[m] for m in row])]
-                steps.append(_images(layers, stacks))
+                steps.append(_Images(layers, stacks))
             else:
                 for row, relu in some:
                     steps += self._step(row, relu=relu)
         heads = list(map(heads_of, networks.values()))
         if heads[0]:
             steps.append(_linear(*self._weight_and_bias(heads)))
-        self._steps = steps
+        self.steps = steps
+        """The layers of all networks, one after the other."""
 
     def find(self, names: Sequence[str]) -> slice | None:
         """Return the place of one of the networks, or of all; None if the names are no such choice."""
@@ -139,9 +142,24 @@ class Bank:
             h: inputs [G, ..., B], or [1, F, B] if all networks have the same.
             at: which of the networks.
         """
-        for step in self._steps:
+        for step in self.steps:
             h = step(h, at)
         return h
+
+    def then(self, following: "Bank") -> "Bank":
+        """Return a bank of these networks, each with that network of another bank after it.
+
+        Where convolutions meet they become one chain, and the images between them are not kept.
+        """
+        joined = copy(self)
+        joined.stacks = [*self.stacks, *following.stacks]
+        (*before, last), (first, *after) = self.steps, following.steps
+        if isinstance(last, _Images) and isinstance(first, _Images):
+            chain = _Images([*last.layers, *first.layers], [*last.stacks, *first.stacks])
+            joined.steps = [*before, chain, *after]
+        else:
+            joined.steps = [*self.steps, *following.steps]
+        return joined
 
     def _step(self, row: Sequence[nn.Module], *, relu: bool) -> list[Step]:
         layer = row[0]
@@ -229,8 +247,17 @@ def _without_channels(h_GCYXB: Tensor, p: float) -> Tensor:
     return h_GCYXB * F.dropout(h_GCYXB.new_ones(n_networks, n_channels, 1, 1, n), p)
 
 
-def _images(layers: Sequence[Convolution], stacks: Sequence[Stack | None]) -> Step:
-    return lambda h, at: convolved(h, layers, [None if s is None else s.at(at) for s in stacks])
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """A chain of convolutions."""
+
+    layers: Sequence[Convolution]
+    """The layers of every network."""
+    stacks: Sequence[Stack | None]
+    """Weight and bias of each, in turn."""
+
+    def __call__(self, h: Tensor, at: slice) -> Tensor:
+        return convolved(h, self.layers, [None if s is None else s.at(at) for s in self.stacks])
 
 
 def _with_relu(rows: Iterable[Sequence[nn.Module]]) -> list[tuple[Sequence[nn.Module], bool]]:

@@ -6,7 +6,7 @@ Axes: B sample, C channel, G group, K kernel, Y and X pixel; O output channel an
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from mopoe.kernels import Shape, address, loaded
+from mopoe.kernels import Layer, Shape, address, loaded
 
 _MOST_TAPS = 64
 """Most places of a kernel: MOST_TAPS of the C code."""
@@ -42,51 +42,39 @@ class Convolution:
         """Whether the C code has it."""
         return self.kernel**2 <= _MOST_TAPS
 
-    def forward(self, x_GIYXB: Tensor, weight: Tensor, bias_GO: Tensor | None) -> Tensor:
-        """Return the output [G, O, Y, X, B]; weight is [G, O, I, K, K], transposed [G, I, O, K, K]."""
+    def shape(self, x: Sequence[int], weight: Tensor) -> tuple[int, ...]:
+        """Return the shape of the output [G, O, Y, X, B] of images of a shape [G, I, Y, X, B]."""
         n_groups, n_small, n_large = weight.shape[:3]
         if self.transposed:
             around = self.kernel + self.extra - 2 * self.padding
-            sides = [(n - 1) * self.stride + around for n in x_GIYXB.shape[2:4]]
-        else:
-            sides = [(n + 2 * self.padding - self.kernel) // self.stride + 1 for n in x_GIYXB.shape[2:4]]
-        n_channels = n_large if self.transposed else n_small
-        found = x_GIYXB.new_empty(n_groups, n_channels, *sides, x_GIYXB.shape[4])
-        self._map(weight, x_GIYXB, bias_GO, None, found, to_small=not self.transposed, relu=self.relu)
-        return found
+            return n_groups, n_large, *((n - 1) * self.stride + around for n in x[2:4]), x[4]
+        around = 2 * self.padding - self.kernel
+        return n_groups, n_small, *((n + around) // self.stride + 1 for n in x[2:4]), x[4]
+
+    def compiled(
+        self, weight: Tensor, x: Sequence[int], found: Sequence[int], bias: Tensor | None, mask: Tensor | None
+    ) -> Layer:
+        """Return what the C code reads of this layer; x and found are the shapes of its input and output."""
+        sizes = self._sizes(weight, *((x, found) if self.transposed else (found, x)))
+        return Layer(sizes, not self.transposed, self.relu, *map(address, (weight, bias, mask)))
 
     def input_gradient(self, gradient: Tensor, weight: Tensor, x_GIYXB: Tensor, *, masked: bool) -> Tensor:
         """Return the gradient of the input, or 0 where the input is not positive if it came from a ReLU."""
         found, mask = torch.empty_like(x_GIYXB), x_GIYXB if masked else None
-        self._map(weight, gradient, None, mask, found, to_small=self.transposed, relu=False)
+        back = replace(self, transposed=not self.transposed, relu=False)
+        _run([back.compiled(weight, gradient.shape, found.shape, None, mask)], gradient, found)
         return found
 
     def weight_gradient(self, gradient: Tensor, x_GIYXB: Tensor) -> Tensor:
         """Return the gradient of the weight."""
         small, large = (x_GIYXB, gradient) if self.transposed else (gradient, x_GIYXB)
         found = small.new_empty(*small.shape[:2], large.shape[1], self.kernel, self.kernel)
-        shape = self._shape(found, small, large)
-        loaded(small.dtype).weight_gradient(shape, *map(address, (small, large, found)))
+        sizes = self._sizes(found, small.shape, large.shape)
+        loaded(small.dtype).weight_gradient(sizes, *map(address, (small, large, found)))
         return found
 
-    def _map(
-        self,
-        weight: Tensor,
-        x: Tensor,
-        bias_GO: Tensor | None,
-        mask: Tensor | None,
-        found: Tensor,
-        *,
-        to_small: bool,
-        relu: bool,
-    ) -> None:
-        function = loaded(x.dtype).to_small if to_small else loaded(x.dtype).to_large
-        shape = self._shape(weight, *((found, x) if to_small else (x, found)))
-        function(shape, *map(address, (weight, x, bias_GO, mask)), int(relu), address(found))
-
-    def _shape(self, weight: Tensor, small: Tensor, large: Tensor) -> Shape:
-        sides = (*small.shape[2:4], *large.shape[2:5])
-        return Shape(*weight.shape[:3], self.kernel, self.stride, self.padding, *sides)
+    def _sizes(self, weight: Tensor, small: Sequence[int], large: Sequence[int]) -> Shape:
+        return Shape(*weight.shape[:3], self.kernel, self.stride, self.padding, *small[2:4], *large[2:5])
 
 
 def convolved(x_GCYXB: Tensor, layers: Sequence[Convolution], parameters: Sequence[Tensor | None]) -> Tensor:
@@ -100,8 +88,27 @@ def convolved(x_GCYXB: Tensor, layers: Sequence[Convolution], parameters: Sequen
     n = x_GCYXB.shape[4]
     step: int = loaded(x_GCYXB.dtype).sample_multiple()
     padded = x_GCYXB if n % step == 0 else F.pad(x_GCYXB, (0, -n % step))
-    found: Tensor = _Chain.apply(padded.contiguous(), layers, *parameters)  # type: ignore[no-untyped-call]
+    forward = _Chain.apply if torch.is_grad_enabled() else _values
+    found: Tensor = forward(padded.contiguous(), layers, *parameters)
     return found if n % step == 0 else found[..., :n]
+
+
+def _values(x: Tensor, layers: Sequence[Convolution], *parameters: Tensor | None) -> Tensor:
+    """Return the output of a chain; the images between two layers are not kept."""
+    described, shape = [], tuple(x.shape)
+    for layer, weight, bias in zip(layers, parameters[::2], parameters[1::2], strict=True):
+        assert weight is not None
+        before, shape = shape, layer.shape(shape, weight)
+        described.append(layer.compiled(weight, before, shape, bias, None))
+    found = x.new_empty(shape)
+    _run(described, x, found)
+    return found
+
+
+def _run(layers: Sequence[Layer], x: Tensor, found: Tensor) -> None:
+    """Write what the layers, one after the other, make of x."""
+    several = (Layer * len(layers))(*layers)
+    loaded(x.dtype).convolve(several, len(layers), address(x), address(found))
 
 
 class _Chain(torch.autograd.Function):
@@ -111,8 +118,7 @@ class _Chain(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, layers: Sequence[Convolution], *parameters: Tensor | None) -> Tensor:
         images = [x]
         for layer, weight, bias in zip(layers, parameters[::2], parameters[1::2], strict=True):
-            assert weight is not None
-            images.append(layer.forward(images[-1], weight, bias))
+            images.append(_values(images[-1], [layer], weight, bias))
         ctx.layers, ctx.with_bias = layers, [bias is not None for bias in parameters[1::2]]
         ctx.save_for_backward(*images, *parameters[::2])
         return images[-1]

@@ -23,6 +23,7 @@
 #define LANES ((int)(BYTES / sizeof(REAL)))
 #define VECTORS 2 // vectors of samples at a time
 #define STEP (LANES * VECTORS)
+#define TILE (2 * STEP) // samples that go through all layers together
 #define MOST_TAPS 64
 #define INLINE static inline __attribute__((always_inline))
 
@@ -33,6 +34,14 @@ typedef struct {
   int groups, small_channels, large_channels, kernel, stride, padding;
   int small_height, small_width, large_height, large_width, samples;
 } Shape;
+
+// small = relu(convolution of large + bias), or large = relu(transposed convolution of small + bias); 0 where the
+// mask, shaped like the output, is not positive. Bias and mask may be null.
+typedef struct {
+  Shape shape;
+  int to_small, relu;
+  const REAL *weight, *bias, *mask;
+} Layer;
 
 // A place of the kernel that meets the image: the pixel there, and the weights [input channel][output channel].
 typedef struct {
@@ -48,36 +57,38 @@ INLINE Vector where_positive(Vector condition, Vector value) {
   return (Vector)(~(Mask)(condition <= 0) & (Mask)value);
 }
 
-// STEP samples of n output channels: bias + sum over taps and input channels.
-INLINE void pixel_block(int n, const Tap *taps, int n_taps, int inputs, int outputs, long in_plane, const REAL *bias,
-                        const REAL *mask, int relu, REAL *out, long out_plane) {
-  Vector sum[BLOCK][VECTORS];
-  for (int c = 0; c < n; c++)
-    for (int v = 0; v < VECTORS; v++) sum[c][v] = (Vector){0} + (bias ? bias[c] : 0);
-  for (int t = 0; t < n_taps; t++) {
-    const REAL *x = taps[t].pixel, *w = taps[t].weights;
-    for (int i = 0; i < inputs; i++, x += in_plane, w += outputs) {
-      Vector in[VECTORS];
-      for (int v = 0; v < VECTORS; v++) in[v] = load(x + v * LANES);
+// The samples of n output channels of a pixel: bias + sum over taps and input channels.
+INLINE void pixel_block(int n, const Tap *taps, int n_taps, long samples, int inputs, int outputs, long in_plane,
+                        const REAL *bias, const REAL *mask, int relu, REAL *out, long out_plane) {
+  for (long sample = 0; sample < samples; sample += STEP) {
+    Vector sum[BLOCK][VECTORS];
+    for (int c = 0; c < n; c++)
+      for (int v = 0; v < VECTORS; v++) sum[c][v] = (Vector){0} + (bias ? bias[c] : 0);
+    for (int t = 0; t < n_taps; t++) {
+      const REAL *x = taps[t].pixel + sample, *w = taps[t].weights;
+      for (int i = 0; i < inputs; i++, x += in_plane, w += outputs) {
+        Vector in[VECTORS];
+        for (int v = 0; v < VECTORS; v++) in[v] = load(x + v * LANES);
 #pragma GCC unroll 8
-      for (int c = 0; c < n; c++)
-        for (int v = 0; v < VECTORS; v++) sum[c][v] += in[v] * w[c];
+        for (int c = 0; c < n; c++)
+          for (int v = 0; v < VECTORS; v++) sum[c][v] += in[v] * w[c];
+      }
     }
+#pragma GCC unroll 8
+    for (int c = 0; c < n; c++)
+      for (int v = 0; v < VECTORS; v++) {
+        long at = c * out_plane + sample + v * LANES;
+        Vector value = relu ? where_positive(sum[c][v], sum[c][v]) : sum[c][v];
+        *(Vector *)(out + at) = mask ? where_positive(load(mask + at), value) : value;
+      }
   }
-#pragma GCC unroll 8
-  for (int c = 0; c < n; c++)
-    for (int v = 0; v < VECTORS; v++) {
-      long at = c * out_plane + v * LANES;
-      Vector value = relu ? where_positive(sum[c][v], sum[c][v]) : sum[c][v];
-      *(Vector *)(out + at) = mask ? where_positive(load(mask + at), value) : value;
-    }
 }
 
 // The same with n known to the compiler, so that the sums stay in registers.
-static void pixel(int n, const Tap *taps, int n_taps, int inputs, int outputs, long in_plane, const REAL *bias,
-                  const REAL *mask, int relu, REAL *out, long out_plane) {
+static void pixel(int n, const Tap *taps, int n_taps, long samples, int inputs, int outputs, long in_plane,
+                  const REAL *bias, const REAL *mask, int relu, REAL *out, long out_plane) {
 #define CASE(k) \
-  case k: pixel_block(k, taps, n_taps, inputs, outputs, in_plane, bias, mask, relu, out, out_plane); break;
+  case k: pixel_block(k, taps, n_taps, samples, inputs, outputs, in_plane, bias, mask, relu, out, out_plane); break;
   switch (n) {
     CASE(1) CASE(2) CASE(3) CASE(4)
 #if BLOCK == 8
@@ -88,68 +99,90 @@ static void pixel(int n, const Tap *taps, int n_taps, int inputs, int outputs, l
 }
 
 // The pixels of the input that meet the output's pixel (y, x), and their weights; returns their number.
-static int meeting(const Shape *s, int small, int y, int x, const REAL *in, const REAL *packed, long weights,
+static int meeting(const Layer *l, int y, int x, const REAL *in, long in_stride, const REAL *packed, long weights,
                    Tap *taps) {
-  int n = 0, k = s->kernel;
+  const Shape *s = &l->shape;
+  int n = 0, k = s->kernel, small = l->to_small, step = small ? 1 : s->stride, way = small ? 1 : -1;
   int height = small ? s->large_height : s->small_height, width = small ? s->large_width : s->small_width;
-  for (int ky = 0; ky < k; ky++)
-    for (int kx = 0; kx < k; kx++) {
-      int row = small ? y * s->stride - s->padding + ky : y + s->padding - ky;
-      int column = small ? x * s->stride - s->padding + kx : x + s->padding - kx;
-      if (!small) {
-        if (row % s->stride || column % s->stride) continue;
-        row /= s->stride, column /= s->stride;
-      }
+  int row = small ? y * s->stride - s->padding : (y + s->padding) / step;
+  int left = small ? x * s->stride - s->padding : (x + s->padding) / step;
+  for (int ky = small ? 0 : (y + s->padding) % step; ky < k; ky += step, row += way)
+    for (int kx = small ? 0 : (x + s->padding) % step, column = left; kx < k; kx += step, column += way) {
       if (row < 0 || column < 0 || row >= height || column >= width) continue;
-      taps[n].pixel = in + (long)(row * width + column) * s->samples;
+      taps[n].pixel = in + (long)(row * width + column) * in_stride;
       taps[n++].weights = packed + (ky * k + kx) * weights;
     }
   return n;
 }
 
-static void convolve(const Shape *s, int small, const REAL *weight, const REAL *in, const REAL *bias,
-                     const REAL *mask, int relu, REAL *out) {
-  int inputs = small ? s->large_channels : s->small_channels, taps_in_all = s->kernel * s->kernel;
-  int outputs = small ? s->small_channels : s->large_channels;
-  int height = small ? s->small_height : s->large_height, width = small ? s->small_width : s->large_width;
-  long samples = s->samples, plane = height * width * samples;
-  long in_plane = (small ? s->large_height * s->large_width : s->small_height * s->small_width) * samples;
-  long weights = (long)inputs * outputs;
-  REAL *packed = malloc(sizeof(REAL) * weights * taps_in_all); // [kernel][kernel][input channel][output channel]
+static int inputs_of(const Layer *l) { return l->to_small ? l->shape.large_channels : l->shape.small_channels; }
+static int outputs_of(const Layer *l) { return l->to_small ? l->shape.small_channels : l->shape.large_channels; }
+static long pixels(const Shape *s, int small) {
+  return small ? (long)s->small_height * s->small_width : (long)s->large_height * s->large_width;
+}
+static long weights_of(const Layer *l) {
+  return (long)l->shape.small_channels * l->shape.large_channels * l->shape.kernel * l->shape.kernel;
+}
+
+// A group's weights as [kernel][kernel][input channel][output channel].
+static void pack(const Layer *l, const REAL *weight, REAL *packed) {
+  int inputs = inputs_of(l), outputs = outputs_of(l), taps = l->shape.kernel * l->shape.kernel;
+  for (int a = 0; a < l->shape.small_channels; a++)
+    for (int b = 0; b < l->shape.large_channels; b++)
+      for (int t = 0; t < taps; t++)
+        packed[(long)t * inputs * outputs + (l->to_small ? b * outputs + a : a * outputs + b)] = *weight++;
+}
+
+// Some samples of a group; a stride is the distance of neighbouring pixels.
+static void convolve_some(const Layer *l, const REAL *packed, long samples, const REAL *in, long in_stride,
+                          const REAL *bias, const REAL *mask, REAL *out, long out_stride) {
+  int inputs = inputs_of(l), outputs = outputs_of(l), small = l->to_small;
+  int height = small ? l->shape.small_height : l->shape.large_height;
+  int width = small ? l->shape.small_width : l->shape.large_width;
+  long in_plane = pixels(&l->shape, !small) * in_stride, out_plane = pixels(&l->shape, small) * out_stride;
   Tap taps[MOST_TAPS];
-  for (int g = 0; g < s->groups; g++) {
-    for (int a = 0; a < s->small_channels; a++)
-      for (int b = 0; b < s->large_channels; b++)
-        for (int t = 0; t < taps_in_all; t++)
-          packed[t * weights + (small ? b * outputs + a : a * outputs + b)] = *weight++;
-    for (int y = 0; y < height; y++)
-      for (int x = 0; x < width; x++)
-        for (int c = 0; c < outputs; c += BLOCK) {
-          int n = outputs - c < BLOCK ? outputs - c : BLOCK;
-          int n_taps = meeting(s, small, y, x, in, packed + c, weights, taps);
-          for (long at = c * plane + (long)(y * width + x) * samples, end = at + samples; at < end; at += STEP) {
-            pixel(n, taps, n_taps, inputs, outputs, in_plane, bias ? bias + c : 0, mask ? mask + at : 0, relu,
-                  out + at, plane);
-            for (int t = 0; t < n_taps; t++) taps[t].pixel += STEP;
-          }
-        }
-    in += inputs * in_plane, out += outputs * plane;
-    if (bias) bias += outputs;
-    if (mask) mask += outputs * plane;
+  for (int y = 0; y < height; y++)
+    for (int x = 0; x < width; x++) {
+      int n_taps = meeting(l, y, x, in, in_stride, packed, (long)inputs * outputs, taps);
+      for (int c = 0, n; c < outputs; c += n) {
+        int blocks = (outputs - c + BLOCK - 1) / BLOCK;
+        n = (outputs - c + blocks - 1) / blocks;
+        long at = c * out_plane + (long)(y * width + x) * out_stride;
+        pixel(n, taps, n_taps, samples, inputs, outputs, in_plane, bias ? bias + c : 0, mask ? mask + at : 0,
+              l->relu, out + at, out_plane);
+        for (int t = 0; t < n_taps && c + n < outputs; t++) taps[t].weights += n;
+      }
+    }
+}
+
+// out = the layers one after the other. A few samples at a time go through all of them, so that what lies
+// between two layers stays in the cache. A mask is possible where there is one layer.
+void convolve(const Layer *layers, int n, const REAL *in, REAL *out) {
+  long samples = layers->shape.samples, tile = n > 1 ? TILE : samples, weights = 0, between = 0;
+  const Layer *last = layers + n - 1;
+  for (const Layer *l = layers; l <= last; l++) {
+    long size = outputs_of(l) * pixels(&l->shape, l->to_small) * tile;
+    weights += weights_of(l);
+    if (l < last && size > between) between = size;
+  }
+  REAL *packed = malloc(sizeof(REAL) * (weights + 2 * between)), *images = packed + weights;
+  long in_size = inputs_of(layers) * pixels(&layers->shape, !layers->to_small) * samples;
+  long out_size = outputs_of(last) * pixels(&last->shape, last->to_small) * samples;
+  for (int g = 0; g < layers->shape.groups; g++, in += in_size, out += out_size) {
+    REAL *to = packed;
+    for (const Layer *l = layers; l <= last; to += weights_of(l++)) pack(l, l->weight + g * weights_of(l), to);
+    for (long begin = 0; begin < samples; begin += tile) {
+      const REAL *x = in + begin, *w = packed;
+      long some = samples - begin < tile ? samples - begin : tile, stride = samples;
+      for (const Layer *l = layers; l <= last; w += weights_of(l++)) {
+        REAL *y = l == last ? out + begin : images + (l - layers) % 2 * between;
+        convolve_some(l, w, some, x, stride, l->bias ? l->bias + g * outputs_of(l) : 0,
+                      l->mask ? l->mask + g * out_size + begin : 0, y, l == last ? samples : tile);
+        x = y, stride = tile;
+      }
+    }
   }
   free(packed);
-}
-
-// small = relu(convolution of large + bias), or 0 where the mask, shaped like small, is not positive.
-void to_small(const Shape *s, const REAL *weight, const REAL *large, const REAL *bias, const REAL *mask, int relu,
-              REAL *small) {
-  convolve(s, 1, weight, large, bias, mask, relu, small);
-}
-
-// large = relu(transposed convolution of small + bias), or 0 where the mask, shaped like large, is not positive.
-void to_large(const Shape *s, const REAL *weight, const REAL *small, const REAL *bias, const REAL *mask, int relu,
-              REAL *large) {
-  convolve(s, 0, weight, small, bias, mask, relu, large);
 }
 
 // Sums over pixels and samples of S channels of small times L of large, at each place of the kernel.

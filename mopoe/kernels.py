@@ -37,6 +37,16 @@ class Shape(ctypes.Structure):
     ]
 
 
+class Layer(ctypes.Structure):
+    """What the C code calls Layer."""
+
+    _fields_ = [
+        ("shape", Shape),
+        *((name, ctypes.c_int) for name in ("to_small", "relu")),
+        *((name, ctypes.c_void_p) for name in ("weight", "bias", "mask")),
+    ]
+
+
 @cache
 def library(dtype: torch.dtype) -> ctypes.CDLL | None:
     """Return the compiled code for numbers of a type; None if there is none for it, or it cannot be compiled.
@@ -62,8 +72,7 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
         compiled = ctypes.CDLL(str(cached_file(cache_dir() / f"kernels-{key}.so", build)))
     except (DataError, OSError, subprocess.SubprocessError):
         return None
-    for function in (compiled.to_small, compiled.to_large):
-        function.argtypes = [ctypes.POINTER(Shape), *[ctypes.c_void_p] * 4, ctypes.c_int, ctypes.c_void_p]
+    compiled.convolve.argtypes = [ctypes.POINTER(Layer), ctypes.c_int, *[ctypes.c_void_p] * 2]
     compiled.weight_gradient.argtypes = [ctypes.POINTER(Shape), *[ctypes.c_void_p] * 3]
     compiled.absolute_error.argtypes = [*[ctypes.c_long] * 3, *[ctypes.c_void_p] * 4]
     return compiled

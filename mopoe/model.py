@@ -112,7 +112,7 @@ class MoPoE(nn.Module):
         auxiliary = torch.zeros(len(modalities), style_dim) if self.method.auxiliary_prior else None
         scale = None if auxiliary is None else nn.Parameter(auxiliary)
         self.register_parameter("auxiliary_log_scale_MW", scale)
-        self._banks: tuple[tuple[Bank, ...], tuple[Bank, ...]] = ((), ())
+        self.banks: tuple[tuple[Bank, ...], tuple[Bank, ...]] = ((), ())
 
     def bank(self) -> None:
         """Compute like networks together from now on, where that is faster.
@@ -120,22 +120,22 @@ class MoPoE(nn.Module):
         Gradients then go to `stacks`, so that an optimizer has to train what `trained` returns. The layout of
         parameters in memory changes, which the state of an optimizer must share.
         """
-        self._banks = banks(dict(self.encoders.items())), banks(dict(self.decoders.items()))
+        self.banks = banks(dict(self.encoders.items())), banks(dict(self.decoders.items()))
         if not all(stack.whole() for stack in self.stacks):  # an encoder and a decoder share parameters
             self.unbank()
 
     def unbank(self) -> None:
         """Compute each network by itself again; its parameters are its own."""
-        self._banks = (), ()
+        self.banks = (), ()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy has: not the banks, of whose stacks its parameters are no views."""
-        return self.__dict__ | {"_banks": ((), ())}
+        return self.__dict__ | {"banks": ((), ())}
 
     @property
     def stacks(self) -> list[Stack]:
         """The stacked parameters of all banks."""
-        return [stack for side in self._banks for bank in side for stack in bank.stacks]
+        return [stack for side in self.banks for bank in side for stack in bank.stacks]
 
     @property
     def trained(self) -> list[Tensor]:
@@ -201,7 +201,7 @@ class MoPoE(nn.Module):
         if self.covariates:
             c_BC = x.get(COVARIATES)
             x = {name: joined(x[name], c_BC, self.covariates) for name in self.names if name in x}
-        for bank in self._banks[0]:
+        for bank in self.banks[0]:
             if all(name in x for name in bank.names) and bank.ready(x[bank.names[0]]):
                 out = bank(stacked([x[name] for name in bank.names])).transpose(1, 2)
                 mu, logvar = out.chunk(2, -1)
@@ -296,19 +296,19 @@ class MoPoE(nn.Module):
 
     def _bank_outputs(self, names: Sequence[str], given: Given) -> Iterator[tuple[tuple[str, ...], Tensor]]:
         """Give the names of the networks of each bank that are wanted, and their outputs [G, B, ...]."""
-        for bank in self._banks[1]:
+        for bank in self.banks[1]:
             at = bank.find(names)
             if at is not None and bank.ready(given[0]):
                 some = bank.names[at] if self.style_dim else bank.names[:1]  # else all have the same
-                h = torch.stack([self._latents(name, *given).t() for name in some])
+                h = torch.stack([self.latents(name, *given).t() for name in some])
                 yield bank.names[at], bank(h, at).movedim(-1, 1)
 
     def _output(self, name: str, given: Given) -> Tensor:
-        output: Tensor = self.decoders[name](self._latents(name, *given))
+        output: Tensor = self.decoders[name](self.latents(name, *given))
         # Under autocast too, densities and means are not computed in half precision.
         return at_least_float32(output)
 
-    def _latents(
+    def latents(
         self, name: str, z_BZ: Tensor, style_MBW: Tensor | None, covariates_BC: Tensor | None
     ) -> Tensor:
         """Return the input [B, Z + W + C] of a modality's decoder."""

@@ -121,7 +121,7 @@ class Classifiers:
     """Hash of the weights; coherence is comparable only for the same classifiers. None if there are none."""
 
     @cached_property
-    def _banks(self) -> tuple[Bank, ...]:
+    def banks(self) -> tuple[Bank, ...]:
         """Those of the networks that are computed together."""
         return banks(self.networks)
 
@@ -135,7 +135,7 @@ class Classifiers:
         if network.training:
             raise DataError(f"the classifier of {name!r} is in training mode, but coherence needs eval mode")
         if x.device.type == "cpu" and not torch.is_grad_enabled():
-            for bank in self._banks:
+            for bank in self.banks:
                 at = bank.find([name])
                 if at is not None and bank.ready(x):
                     return bank(stacked([x]), at)[0].t()

@@ -36,9 +36,9 @@ from mopoe.evaluation.final_metrics import (
     reconstruction_metrics,
     subset_metric,
 )
-from mopoe.evaluation.generation import draw_pictures
 from mopoe.evaluation.log_likelihood import log_likelihood
 from mopoe.evaluation.own import own_metrics
+from mopoe.evaluation.pictures import draw_pictures
 from mopoe.evaluation_config import EvaluationConfig
 from mopoe.model import MoPoE
 from mopoe.reports import Evaluation, PairCoherence, Picture, SampleValues, SubsetMetric

@@ -63,7 +63,7 @@ def draw_samples(checkpoint: Path, mask: int, n: int, seed: int, out: Path, fold
     from mopoe.checkpoint import load_model, read_progress
     from mopoe.data import load_data
     from mopoe.data.folds import fold
-    from mopoe.evaluation.generation import sample_grid, save_grid
+    from mopoe.evaluation.pictures import sample_grid, save_grid
 
     progress = read_progress(checkpoint)
     data = load_data(progress.data, **progress.data_options)

@@ -57,10 +57,11 @@ def test_values_and_gradients_are_torchs(layer, n_in, n_out, side, dtype, tolera
 
 
 @needs_compiler
-def test_a_chain_is_its_layers_one_after_the_other():
+@pytest.mark.parametrize("n", [21, 200])
+def test_a_chain_is_its_layers_one_after_the_other(n):
     """Also where a layer has no bias, where the input has no gradient, and without any gradient."""
     down, up = Convolution(3, 2, 1, 0, False, True), Convolution(3, 2, 1, 1, True, False)
-    x, w, b = inputs(down, 3, 6, 10, torch.float64)
+    x, w, b = inputs(down, 3, 6, 10, torch.float64, n)
     v = torch.randn(2, 6, 2, 3, 3, dtype=torch.float64, requires_grad=True)
     x = x.detach()
     ours = convolved(x, [down, up], [w, b, v, None])

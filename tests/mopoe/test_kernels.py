@@ -88,17 +88,21 @@ static REAL *some(long n) {{
   return p;
 }}
 int main(void) {{
-  Shape s = {{2, {small}, {large}, {kernel}, {stride}, {padding}, {h}, {w}, {H}, {W}, STEP}};
-  long n_small = 2L * s.small_channels * s.small_height * s.small_width * STEP;
-  long n_large = 2L * s.large_channels * s.large_height * s.large_width * STEP;
+  int samples = TILE + STEP;
+  Shape s = {{2, {small}, {large}, {kernel}, {stride}, {padding}, {h}, {w}, {H}, {W}, samples}};
+  long n_small = 2L * s.small_channels * s.small_height * s.small_width * samples;
+  long n_large = 2L * s.large_channels * s.large_height * s.large_width * samples;
   long n_weight = 2L * s.small_channels * s.large_channels * s.kernel * s.kernel;
   REAL *a = some(n_small), *b = some(n_large), *weight = some(n_weight), *mask = some(n_small);
   REAL *bias = some(2L * (s.small_channels + s.large_channels)), *gradient = some(n_weight);
-  to_small(&s, weight, b, bias, mask, 1, a);
-  to_large(&s, weight, a, bias, 0, 0, b);
+  Layer masked = {{s, 1, 1, weight, bias, mask}}, up = {{s, 0, 0, weight, bias, 0}}, down = masked;
+  down.mask = 0;
+  Layer chain[] = {{up, down, up}};
+  convolve(&masked, 1, b, a);
+  convolve(chain, 3, a, b);
   weight_gradient(&s, a, b, gradient);
-  REAL *total = some(2L * STEP), *sign = some(n_large);
-  absolute_error(2, n_large / 2 / STEP, STEP, b, some(n_large), total, sign);
+  REAL *total = some(2L * samples), *sign = some(n_large);
+  absolute_error(2, n_large / 2 / samples, samples, b, some(n_large), total, sign);
   return 0;
 }}
 """

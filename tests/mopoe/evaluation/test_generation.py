@@ -5,22 +5,26 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mopoe.config import Posterior
+from mopoe.config import Posterior, TrialConfig
 from mopoe.data.container import Split
+from mopoe.data.registry import ModalitySpec
 from mopoe.errors import DataError
-from mopoe.evaluation.coherence import joint_coherence
+from mopoe.evaluation.classifiers import Classifiers, ImageClassifier
+from mopoe.evaluation.coherence import ClassScores, conditional_coherence, joint_coherence
 from mopoe.evaluation.generation import (
     FittedPrior,
     conditional_latents,
     fit_prior,
+    generated_logits,
     prior_latents,
     source_latents,
 )
-from mopoe.likelihoods import Normal
+from mopoe.kernels import library
+from mopoe.likelihoods import Bernoulli, Normal
 from mopoe.methods import MethodSpec
-from mopoe.model import MoPoE
+from mopoe.model import MoPoE, build_model
 from mopoe.networks.base import Modality
 
 
@@ -70,6 +74,52 @@ def test_generation_draws_private_latents_from_their_prior(
     assert len(others) == 2
     deviation = {"gaussian": 1.0, "laplace": 2**0.5}[posterior]
     assert float(first.std()) == pytest.approx(deviation, abs=0.05)
+
+
+@pytest.fixture(params=[{}, {"style_dim": 2}, {"likelihood": "bernoulli"}])
+def digits(request: pytest.FixtureRequest) -> tuple[MoPoE, dict[str, nn.Module]]:
+    """Return a model of three modalities, and classifiers; only "bernoulli" has means that are no outputs."""
+    modalities = tuple(ModalitySpec(name=f"m{i}", shape=(1, 28, 28)) for i in range(3))
+    model = build_model(TrialConfig(latent_dim=5, channels=(4, 4, 4), **request.param), modalities).eval()
+    return model, {m.name: ImageClassifier(1, 4).eval() for m in modalities}
+
+
+def test_logits_are_those_of_the_generated_images(
+    digits: tuple[MoPoE, dict[str, nn.Module]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where decoders and classifiers are joined, so that there are no images; to rounding in float64."""
+    model, networks = digits[0].double(), {name: network.double() for name, network in digits[1].items()}
+    z_RZ, style_MRW = torch.randn(70, 5).double(), torch.randn(3, 70, 2).double()
+    with torch.inference_mode():
+        expected = {name: networks[name](model.mean(name, z_RZ, style_MRW, None)) for name in model.names}
+        model.bank()
+        logits_of = generated_logits(model, Classifiers(networks=networks, accuracy={}, hash=""))
+        with monkeypatch.context() as without:
+            if library(torch.float64) and not isinstance(model.likelihood("m0"), Bernoulli):
+                without.delattr(MoPoE, "mean")
+            for name, logits in expected.items():
+                assert torch.allclose(logits_of(name, z_RZ, style_MRW, None), logits, rtol=1e-10, atol=1e-12)
+        networks["m1"].train()
+        with pytest.raises(DataError, match="training mode"):
+            logits_of("m1", z_RZ, style_MRW, None)
+
+
+def test_coherence_is_that_of_networks_one_by_one(digits: tuple[MoPoE, dict[str, nn.Module]]) -> None:
+    """For every sample, pair and draw, whatever is computed together."""
+    model, classifiers = digits[0], Classifiers(networks=digits[1], accuracy={}, hash="")
+    rng = torch.Generator().manual_seed(0)
+    x = {name: torch.rand(40, 1, 28, 28, generator=rng) for name in model.names}
+    split = Split(x, torch.arange(40) % 4)
+    found = []
+    for prepare in (model.unbank, model.bank):
+        prepare()
+        of_pairs = conditional_coherence(model, split, classifiers, 40, 0).scores
+        assert isinstance(of_pairs, ClassScores)
+        of_draws = joint_coherence(model, classifiers, 40, 0).predicted_MN
+        assert of_draws is not None
+        found.append((of_pairs.correct_NSM, of_draws))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
 
 
 def test_noise_far_out_picks_a_modality_too(

@@ -19,7 +19,7 @@ from mopoe.data.formats import encode
 from mopoe.data.registry import Distribution, ModalitySpec
 from mopoe.data.units import Kind, Units
 from mopoe.evaluation.classifiers import Classifiers
-from mopoe.evaluation.generation import as_images, draw_pictures, sample_grid, save_grid, strip
+from mopoe.evaluation.pictures import as_images, draw_pictures, sample_grid, save_grid, strip
 from mopoe.likelihoods import Laplace
 from mopoe.methods import MethodSpec
 from mopoe.model import MoPoE
@@ -324,7 +324,7 @@ def test_a_saved_grid_is_the_grid(tmp_path: Path) -> None:
 def test_a_grid_can_be_saved_before_any_is_made(tmp_path: Path) -> None:
     """In a fresh process, saving alone works too, whatever build of torch there is."""
     code = (
-        "import sys, torch; from mopoe.evaluation.generation import save_grid; "
+        "import sys, torch; from mopoe.evaluation.pictures import save_grid; "
         "save_grid(torch.zeros(3, 4, 4), sys.argv[1])"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "g.png")]
