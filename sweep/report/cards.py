@@ -14,15 +14,7 @@ from mopoe.reports import METRICS, Z_95, pair_interval
 from sweep.analysis.summaries import failure_reasons, metrics_by_size
 from sweep.report import figures, trust
 from sweep.report.details import details_html
-from sweep.report.formatting import (
-    corner_text,
-    count,
-    interval_text,
-    number,
-    plain,
-    with_error,
-    worded,
-)
+from sweep.report.formatting import corner_text, count, interval_text, number, plain, with_error, worded
 from sweep.report.samples import samples_html
 from sweep.report.summary import mean_chance, summary_card
 from sweep.report.tables import config_rows, front_text, with_arrows

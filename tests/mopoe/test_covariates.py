@@ -329,13 +329,13 @@ def test_joint_coherence_uses_the_samples_covariates_in_turn() -> None:
 
     judges = Classifiers(networks={n: Judge().eval() for n in model.names}, accuracy={}, hash="x")
     c = data.validation.x[COVARIATES]
-    joint_coherence(model, judges, 700, 0, covariates_NC=c)
+    joint_coherence(model, judges, 1500, 0, covariates_NC=c)
     from mopoe.evaluation.generation import prior_latents
 
-    z, _ = prior_latents(model, 0, "joint coherence", 0, 512)
+    z, _ = prior_latents(model, 0, "joint coherence", 0, 1500)
     with torch.no_grad():
-        expected = model.mean("one", z, None, c.repeat(9, 1)[:512])
-    torch.testing.assert_close(seen[0], expected)
+        expected = model.mean("one", z, None, c.repeat(1500 // len(c) + 1, 1)[:1500])
+    torch.testing.assert_close(torch.cat(seen[:: len(model.names)]), expected)
 
 
 def test_images_and_symbols_are_refused() -> None:
