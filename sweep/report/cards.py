@@ -202,28 +202,27 @@ def sample_card(view: View) -> Card | None:
     """Return the held-out samples of the picks and what they generate."""
     if not view.samples.height:
         return None
-    judged, names, parts = view.tradeoff.manifest.n_classes != 0, view.tradeoff.manifest.modalities, []
+    manifest, parts = view.tradeoff.manifest, []
     for picked in view.picked:
-        rows = view.samples.filter(trial_id=picked.trial_id)
+        rows, trial = view.samples.filter(trial_id=picked.trial_id), escape(picked.trial_id)
         if rows.height:
-            opened = " open" if picked.trial_id == view.focus else ""
-            trial = escape(picked.trial_id)
+            opened = " open" * (picked.trial_id == view.focus)
             parts.append(
-                f"<details{opened}><summary>{escape(picked.labels)}: {trial}</summary>"
-                f'<div class="samples wide" data-samples="{trial}">'
-                f"{samples_html(rows, names)}</div></details>"
+                f"<details{opened}><summary>{escape(picked.labels)}: {trial}"
+                f'</summary><div class="samples wide" data-samples="{trial}">'
+                f"{samples_html(rows, manifest.modalities)}</div></details>"
             )
     finding = (
         "Each modality has the same held-out samples, left to right, and what is generated from the observed "
         "subset."
-        + " With each is the class that the classifier predicts, underlined if it is wrong."
-        * judged
     )
+    if manifest.n_classes != 0:
+        finding += " With each is the class that the classifier predicts, underlined if it is wrong."
     if view.samples["values"].list.len().max():
         finding += (
             " Bars are values above or below the held-out mean, marks and grey curves those held out; of "
+            "counts, a stronger colour is larger."
         )
-        finding += "counts, a stronger colour is larger."
     return Card(title="Samples of the picks", finding=finding, figure_html="".join(parts))
 
 

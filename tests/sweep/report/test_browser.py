@@ -147,7 +147,7 @@ def shown(browser):
 def test_pages_open_in_silence_and_alone(browse, page):
     """The console has no message, every request is for the file itself, and all figures are drawn."""
     browser = browse(page)
-    assert browser.find_elements("css selector", "figure[role=img] .main-svg .trace")
+    assert until(browser, "return document.querySelector('figure[role=img] .main-svg .trace')")
     assert browser.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
