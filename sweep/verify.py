@@ -8,7 +8,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
-from typing import get_args
+from typing import Any, get_args
 
 import polars as pl
 import pyarrow as pa
@@ -173,14 +173,19 @@ def _broken(table: str, rows: pl.DataFrame, rules: Sequence[_Rule]) -> Iterator[
             yield f"{table}: {count} rows {what}; the first: {_named(first, key)}"
 
 
+def _config(row: Mapping[str, Any]) -> TrialConfig | str:
+    """Return the settings of a row of trials, also of one without settings that came later, or why not."""
+    try:
+        return TrialConfig.from_dict(json.loads(row["config_json"]))
+    except (ValueError, TypeError, AttributeError) as error:  # a ConfigError is a ValueError
+        return str(error)
+
+
 def _config_problems(trials: pl.DataFrame) -> Iterator[str]:
     for row in trials.sort(KEYS["trials"]).iter_rows(named=True):
         where = f"trials: {_named(row, KEYS['trials'])}"
-        try:
-            settings = json.loads(row["config_json"])
-            config = TrialConfig.from_dict(settings)
-        except (ValueError, TypeError, AttributeError) as error:  # a ConfigError is a ValueError
-            yield f"{where} has a config_json of no trial: {error}"
+        if isinstance(config := _config(row), str):
+            yield f"{where} has a config_json of no trial: {config}"
             continue
         right = {"config_id": config.config_id, "seed": config.seed, "epochs_max": config.epochs}
         for name in [name for name, value in right.items() if row[name] != value]:
@@ -253,7 +258,7 @@ def _weight_problems(store: Store, trials: pl.DataFrame) -> Iterator[str]:
                         yield str(error)
                     continue
             row, where = rows.get(PurePosixPath(name).stem), f"{store.files}/{name}"
-            if row is None or progress.config.to_json() != row["config_json"]:
+            if row is None or _config(row) != progress.config:
                 yield f"{where} does not hold the weights of the trial in its name"
             elif row["status"] == "completed" and progress.epoch != row["epochs_max"]:
                 yield f"{where} holds weights after epoch {progress.epoch}, not {row['epochs_max']}"

@@ -384,6 +384,14 @@ def test_damaged_weights_are_named(weighted):
         path.write_bytes(whole)
 
 
+def test_weights_from_before_a_setting_came_are_those_of_their_trial(weighted):
+    """The table's text lacks what has come since; the weights have it at its default."""
+    for trial, config in config_by_trial(weighted).items():
+        older = {name: value for name, value in config.to_dict().items() if name != "grad_clip"}
+        spoil(weighted, "trials", pl.col("trial_id") == trial, config_json=json.dumps(older, sort_keys=True))
+    assert list(problems(Store(weighted))) == []
+
+
 def test_weights_of_another_trial_are_named(weighted, make_checkpoint):
     """Two that were swapped, those of no trial, and those of an epoch before the last."""
     first, second = (weighted / "checkpoints" / f"t000{n}.safetensors" for n in (0, 1))
