@@ -17,6 +17,7 @@
 #                   hour on two cores; the second page from its kept record)
 #   make docs        one site of the pages and the Python API, in site/docs/README.html
 #   make pictures    the two pictures in docs/, from the demo's report; needs Chromium
+#   make examples    the sweeps of examples/, their reports, and the pictures of these; needs Chromium
 # The first Python from 3.11 on.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -30,7 +31,7 @@ NEPS := .venv-neps/bin/python
 SCENARIOS := local aws
 SHELL := /bin/bash
 
-.PHONY: setup demo test test-slow test-cluster test-slurm size golden lint bench compare compare-cost compare-sweep compare-search compare-tools study docs pictures clean
+.PHONY: setup demo test test-slow test-cluster test-slurm size golden lint bench compare compare-cost compare-sweep compare-search compare-tools study docs pictures examples clean
 
 setup: .venv/.installed
 
@@ -118,14 +119,28 @@ docs: .venv/.docs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[docs]'
 	touch $@
 
+CHROMIUM = chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync \
+  --disable-background-networking --disable-component-update --user-data-dir=$$(mktemp -d) \
+  --hide-scrollbars --virtual-time-budget=4000
+
 # A colour scheme is 0 for dark and 1 for light in Blink's settings.
 pictures: setup
 	for scheme in 0:dark 1:light; do \
-	  chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync \
-	    --disable-background-networking --disable-component-update --user-data-dir=$$(mktemp -d) \
-	    --hide-scrollbars --window-size=1200,1560 --virtual-time-budget=4000 \
+	  $(CHROMIUM) --window-size=1200,1560 \
 	    --blink-settings=preferredColorScheme=$${scheme%:*} --screenshot=docs/report-$${scheme#*:}.png \
 	    "file://$(CURDIR)/results/digits/report/report.html"; \
+	done
+
+# The pictures get 64 colours, which makes them small.
+examples: setup
+	for name in digits images tables text_image cluster; do \
+	  ( set -e; cd examples/$$name; PATH="$(CURDIR)/$(BIN):$$PATH"; \
+	    for script in make_*.py; do test ! -f $$script || python $$script; done; \
+	    sweep run $$name.yaml; sweep report results/$$name; \
+	    $(CHROMIUM) --window-size=1000,1100 --blink-settings=preferredColorScheme=1 --screenshot=report.png \
+	      "file://$$PWD/results/$$name/report/report.html"; \
+	    python -c "from PIL import Image; Image.open('report.png').convert('RGB').quantize(64).save('report.png', optimize=True)" \
+	  ) || exit; \
 	done
 
 compare-search: setup .venv-synetune/.installed .venv-neps/.installed

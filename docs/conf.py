@@ -29,7 +29,7 @@ version = version_of(project)
 copyright = "the authors of mopoe-sweep"  # noqa: A001 - Sphinx's name for it
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/README"
-include_patterns = ["docs/**.md", "benchmarks/results/*.md"]
+include_patterns = ["docs/**.md", "benchmarks/results/*.md", "examples/**.md"]
 html_theme = "furo"
 html_theme_options = {"footer_icons": []}
 myst_heading_anchors = 4
@@ -48,6 +48,11 @@ def complete(_: "Sphinx", name: str, source: list[str]) -> None:
     """Add to a page what only the site needs."""
     if name == root_doc:
         source[0] += "\n".join(_tree(caption, pages) for caption, pages in PAGES.items())
+        source[0] += _tree("Examples", ["../examples/README"])
+    elif name == "examples/README":
+        source[0] += _tree(
+            "", [f"{path.parent.name}/README" for path in sorted(ROOT.glob("examples/*/README.md"))]
+        )
     elif name == "docs/methods/README":
         others = sorted(path.stem for path in (ROOT / "docs" / "methods").glob("[a-z]*.md"))
         source[0] += _tree("", others)

@@ -7,7 +7,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
-PAGES = [*sorted(ROOT.glob("*.md")), *DOCS, *sorted((ROOT / "benchmarks").rglob("*.md"))]
+ELSEWHERE = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "benchmarks").rglob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.md")),
+]
+PAGES = [*DOCS, *ELSEWHERE]
 OF_TODAY = [page for page in PAGES if page.name != "log.md" and "results" not in page.parts]
 """Pages that describe the project as it is; the others are dated."""
 
