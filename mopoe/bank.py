@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
+from mopoe import convolutions
 from mopoe.convolutions import Convolution, convolved
 from mopoe.kernels import library
 
@@ -132,8 +133,9 @@ class Bank:
 
     def ready(self, near: Tensor) -> bool:
         """Return whether the networks can be computed together on inputs like this tensor."""
-        here = near.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-        return here and all(stack.leaf.dtype == near.dtype and stack.whole() for stack in self.stacks)
+        like = near.dtype, near.device
+        here = all((s.leaf.dtype, s.leaf.device) == like and s.whole() for s in self.stacks)
+        return here and not torch.is_autocast_enabled(near.device.type)
 
     def __call__(self, h: Tensor, at: slice = slice(None)) -> Tensor:
         """Return the outputs [G, ..., B] of the networks; of an encoder mean and log-variance, [G, 2 Z, B].
@@ -290,8 +292,9 @@ def _known(layer: nn.Module) -> bool:
         square = all(len({*pair}) == 1 for pair in pairs)
         plain = layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
         few = max(layer.in_channels, layer.out_channels) <= MOST_CHANNELS
-        compiled = _convolution(layer, relu=False).known and library(layer.weight.dtype) is not None
-        return few and square and plain and compiled
+        compiled = layer.weight.device.type == "cpu" and library(layer.weight.dtype) is not None
+        fits = few and _convolution(layer, relu=False).known if compiled else convolutions.GROUPED
+        return fits and square and plain
     if type(layer) is nn.Flatten:
         return (layer.start_dim, layer.end_dim) == (1, -1)
     return type(layer) in (nn.Linear, nn.Dropout2d, *ELEMENTWISE) or (

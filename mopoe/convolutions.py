@@ -1,10 +1,12 @@
 """Convolutions of few channels on a CPU, samples innermost, by compiled code.
 
 oneDNN's convolutions vectorise over channels, of which images and small networks have few. These vectorise
-over samples (`mopoe.kernels`). Without a C compiler there are none, and the networks compute one by one.
+over samples (`mopoe.kernels`). Without a C compiler there are none, and the networks compute one by one,
+unless `GROUPED` asks for torch's convolutions in groups.
 Axes: B sample, C channel, G group, K kernel, Y and X pixel; O output channel and I input channel of a layer.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,8 +16,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from mopoe.kernels import Layer, Shape, address, loaded
+from mopoe.kernels import Layer, Shape, address, library, loaded
 
+GROUPED = os.environ.get("MOPOE_BANKS") == "1"
+"""Whether networks are computed together without compiled code, too: on a GPU, or without a C compiler."""
 _MOST_TAPS = 64
 """Most places of a kernel: MOST_TAPS of the C code."""
 
@@ -85,12 +89,30 @@ def convolved(x_GCYXB: Tensor, layers: Sequence[Convolution], parameters: Sequen
         layers: the convolutions.
         parameters: weight and bias of each, in turn.
     """
+    if x_GCYXB.device.type != "cpu" or library(x_GCYXB.dtype) is None:
+        return _grouped(x_GCYXB, layers, parameters)
     n = x_GCYXB.shape[4]
     step: int = loaded(x_GCYXB.dtype).sample_multiple()
     padded = x_GCYXB if n % step == 0 else F.pad(x_GCYXB, (0, -n % step))
     forward = _Chain.apply if torch.is_grad_enabled() else _values
     found: Tensor = forward(padded.contiguous(), layers, *parameters)
     return found if n % step == 0 else found[..., :n]
+
+
+def _grouped(x_GCYXB: Tensor, layers: Sequence[Convolution], parameters: Sequence[Tensor | None]) -> Tensor:
+    """Return the same by torch alone: networks are the groups of one convolution for each layer."""
+    n_groups, n_channels, height, width, n = x_GCYXB.shape
+    h = x_GCYXB.movedim(-1, 0).reshape(n, n_groups * n_channels, height, width)
+    for layer, weight, bias in zip(layers, parameters[::2], parameters[1::2], strict=True):
+        assert weight is not None
+        given = h, weight.flatten(0, 1), None if bias is None else bias.flatten(), layer.stride, layer.padding
+        if layer.transposed:
+            h = F.conv_transpose2d(*given, layer.extra, n_groups)
+        else:
+            h = F.conv2d(*given, groups=n_groups)
+        h = F.relu(h) if layer.relu else h
+    found: Tensor = h.unflatten(1, (n_groups, -1))
+    return found.movedim(0, -1)
 
 
 def _values(x: Tensor, layers: Sequence[Convolution], *parameters: Tensor | None) -> Tensor:

@@ -19,6 +19,7 @@ from mopoe import checkpoint as checkpoints
 from mopoe.batch_loss import BatchLoss, batch_loss
 from mopoe.checkpoint import Progress
 from mopoe.config import TrialConfig
+from mopoe.convolutions import GROUPED
 from mopoe.data.container import MultimodalData, Split
 from mopoe.data.registry import COVARIATES
 from mopoe.data.units import kinds
@@ -128,8 +129,8 @@ def check_complete(config: TrialConfig, data: MultimodalData, model: MoPoE) -> N
 
 def banks_fit(config: TrialConfig, device: torch.device | str) -> bool:
     """Return whether a trial's like networks are computed together, in training and when it is measured."""
-    cpu = torch.device(device).type == "cpu"
-    return cpu and config.precision == "float32" and config.compile == "no"
+    wanted = GROUPED or torch.device(device).type == "cpu"
+    return wanted and config.precision == "float32" and config.compile == "no"
 
 
 def _train_epoch(

@@ -9,7 +9,7 @@ from torch import nn
 from training_runs import CONFIG, same_weights
 
 from mopoe import bank as module
-from mopoe import training
+from mopoe import convolutions, training
 from mopoe.bank import banks, stacked
 from mopoe.batch_loss import batch_loss
 from mopoe.checkpoint import load_model
@@ -241,6 +241,27 @@ def test_vectors_profit_without_a_compiler(likelihood, monkeypatch):
     for name, value in expected.items():
         assert torch.allclose(found[name], value, rtol=1e-12)
     assert not together(MoPoE(chains(4, likelihood, n=1), 3)).stacks
+    library.cache_clear()
+
+
+@pytest.mark.parametrize("settings", SETTINGS[1:3])
+def test_torchs_grouped_convolutions_give_the_same(data, settings, monkeypatch):
+    """Without compiled code, if asked for: losses and gradients in float64 to rounding; by default none."""
+    library.cache_clear()
+    monkeypatch.setenv("MOPOE_KERNELS", "0")
+    config = replace(CONFIG, **settings)
+    plain, banked = (build_model(config, data.modalities).double() for _ in range(2))
+    banked.bank()
+    assert not banked.stacks
+    monkeypatch.setattr(convolutions, "GROUPED", True)
+    banked.bank()
+    assert len(banked.stacks) == 2 * (2 * 5 + 2 * 4)
+    (loss, expected), (loss_too, found) = (
+        loss_and_gradients(model, config, data, torch.float64) for model in (plain, banked)
+    )
+    assert torch.allclose(loss, loss_too, rtol=1e-12)
+    for name, gradient in expected.items():
+        assert torch.allclose(found[name], gradient, rtol=1e-10, atol=1e-10), name
     library.cache_clear()
 
 
