@@ -4,7 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -42,7 +42,9 @@ def impute(
     given: Annotated[
         Path,
         typer.Option(
-            "--from", help=".npz: an array of samples by modality; .csv or .parquet: a table's features."
+            "--from",
+            help=".npz: an array of samples by modality; .csv or .parquet: a table's features. Columns "
+            "beside them, such as ids, are kept.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="What to write: .npz, or .csv or .parquet of vectors.")],
@@ -62,8 +64,14 @@ def impute(
     if given.suffix in (".csv", ".parquet"):
         rest, arrays = read_columns(str(given), {n: u.spec.features for n, u in model.modalities.items()})
     else:
-        rest, arrays = pl.DataFrame(), _arrays(given)
-    own = {c.name: _covariate(c.name, given, rest, arrays) for c in model.covariates} or None
+        arrays = _arrays(given)
+        beside = [n for n, a in arrays.items() if a.ndim == 1 and n not in model.modalities]
+        known = arrays.keys() & model.modalities.keys()
+        rest = pl.DataFrame({name: arrays.pop(name) for name in beside if known})
+    for name in (c.name for c in model.covariates):
+        if name not in rest.columns:
+            raise DataError(f"{given}: there is no column {name!r}, but the model is conditioned on it")
+    own = {c.name: rest[c.name] for c in model.covariates} or None
     found = model.impute(arrays, covariates=own)
     if out.suffix == ".npz":
         write_atomically(out, lambda file: np.savez_compressed(file, **found))
@@ -73,15 +81,6 @@ def impute(
         table = pl.concat([rest, _table(found, model.modalities, rest.columns)], how="horizontal")
         write_atomically(out, table.write_csv if out.suffix == ".csv" else table.write_parquet)
     say(f"{out}: {', '.join(f'{name} {list(array.shape)}' for name, array in found.items())}")
-
-
-def _covariate(name: str, path: Path, rest: "pl.DataFrame", arrays: "dict[str, np.ndarray]") -> Any:
-    """Return the column of a file that is a covariate, taken from its arrays if it is one of them."""
-    if name in rest.columns:
-        return rest[name]
-    if name not in arrays:
-        raise DataError(f"{path}: there is no column {name!r}, but the model is conditioned on it")
-    return arrays.pop(name)
 
 
 def _table(

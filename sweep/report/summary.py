@@ -79,7 +79,8 @@ def _trade_offs(trade: Tradeoff) -> str:
     """Return how many configs are on the front, its range, and what the knee gives up."""
     points, front = trade.points, trade.points.values[trade.on_front]
     spans = [
-        f"{plain(name)} runs from {number(low)} to {number(high)}"
+        f"{plain(name)} "
+        + (f"runs from {number(low)} to {number(high)}" if low < high else f"is {number(low)}")
         for name, low, high in zip(points.names, front.min(axis=0), front.max(axis=0), strict=True)
     ]
     verb, sentence = "is" if len(front) == 1 else "are", f"{count(len(front), 'config')} of"
@@ -97,8 +98,8 @@ def _certainty(view: View) -> str:
     if not sure.draws:
         return (
             "How sure this is cannot be told, because no config has a second seed and training varies with "
-            "the seed; set replicates.seeds to 3 or more, with `when: front` to repeat only what may be on "
-            "the front."
+            "the seed; set replicates.seeds to 3 or more, and replicates.when to front to repeat only what "
+            "may be on it."
         )
     few = dict(zip(trade.points.trial_ids, sure.few_seeds.tolist(), strict=True))
     picks = [

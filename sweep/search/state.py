@@ -214,10 +214,11 @@ class SweepState:
                 self._missing.pop(name, None)
         whole = judged == "completed"
         self._front.place(config, tuple(measured[o.name] for o in self._spec.objectives) if whole else None)
-        reason = record.error if record.status == "failed" else None
-        times = self._failure[1] if reason and reason == self._failure[0] else 0
-        self._failure = (reason, times + 1)
-        self.halted |= self.repeated_failure is not None
+        if self.repeated_failure is None:  # else the sweep ends for it, whatever trials still end meanwhile
+            reason = record.error if record.status == "failed" else None
+            times = self._failure[1] if reason and reason == self._failure[0] else 0
+            self._failure = (reason, times + 1)
+            self.halted |= self.repeated_failure is not None
         if config not in self._undecided or self._lacks(config):
             return None
         self._undecided.remove(config)

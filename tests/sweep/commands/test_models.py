@@ -32,13 +32,35 @@ def test_vectors_are_written_as_columns(sweep, trained_folder, given, tmp_path, 
     found = {"a": np.arange(6.0).reshape(3, 2), "b": np.ones((3, 1))}
 
     plain = {name: SimpleNamespace(spec=SimpleNamespace(features=())) for name in found}
-    model = SimpleNamespace(modalities=plain, impute=lambda _: found)
+    model = SimpleNamespace(modalities=plain, covariates=(), impute=lambda *_, **__: found)
     monkeypatch.setattr("sweep.results.Results.model", lambda *_: model)
     out = tmp_path / f"out.{suffix}"
     assert sweep("impute", trained_folder, "--from", given, "--out", out)[0] == 0
     table = pl.read_csv(out) if suffix == "csv" else pl.read_parquet(out)
     assert table.columns == ["a_0", "a_1", "b_0"]
     np.testing.assert_array_equal(table.to_numpy(), np.concatenate(list(found.values()), 1))
+
+
+def test_ids_beside_arrays_are_kept(sweep, trained_folder, tmp_path, monkeypatch):
+    """As those beside columns are; what the model gets is modalities alone."""
+    seen, plain = [], SimpleNamespace(spec=SimpleNamespace(features=()))
+    model = SimpleNamespace(
+        modalities={"m0": plain, "b": plain},
+        covariates=(SimpleNamespace(name="age"),),
+        impute=lambda x, covariates: seen.append((x, covariates)) or {"b": np.ones((2, 1))},
+    )
+    monkeypatch.setattr("sweep.results.Results.model", lambda *_: model)
+    given, out = tmp_path / "ids.npz", tmp_path / "out.parquet"
+    np.savez(given, m0=np.zeros((2, 4)), subject=np.array(["007", "8"]), age=np.array([30, 40]))
+    assert sweep("impute", trained_folder, "--from", given, "--out", out)[0] == 0
+    ((x, covariates),) = seen
+    assert x.keys() == {"m0"}
+    assert covariates["age"].to_list() == [30, 40]
+    assert pl.read_parquet(out).to_dict(as_series=False) == {
+        "subject": ["007", "8"],
+        "age": [30, 40],
+        "b_0": [1.0, 1.0],
+    }
 
 
 @pytest.mark.parametrize(

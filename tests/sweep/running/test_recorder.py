@@ -247,6 +247,17 @@ def test_failures_that_are_all_the_same_end_the_sweep(sweep_file, written, ident
     assert state.repeated_failure == ("broken" if identical == "3" else None)
 
 
+def test_a_trial_that_ends_meanwhile_does_not_hide_why_the_sweep_ends(sweep_file, written):
+    """One that ran beside the last of so many equal failures, and is completed."""
+    spec = load_spec(sweep_file, ["trials=9", "faults.identical=2"])
+    state = SweepState(spec)
+    recorder = Recorder(spec, state, written[0], bool)
+    for number, why in enumerate(["broken", "broken", None]):
+        play(recorder, f"t{number:04}", 1.0, -5.0, failure=why)
+    assert state.repeated_failure == "broken"
+    assert state.next_action() is not Action.NEW_CONFIG
+
+
 def test_other_failures_are_counted_anew(sweep_file, written):
     """Trials that diverge at steps of their own say nothing of the next."""
     spec = load_spec(sweep_file, ["trials=9", "faults.identical=2"])
