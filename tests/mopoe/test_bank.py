@@ -105,7 +105,7 @@ def test_covariates_are_read_by_networks_together_as_one_by_one(settings):
     plain, banked = (build_model(config, specs).double() for _ in range(2))
     loss, expected = loss_and_gradients(plain, config, data, torch.float64)
     ours, found = loss_and_gradients(together(banked), config, data, torch.float64)
-    assert [bank.names for side in banked._banks for bank in side] == [("a", "b")] * 2
+    assert [bank.names for side in banked.banks for bank in side] == [("a", "b")] * 2
     assert float(abs(ours - loss)) < 1e-10
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, atol=1e-10, rtol=1e-9)

@@ -13,7 +13,7 @@ from mopoe.checkpoint import load_model, read_progress
 from mopoe.data import _own, load_data
 from mopoe.data.container import Split
 from mopoe.data.folds import fold
-from mopoe.evaluation import generation
+from mopoe.evaluation import pictures
 from mopoe.evaluation.evaluate import Evaluator
 from sweep.results import open_results
 from sweep.running.local import run_single
@@ -139,8 +139,8 @@ def test_samples_are_in_the_scale_of_the_trials_fold(
 ) -> None:
     """The checkpoint is of that fold's data, and the test samples are shown as the model reads them."""
     seen: list[Split] = []
-    monkeypatch.setattr(generation, "sample_grid", lambda model, split, *_: seen.append(split))
-    monkeypatch.setattr(generation, "save_grid", lambda *_: None)
+    monkeypatch.setattr(pictures, "sample_grid", lambda model, split, *_: seen.append(split))
+    monkeypatch.setattr(pictures, "save_grid", lambda *_: None)
     status, out, err = sweep("samples", "results/cut", "--trial", "t0001-s2")
     assert (status, err) == (0, "")
     assert "(t0001-s2)" in out

@@ -105,13 +105,12 @@ def test_a_sweep_over_three_tables_runs_from_its_file_alone(
     assert set(explained["target"]) == {"a", "b", "genes"}
     assert explained["value"].min() > 0
     assert set(metrics.filter(metric="log_likelihood_conditional", target="a")["subset_mask"]) == {1, 4, 5}
-    assert not store.files.list("samples")
     assert sweep("verify", "results/three")[:2] == (0, "results/three is sound\n")
     assert sweep("report", "results/three")[0] == 0
     page = (folder / "results/three/report/report.html").read_text()
     titles = re.findall(r"<h2>(.*?)</h2>", page)
-    assert "Trade-off" in titles
-    assert not {"Samples of the picks", "Coherence by number of observed modalities"} & set(titles)
+    assert {"Trade-off", "Samples of the picks"} <= set(titles)
+    assert "Coherence by number of observed modalities" not in titles
     status, out, _ = sweep("best", "results/three")
     (folder / "best.yaml").write_text(out)
     assert status == 0
