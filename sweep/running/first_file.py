@@ -107,7 +107,7 @@ def _made(file: Path, data: Mapping[str, Any], loaded: "MultimodalData") -> str:
     subsets = 2 ** len(loaded.modalities) - 1
     evaluation = {
         "likelihood_samples": min(250, n_held_out),
-        "importance_samples": subsets * math.ceil(60 / subsets),
+        "importance_samples": subsets * math.ceil(600 / subsets),
     }
     if loaded.n_classes:
         evaluation |= {"coherence_samples": min(250, n_held_out), "joint_samples": 500}
