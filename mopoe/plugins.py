@@ -43,9 +43,12 @@ def named_function(reference: str) -> Callable[..., Any]:
     try:
         function = getattr(importlib.import_module(module), name)
     except Exception as error:  # a user's module may raise anything
-        raise ConfigError(
-            f"cannot be imported ({reason(error)}); it must be a function, as 'package.module:function'"
-        ) from error
+        hint = "it must be a function, as 'package.module:function'"
+        if isinstance(error, ModuleNotFoundError):
+            hint = (
+                f"it is looked for where the command was started, {Path.cwd()}, and among what is installed"
+            )
+        raise ConfigError(f"cannot be imported ({reason(error)}); {hint}") from error
     if getattr(function, _MARK, None) is not True:
         raise ConfigError(
             f"is not marked as a plugin, so it is not called; if it is yours, put @mopoe.plugin above {name}"

@@ -148,7 +148,8 @@ def _split(where: str, arrays: Mapping[str, Any]) -> Split:
                 warnings.filterwarnings("ignore", "The given NumPy array is not writable")
                 x = array if isinstance(array, Tensor) else torch.from_numpy(np.ascontiguousarray(array))
         except (TypeError, ValueError) as error:
-            raise DataError(f"{where}: {name!r} is not an array of numbers ({error})") from error
+            hint = "; np.unique(names, return_inverse=True)[1] numbers classes" if name == "labels" else ""
+            raise DataError(f"{where}: {name!r} is not an array of numbers ({error}){hint}") from error
         tensors[name] = x.float() if x.is_floating_point() else x
     first = next(x for name, x in tensors.items() if name != "labels")
     labels = tensors.pop("labels", torch.zeros(*first.shape[:1], 0, dtype=torch.int64))

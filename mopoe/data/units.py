@@ -51,7 +51,7 @@ class Units:
         if self.spec.offset:
             offset_X, scale_X = self._scaling(mean_NX)
             return mean_NX * scale_X + offset_X
-        return mean_NX * 255 if self.kind == "uint8" else mean_NX
+        return (mean_NX * 255).clamp(0, 255) if self.kind == "uint8" else mean_NX
 
     def _scaling(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return what was subtracted from each element, and by what it was divided then."""

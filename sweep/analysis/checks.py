@@ -157,7 +157,8 @@ def plateaus(explained: pl.DataFrame) -> list[str]:
 def constant_baseline_check(explained: pl.DataFrame) -> Check:
     """Check that every trial explains each modality better than a constant does."""
     parts = plateaus(explained)
-    worry = f"{'; '.join(parts)}: compare their likelihoods with care; more epochs or a lower beta may help."
+    help_ = "more epochs, a lower beta or another likelihood may help"
+    worry = f"{'; '.join(parts)}: compare their likelihoods with care; {help_}."
     clear = "For each modality, every trial explains at least a third of what the best trial explains."
     return _check("plateaus", parts, worry, clear, known=explained.height > 0)
 

@@ -57,7 +57,8 @@ class Objective:
     nll: reconstruction error of a target given all modalities, in nats; minimised.
     explained: share that the model takes off what a constant leaves of the nll.
     kl: KL of a subset's posterior to the prior, in nats; minimised.
-    active_units: latents of a subset that carry signal; idle_latents, the share that does not, is minimised.
+    active_units: latents of a subset whose posterior mean differs between samples; idle_latents, the share
+        with next to no KL to the prior, is minimised. A latent may be neither.
     collapsed: whether a single modality's posterior is the prior; minimised, as is non_finite.
     ess: effective sample size of the log-likelihood; looseness, what it still lacks in nats, is minimised.
     parameters: trained parameters of the model; minimised.

@@ -43,7 +43,16 @@ SHARE = 10
 """One in this many held-out samples is evaluated, and the time multiplied."""
 
 _COSTLY = (
-    *("latent_dim", "style_dim", "batch_size", "channels", "mixture", "method", "unimodal_elbos"),
+    *(
+        "latent_dim",
+        "style_dim",
+        "batch_size",
+        "channels",
+        "hidden_widths",
+        "mixture",
+        "method",
+        "unimodal_elbos",
+    ),
     *("estimator", "samples", "epochs"),
 )
 

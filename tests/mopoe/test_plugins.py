@@ -247,5 +247,6 @@ def test_a_network_that_cannot_be_imported_names_its_modality() -> None:
         build_modality(TrialConfig(), ModalitySpec(name="a", shape=(2,), network="nowhere:f"), 3)
     assert str(error.value) == (
         "modality 'a' has the network 'nowhere:f', but it cannot be imported (ModuleNotFoundError: "
-        "No module named 'nowhere'); it must be a function, as 'package.module:function'"
+        "No module named 'nowhere'); it is looked for where the command was started, "
+        f"{Path.cwd()}, and among what is installed"
     )

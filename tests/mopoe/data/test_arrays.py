@@ -106,6 +106,10 @@ MISFITS = {
         [{"labels": [0]}],
         "train has the arrays ['labels'], but must have one for each modality",
     ),
+    "labels of text": (
+        [broken(labels=["a", "b"] * 100)],
+        "train: 'labels' is not an array of numbers (can't convert np.ndarray of type numpy.str_.",
+    ),
     "other lengths, no labels": (
         [broken(labels=None, b=np.ones((199, 3)))],
         "train: 'b' has 199 samples, but 'a' has 200",
@@ -192,6 +196,12 @@ def test_misfits_name_the_split_and_the_array(given: list[dict[str, object]], se
     with pytest.raises(DataError) as error:
         data_from_arrays(*given)
     assert str(error.value).startswith(sentence)
+
+
+def test_labels_of_text_are_told_how_to_become_numbers() -> None:
+    """By the line of NumPy that does it."""
+    with pytest.raises(DataError, match=r"; np\.unique\(names, return_inverse=True\)\[1\] numbers classes$"):
+        data_from_arrays(dict(broken(labels=["a", "b"] * 100)))
 
 
 def test_labels_above_the_classes_are_refused() -> None:

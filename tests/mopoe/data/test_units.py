@@ -32,3 +32,9 @@ def test_what_its_distribution_cannot_give_is_refused(value: float, found: str) 
     with pytest.raises(DataError) as error:
         units.read(np.array([[value]]))
     assert str(error.value) == f"'genes' holds {found}, but must have whole numbers of at least 0"
+
+
+def test_means_of_images_are_levels() -> None:
+    """A Laplace mean may lie outside, and a byte made of it would wrap around."""
+    units = Units(spec=ModalitySpec(name="m", shape=(3,)), kind="uint8")
+    assert units.to_user(torch.tensor([[-0.1, 0.5, 1.2]])).tolist() == [[0.0, 127.5, 255.0]]

@@ -186,7 +186,7 @@ def test_a_modality_that_stays_at_its_constant():
             "m0 is hardly better than a constant prediction in 1 of 2 trials (t1); "
             "m3 is hardly better than a constant prediction in 7 of 14 trials "
             "(t0, t10, t12, t2, t4 and others): compare their likelihoods with care; "
-            "more epochs or a lower beta may help."
+            "more epochs, a lower beta or another likelihood may help."
         ),
     )
     assert constant_baseline_check(explained.filter(pl.col("value") >= 0.13)).result == "pass"

@@ -37,6 +37,8 @@ def test_corners_are_the_ends_of_what_costs(tiny_sweep, tmp_path):
     found = corners(spec)
     assert {(c.latent_dim, c.channels[0]) for c in found} == {(z, c) for z in (4, 16) for c in (2, 4, 8)}
     assert len({c.beta for c in found}) == 1
+    widths = "  hidden_widths: {type: choice, values: [[8], [256]]}\n"
+    assert {c.hidden_widths for c in corners(with_space(tiny_sweep, tmp_path, widths))} == {(8,), (256,)}
 
 
 def test_whole_numbers_that_networks_take_may_cost(tiny_sweep, tmp_path):
