@@ -22,7 +22,8 @@ def tables(tmp_path, monkeypatch):
     for name, columns in (("a", 3), ("b", 2)):
         x = {f"{name}{i}": random.normal(size=200) for i in range(columns)}
         pl.DataFrame({"id": range(200), **x}).write_csv(f"{name}.csv")
-    pl.DataFrame({"id": range(200), "kind": [i % 4 for i in range(200)]}).write_csv("kinds.csv")
+    known = {"kind": [i % 4 for i in range(200)], "age": random.normal(size=200), "sex": ["m", "f"] * 100}
+    pl.DataFrame({"id": range(200), **known}).write_csv("kinds.csv")
     return {"name": "tables", "modalities": {"a": "a.csv", "b": "b.csv"}}
 
 
@@ -73,6 +74,19 @@ def test_the_file_runs_as_it_is(tables, tmp_path, sweep):
     status, out, err = sweep("run", "mine.yaml", "--dry-run", "-o", "fixed.epochs=1")
     assert status == 0, err
     assert "24 trials" in out
+
+
+def test_labels_and_covariates_are_given_by_flags(tables, sweep):
+    """As docs/tables_data.md writes them; a list without brackets is told its form."""
+    words = ["-o", "modalities.a=a.csv", "-o", "modalities.b=b.csv", "-o", "labels=kind"]
+    words += ["-o", "labels_file=kinds.csv", "-o", "covariates_file=kinds.csv", "-o"]
+    status, out, err = sweep("init", "mine", "--data", "tables", *words, "covariates=age,sex")
+    assert (status, out) == (2, "")
+    assert err.endswith(
+        "covariates is 'age,sex', but must be a list of words; a list is written as [age,sex]\n"
+    )
+    assert sweep("init", "mine", "--data", "tables", *words, "covariates=[age,sex]")[0] == 0
+    assert load_spec("mine.yaml").data.options["covariates"] == ["age", "sex"]
 
 
 def test_own_images_have_a_baseline_by_their_likelihood(tmp_path, monkeypatch):

@@ -218,7 +218,10 @@ def test_the_pages_patients_are_conditioned_on(sweep: Sweep, shared_ray: list[st
             ("  id:", "  size_factors: [b]\n  id:"),
             "size_factors: b has the likelihood normal, but only counts",
         ),
-        (("  id:", "  covariates: age\n  id:"), "covariates is 'age', but must be a list of words"),
+        (
+            ("  id:", "  covariates: age, sex\n  id:"),
+            "covariates is 'age, sex', but must be a list of words; a list is written as [age,sex]",
+        ),
         (("  id:", "  covariates: [age]\n  id:"), "there is no column 'age' with a covariate in the modal"),
         (("  id:", "  split: {test: 1}\n  id:"), "split: test is 1, but must be a number between 0 and 1"),
     ],
