@@ -124,7 +124,7 @@ def run_sweep(
         keep_classifiers(store.files, classifiers)
         tell(manifest)
         state = _resumed(spec, store, retry_failed=retry_failed)
-        steering = Steering(spec, state, StoreWriter(store.files), warn, tell)
+        steering = Steering(spec, state, StoreWriter(store.files), warn, tell, say)
         steering.look()
         budget = Budget.of(spec, store)
         state.halted = budget.used_up
