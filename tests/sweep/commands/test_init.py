@@ -118,25 +118,50 @@ def load():
 """
 
 
-def test_a_dialogue_asks_for_what_is_needed(capsys):
+def test_a_dialogue_asks_for_what_is_needed(tables, capsys):
     """Files until there are no more, their names, the columns; or the options of a data set."""
-    answers = iter(["tables", "data/mri.csv", "mri", "pet.parquet", "PET", "", "subject", ""])
     asked = []
 
-    def ask(text, **_):
-        asked.append(text.strip())
-        return next(answers)
+    def told(*answers):
+        left = iter(answers)
 
-    assert _asked(ask) == {
-        "name": "tables",
-        "modalities": {"mri": "data/mri.csv", "PET": "pet.parquet"},
-        "id": "subject",
-    }
+        def ask(text, **_):
+            asked.append(text.strip())
+            return next(left)
+
+        found = _asked(ask)
+        assert next(left, None) is None
+        return found
+
+    files = ("tables", "no.csv", "a.csv", "mri", "b.csv", "PET", "")
+    of_files = {"name": "tables", "modalities": {"mri": "a.csv", "PET": "b.csv"}}
+    assert told(*files, "subject", "", "") == of_files | {"id": "subject"}
     assert asked[0] == "data set"
-    answers = iter(["polymnist", "/data/MMNIST"])
-    assert _asked(ask) == {"name": "polymnist", "path": "/data/MMNIST"}
+    assert "there is no file no.csv\n" in capsys.readouterr().out
+    own = {"labels": "kind", "covariates": ["age", "sex"]}
+    assert told(*files, "id", "kind", "", "age, sex", "") == of_files | {"id": "id", **own}
+    own |= {"labels_file": "kinds.csv", "covariates_file": "kinds.csv"}
+    assert told(*files, "id", "kind", "kinds.csv", "age,sex", "kinds.csv") == of_files | {"id": "id", **own}
+    assert told("polymnist", "/data/MMNIST") == {"name": "polymnist", "path": "/data/MMNIST"}
     assert asked[-1].startswith("the folder MMNIST")
     assert "digits" in capsys.readouterr().out
+
+
+def test_an_answer_that_cannot_be_is_asked_for_again(tables, sweep, monkeypatch):
+    """The sentence is said, what the columns are is asked anew, and the files stay as they were given."""
+    files = ["tables", "a.csv", "a", "b.csv", "b", ""]
+    left = iter([*files, "id", "kind", "", "age", "", "id", "kind", "kinds.csv", "age", "kinds.csv"])
+    monkeypatch.setattr("sweep.commands.init.typer.prompt", lambda *_, **__: next(left))
+    monkeypatch.setattr("sweep.commands.init.sys.stdin.isatty", lambda: True, raising=False)
+    status, out, err = sweep("init", "mine")
+    assert (status, err, next(left, None)) == (0, "", None)
+    assert "there is no column 'kind' with" in out
+    options = load_spec("mine.yaml").data.options
+    assert options["modalities"] == tables["modalities"]
+    assert (options["labels_file"], options["covariates"]) == ("kinds.csv", ["age"])
+    left = iter(["tables", "", "id", "", ""])
+    status, _, err = sweep("init", "other")
+    assert (status, "modalities" in err, next(left, None)) == (2, True, None)
 
 
 def test_bad_input_is_one_sentence_and_writes_nothing(tables, tmp_path, sweep):
