@@ -81,7 +81,23 @@ def mistake(kind: type, error: ErrorDetails) -> tuple[Path, str]:
 def wrong(key: object, found: object, hint: object) -> str:
     """Return the sentence about a value that its annotation does not allow."""
     quotes = allowed(hint) == "a word" and not isinstance(found, str)
-    return f"{key} is {show(found)}, but must be {allowed(hint)}" + " (a number or date in quotes)" * quotes
+    advice = " (a number or date in quotes)" if quotes else _as_list(found, hint)
+    return f"{key} is {show(found)}, but must be {allowed(hint)}{advice}"
+
+
+def _as_list(found: object, hint: object) -> str:
+    """Return how a text is written as the list that it must be, or seems to be; empty if it is none.
+
+    >>> _as_list("age, sex", tuple[str, ...] | None)
+    '; a list is written as [age,sex]'
+    """
+    base = _required(hint)
+    kinds = get_args(base) if get_origin(base) in (Union, UnionType) else (base,)
+    lists = [get_origin(opened(kind).annotation) in (tuple, list) for kind in kinds]
+    if not isinstance(found, str) or not (all(lists) or (any(lists) and "," in found)):
+        return ""
+    # Without spaces, so that a shell takes it for one word.
+    return f"; a list is written as [{','.join(part.strip(' []') for part in found.split(','))}]"
 
 
 def located(kind: object, error: ErrorDetails) -> tuple[Path, Any, tuple[str, ...]]:

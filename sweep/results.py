@@ -103,7 +103,7 @@ open = open_results  # noqa: A001 - `sweep.open` reads like gzip.open
 
 
 def picked(front: Tradeoff, wanted: str | None = None) -> tuple[str, str]:
-    """Return the picked trial and what it is.
+    """Return the picked trial and what it is, and by default why.
 
     By default it is the knee, or the best in the first objective if the front has no knee.
 
@@ -114,8 +114,9 @@ def picked(front: Tradeoff, wanted: str | None = None) -> tuple[str, str]:
     if not picks:
         why = nothing_yet(front)
         raise ConfigError(f"there is no config to pick: {why[0].lower()}{why[1:-1]}")
+    because = "" if wanted or "knee" in picks or len(picks) == 1 else ", as the front has no knee"
     wanted = wanted or ("knee" if "knee" in picks else next(iter(picks)))
     if wanted not in picks:
         absent = "the front has no knee" if wanted == "knee" else f"there is no pick {wanted!r}"
         raise ConfigError(f"{absent}; {did_you_mean(wanted, picks)}")
-    return picks[wanted].trial_id, f"the {picks[wanted].label.replace('_', ' ')}"
+    return picks[wanted].trial_id, f"the {picks[wanted].label.replace('_', ' ')}{because}"

@@ -22,6 +22,9 @@ from mopoe.data.table_options import TableOptions
 from mopoe.errors import DataError
 from mopoe.plugins import plugin
 
+_FILES = "the modalities' files"
+"""Where labels and covariates are that have no file of their own, in messages."""
+
 
 @plugin
 def load(**options: Any) -> MultimodalData:
@@ -85,8 +88,7 @@ def _values(column: str, files: Sequence[Table], file: str, what: str) -> dict[s
             known = zip(table.subjects, table.frame[column], strict=True)
             found = {subject: value for subject, value in known if value is not None} | found
     if not found:
-        where = file or "the modalities' files"
-        raise DataError(f"there is no column {column!r} with {what} in {where}")
+        raise DataError(f"there is no column {column!r} with {what} in {file or _FILES}")
     return found
 
 
@@ -105,7 +107,7 @@ def _covariates(
             )
     values = {name: [known.get(subject) for subject in subjects] for name, known in of_subject.items()}
     raw = [covariate(name, [column[i] for i in train]) for name, column in values.items()]
-    x_NC = numbers(raw, values, lambda i: repr(subjects[i]))
+    x_NC = numbers(raw, values, lambda i: f"{subjects[i]!r} in {file or _FILES}")
     found, mean_C, deviation_C = rescaled(raw, x_NC[torch.from_numpy(train)], "covariates")
     return found, ((x_NC - mean_C) / deviation_C).float()
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mopoe.errors import ConfigError
+from mopoe.errors import ConfigError, MopoeError
 from sweep.commands.terminal import command, say
 
 
@@ -29,6 +29,7 @@ def init(
     ] = None,
 ) -> None:
     """Write a commented file of a first sweep for your data, which runs as it is."""
+    from mopoe.data import load_data
     from search_spaces import Document
     from sweep.running.first_file import first_file
 
@@ -39,9 +40,19 @@ def init(
         raise ConfigError(f"{file} cannot be written: {file.parent} is not a folder")
     if data is None and not sys.stdin.isatty():
         raise ConfigError("nobody can be asked here; give --data, such as digits, and -o KEY=VALUE")
-    document = Document(path=file, data={"name": data} if data else _asked(typer.prompt), root=None)
-    for assignment in option or ():
-        document = document.override(assignment)
+    answers = {"name": data} if data else _asked(typer.prompt)
+    while True:
+        document = Document(path=file, data=dict(answers), root=None)
+        for assignment in option or ():
+            document = document.override(assignment)
+        if data or not answers.get("modalities"):
+            break
+        try:
+            load_data(**document.data)
+            break
+        except MopoeError as error:
+            say(error)
+            answers = {key: answers[key] for key in ("name", "modalities")} | _columns(typer.prompt)
     text = first_file(file, document.data)
     file.write_text(text, encoding="utf-8")
     say(f"{file} is written\nnext: {command('sweep', 'run', file, '--dry-run')}")
@@ -56,14 +67,31 @@ def _asked(ask: Callable[..., Any]) -> dict[str, Any]:
     answers: dict[str, Any] = {"name": name}
     if name == "tables":
         files: dict[str, str] = {}
-        while path := ask(
-            "file of a modality, .csv, .parquet or .npz (empty: no more)", default="", show_default=False
-        ):
+        while path := _optional(ask, "file of a modality, .csv, .parquet or .npz (empty: no more)"):
+            if not Path(path).is_file():
+                say(f"there is no file {path}")
+                continue
             files[ask("  its name", default=Path(path).stem)] = path
         answers["modalities"] = files
-        answers["id"] = ask("column with the subject", default="id")
-        if labels := ask("column with the class (empty: none)", default="", show_default=False):
-            answers["labels"] = labels
+        answers |= _columns(ask)
     else:
         answers |= {option: ask(what) for option, what in entry(name).required.items()}
     return answers
+
+
+def _columns(ask: Callable[..., Any]) -> dict[str, Any]:
+    """Return the options of tables beside their files: what some of the columns are."""
+    answers: dict[str, Any] = {"id": ask("column with the subject", default="id")}
+    if labels := _optional(ask, "column with the class (empty: none)"):
+        answers["labels"] = labels
+        answers["labels_file"] = _optional(ask, "  file with that column (empty: one of these)")
+    covariates = _optional(ask, "columns to condition on, as age,sex (empty: none)").split(",")
+    if names := [name.strip() for name in covariates if name.strip()]:
+        answers["covariates"] = names
+        answers["covariates_file"] = _optional(ask, "  file with these columns (empty: one of these)")
+    return {option: answer for option, answer in answers.items() if answer}
+
+
+def _optional(ask: Callable[..., Any], what: str) -> str:
+    """Return an answer that may be empty."""
+    return str(ask(what, default="", show_default=False)).strip()

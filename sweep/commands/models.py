@@ -55,12 +55,15 @@ def impute(
     import polars as pl
 
     from mopoe.data.table_files import read_columns
-    from sweep.results import open_results
+    from sweep.analysis.tradeoff import tradeoff
+    from sweep.results import open_results, picked
     from sweep.store.files import write_atomically
 
     if out.suffix not in (".npz", ".csv", ".parquet"):
         raise ConfigError(f"--out is {out}, but must end in .npz, .csv or .parquet")
-    model = open_results(folder).model(trial)
+    results = open_results(folder)
+    name, why = (trial, "") if trial else picked(tradeoff(results))
+    model = results.model(name)
     if given.suffix in (".csv", ".parquet"):
         rest, arrays = read_columns(str(given), {n: u.spec.features for n, u in model.modalities.items()})
     else:
@@ -68,9 +71,10 @@ def impute(
         beside = [n for n, a in arrays.items() if a.ndim == 1 and n not in model.modalities]
         known = arrays.keys() & model.modalities.keys()
         rest = pl.DataFrame({name: arrays.pop(name) for name in beside if known})
-    for name in (c.name for c in model.covariates):
-        if name not in rest.columns:
-            raise DataError(f"{given}: there is no column {name!r}, but the model is conditioned on it")
+    for column in (c.name for c in model.covariates):
+        if column not in rest.columns:
+            absent = f"{given}: there is no column {column!r}, but the model is conditioned on it"
+            raise DataError(f"{absent}; add it to the file, one value a row")
     own = {c.name: rest[c.name] for c in model.covariates} or None
     found = model.impute(arrays, covariates=own)
     if out.suffix == ".npz":
@@ -80,7 +84,8 @@ def impute(
     else:
         table = pl.concat([rest, _table(found, model.modalities, rest.columns)], how="horizontal")
         write_atomically(out, table.write_csv if out.suffix == ".csv" else table.write_parquet)
-    say(f"{out}: {', '.join(f'{name} {list(array.shape)}' for name, array in found.items())}")
+    shapes = ", ".join(f"{m} {list(array.shape)}" for m, array in found.items())
+    say(f"{out}: {shapes}" + (f"; by {name}, {why}" if why else ""))
 
 
 def _table(

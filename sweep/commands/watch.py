@@ -123,6 +123,9 @@ def lines(state: "StatusReport", now: datetime) -> list[str]:
         word = "complete"
     elif ended := state.budget_end:
         word = ended
+    elif state.added:
+        waits = f"{count(state.added, 'added config')} {'waits' if state.added == 1 else 'wait'}"
+        word = f"complete, but {waits}; `sweep resume` trains {'it' if state.added == 1 else 'them'}"
     elif state.interrupted:
         left = count(kinds["left"] + kinds["running"], "trial")
         word = f"interrupted with {left} left; `sweep resume` continues it"

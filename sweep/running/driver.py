@@ -26,7 +26,7 @@ from sweep.running.dashboards import StudyMirror
 from sweep.running.record_log import logging_to, named_logger
 from sweep.running.recorder import Recorder
 from sweep.running.reporting import TELL_SECONDS
-from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs
+from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs, samples_text
 from sweep.running.signals import stoppable, tell_first
 from sweep.running.steering import Steering
 from sweep.running.trainable import make_trainable
@@ -124,7 +124,7 @@ def run_sweep(
         keep_classifiers(store.files, classifiers)
         tell(manifest)
         state = _resumed(spec, store, retry_failed=retry_failed)
-        steering = Steering(spec, state, StoreWriter(store.files), warn, tell)
+        steering = Steering(spec, state, StoreWriter(store.files), warn, tell, say)
         steering.look()
         budget = Budget.of(spec, store)
         state.halted = budget.used_up
@@ -189,9 +189,11 @@ def _inputs(
     spec: SweepSpec, store: Store, classifier_hash: str | None, say: Callable[[str], None]
 ) -> "tuple[MultimodalData, Classifiers]":
     """Return the data and the classifiers that all trials share, and tell what is loaded or trained."""
-    say(f"data set {spec.data.name!r}")
-    if load_data(spec.data.name, **spec.data.options).n_classes:
-        say("classifiers that judge coherence")
+    say(f"loading data set {spec.data.name!r}")
+    data = load_data(spec.data.name, **spec.data.options)
+    say(f"data set {spec.data.name!r}: {samples_text(data)}")
+    if data.n_classes:
+        say("preparing the classifiers that judge coherence")
     return load_inputs(spec, store.files.address, classifier_hash)
 
 

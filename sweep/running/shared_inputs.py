@@ -76,6 +76,17 @@ def _loaded(
     return data, stored_classifiers(files_at(root), data, classifier_hash)
 
 
+def samples_text(data: "MultimodalData") -> str:
+    """Return how many samples each split has, and how many of them all lack which modality."""
+    splits = data.train, data.validation, data.test
+    train, validation, test = (f"{len(split):,}" for split in splits)
+    parts = [f"{train} training, {validation} validation and {test} test samples"]
+    for m, modality in enumerate(data.modalities):
+        lack = sum(int((~s.present[:, m]).sum()) for s in splits if s.present is not None)
+        parts += [f"{lack:,} {'lacks' if lack == 1 else 'lack'} {modality.name!r}"] * (lack > 0)
+    return "; ".join([parts[0], ", ".join(parts[1:])] if parts[1:] else parts)
+
+
 def inputs_record(data: "MultimodalData", classifiers: "Classifiers") -> SharedInputs:
     """Return what a results folder keeps about its data set and its classifiers."""
     return SharedInputs(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from mopoe.errors import ConfigError
+from mopoe.wording import show
 from sweep.config.space import Suggestion
 from sweep.config.sweep_spec import SweepSpec
 from sweep.errors import StoreError
@@ -40,6 +41,7 @@ class Steering:
         writer: the store.
         warn: called with a sentence about a file that is no possible request.
         log: called with every record of an event.
+        say: called with a sentence about a trial that is a config asked for.
     """
 
     def __init__(
@@ -49,8 +51,10 @@ class Steering:
         writer: StoreWriter,
         warn: Callable[[str], None] = lambda _: None,
         log: Callable[[LogRecord], None] = lambda _: None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._spec, self._state, self._writer, self._warn, self._log = spec, state, writer, warn, log
+        self._spec, self._state, self._writer = spec, state, writer
+        self._warn, self._log, self._say = warn, log, say
         self._files = writer.files
         self._next_look = 0.0
         self._seen: set[str] = set()
@@ -97,6 +101,8 @@ class Steering:
                     name, EventRecord(trial_id=trial_id, epoch=0, kind="add", at=request.at, reason=ADDED)
                 )
                 del self._configs[name]
+                settings = ", ".join(f"{key} {show(value)}" for key, value in request.settings.items())
+                self._say(f"{trial_id} is the added config: {settings}")
 
     def ends(self, trial_id: str, report: TrialReport) -> bool:
         """Return whether a trial is to end at a report, because a user asks and the tables hold it so far."""

@@ -38,6 +38,8 @@ class StatusReport:
     """When a trial last began, reported or ended; None before the first."""
     interrupted: bool
     """Whether trials are left, and no driver holds the folder."""
+    added: int
+    """Of a complete sweep: how many configs `sweep add` has asked for that wait for a driver; else 0."""
     warnings: tuple[str, ...]
     """What to look at, as sentences."""
     stalled: bool
@@ -74,8 +76,8 @@ def status_report(store: Store, spec: SweepSpec, now: datetime) -> StatusReport:
     alone = found.manifest.spec_hash.startswith("t")  # a folder of single trials
     records = [TrialRecord.from_row(row) for row in trials.iter_rows(named=True)]
     state = SweepState.of(spec, records, planned=not alone, added=added_configs(store))
-    for suggestion in queued(store.files, spec):
-        state.queue(suggestion)
+    complete = state.status.complete
+    added = [state.queue(suggestion) for suggestion in queued(store.files, spec)]
     reported = {row["trial_id"]: row for row in epochs.iter_rows(named=True)}
     unfinished = [record for record in records if record.status == "running"]
     running = [_running(record, reported.get(record.trial_id, {}), now) for record in unfinished]
@@ -94,6 +96,7 @@ def status_report(store: Store, spec: SweepSpec, now: datetime) -> StatusReport:
         tradeoff=found,
         last_report=last,
         interrupted=silent is not None and not alone and driver is None,
+        added=added.count(None) if complete and driver is None else 0,
         warnings=tuple(plateaus(store.subset_metrics().filter(metric="explained").collect())),
         stalled=silent is not None and silent > timedelta(seconds=patience),
         trials_per_hour=3600 * len(running) / (per_epoch * spec.epochs_max) if known else None,

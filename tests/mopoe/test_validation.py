@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, FiniteFloat, StrictBool
 from mopoe.config import TrialConfig
 from mopoe.errors import ConfigError
 from mopoe.evaluation_config import EvaluationConfig, IntermediateConfig
-from mopoe.validation import allowed, fields_of
+from mopoe.validation import allowed, fields_of, wrong
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,26 @@ from mopoe.validation import allowed, fields_of
 def test_an_annotation_in_words(hint: object, words: str) -> None:
     """As they stand in messages after `must be`, and in the documentation."""
     assert allowed(hint) == words
+
+
+@pytest.mark.parametrize(
+    ("hint", "found", "form"),
+    [
+        (tuple[str, ...], "age, sex", "[age,sex]"),
+        (tuple[str, ...] | None, "age", "[age]"),
+        (list[str], "[age,sex", "[age,sex]"),
+        (fields_of(TrialConfig)["subset_weights"], "0.3,0.7", "[0.3,0.7]"),
+        (fields_of(TrialConfig)["likelihood_weights"], "1,2", "[1,2]"),
+        (fields_of(TrialConfig)["likelihood_weights"], "none_", None),
+        (tuple[int, ...], 3, None),
+        (str, "a,b", None),
+    ],
+)
+def test_a_text_that_is_no_list_is_told_its_form(hint: object, found: object, form: str | None) -> None:
+    """Where only a list is possible, or the text has a comma; written without spaces, as a shell takes it."""
+    told = wrong("x", found, hint)
+    assert told.partition("; a list is written as ")[2] == (form or "")
+    assert told.startswith(f"x is {found!r}, but must be ")
 
 
 @pytest.mark.parametrize("kind", [TrialConfig, EvaluationConfig, IntermediateConfig])

@@ -144,22 +144,22 @@ MISTAKES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "missing number": (
         {"dose": [None, *range(1, N)]},
         {"covariates": ["dose"], **OWN},
-        "covariate 'dose' is missing for 's59'",
+        "covariate 'dose' is missing for 's59' in clinic.csv",
     ),
     "NaN": (
         {"dose": [np.nan, *range(1, N)]},
         {"covariates": ["dose"], **OWN},
-        "covariate 'dose' is missing for 's59'",
+        "covariate 'dose' is missing for 's59' in clinic.csv",
     ),
     "infinite": (
         {"dose": [np.inf, *range(1, N)]},
         {"covariates": ["dose"], **OWN},
-        "covariate 'dose' is inf for 's59', but must be a finite number",
+        "covariate 'dose' is inf for 's59' in clinic.csv, but must be a finite number",
     ),
     "missing category": (
         {"arm": [None, *"xy" * (N // 2 - 1), "x"]},
         {"covariates": ["arm"], **OWN},
-        "covariate 'arm' is missing for 's59'",
+        "covariate 'arm' is missing for 's59' in clinic.csv",
     ),
     "the id": ({}, {"covariates": ["id"]}, "covariates: 'id' is the column of subjects"),
     "the labels": (
@@ -194,7 +194,7 @@ def test_a_category_that_no_training_subject_has_is_refused() -> None:
         if rare == of_split["train"]:
             found = load(covariates=["arm"], **OWN)
             continue
-        told = f"'arm' is 'rare' for '{rare}', as for no training sample; possible: x, y"
+        told = f"'arm' is 'rare' for '{rare}' in clinic.csv, as for no training sample; possible: x, y"
         with pytest.raises(MopoeError, match=told):
             load(covariates=["arm"], **OWN)
     sentence = r"^fold \d of 3: covariates: constant among the .*: 'arm=rare'; leave such columns out$"

@@ -22,7 +22,8 @@ def tables(tmp_path, monkeypatch):
     for name, columns in (("a", 3), ("b", 2)):
         x = {f"{name}{i}": random.normal(size=200) for i in range(columns)}
         pl.DataFrame({"id": range(200), **x}).write_csv(f"{name}.csv")
-    pl.DataFrame({"id": range(200), "kind": [i % 4 for i in range(200)]}).write_csv("kinds.csv")
+    known = {"kind": [i % 4 for i in range(200)], "age": random.normal(size=200), "sex": ["m", "f"] * 100}
+    pl.DataFrame({"id": range(200), **known}).write_csv("kinds.csv")
     return {"name": "tables", "modalities": {"a": "a.csv", "b": "b.csv"}}
 
 
@@ -75,6 +76,19 @@ def test_the_file_runs_as_it_is(tables, tmp_path, sweep):
     assert "24 trials" in out
 
 
+def test_labels_and_covariates_are_given_by_flags(tables, sweep):
+    """As docs/tables_data.md writes them; a list without brackets is told its form."""
+    words = ["-o", "modalities.a=a.csv", "-o", "modalities.b=b.csv", "-o", "labels=kind"]
+    words += ["-o", "labels_file=kinds.csv", "-o", "covariates_file=kinds.csv", "-o"]
+    status, out, err = sweep("init", "mine", "--data", "tables", *words, "covariates=age,sex")
+    assert (status, out) == (2, "")
+    assert err.endswith(
+        "covariates is 'age,sex', but must be a list of words; a list is written as [age,sex]\n"
+    )
+    assert sweep("init", "mine", "--data", "tables", *words, "covariates=[age,sex]")[0] == 0
+    assert load_spec("mine.yaml").data.options["covariates"] == ["age", "sex"]
+
+
 def test_own_images_have_a_baseline_by_their_likelihood(tmp_path, monkeypatch):
     """A function of the user's own: one constant image has the mean absolute deviation as error."""
     monkeypatch.chdir(tmp_path)
@@ -104,25 +118,50 @@ def load():
 """
 
 
-def test_a_dialogue_asks_for_what_is_needed(capsys):
+def test_a_dialogue_asks_for_what_is_needed(tables, capsys):
     """Files until there are no more, their names, the columns; or the options of a data set."""
-    answers = iter(["tables", "data/mri.csv", "mri", "pet.parquet", "PET", "", "subject", ""])
     asked = []
 
-    def ask(text, **_):
-        asked.append(text.strip())
-        return next(answers)
+    def told(*answers):
+        left = iter(answers)
 
-    assert _asked(ask) == {
-        "name": "tables",
-        "modalities": {"mri": "data/mri.csv", "PET": "pet.parquet"},
-        "id": "subject",
-    }
+        def ask(text, **_):
+            asked.append(text.strip())
+            return next(left)
+
+        found = _asked(ask)
+        assert next(left, None) is None
+        return found
+
+    files = ("tables", "no.csv", "a.csv", "mri", "b.csv", "PET", "")
+    of_files = {"name": "tables", "modalities": {"mri": "a.csv", "PET": "b.csv"}}
+    assert told(*files, "subject", "", "") == of_files | {"id": "subject"}
     assert asked[0] == "data set"
-    answers = iter(["polymnist", "/data/MMNIST"])
-    assert _asked(ask) == {"name": "polymnist", "path": "/data/MMNIST"}
+    assert "there is no file no.csv\n" in capsys.readouterr().out
+    own = {"labels": "kind", "covariates": ["age", "sex"]}
+    assert told(*files, "id", "kind", "", "age, sex", "") == of_files | {"id": "id", **own}
+    own |= {"labels_file": "kinds.csv", "covariates_file": "kinds.csv"}
+    assert told(*files, "id", "kind", "kinds.csv", "age,sex", "kinds.csv") == of_files | {"id": "id", **own}
+    assert told("polymnist", "/data/MMNIST") == {"name": "polymnist", "path": "/data/MMNIST"}
     assert asked[-1].startswith("the folder MMNIST")
     assert "digits" in capsys.readouterr().out
+
+
+def test_an_answer_that_cannot_be_is_asked_for_again(tables, sweep, monkeypatch):
+    """The sentence is said, what the columns are is asked anew, and the files stay as they were given."""
+    files = ["tables", "a.csv", "a", "b.csv", "b", ""]
+    left = iter([*files, "id", "kind", "", "age", "", "id", "kind", "kinds.csv", "age", "kinds.csv"])
+    monkeypatch.setattr("sweep.commands.init.typer.prompt", lambda *_, **__: next(left))
+    monkeypatch.setattr("sweep.commands.init.sys.stdin.isatty", lambda: True, raising=False)
+    status, out, err = sweep("init", "mine")
+    assert (status, err, next(left, None)) == (0, "", None)
+    assert "there is no column 'kind' with" in out
+    options = load_spec("mine.yaml").data.options
+    assert options["modalities"] == tables["modalities"]
+    assert (options["labels_file"], options["covariates"]) == ("kinds.csv", ["age"])
+    left = iter(["tables", "", "id", "", ""])
+    status, _, err = sweep("init", "other")
+    assert (status, "modalities" in err, next(left, None)) == (2, True, None)
 
 
 def test_bad_input_is_one_sentence_and_writes_nothing(tables, tmp_path, sweep):

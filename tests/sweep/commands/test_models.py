@@ -1,5 +1,6 @@
 """`sweep evaluate` and `sweep impute`, as a user meets them."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,6 +25,15 @@ def test_the_other_modalities_are_written(sweep, trained_folder, given, tmp_path
     shapes = ", ".join(f"m{m} [3, 3, 28, 28]" for m in range(1, 5))
     assert said == f"{out}: {shapes}\n"
     assert sorted(np.load(out)) == ["m1", "m2", "m3", "m4"]
+
+
+def test_the_trial_that_imputes_is_told_with_the_reason(sweep, trained_folder, given, tmp_path):
+    """Without --trial it is the one that `sweep best` prints, and for the same reason."""
+    first = sweep("best", trained_folder)[1].partition("\n")[0]
+    trial, why = re.fullmatch(r"# (\S+) of \S+: (the [^;]+); .*", first).groups()
+    status, said, err = sweep("impute", trained_folder, "--from", given, "--out", tmp_path / "out.npz")
+    assert (status, err) == (0, "")
+    assert said.endswith(f"m4 [3, 3, 28, 28]; by {trial}, {why}\n")
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -61,6 +71,17 @@ def test_ids_beside_arrays_are_kept(sweep, trained_folder, tmp_path, monkeypatch
         "age": [30, 40],
         "b_0": [1.0, 1.0],
     }
+
+
+def test_a_covariate_that_the_file_lacks_is_asked_for(sweep, trained_folder, given, tmp_path, monkeypatch):
+    """With what to do about it, and nothing is written."""
+    plain = SimpleNamespace(spec=SimpleNamespace(features=()))
+    model = SimpleNamespace(modalities={"m0": plain}, covariates=(SimpleNamespace(name="age"),))
+    monkeypatch.setattr("sweep.results.Results.model", lambda *_: model)
+    status, _, err = sweep("impute", trained_folder, "--from", given, "--out", tmp_path / "out.npz")
+    absent = f"{given}: there is no column 'age', but the model is conditioned on it"
+    assert (status, err) == (2, f"sweep: {absent}; add it to the file, one value a row\n")
+    assert not (tmp_path / "out.npz").exists()
 
 
 @pytest.mark.parametrize(

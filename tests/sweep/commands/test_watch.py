@@ -161,6 +161,24 @@ def test_ctrl_c_ends_a_watch_and_not_the_sweep(sweep, begun, monkeypatch, driver
 
 
 @pytest.mark.parametrize("begun", ["folder"], indirect=True)
+def test_a_complete_sweep_with_added_configs_is_not_interrupted(sweep, begun):
+    """They wait for a driver, and are counted as left; before it was complete it was interrupted."""
+    folder, finish = begun
+    assert sweep("add", folder, "--set", "beta=2")[0] == 0
+    assert sweep("status", folder)[1].startswith("tiny: interrupted with 2 trials left; `sweep resume` cont")
+    finish()
+    assert [line.rstrip() for line in sweep("status", folder)[1].splitlines()[:2]] == [
+        "tiny: complete, but 1 added config waits; `sweep resume` trains it",
+        "trials       3: 2 completed, 0 failed, 0 running, 1 left",
+    ]
+    assert sweep("add", folder, "--set", "beta=3")[0] == 0
+    first = sweep("status", folder)[1].partition("\n")[0].rstrip()
+    assert first == "tiny: complete, but 2 added configs wait; `sweep resume` trains them"
+    with driving(files_at(folder)):
+        assert sweep("status", folder)[1].startswith("tiny: running")
+
+
+@pytest.mark.parametrize("begun", ["folder"], indirect=True)
 def test_neither_needs_torch_or_ray(begun):
     """Both run where the two are not installed."""
     folder, finish = begun

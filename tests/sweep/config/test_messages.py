@@ -112,7 +112,7 @@ name: digits, seed: 1} => name: polymnist, pth: x}
 :2: data: unknown key 'pth'; did you mean 'path'? possible: name, path, seed
 
 [log_likelihood, joint_coherence] => log_likelihood
-:6: objectives is 'log_likelihood', but must be a list of one to four objectives
+:6: objectives is 'log_likelihood', but must be a list of one to four objectives; a list is written as [log_likelihood]
 
 [log_likelihood, joint_coherence] => [log_likelihood, 3]
 :6: objectives: entry 2 is 3, but must be a name, or {name: NAME, direction: minimize}

@@ -108,7 +108,7 @@ def test_an_evaluation_has_amounts_for_rungs_and_extras_for_the_end(load):
             "final_metrics: frechet",
             (
                 ":24: evaluation: final_metrics is 'frechet', but must be a list of some of representation, "
-                "frechet, conditional_likelihood, mixture_prior, fid"
+                "frechet, conditional_likelihood, mixture_prior, fid; a list is written as [frechet]"
             ),
         ),
         (

@@ -1,5 +1,7 @@
 """The classifiers of a sweep are the same to the bit wherever its trials run."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,7 +11,13 @@ from mopoe.evaluation.classifiers import ClassifierConfig, load_classifiers
 from sweep.config.sweep_spec import load_spec
 from sweep.manifest import open_or_create_manifest
 from sweep.running import driver
-from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs, stored_classifiers
+from sweep.running.shared_inputs import (
+    inputs_record,
+    keep_classifiers,
+    load_inputs,
+    samples_text,
+    stored_classifiers,
+)
 from sweep.store.files import files_at
 from sweep.store.read import open_store
 
@@ -90,3 +98,20 @@ def test_trials_are_judged_by_the_folders_classifiers(quick_file, tmp_path, monk
         f"stored-classifiers-{judges}.safetensors"
     ]
     assert open_store(root).epochs().collect()["classifiers"].drop_nulls().to_list() == [judges] * 2
+
+
+def test_the_samples_of_a_data_set_in_words(tiny_data):
+    """Of each split, and how many of all lack a modality; nothing of what none lacks."""
+    sizes = [len(tiny_data.split(name)) for name in ("train", "validation", "test")]
+    plain = "{} training, {} validation and {} test samples".format(*sizes)
+    assert samples_text(tiny_data) == plain
+    first, second = (m.name for m in tiny_data.modalities)
+    there = [torch.ones(n, 2, dtype=torch.bool) for n in sizes]
+    splits = zip(("train", "validation", "test"), there, strict=True)
+    gaps = replace(tiny_data, **{k: replace(tiny_data.split(k), present=present) for k, present in splits})
+    assert samples_text(gaps) == plain
+    there[0][:3, 1] = False
+    there[2][:2, 1] = False
+    assert samples_text(gaps) == f"{plain}; 5 lack {second!r}"
+    there[1][4, 0] = False
+    assert samples_text(gaps) == f"{plain}; 1 lacks {first!r}, 5 lack {second!r}"

@@ -24,11 +24,11 @@ class Driver:
     """A driver that goes on from the tables, and takes requests as soon as it begins."""
 
     def __init__(self, store):
-        self.store, self.warned, self.states = store, [], {}
+        self.store, self.warned, self.said = store, [], []
         spec = store.spec
         self.state = SweepState.resumed(spec, trial_records(store), added=added_configs(store))
         writer = StoreWriter(store.files, spec.space.kinds())
-        self.steering = Steering(spec, self.state, writer, self.warned.append)
+        self.steering = Steering(spec, self.state, writer, self.warned.append, say=self.said.append)
         self.steering.look()
         self.searcher = SweepSearcher(spec, self.state)
         self.recorder = Recorder(
@@ -84,6 +84,8 @@ def test_a_config_that_is_added_is_the_next_and_beside_the_trials(store):
     assert (added.trial_id, added.config["suggestion"]["beta"]) == ("t0001", 2.0)
     assert (waiting(store.files), added_configs(store)) == ({}, {"t0001"})
     assert events(store) == [("t0001", "add", "asked for by `sweep add`")]
+    settings = "beta 2.0, subset_weights [0.2, 0.2, 0.2, 0.2, 0.2]"
+    assert driver.said == [f"t0001 is the added config: {settings}"]
     third = driver.begin()
     assert third.trial_id == "t0002"
     for trial in (added, first, third):
@@ -124,6 +126,7 @@ def test_a_driver_that_is_lost_runs_nothing_twice(store, monkeypatch, lost):
     again = Driver(store)
     assert waiting(store.files) == {}
     assert events(store) == [("t0000", "add", "asked for by `sweep add`")]
+    assert [text.partition(":")[0] for text in again.said] == ["t0000 is the added config"]
     trial = again.begin()
     assert (trial.trial_id, trial.config["suggestion"]["beta"]) == ("t0000", 2.0)
     assert [again.begin().trial_id for _ in range(2)] == ["t0001", "t0002"]

@@ -181,7 +181,8 @@ def test_the_pages_patients_are_conditioned_on(sweep: Sweep, shared_ray: list[st
     pl.read_csv("given.csv").drop("sex").write_csv("less.csv")
     status, _, err = sweep("impute", "results/patients", "--from", "less.csv", "--out", "x.csv")
     assert (status, err.count("\n")) == (2, 1)
-    assert "less.csv: there is no column 'sex', but the model is conditioned on it" in err
+    assert err.endswith("the model is conditioned on it; add it to the file, one value a row\n")
+    assert "less.csv: there is no column 'sex', but " in err
     arrays = {name: np.array(pl.read_csv("given.csv")[name].to_list()) for name in ("age", "sex")}
     np.savez("given.npz", body=pl.read_csv("body.csv").drop("patient").to_numpy(), **arrays)
     assert sweep("impute", "results/patients", "--from", "given.npz", "--out", "imputed.npz")[0] == 0
@@ -218,7 +219,10 @@ def test_the_pages_patients_are_conditioned_on(sweep: Sweep, shared_ray: list[st
             ("  id:", "  size_factors: [b]\n  id:"),
             "size_factors: b has the likelihood normal, but only counts",
         ),
-        (("  id:", "  covariates: age\n  id:"), "covariates is 'age', but must be a list of words"),
+        (
+            ("  id:", "  covariates: age, sex\n  id:"),
+            "covariates is 'age, sex', but must be a list of words; a list is written as [age,sex]",
+        ),
         (("  id:", "  covariates: [age]\n  id:"), "there is no column 'age' with a covariate in the modal"),
         (("  id:", "  split: {test: 1}\n  id:"), "split: test is 1, but must be a number between 0 and 1"),
     ],

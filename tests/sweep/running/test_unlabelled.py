@@ -55,7 +55,8 @@ def test_a_sweep_without_labels_runs_is_reported_and_sound(
     """Likelihoods, KLs and pictures are there; no table, card or word of the page is about coherence."""
     status, out, err = sweep("run", "blind.yaml", "-o", "resources.concurrent=1")
     assert status == 0, err
-    assert out.startswith("data set 'unlabelled:load'\nstarting Ray\n")
+    sizes = "data set 'unlabelled:load': 64 training, 8 validation and 8 test samples"
+    assert out.startswith(f"loading data set 'unlabelled:load'\n{sizes}\nstarting Ray\n")
     store = open_store(folder / "results" / "blind")
     trials = store.latest_trials().collect()
     assert trials["status"].to_list() == ["completed"] * 2
