@@ -71,9 +71,9 @@ def split_card(view: View) -> Card | None:
     if not rows:
         return None
     finding = (
-        f"Configs were chosen on the {own} split, so the front's values there are too good; report those "
-        "of a split that chose nothing. Means over the seeds whose weights were kept; ± is the half "
-        "width of the 95 % interval over held-out samples alone."
+        f"Configs were chosen by their values on the {own} split, which therefore tend to be too good; those "
+        "on a split that chose nothing do not: report these. Means over the seeds whose weights were kept; ± "
+        "is the half width of the 95 % interval over held-out samples alone."
     )
     return Card(title="Other splits", finding=finding, table=pl.DataFrame(rows, infer_schema_length=None))
 
