@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from sweep.analysis.points import last_evaluation
-from sweep.analysis.summaries import failure_reasons
+from sweep.analysis.summaries import failure_reasons, still_rising
 from sweep.analysis.tradeoff import Tradeoff
 from sweep.store.layout import OBJECTIVE, PARAMETER
 from sweep.store.records import searched_by_logarithm
@@ -33,15 +33,19 @@ class Check:
     """What was found and, if it is a problem, what helps."""
 
 
-def run_checks(tradeoff: Tradeoff, metrics: pl.DataFrame, explained: pl.DataFrame) -> tuple[Check, ...]:
+def run_checks(
+    tradeoff: Tradeoff, metrics: pl.DataFrame, explained: pl.DataFrame, curves: pl.DataFrame
+) -> tuple[Check, ...]:
     """Return the results of all checks.
 
     Args:
         tradeoff: the trade-off, of a config or more.
         metrics: rows of the subset_metrics table of the picks' last evaluations.
         explained: those of the metric `explained` of all trials and evaluations.
+        curves: columns trial_id and elbo, a row per trial and epoch, in the order of the epochs.
     """
     return (
+        training_check(tradeoff.trials, curves),
         bounds_check(tradeoff),
         seeds_check(tradeoff),
         resolution_check(tradeoff),
@@ -52,6 +56,16 @@ def run_checks(tradeoff: Tradeoff, metrics: pl.DataFrame, explained: pl.DataFram
         estimator_check(metrics, tradeoff),
         split_check(tradeoff.manifest.spec),
     )
+
+
+def training_check(trials: pl.DataFrame, curves: pl.DataFrame) -> Check:
+    """Check that at most half of the completed trials still improved when they ended."""
+    rising, n = still_rising(trials, curves)
+    if not n:
+        return Check("training", "unknown", "This needs a completed trial of ten epochs or more.")
+    ended = f"{rising or 'None'} of {n} completed trial{'s' * (n > 1)}"
+    sentence = f"{ended} still raised the ELBO by more than 1 % in the last tenth of the epochs"
+    return _check("training", 2 * rising > n, f"{sentence}: raise fixed.epochs.", f"{sentence}.")
 
 
 def bounds_check(tradeoff: Tradeoff) -> Check:

@@ -81,7 +81,7 @@ def trial(
 
 
 def _print_objectives(seeds: "Sequence[TrialRecord]", objectives: Collection[str], split: str) -> None:
-    """Print what the seeds of a config measured: one with its errors, or the mean with the values or interval."""
+    """Print what the seeds of a config measured: one with its errors, or the mean and what is beside it."""
     from mopoe.reports import Z_95
     from sweep.analysis.summaries import mean_over_seeds
     from sweep.analysis.uncertainty import FEW_SEEDS
@@ -104,8 +104,8 @@ def _print_objectives(seeds: "Sequence[TrialRecord]", objectives: Collection[str
     say(f"All are measured on the {split} split.")
     if n >= FEW_SEEDS:
         say(
-            f"± is the half width of Student's 95 % interval over these {n} seeds alone; that of `sweep report` "
-            "also uses how the seeds of other configs vary."
+            f"± is the half width of Student's 95 % interval over these {n} seeds alone; that of `sweep "
+            "report` also uses how the seeds of other configs vary."
         )
     elif n > 1:
         say(f"An interval over the seeds needs {FEW_SEEDS} of them or more: --seeds {FEW_SEEDS}.")

@@ -11,6 +11,7 @@ import polars as pl
 
 from mopoe.errors import masked
 from mopoe.reports import METRICS, Z_95, pair_interval
+from sweep.analysis.checks import training_check
 from sweep.analysis.summaries import failure_reasons, metrics_by_size
 from sweep.report import figures, trust
 from sweep.report.details import details_html
@@ -136,24 +137,13 @@ def measured_card(view: View) -> Card | None:
 def curve_card(view: View) -> Card | None:
     """Return the learning curves, and the number of trials that still improved at the end."""
     title = "Learning curves"
-    finished = view.tradeoff.trials.filter(status="completed")["trial_id"].implode()
     curves = view.curves.filter(pl.col("elbo").is_finite())
     if not curves.height:
         return None
-    ends = (
-        curves.filter(pl.col("trial_id").is_in(finished))
-        .filter(pl.len().over("trial_id") >= 10)
-        .group_by("trial_id", maintain_order=True)
-        .agg(
-            pl.col("elbo").last().alias("end"),
-            pl.col("elbo").gather((pl.len() * 9 // 10) - 1).first().alias("before"),
-        )
-    )
-    rising = int((ends["end"] - ends["before"] > 0.01 * ends["end"].abs()).sum())
     finding = "Reconstruction and KL count here without beta and other weights, whatever was trained."
-    if ends.height:
-        still = f"{rising or 'None'} of {count(ends.height, 'completed trial')}"
-        finding = f"{still} still raised the ELBO by more than 1 % in the last tenth of the epochs. {finding}"
+    training = training_check(view.tradeoff.trials, curves)
+    if training.result != "unknown":
+        finding = f"{training.sentence} {finding}"
     low = float(curves["elbo"].quantile(0.02) or 0.0)
     return Card(title=title, finding=finding, figure_html=figures.curve_figure(view, low))
 

@@ -24,7 +24,7 @@ _ORDER = ("warn", "unknown", "pass")
 
 def checks_card(view: View) -> Card:
     """Return the checks of the sweep's conclusions, warnings first."""
-    results = run_checks(view.tradeoff, view.metrics, view.explained)
+    results = run_checks(view.tradeoff, view.metrics, view.explained, view.curves)
     checks = sorted(results, key=lambda c: _ORDER.index(c.result))
     finding = f"{sum(c.result == 'pass' for c in checks)} of {len(checks)} checks pass."
     table = pl.DataFrame(checks).select("result", "check", finding="sentence")

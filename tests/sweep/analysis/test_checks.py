@@ -17,6 +17,7 @@ from sweep.analysis.checks import (
     run_checks,
     seeds_check,
     split_check,
+    training_check,
 )
 from sweep.analysis.tradeoff import tradeoff
 from sweep.store.read import open_store
@@ -246,8 +247,33 @@ def test_picks_chosen_on_the_test_split():
     assert "on the validation split" in split_check({}).sentence
 
 
+@pytest.mark.parametrize(("rising", "result"), [(7, "warn"), (5, "warn"), (4, "pass"), (0, "pass")])
+def test_unfinished_training(rising, result):
+    """More than half of eight completed trials with -1000 at the end, which is -1010.1 or -1009.9 before."""
+    ends = [1010.1] * rising + [1009.9] * (8 - rising) + [2000.0]  # the last trial still runs
+    curves = pl.concat(
+        pl.DataFrame({"trial_id": f"t{k}", "elbo": [-3000.0] * 8 + [-before, -1000.0]})
+        for k, before in enumerate(ends)
+    )
+    status = ["completed"] * 8 + ["running"]
+    trials = pl.DataFrame({"trial_id": [f"t{k}" for k in range(9)], "status": status})
+    check = training_check(trials, curves)
+    assert (check.check, check.result) == ("training", result)
+    assert check.sentence == (
+        f"{rising or 'None'} of 8 completed trials still raised the ELBO by more than 1 % in the last tenth "
+        f"of the epochs{': raise fixed.epochs' * (result == 'warn')}."
+    )
+    short = training_check(trials, curves.group_by("trial_id").tail(9))
+    assert (short.result, short.sentence) == (
+        "unknown",
+        "This needs a completed trial of ten epochs or more.",
+    )
+
+
 def test_all_checks_together(found):
     """Each check is there once, and ends as a sentence."""
-    names = [check.check for check in run_checks(found, NO_METRICS, UNEXPLAINED)]
-    assert len(names) == len(set(names)) == 9
-    assert all(check.sentence.endswith(".") for check in run_checks(found, NO_METRICS, UNEXPLAINED))
+    curves = pl.DataFrame(schema={"trial_id": pl.String, "elbo": pl.Float64})
+    checks = run_checks(found, NO_METRICS, UNEXPLAINED, curves)
+    names = [check.check for check in checks]
+    assert len(names) == len(set(names)) == 10
+    assert all(check.sentence.endswith(".") for check in checks)
