@@ -111,12 +111,36 @@ def test_neighbours_closer_than_their_error(shared, result):
     some = trade(values, error=4.0, samples=noise)
     check = resolution_check(some)
     assert check.result == result
-    less = "less" if result == "warn" else "more"
-    where = " in x and y" if result == "warn" else ""
     assert check.sentence == (
-        f"Neighbours on the front differ by {less} than their standard error{where} "
-        "(over held-out samples alone)."
+        f"Neighbours on the front can be told apart in {'none' if result == 'warn' else 3} of 3 pairs: a "
+        "pair can if the 95 % interval of the difference itself (over held-out samples alone) excludes 0 in "
+        "some objective."
     )
+
+
+@pytest.mark.parametrize(
+    ("steps", "apart", "result"),
+    [
+        ([(2.7, 2.7)], "none of 1 pair", "warn"),
+        ([(2.8, 0.1)], "1 of 1 pair", "pass"),
+        ([(0.1, 2.8), (2.7, 2.7)], "1 of 2 pairs", "pass"),
+        ([(0.1, 2.8), (2.7, 2.7), (2.7, 0.1)], "1 of 3 pairs", "warn"),
+    ],
+)
+def test_the_objective_that_differs_most_tells_neighbours_apart(steps, apart, result):
+    """Independent values with errors of 1 differ if they are 1.96 x 2^0.5 = 2.77 apart in either."""
+    places = np.cumsum([(0.0, 0.0), *steps], axis=0) * (1, -1)
+    check = resolution_check(trade(places[:, None], error=1.0))
+    assert (check.result, check.sentence.partition(": ")[0]) == (
+        result,
+        f"Neighbours on the front can be told apart in {apart}",
+    )
+
+
+def test_a_front_of_one_has_no_neighbours():
+    """Nothing is said of its resolution."""
+    check = resolution_check(trade([[[0.0, 3.0]], [[-1.0, 2.0]]], error=1.0))
+    assert (check.result, check.sentence) == ("unknown", "This needs two configs on the front.")
 
 
 def test_an_unknown_error_is_told():
