@@ -99,8 +99,9 @@ def seeds_check(tradeoff: Tradeoff) -> Check:
 def resolution_check(tradeoff: Tradeoff) -> Check:
     """Check that at least half of the neighbours on the front can be told apart.
 
-    That is in the objective in which they differ most and by the 95 % interval of the difference itself, as all trials are measured on the same held-out
-    samples. Neighbours are those next to each other in the order by some objective.
+    That is in the objective in which they differ most, by the 95 % interval of the difference itself, as all
+    trials are measured on the same held-out samples. Neighbours are next to each other in the order by some
+    objective.
     """
     points, front = tradeoff.points, np.flatnonzero(tradeoff.on_front)
     orders = front[points.values[front].argsort(axis=0, kind="stable")].T.tolist()
