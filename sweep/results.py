@@ -114,8 +114,12 @@ def picked(front: Tradeoff, wanted: str | None = None) -> tuple[str, str]:
     if not picks:
         why = nothing_yet(front)
         raise ConfigError(f"there is no config to pick: {why[0].lower()}{why[1:-1]}")
+    no_knee = not wanted and len(front.points.names) == 2 and "knee" not in picks
     wanted = wanted or ("knee" if "knee" in picks else next(iter(picks)))
     if wanted not in picks:
         absent = "the front has no knee" if wanted == "knee" else f"there is no pick {wanted!r}"
         raise ConfigError(f"{absent}; {did_you_mean(wanted, picks)}")
-    return picks[wanted].trial_id, f"the {picks[wanted].label.replace('_', ' ')}"
+    why = f"the {picks[wanted].label.replace('_', ' ')}"
+    if no_knee:
+        why += f", as the front of {front.on_front.sum()} has no knee"
+    return picks[wanted].trial_id, why

@@ -154,7 +154,8 @@ def test_a_small_front_has_a_best_config(sweep, tmp_path, make_planned, make_pla
     if "the knee" in out:
         assert knee == out
     else:
-        assert out.startswith(f"# t{configs - 1:04} of tiny: the best conditional coherence; ")
+        best = f"t{configs - 1:04} of tiny: the best conditional coherence"
+        assert out.startswith(f"# {best}, as the front of {configs} has no knee; ")
         assert (status, err.startswith("sweep: the front has no knee; ")) == (2, True)
 
 
