@@ -15,7 +15,16 @@ from sweep.analysis.checks import training_check
 from sweep.analysis.summaries import failure_reasons, metrics_by_size
 from sweep.report import figures, trust
 from sweep.report.details import details_html
-from sweep.report.formatting import corner_text, count, interval_text, number, plain, with_error, worded
+from sweep.report.formatting import (
+    corner_text,
+    count,
+    interval_text,
+    number,
+    plain,
+    setting_title,
+    with_error,
+    worded,
+)
 from sweep.report.samples import samples_html
 from sweep.report.summary import mean_chance, summary_card
 from sweep.report.tables import config_rows, front_text, with_arrows
@@ -162,7 +171,7 @@ def setting_card(view: View) -> Card | None:
     ]
     if links:
         _, value, column, objective = max(links, key=lambda link: link[0])
-        setting = plain(column.removeprefix(PARAMETER))
+        setting = setting_title(column, view.tradeoff.manifest)
         finding = (
             f"The strongest monotone link is {setting} with {plain(objective)}: "
             f"rank correlation {value:+.2f} over {count(configs.height, 'config')}."

@@ -176,10 +176,17 @@ def test_method_card(rich):
 
 
 def test_attainment_card(rich):
-    """With two seeds the volumes of their fronts are told beside that of the means."""
-    card = attainment_card(rich)
+    """From three seeds on, the volumes of their fronts are told beside that of the means."""
+    assert attainment_card(rich) is None  # two seeds each
+    third = rich.usable.filter(seed=0).sort("config_id")
+    third = third.with_columns(
+        pl.col("o_conditional_coherence") + pl.Series([0.1, -0.1] * 6),
+        trial_id=pl.col("trial_id") + "c",
+        seed=pl.lit(2, rich.usable.schema["seed"]),
+    )
+    card = attainment_card(replace(rich, usable=rich.usable.vstack(third)))
     assert card.finding.startswith(
-        "For 12 configs with 2 seeds each, the front of a single seed has a hypervol"
+        "For 12 configs with 3 seeds each, the front of a single seed has a hypervol"
     )
     assert "larger on average" in card.finding
     assert "every seed" in card.figure_html
