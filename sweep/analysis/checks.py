@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from mopoe.reports import Z_95
 from sweep.analysis.points import last_evaluation
-from sweep.analysis.summaries import failure_reasons
+from sweep.analysis.summaries import failure_reasons, still_rising
 from sweep.analysis.tradeoff import Tradeoff
 from sweep.store.layout import OBJECTIVE, PARAMETER
 from sweep.store.records import searched_by_logarithm
@@ -33,15 +34,19 @@ class Check:
     """What was found and, if it is a problem, what helps."""
 
 
-def run_checks(tradeoff: Tradeoff, metrics: pl.DataFrame, explained: pl.DataFrame) -> tuple[Check, ...]:
+def run_checks(
+    tradeoff: Tradeoff, metrics: pl.DataFrame, explained: pl.DataFrame, curves: pl.DataFrame
+) -> tuple[Check, ...]:
     """Return the results of all checks.
 
     Args:
         tradeoff: the trade-off, of a config or more.
         metrics: rows of the subset_metrics table of the picks' last evaluations.
         explained: those of the metric `explained` of all trials and evaluations.
+        curves: columns trial_id and elbo, a row per trial and epoch, in the order of the epochs.
     """
     return (
+        training_check(tradeoff.trials, curves),
         bounds_check(tradeoff),
         seeds_check(tradeoff),
         resolution_check(tradeoff),
@@ -52,6 +57,16 @@ def run_checks(tradeoff: Tradeoff, metrics: pl.DataFrame, explained: pl.DataFram
         estimator_check(metrics, tradeoff),
         split_check(tradeoff.manifest.spec),
     )
+
+
+def training_check(trials: pl.DataFrame, curves: pl.DataFrame) -> Check:
+    """Check that at most half of the completed trials still improved when they ended."""
+    rising, n = still_rising(trials, curves)
+    if not n:
+        return Check("training", "unknown", "This needs a completed trial of ten epochs or more.")
+    ended = f"{rising or 'None'} of {n} completed trial{'s' * (n > 1)}"
+    sentence = f"{ended} still raised the ELBO by more than 1 % in the last tenth of the epochs"
+    return _check("training", 2 * rising > n, f"{sentence}: raise fixed.epochs.", f"{sentence}.")
 
 
 def bounds_check(tradeoff: Tradeoff) -> Check:
@@ -82,28 +97,31 @@ def seeds_check(tradeoff: Tradeoff) -> Check:
 
 
 def resolution_check(tradeoff: Tradeoff) -> Check:
-    """Check that neighbours on the front mostly differ by more than their difference's standard error.
+    """Check that at least half of the neighbours on the front can be told apart.
 
-    The error is that of the difference itself, as all trials are measured on the same held-out samples.
+    That is in the objective in which they differ most, by the 95 % interval of the difference itself, as all
+    trials are measured on the same held-out samples. Neighbours are next to each other in the order by some
+    objective.
     """
-    blurred, unknown = [], []
-    for at, name in enumerate(tradeoff.points.names):
-        values = tradeoff.points.values[:, at]
-        rows = sorted(np.flatnonzero(tradeoff.on_front).tolist(), key=values.__getitem__)
-        steps = [
-            (values[b] - values[a], tradeoff.inference.difference_error(a, b)[at]) for a, b in pairwise(rows)
-        ]
-        if not np.isfinite(steps).all():
-            unknown.append(name.replace("_", " "))
-        elif steps and np.less(*np.median(steps, axis=0)):
-            blurred.append(name.replace("_", " "))
-    over = "seeds and held-out samples" if tradeoff.inference.posterior else "held-out samples alone"
-    worry = f"Neighbours on the front differ by less than their standard error in {' and '.join(blurred)}"
-    clear = "Neighbours on the front differ by more than their standard error"
-    if unknown and not blurred:
+    points, front = tradeoff.points, np.flatnonzero(tradeoff.on_front)
+    orders = front[points.values[front].argsort(axis=0, kind="stable")].T.tolist()
+    pairs = sorted({(min(pair), max(pair)) for order in orders for pair in pairwise(order)})
+    if not pairs:
+        return Check("resolution", "unknown", "This needs two configs on the front.")
+    steps = np.array([np.abs(points.values[a] - points.values[b]) for a, b in pairs])
+    errors = np.array([tradeoff.inference.difference_error(a, b) for a, b in pairs])
+    apart, n = int((steps > Z_95 * errors).any(axis=1).sum()), len(pairs)
+    unknown = [o.replace("_", " ") for o, e in zip(points.names, errors.T, strict=True) if np.isnan(e).any()]
+    if unknown and 2 * apart < n:
         why = f"Standard errors of {' and '.join(unknown)} are not known for all configs of the front."
         return Check("resolution", "unknown", why)
-    return _check("resolution", blurred, f"{worry} (over {over}).", f"{clear} (over {over}).")
+    over = "seeds and held-out samples" if tradeoff.inference.posterior else "held-out samples alone"
+    told = f"{apart or 'none'} of {n} pair{'s' * (n > 1)}"
+    sentence = (
+        f"Neighbours on the front can be told apart in {told}: a pair can if the 95 % interval of the "
+        f"difference itself (over {over}) excludes 0 in some objective."
+    )
+    return _check("resolution", 2 * apart < n, sentence, sentence)
 
 
 def constant_check(tradeoff: Tradeoff) -> Check:

@@ -32,6 +32,30 @@ def mean_over_seeds(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / n**0.5)
 
 
+def still_rising(trials: pl.DataFrame, curves: pl.DataFrame) -> tuple[int, int]:
+    """Return how many completed trials raised the ELBO by more than 1 % in the last tenth of their epochs.
+
+    The second number is that of all completed trials of ten epochs or more; others are left out of both.
+
+    Args:
+        trials: one row per trial.
+        curves: columns trial_id and elbo, a row per trial and epoch, in the order of the epochs.
+    """
+    completed = trials.filter(status="completed")["trial_id"].implode()
+    rise = (
+        curves.filter(pl.col("trial_id").is_in(completed), pl.col("elbo").is_finite())
+        .filter(pl.len().over("trial_id") >= 10)
+        .group_by("trial_id")
+        .agg(
+            pl.col("elbo").last().alias("end"),
+            pl.col("elbo").gather((pl.len() * 9 // 10) - 1).first().alias("before"),
+        )
+        .select(pl.col("end") - pl.col("before") > 0.01 * pl.col("end").abs())
+        .to_series()
+    )
+    return int(rise.sum()), rise.len()
+
+
 def coherence_by_size(pairs: pl.DataFrame) -> pl.DataFrame:
     """Return mean coherence by trial and number of observed modalities, over targets that were not observed.
 

@@ -25,7 +25,11 @@ def trial(
     *,
     seeds: Annotated[
         int,
-        typer.Option(help="Train this many seeds, counted up from the trial's own.", min=1, max=1000),
+        typer.Option(
+            help="Train this many seeds, counted up from the trial's own: 0, 1, ... as a sweep's are.",
+            min=1,
+            max=1000,
+        ),
     ] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -44,6 +48,7 @@ def trial(
     from sweep.running.progress import TrialProgress
     from sweep.running.signals import stoppable
     from sweep.store.files import files_at
+    from sweep.store.read import open_store
 
     screen = console()
     given = {"set": set_, "override": override, "out": root, "seeds": seeds if seeds > 1 else None}
@@ -66,29 +71,44 @@ def trial(
                 break
     record = records[-1]
     if seeds == 1 or record.status != "failed":  # a mean over the seeds that did well would be too good
-        _print_objectives(records, {o.name for o in spec.objectives})
+        _print_objectives(records, {o.name for o in spec.objectives}, spec.evaluation.split)
     say(f"\ntrial {record.trial_id}, attempt {record.attempt}; tables: {files_at(root)}")
     if record.status == "failed":
         raise TrialsFailedError(f"the trial failed: {record.error}")
-    say(f"next: {command('sweep', 'samples', root, '--trial', record.trial_id)}")
+    images = any(len(shape) == 3 for shape in open_store(root).manifest.shapes.values())
+    following = ("samples", root, "--trial", record.trial_id) if images else ("report", root)
+    say(f"next: {command('sweep', *following)}")
 
 
-def _print_objectives(seeds: "Sequence[TrialRecord]", objectives: Collection[str]) -> None:
-    """Print what the seeds of a config measured: the means over several, or one with its errors."""
+def _print_objectives(seeds: "Sequence[TrialRecord]", objectives: Collection[str], split: str) -> None:
+    """Print what the seeds of a config measured: one with its errors, or the mean and what is beside it."""
     from mopoe.reports import Z_95
     from sweep.analysis.summaries import mean_over_seeds
+    from sweep.analysis.uncertainty import FEW_SEEDS
 
-    several = len(seeds) > 1
-    if several:
-        say(f"{'':<24}{'mean':>12}{'±':>12}{'lowest':>12}{'highest':>12}")
+    n = len(seeds)
+    if n > 1:
+        heads = ("±", "lowest", "highest") if n >= FEW_SEEDS else [f"seed {seed.seed}" for seed in seeds]
+        say(f"{'':<24}{'mean':>12}{''.join(f'{head:>12}' for head in heads)}")
     for name in seeds[-1].objectives:
         mark = "" if name in objectives else "  (not an objective of this sweep)"
         values = [seed.objectives[name] for seed in seeds]
-        numbers = (*mean_over_seeds(values), min(values), max(values)) if several else values
-        error = f" ± {Z_95 * seeds[0].stderr[name]:.4f}" if not several and name in seeds[0].stderr else ""
+        numbers, error = values, ""
+        if n >= FEW_SEEDS:
+            numbers = [*mean_over_seeds(values), min(values), max(values)]
+        elif n > 1:
+            numbers = [mean_over_seeds(values)[0], *values]
+        elif name in seeds[0].stderr:
+            error = f" ± {Z_95 * seeds[0].stderr[name]:.4f}"
         say(f"{name:<24}{''.join(f'{number:>12.4f}' for number in numbers)}{error}{mark}")
-    if several:
-        say(f"± is the half width of the 95 % interval over {len(seeds)} seeds, by Student's t.")
+    say(f"All are measured on the {split} split.")
+    if n >= FEW_SEEDS:
+        say(
+            f"± is the half width of Student's 95 % interval over these {n} seeds alone; that of `sweep "
+            "report` also uses how the seeds of other configs vary."
+        )
+    elif n > 1:
+        say(f"An interval over the seeds needs {FEW_SEEDS} of them or more: --seeds {FEW_SEEDS}.")
     else:
         say("± is the half width of the 95 % interval over held-out samples; another seed is not in it.")
 

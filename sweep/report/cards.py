@@ -11,10 +11,20 @@ import polars as pl
 
 from mopoe.errors import masked
 from mopoe.reports import METRICS, Z_95, pair_interval
+from sweep.analysis.checks import training_check
 from sweep.analysis.summaries import failure_reasons, metrics_by_size
 from sweep.report import figures, trust
 from sweep.report.details import details_html
-from sweep.report.formatting import corner_text, count, interval_text, number, plain, with_error, worded
+from sweep.report.formatting import (
+    corner_text,
+    count,
+    interval_text,
+    number,
+    plain,
+    setting_title,
+    with_error,
+    worded,
+)
 from sweep.report.samples import samples_html
 from sweep.report.summary import mean_chance, summary_card
 from sweep.report.tables import config_rows, front_text, with_arrows
@@ -71,9 +81,9 @@ def split_card(view: View) -> Card | None:
     if not rows:
         return None
     finding = (
-        f"Configs were chosen on the {own} split, so the front's values there are too good; report those "
-        "of a split that chose nothing. Means over the seeds whose weights were kept; ± is the half "
-        "width of the 95 % interval over held-out samples alone."
+        f"Configs were chosen by their values on the {own} split, which therefore tend to be too good; those "
+        "on a split that chose nothing do not: report these. Means over the seeds whose weights were kept; ± "
+        "is the half width of the 95 % interval over held-out samples alone."
     )
     return Card(title="Other splits", finding=finding, table=pl.DataFrame(rows, infer_schema_length=None))
 
@@ -136,24 +146,13 @@ def measured_card(view: View) -> Card | None:
 def curve_card(view: View) -> Card | None:
     """Return the learning curves, and the number of trials that still improved at the end."""
     title = "Learning curves"
-    finished = view.tradeoff.trials.filter(status="completed")["trial_id"].implode()
     curves = view.curves.filter(pl.col("elbo").is_finite())
     if not curves.height:
         return None
-    ends = (
-        curves.filter(pl.col("trial_id").is_in(finished))
-        .filter(pl.len().over("trial_id") >= 10)
-        .group_by("trial_id", maintain_order=True)
-        .agg(
-            pl.col("elbo").last().alias("end"),
-            pl.col("elbo").gather((pl.len() * 9 // 10) - 1).first().alias("before"),
-        )
-    )
-    rising = int((ends["end"] - ends["before"] > 0.01 * ends["end"].abs()).sum())
     finding = "Reconstruction and KL count here without beta and other weights, whatever was trained."
-    if ends.height:
-        still = f"{rising or 'None'} of {count(ends.height, 'completed trial')}"
-        finding = f"{still} still raised the ELBO by more than 1 % in the last tenth of the epochs. {finding}"
+    training = training_check(view.tradeoff.trials, curves)
+    if training.result != "unknown":
+        finding = f"{training.sentence} {finding}"
     low = float(curves["elbo"].quantile(0.02) or 0.0)
     return Card(title=title, finding=finding, figure_html=figures.curve_figure(view, low))
 
@@ -172,7 +171,7 @@ def setting_card(view: View) -> Card | None:
     ]
     if links:
         _, value, column, objective = max(links, key=lambda link: link[0])
-        setting = plain(column.removeprefix(PARAMETER))
+        setting = setting_title(column, view.tradeoff.manifest)
         finding = (
             f"The strongest monotone link is {setting} with {plain(objective)}: "
             f"rank correlation {value:+.2f} over {count(configs.height, 'config')}."

@@ -13,7 +13,15 @@ from sweep.analysis.posterior import Array
 from sweep.analysis.tradeoff import Tradeoff
 from sweep.analysis.uncertainty import coarse
 from sweep.config.objectives import Objective, gains
-from sweep.report.formatting import number, pick_labels, plain, row_terms, searched_settings, with_unit
+from sweep.report.formatting import (
+    number,
+    pick_labels,
+    plain,
+    row_terms,
+    searched_settings,
+    setting_title,
+    with_unit,
+)
 from sweep.report.theme import (
     COLOURS,
     DASHES,
@@ -285,7 +293,7 @@ def setting_figures(view: View, columns: Sequence[str]) -> str:
 
 
 def _setting_figure(view: View, column: str) -> str:
-    tradeoff, title = view.tradeoff, plain(column.removeprefix(PARAMETER))
+    tradeoff, title = view.tradeoff, setting_title(column, view.tradeoff.manifest)
     objectives = tradeoff.points.objectives
     rows = tradeoff.configs.with_columns(_front=tradeoff.on_front).filter(pl.col(column).is_not_null())
     rows = pl.concat([every_nth(rows.filter(~pl.col("_front"))), rows.filter("_front")])

@@ -124,6 +124,14 @@ def searched_settings(columns: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
+def setting_title(column: str, manifest: Manifest) -> str:
+    """Return a searched setting's name as an axis has it; a weight by size says of which subsets it is."""
+    name = column.removeprefix(PARAMETER)
+    stem, _, place = name.rpartition("_")
+    by_size = manifest.spec.get("search_space", {}).get(stem, {}).get("over") == "size"
+    return f"weight of subsets of {place}" if by_size else plain(name)
+
+
 def setting_text(parts: Sequence[object]) -> str:
     """Return a searched setting's value, or the components of a simplex, as one string.
 

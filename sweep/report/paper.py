@@ -9,7 +9,7 @@ import polars as pl
 from sweep.analysis.points import worst_first
 from sweep.analysis.tradeoff import Tradeoff
 from sweep.report.figures import logarithmic
-from sweep.report.formatting import plain, with_unit
+from sweep.report.formatting import plain, setting_title, with_unit
 from sweep.report.theme import FRONT, MOST_POINTS, MOST_SETTINGS, scale
 from sweep.report.view import View
 from sweep.store.layout import INTERVAL, OBJECTIVE, PARAMETER
@@ -163,7 +163,7 @@ def _setting_figure(trade: Tradeoff, columns: list[str]) -> "Figure":
             axes.tick_params(labelbottom=axes is its[-1], labelleft=place % across == 0)
             if place % across == 0:
                 axes.set_ylabel(with_unit(objective).replace(" ", "\n", 1))
-        its[-1].set_xlabel(plain(column.removeprefix(PARAMETER)))
+        its[-1].set_xlabel(setting_title(column, trade.manifest))
     return figure
 
 

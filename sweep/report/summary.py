@@ -110,7 +110,7 @@ def _certainty(view: View) -> str:
 
 def _worries(view: View) -> str:
     """Return what the checks warn of, without their advice, which the table of checks has."""
-    checks = run_checks(view.tradeoff, view.metrics, view.explained)
+    checks = run_checks(view.tradeoff, view.metrics, view.explained, view.curves)
     # That no config has a second seed was said.
     warned = [c for c in checks if c.result == "warn" and (view.stability.draws or c.check != "seeds")]
     if not warned:

@@ -24,7 +24,7 @@ _ORDER = ("warn", "unknown", "pass")
 
 def checks_card(view: View) -> Card:
     """Return the checks of the sweep's conclusions, warnings first."""
-    results = run_checks(view.tradeoff, view.metrics, view.explained)
+    results = run_checks(view.tradeoff, view.metrics, view.explained, view.curves)
     checks = sorted(results, key=lambda c: _ORDER.index(c.result))
     finding = f"{sum(c.result == 'pass' for c in checks)} of {len(checks)} checks pass."
     table = pl.DataFrame(checks).select("result", "check", finding="sentence")
@@ -120,10 +120,10 @@ def history_card(view: View) -> Card | None:
 
 
 def attainment_card(view: View) -> Card | None:
-    """Return how much the front of the configs that share their seeds depends on the seed."""
+    """Return how much the front of the configs that share three seeds or more depends on the seed."""
     title, trade = "Attainment over seeds", view.tradeoff
     sets = seed_sets(view.usable, trade.points.objectives)
-    if len(sets) < 2 or len(sets[0]) < 2 or len(trade.points.names) != 2:
+    if len(sets) < FEW_SEEDS or len(sets[0]) < 2 or len(trade.points.names) != 2:
         return None
 
     def volume(run: Array) -> float:

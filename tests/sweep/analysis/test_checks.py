@@ -17,6 +17,7 @@ from sweep.analysis.checks import (
     run_checks,
     seeds_check,
     split_check,
+    training_check,
 )
 from sweep.analysis.tradeoff import tradeoff
 from sweep.store.read import open_store
@@ -110,12 +111,36 @@ def test_neighbours_closer_than_their_error(shared, result):
     some = trade(values, error=4.0, samples=noise)
     check = resolution_check(some)
     assert check.result == result
-    less = "less" if result == "warn" else "more"
-    where = " in x and y" if result == "warn" else ""
     assert check.sentence == (
-        f"Neighbours on the front differ by {less} than their standard error{where} "
-        "(over held-out samples alone)."
+        f"Neighbours on the front can be told apart in {'none' if result == 'warn' else 3} of 3 pairs: a "
+        "pair can if the 95 % interval of the difference itself (over held-out samples alone) excludes 0 in "
+        "some objective."
     )
+
+
+@pytest.mark.parametrize(
+    ("steps", "apart", "result"),
+    [
+        ([(2.7, 2.7)], "none of 1 pair", "warn"),
+        ([(2.8, 0.1)], "1 of 1 pair", "pass"),
+        ([(0.1, 2.8), (2.7, 2.7)], "1 of 2 pairs", "pass"),
+        ([(0.1, 2.8), (2.7, 2.7), (2.7, 0.1)], "1 of 3 pairs", "warn"),
+    ],
+)
+def test_the_objective_that_differs_most_tells_neighbours_apart(steps, apart, result):
+    """Independent values with errors of 1 differ if they are 1.96 x 2^0.5 = 2.77 apart in either."""
+    places = np.cumsum([(0.0, 0.0), *steps], axis=0) * (1, -1)
+    check = resolution_check(trade(places[:, None], error=1.0))
+    assert (check.result, check.sentence.partition(": ")[0]) == (
+        result,
+        f"Neighbours on the front can be told apart in {apart}",
+    )
+
+
+def test_a_front_of_one_has_no_neighbours():
+    """Nothing is said of its resolution."""
+    check = resolution_check(trade([[[0.0, 3.0]], [[-1.0, 2.0]]], error=1.0))
+    assert (check.result, check.sentence) == ("unknown", "This needs two configs on the front.")
 
 
 def test_an_unknown_error_is_told():
@@ -246,8 +271,33 @@ def test_picks_chosen_on_the_test_split():
     assert "on the validation split" in split_check({}).sentence
 
 
+@pytest.mark.parametrize(("rising", "result"), [(7, "warn"), (5, "warn"), (4, "pass"), (0, "pass")])
+def test_unfinished_training(rising, result):
+    """More than half of eight completed trials with -1000 at the end, which is -1010.1 or -1009.9 before."""
+    ends = [1010.1] * rising + [1009.9] * (8 - rising) + [2000.0]  # the last trial still runs
+    curves = pl.concat(
+        pl.DataFrame({"trial_id": f"t{k}", "elbo": [-3000.0] * 8 + [-before, -1000.0]})
+        for k, before in enumerate(ends)
+    )
+    status = ["completed"] * 8 + ["running"]
+    trials = pl.DataFrame({"trial_id": [f"t{k}" for k in range(9)], "status": status})
+    check = training_check(trials, curves)
+    assert (check.check, check.result) == ("training", result)
+    assert check.sentence == (
+        f"{rising or 'None'} of 8 completed trials still raised the ELBO by more than 1 % in the last tenth "
+        f"of the epochs{': raise fixed.epochs' * (result == 'warn')}."
+    )
+    short = training_check(trials, curves.group_by("trial_id").tail(9))
+    assert (short.result, short.sentence) == (
+        "unknown",
+        "This needs a completed trial of ten epochs or more.",
+    )
+
+
 def test_all_checks_together(found):
     """Each check is there once, and ends as a sentence."""
-    names = [check.check for check in run_checks(found, NO_METRICS, UNEXPLAINED)]
-    assert len(names) == len(set(names)) == 9
-    assert all(check.sentence.endswith(".") for check in run_checks(found, NO_METRICS, UNEXPLAINED))
+    curves = pl.DataFrame(schema={"trial_id": pl.String, "elbo": pl.Float64})
+    checks = run_checks(found, NO_METRICS, UNEXPLAINED, curves)
+    names = [check.check for check in checks]
+    assert len(names) == len(set(names)) == 10
+    assert all(check.sentence.endswith(".") for check in checks)

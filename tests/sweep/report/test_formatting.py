@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -7,6 +8,7 @@ from sweep.report.formatting import (
     number,
     searched_settings,
     setting_text,
+    setting_title,
     status_line,
     with_error,
 )
@@ -62,6 +64,16 @@ def test_components_of_a_simplex_are_one_setting():
         "layer_2": ["p_layer_2"],
         "beta": ["p_beta"],
     }
+
+
+def test_a_weight_says_which_subsets_it_is_of(make_manifest):
+    """Those of sizes do; a weight of a named subset and all else have their names with blanks."""
+    search = {"subset_weights": {"type": "simplex", "over": "size"}, "beta": {"type": "uniform"}}
+    manifest = replace(make_manifest(), spec={"search_space": search})
+    assert setting_title("p_subset_weights_2", manifest) == "weight of subsets of 2"
+    assert setting_title("p_latent_dim", manifest) == "latent dim"
+    other = replace(manifest, spec={"search_space": {"subset_weights": {"over": ["m0", "m0+m1"]}}})
+    assert setting_title("p_subset_weights_2", other) == "subset weights 2"
 
 
 def test_many_weights_are_summed_up():

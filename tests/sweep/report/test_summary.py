@@ -101,6 +101,15 @@ def test_many_warnings_are_counted(seen):
     )
 
 
+def test_unfinished_training_is_to_be_wary_of(seen):
+    """It is told first, as all else may change with more epochs."""
+    curves = seen.curves.with_columns(elbo=-1000.0 / pl.col("epoch"))
+    assert summary_card(replace(seen, curves=curves)).finding.endswith(
+        "Be wary: 8 of 8 completed trials still raised the ELBO by more than 1 % in the last tenth of the "
+        "epochs; 5 of 5 configs of the front have fewer than 3 seeds."
+    )
+
+
 def test_a_warning_keeps_a_modalitys_name(seen):
     """It may begin with one, as MNIST; without any warning that is said."""
     row = {"trial_id": "t02", "attempt": 0, "epoch": 1, "target": "MNIST", "value": 0.01}

@@ -122,8 +122,8 @@ def test_stability_card(seen):
 def test_checks_card_has_worries_first(seen):
     """What is to be looked at stands first; what was not measured does not pass."""
     card = checks_card(seen)
-    assert card.finding == "5 of 9 checks pass."
-    assert card.table["result"].to_list() == ["warn"] + ["unknown"] * 3 + ["pass"] * 5
+    assert card.finding == "6 of 10 checks pass."
+    assert card.table["result"].to_list() == ["warn"] + ["unknown"] * 3 + ["pass"] * 6
 
 
 def test_importance_card(rich):
@@ -176,10 +176,17 @@ def test_method_card(rich):
 
 
 def test_attainment_card(rich):
-    """With two seeds the volumes of their fronts are told beside that of the means."""
-    card = attainment_card(rich)
+    """From three seeds on, the volumes of their fronts are told beside that of the means."""
+    assert attainment_card(rich) is None  # two seeds each
+    third = rich.usable.filter(seed=0).sort("config_id")
+    third = third.with_columns(
+        pl.col("o_conditional_coherence") + pl.Series([0.1, -0.1] * 6),
+        trial_id=pl.col("trial_id") + "c",
+        seed=pl.lit(2, rich.usable.schema["seed"]),
+    )
+    card = attainment_card(replace(rich, usable=rich.usable.vstack(third)))
     assert card.finding.startswith(
-        "For 12 configs with 2 seeds each, the front of a single seed has a hypervol"
+        "For 12 configs with 3 seeds each, the front of a single seed has a hypervol"
     )
     assert "larger on average" in card.finding
     assert "every seed" in card.figure_html
