@@ -20,6 +20,8 @@ EXPLAINED = 0.05
 """A model that explains a smaller share of a modality hardly beats a constant output."""
 BEHIND = 1 / 3
 """Nor does one that explains less than this part of what the best model does after as many epochs."""
+JUDGE = 0.9
+"""A classifier that recognises a smaller share of held-out samples is a poor judge of coherence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ def run_checks(
         posterior_check(metrics),
         constant_baseline_check(explained),
         estimator_check(metrics, tradeoff),
+        judges_check(tradeoff.manifest.classifier_accuracy),
         split_check(tradeoff.manifest.spec),
     )
 
@@ -197,6 +200,23 @@ def estimator_check(metrics: pl.DataFrame, tradeoff: Tradeoff) -> Check:
     worry = f"{found}{low}: raise evaluation.importance_samples."
     clear = f"{found} or more" + (f" and are about {lacks:.2g} nats too low at most." if lacks else ".")
     return _check("likelihood", size < 2 or lacks > span / 10, worry, clear, known=size < math.inf)
+
+
+def judges_check(accuracy: Mapping[str, float]) -> Check:
+    """Check that the classifiers that judge coherence recognise most of the real held-out samples.
+
+    Args:
+        accuracy: the share that is recognised, by modality; empty if nothing judges coherence.
+    """
+    if not accuracy:
+        return Check("judges", "unknown", "No classifier judges coherence in this sweep.")
+    poor = [f"{100 * s:.0f} % of the samples of {m}" for m, s in accuracy.items() if s < JUDGE]
+    worry = (
+        f"The classifiers that judge coherence recognise only {' and '.join(poor)}: even perfect samples "
+        "would hardly be more coherent than that."
+    )
+    clear = f"The classifiers that judge coherence recognise {100 * JUDGE:.0f} % of real samples or more."
+    return _check("judges", poor, worry, clear)
 
 
 def split_check(spec: Mapping[str, Any]) -> Check:

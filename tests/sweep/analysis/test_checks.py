@@ -6,11 +6,13 @@ import pytest
 from trade_offs import trade
 
 from sweep.analysis.checks import (
+    Check,
     bounds_check,
     constant_baseline_check,
     constant_check,
     estimator_check,
     failure_check,
+    judges_check,
     plateaus,
     posterior_check,
     resolution_check,
@@ -294,10 +296,26 @@ def test_unfinished_training(rising, result):
     )
 
 
+def test_poor_judges_of_coherence():
+    """A classifier below 90 % on real samples is named; without classifiers nothing is known."""
+    check = judges_check({"image": 0.97, "text": 0.62, "audio": 0.894})
+    assert (check.check, check.result) == ("judges", "warn")
+    assert check.sentence == (
+        "The classifiers that judge coherence recognise only 62 % of the samples of text and 89 % of the "
+        "samples of audio: even perfect samples would hardly be more coherent than that."
+    )
+    assert judges_check({"image": 0.97, "text": 0.9}) == Check(
+        "judges",
+        "pass",
+        "The classifiers that judge coherence recognise 90 % of real samples or more.",
+    )
+    assert judges_check({}).result == "unknown"
+
+
 def test_all_checks_together(found):
     """Each check is there once, and ends as a sentence."""
     curves = pl.DataFrame(schema={"trial_id": pl.String, "elbo": pl.Float64})
     checks = run_checks(found, NO_METRICS, UNEXPLAINED, curves)
     names = [check.check for check in checks]
-    assert len(names) == len(set(names)) == 10
+    assert len(names) == len(set(names)) == 11
     assert all(check.sentence.endswith(".") for check in checks)

@@ -43,7 +43,8 @@ def run_example(number: int, name: str, scripts: tuple[str, str], sweep: Sweep) 
         Path(script).write_text(text, encoding="utf-8")
     Path(f"{name}.yaml").write_text(blocks("yaml")[number], encoding="utf-8")
     found: dict[str, Any] = {}
-    for line in blocks("sh")[number].splitlines():
+    commands = [block for block in blocks("sh") if block.startswith("python ")]
+    for line in commands[number].splitlines():
         program, *words = shlex.split(line)
         if program == "python":
             found = runpy.run_path(words[0])
