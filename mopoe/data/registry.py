@@ -138,11 +138,12 @@ DATA_SETS: Mapping[str, DataSetEntry] = {
             "likelihoods": {},
             "size_factors": [],
             "split": _SHARES,
+            "split_by": "",
             "seed": 0,
         },
         required={"modalities": "a file, .csv, .parquet or .npz, for each modality, as {mri: mri.csv, ...}"},
         mappings=frozenset({"modalities"}),
-        later=frozenset({"covariates", "covariates_file", "size_factors"}),
+        later=frozenset({"covariates", "covariates_file", "size_factors", "split_by"}),
     ),
     "mnist_svhn_text": DataSetEntry(
         module="mopoe.data.mnist_svhn_text",

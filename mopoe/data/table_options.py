@@ -43,6 +43,8 @@ class TableOptions:
     """The modalities of counts whose means are given the total of a row."""
     split: Mapping[str, Share] = Field(default_factory=dict)
     """The shares of the subjects that are held out, a tenth if it is not here."""
+    split_by: str = ""
+    """A column of classes, such as sites, of each of which every split has its share; it is no feature."""
     seed: Seed = 0
     """Determines which subjects these are."""
 
@@ -63,6 +65,8 @@ class TableOptions:
             raise ConfigError(f"split has the shares {shares}, which leave nothing to train on")
         if self.labels_file and not self.labels:
             raise ConfigError("labels_file is given, but labels does not say which column to read")
+        if self.split_by == self.id:
+            raise ConfigError(f"split_by: {self.id!r} is the column of subjects; each is in one split")
         self._check_covariates()
 
     def _check_covariates(self) -> None:

@@ -38,7 +38,7 @@ def load(**options: Any) -> MultimodalData:
     tables = {name: read_table(path, asked.id) for name, path in asked.modalities.items()}
     subjects = sorted({subject for table in tables.values() for subject in table.subjects})
     labels, n_classes = _labels(asked, tables, subjects)
-    rows = _split(labels, asked)
+    rows = _split(_strata(asked, tables, subjects, labels), asked)
     place = {subject: i for i, subject in enumerate(subjects)}
     present_NM = torch.zeros(len(subjects), len(tables), dtype=torch.bool)
     x, modalities = dict[str, Tensor](), []
@@ -67,17 +67,26 @@ def _labels(
     if not asked.labels:
         return np.zeros((len(subjects), 0), np.int64), 0
     files = [read_table(asked.labels_file, asked.id)] if asked.labels_file else list(tables.values())
+    helps = "name a file that has all in labels_file, or give no labels"
+    codes_N = _classes(asked.labels, files, asked.labels_file, subjects, "labels", helps)
+    return codes_N, int(codes_N.max()) + 1
+
+
+def _classes(
+    column: str, files: Sequence[Table], file: str, subjects: list[str], what: str, helps: str
+) -> NDArray[np.int64]:
+    """Return the number of the class that a column gives each subject, in the order of the classes' names."""
     for table in files:
-        column = table.frame.to_dict().get(asked.labels)
-        if column is not None and column.dtype.is_float():
-            what = f"holds {column.dtype}, but labels are classes, as text or whole numbers"
-            raise DataError(f"{table.path}: column {asked.labels!r} {what}")
-    found = _values(asked.labels, files, asked.labels_file, "labels")
+        values = table.frame.to_dict().get(column)
+        if values is not None and values.dtype.is_float():
+            why = f"holds {values.dtype}, but {what} are classes, as text or whole numbers"
+            raise DataError(f"{table.path}: column {column!r} {why}")
+    found = _values(column, files, file, what)
     if lacking := [subject for subject in subjects if subject not in found]:
-        why = f"{len(lacking)} of {len(subjects)} subjects have no label, such as {lacking[0]!r}"
-        raise DataError(f"{why}; name a file that has all in labels_file, or give no labels")
-    classes, codes = np.unique([str(found[subject]) for subject in subjects], return_inverse=True)
-    return codes.astype(np.int64), len(classes)
+        why = f"{len(lacking)} of {len(subjects)} subjects have no {column!r}, such as {lacking[0]!r}"
+        raise DataError(f"{why}; {helps}")
+    _, codes_N = np.unique([str(found[subject]) for subject in subjects], return_inverse=True)
+    return codes_N.astype(np.int64)
 
 
 def _values(column: str, files: Sequence[Table], file: str, what: str) -> dict[str, object]:
@@ -112,10 +121,24 @@ def _covariates(
     return found, ((x_NC - mean_C) / deviation_C).float()
 
 
-def _split(labels: NDArray[np.int64], asked: TableOptions) -> dict[str, NDArray[np.int64]]:
-    """Return the positions of the subjects of each split, in random order; every class has its share."""
-    rng, n = np.random.default_rng(asked.seed), len(labels)
-    order = stratified_order(labels, rng) if labels.ndim == 1 else rng.permutation(n)
+def _strata(
+    asked: TableOptions, tables: Mapping[str, Table], subjects: list[str], labels: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the stratum of each subject, of which every split has its share, or rows of none."""
+    if not asked.split_by:
+        return labels
+    own = [file for file in (asked.labels_file, asked.covariates_file) if file]
+    files = [*(read_table(file, asked.id) for file in own), *tables.values()]
+    where = " and ".join([*own, _FILES])
+    helps = "labels_file or covariates_file can name a file that has all"
+    codes_N = _classes(asked.split_by, files, where, subjects, "values of split_by", helps)
+    return codes_N if labels.ndim > 1 else codes_N * (labels.max() + 1) + labels
+
+
+def _split(strata: NDArray[np.int64], asked: TableOptions) -> dict[str, NDArray[np.int64]]:
+    """Return the positions of the subjects of each split, in random order; every stratum has its share."""
+    rng, n = np.random.default_rng(asked.seed), len(strata)
+    order = stratified_order(strata, rng) if strata.ndim == 1 else rng.permutation(n)
     rows: dict[str, NDArray[np.int64]] = {}
     for name, share in asked.shares.items():
         # Evenly spaced along what is left of the order: so many of all subjects as the share says.
@@ -132,7 +155,7 @@ def _modality(
 ) -> tuple[Tensor, ModalitySpec]:
     """Return a modality's numbers as a split holds them, [N, F], and its spec; zeros where it is missing."""
     distribution: Distribution = asked.likelihoods.get(name, "normal")
-    names, own = table.features(distribution, [asked.labels, *asked.covariates])
+    names, own = table.features(distribution, [asked.labels, *asked.covariates, asked.split_by])
     at = torch.tensor([place[subject] for subject in table.subjects])
     trained = torch.isin(at, torch.from_numpy(train))
     offset, scale = tuple[float, ...](), tuple[float, ...]()

@@ -110,6 +110,24 @@ def test_labels_are_a_column_of_a_table_or_of_a_file(where: str) -> None:
     assert torch.equal(data.train.labels, ((counts[:, 0] // 2).long() % 4 > 0).long())
 
 
+@pytest.mark.parametrize("kinds", [{}, {"labels": "kind", "labels_file": "kinds.csv"}], ids=["", "labels"])
+def test_every_site_has_its_share_of_each_split(kinds: dict[str, Any]) -> None:
+    """It is no feature, and may be a covariate; without the option the splits are as ever."""
+    site = ["b" if i % 4 else "a" for i in range(N)]
+    write("y.parquet", {"id": SUBJECTS, "a": VALUES[:, 0], "site": site})
+    write("kinds.csv", {"id": SUBJECTS, "kind": ["m" if i % 8 < 4 else "n" for i in range(N)]})
+    files = {"modalities": {"x": "y.parquet", "counts": "counts.npz"}}
+    options = {**files, "covariates": ["site"], **kinds}
+    data = load(**options, split_by="site", split={"validation": 0.2, "test": 0.3})
+    assert data.modalities[0].features == ("a",)
+    for split, of_a, of_b in (("validation", 2, 6), ("test", 3, 9), ("train", 5, 15)):
+        counts = data.split(split).x["counts"]
+        of_site = (counts[:, 0] // 2).long() % 4 > 0
+        assert torch.bincount(of_site.long()).tolist() == [of_a, of_b]
+    assert load(**options, split_by="").fingerprint == load(**options).fingerprint != data.fingerprint
+    assert "split_by" not in load(**options).options
+
+
 def test_symbols_and_switches_are_stored_as_their_networks_read_them() -> None:
     """Symbols as int8 with their number, switches as 0 and 1 whether they are numbers or booleans."""
     write("s.parquet", {"id": SUBJECTS, "p": [i % 5 for i in range(N)], "q": [i % 3 for i in range(N)]})
@@ -215,8 +233,21 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "labels of numbers": ({"labels": "a"}, "x.csv: column 'a' holds Float64, but labels are classes"),
     "some labels": (
         {"labels": "s", "labels_file": "s.csv"},
-        "10 of 40 subjects have no label, such as '030'",
+        "10 of 40 subjects have no 's', such as '030'; name a file that has all in labels_file, or give",
     ),
+    "some strata": (
+        {"split_by": "s", "labels": "s", "labels_file": "s.csv"},
+        "10 of 40 subjects have no 's'",
+    ),
+    "no strata": (
+        {"split_by": "site"},
+        "there is no column 'site' with values of split_by in the modalities' files",
+    ),
+    "strata of numbers": (
+        {"split_by": "a"},
+        "x.csv: column 'a' holds Float64, but values of split_by are classes, as text or whole numbers",
+    ),
+    "strata of one": ({"split_by": "id"}, "split_by: 'id' is the column of subjects"),
     "labels of no column": ({"labels_file": "s.csv"}, "labels_file is given, but labels does not say which"),
     "no subject in a split": (
         {"modalities": {"x": "two.csv", "counts": "counts.npz"}},
