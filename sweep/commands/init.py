@@ -51,8 +51,9 @@ def init(
             load_data(**document.data)
             break
         except MopoeError as error:
-            say(error)
-            answers = {key: answers[key] for key in ("name", "modalities")} | _columns(typer.prompt)
+            say(f"{error}\nanother time; without a file, the modalities stay as they are")
+            files = _files(typer.prompt) or answers["modalities"]
+            answers = {"name": answers["name"], "modalities": files} | _columns(typer.prompt)
     text = first_file(file, document.data)
     file.write_text(text, encoding="utf-8")
     say(f"{file} is written\nnext: {command('sweep', 'run', file, '--dry-run')}")
@@ -66,17 +67,21 @@ def _asked(ask: Callable[..., Any]) -> dict[str, Any]:
     name = ask("data set", default="digits")
     answers: dict[str, Any] = {"name": name}
     if name == "tables":
-        files: dict[str, str] = {}
-        while path := _optional(ask, "file of a modality, .csv, .parquet or .npz (empty: no more)"):
-            if not Path(path).is_file():
-                say(f"there is no file {path}")
-                continue
-            files[ask("  its name", default=Path(path).stem)] = path
-        answers["modalities"] = files
-        answers |= _columns(ask)
+        answers |= {"modalities": _files(ask)} | _columns(ask)
     else:
         answers |= {option: ask(what) for option, what in entry(name).required.items()}
     return answers
+
+
+def _files(ask: Callable[..., Any]) -> dict[str, str]:
+    """Return the file of each modality."""
+    files: dict[str, str] = {}
+    while path := _optional(ask, "file of a modality, .csv, .parquet or .npz (empty: no more)"):
+        if Path(path).is_file():
+            files[ask("  its name", default=Path(path).stem)] = path
+        else:
+            say(f"there is no file {path}")
+    return files
 
 
 def _columns(ask: Callable[..., Any]) -> dict[str, Any]:

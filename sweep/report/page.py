@@ -204,7 +204,8 @@ def _part(name: str) -> str:
 
 def card_html(card: Card) -> str:
     """Return one section of the page."""
-    parts = [f"<h2>{escape(card.title)}</h2>", f'<p class="finding">{escape(card.finding)}</p>']
+    parts = [f"<h2>{escape(card.title)}</h2>"]
+    parts += [f'<p class="finding">{escape(paragraph)}</p>' for paragraph in card.finding.split("\n")]
     if card.figure_html is not None:
         parts.append(card.figure_html)
     if card.table is not None:

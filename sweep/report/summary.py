@@ -67,12 +67,12 @@ def futility(trade: Tradeoff, chance: float | None) -> list[str]:
 
 
 def summary_card(view: View) -> Card:
-    """Return the best trade-offs, how sure they are and what to be wary of, in a sentence each."""
+    """Return the best trade-offs, how sure they are and what to be wary of, in a paragraph each."""
     trade = view.tradeoff
     if not trade.configs.height:
         return Card(title="Summary", finding=nothing_yet(trade))
     parts = [*futility(trade, mean_chance(view.pairs)), _trade_offs(trade), _certainty(view), _worries(view)]
-    return Card(title="Summary", finding=" ".join(parts))
+    return Card(title="Summary", finding="\n".join(parts))
 
 
 def _trade_offs(trade: Tradeoff) -> str:

@@ -22,7 +22,7 @@ class Card:
     title: str
     """Its heading."""
     finding: str
-    """Its result in sentences computed from the data."""
+    """Its result in sentences computed from the data, a paragraph per line."""
     figure_html: str | None = None
     """HTML below the finding."""
     table: pl.DataFrame | None = None

@@ -148,13 +148,17 @@ def test_a_dialogue_asks_for_what_is_needed(tables, capsys):
 
 
 def test_an_answer_that_cannot_be_is_asked_for_again(tables, sweep, monkeypatch):
-    """The sentence is said, what the columns are is asked anew, and the files stay as they were given."""
+    """The sentence is said, and files and columns are asked for anew; without an answer the files stay."""
     files = ["tables", "a.csv", "a", "b.csv", "b", ""]
-    left = iter([*files, "id", "kind", "", "age", "", "id", "kind", "kinds.csv", "age", "kinds.csv"])
+    wrong = ["tables", "a.csv", "a", "kinds.csv", "b", "", "id", "", ""]
+    left = iter(
+        [*wrong, *files[1:], "id", "kind", "", "age", "", "", "id", "kind", "kinds.csv", "age", "kinds.csv"]
+    )
     monkeypatch.setattr("sweep.commands.init.typer.prompt", lambda *_, **__: next(left))
     monkeypatch.setattr("sweep.commands.init.sys.stdin.isatty", lambda: True, raising=False)
     status, out, err = sweep("init", "mine")
     assert (status, err, next(left, None)) == (0, "", None)
+    assert "kinds.csv: column" in out
     assert "there is no column 'kind' with" in out
     options = load_spec("mine.yaml").data.options
     assert options["modalities"] == tables["modalities"]

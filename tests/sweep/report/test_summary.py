@@ -31,11 +31,11 @@ def seen(made_up_sweep):
 
 def test_three_sentences(seen):
     """Trade-offs, how sure they are, and what to be wary of: nothing else where the sweep is of use."""
-    trade_offs, sure, wary = summary_card(seen).finding.split(". ")
+    trade_offs, sure, wary = summary_card(seen).finding.split("\n")
     assert trade_offs == (
         "5 configs of 7 are on the front; on it conditional coherence runs from 0.42 to 0.8 and log "
         "likelihood runs from -1640 to -1480; the knee, t02, gives up 0.08 of conditional coherence and 32 "
-        "of log likelihood against the best"
+        "of log likelihood against the best."
     )
     assert sure.startswith(
         "Probability that the pick is the right one: best conditional coherence open, best"
@@ -73,7 +73,7 @@ def test_a_sweep_of_no_use_is_said_first(
     made = (make_manifest, make_record, make_report, make_evaluation)
     store = small(tmp_path, *made, coherence, likelihood)
     finding = summary_card(view(store)).finding
-    assert finding.startswith(" ".join([*said, "1 config of 2 is on the front"]))
+    assert finding.startswith("\n".join([*said, "1 config of 2 is on the front"]))
     assert "How sure this is cannot be told, because no config has a second seed" in finding
     console = Console(file=io.StringIO(), width=300)
     print_front(store, console)
@@ -118,4 +118,4 @@ def test_a_warning_keeps_a_modalitys_name(seen):
     assert summary_card(worried).finding.endswith(said)
     sound = seen.tradeoff.configs.with_columns(seeds=pl.lit(3))
     calm = replace(seen, tradeoff=replace(seen.tradeoff, configs=sound))
-    assert summary_card(calm).finding.endswith(" The checks warn of nothing more.")
+    assert summary_card(calm).finding.endswith("\nThe checks warn of nothing more.")

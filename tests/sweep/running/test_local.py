@@ -2,10 +2,12 @@
 
 import json
 import re
+from pathlib import Path
 
 import polars as pl
 import pytest
 
+from mopoe.checkpoint import load_model
 from mopoe.errors import ConfigError, DivergedError
 from sweep.config.sweep_spec import load_spec, trial_config_for
 from sweep.errors import StoreError
@@ -144,7 +146,7 @@ def test_seeds_give_a_mean_and_an_interval(sweep, quick_file, tmp_path):
 
 
 def test_two_seeds_give_a_mean_without_an_interval(sweep, quick_file, tmp_path):
-    """By hand, beside both values; and what would give an interval. Images are what is looked at next."""
+    """By hand, beside both values; and what would give an interval. Its weights have their path."""
     root = tmp_path / "r"
     words = ("trial", quick_file, "--out", root, "--set", "epochs=1", "--seeds", "2")
     assert sweep(*words)[0] == 0
@@ -160,6 +162,9 @@ def test_two_seeds_give_a_mean_without_an_interval(sweep, quick_file, tmp_path):
     assert "±" not in out
     assert "An interval over the seeds needs 3 of them or more: --seeds 3.\n" in out
     assert f"next: sweep samples {root} --trial" in " ".join(out.split())
+    (weights,) = re.findall(r"^weights: (\S+)$", out, re.MULTILINE)
+    assert len(load_model(weights).names) == 5
+    assert Path(weights).parent == root / "checkpoints"
 
 
 def test_a_cut_off_seed_goes_on_and_a_failed_one_gives_no_mean(sweep, quick_file, tmp_path, monkeypatch):
