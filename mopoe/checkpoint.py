@@ -20,9 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mopoe.bank import trained
+from mopoe.cache import whole_file
 from mopoe.config import TrialConfig
 from mopoe.data import modalities as modalities_of
-from mopoe.data.container import whole_file
 from mopoe.data.registry import ModalitySpec, Option
 from mopoe.data.units import Kind
 from mopoe.errors import CheckpointError

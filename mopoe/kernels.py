@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mopoe.data.container import cache_dir, cached_file
+from mopoe.cache import cache_dir, cached_file
 from mopoe.errors import DataError
 
 SOURCE = Path(__file__).with_suffix(".c")

@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mopoe.data.container import SPLITS, MultimodalData, Split, cached_splits, map_data
+from mopoe.data.container import SPLITS, MultimodalData, Split
 from mopoe.data.formats import ALPHABET, encode, open_picture
 from mopoe.data.registry import DATA_SETS
+from mopoe.data.stored import cached_splits, map_data
 from mopoe.errors import DataError
 
 LENGTH = 256

@@ -1,29 +1,15 @@
-"""A data set in memory: one tensor per modality and split, memory-mapped from one file on disk.
+"""A data set in memory: one tensor per modality and split. Values become floats only in `Split.batch`."""
 
-The file is in the safetensors format. All processes of a machine share its pages, so ten trials take the
-memory of one. Values become floats only on the device, in `Split.batch`.
-"""
-
-import contextlib
 import hashlib
-import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from mopoe.data.registry import DATA_SETS, ModalitySpec, Option
-from mopoe.errors import DataError
+from mopoe.data.registry import ModalitySpec, Option
 
 SPLITS = ("train", "validation", "test")
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -138,11 +124,6 @@ def fingerprint(splits: Mapping[str, Split]) -> str:
     return content.hexdigest()[:12]
 
 
-def short_hash(recipe: object) -> str:
-    """Return 12 hexadecimal digits that identify the JSON of a recipe: the key of a file in the cache."""
-    return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]
-
-
 def stratified_order(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
     """Return all positions, class after class, in random order within each class.
 
@@ -190,160 +171,3 @@ def to_unit(x: Tensor) -> Tensor:
     """Return uint8 values as float32 in 0..1, others unchanged; images (4 axes) in channels-last layout."""
     x = x.to(torch.float32).div_(255) if x.dtype == torch.uint8 else x
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
-
-
-_ELSEWHERE = "set MOPOE_CACHE to a writable folder"
-
-
-def cache_dir() -> Path:
-    """Return the folder for data sets and classifiers that are built once: $MOPOE_CACHE, or ~/.cache/mopoe.
-
-    Raises:
-        DataError: the variable is not set and there is no home folder.
-    """
-    try:
-        return Path(os.environ.get("MOPOE_CACHE") or Path.home() / ".cache" / "mopoe")
-    except RuntimeError as error:
-        raise DataError(f"there is no home folder for the cache; {_ELSEWHERE}") from error
-
-
-def cached_file(path: Path, build: Callable[[Path], None]) -> Path:
-    """Return the path after building the file if it is missing; concurrent callers build it only once.
-
-    The file appears atomically: `build` writes to a temporary name in the same folder.
-
-    Raises:
-        DataError: the folder is not writable.
-    """
-    with contextlib.ExitStack() as held:
-        try:
-            if path.exists():
-                return path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = path.with_suffix(".lock")
-            lock.touch()  # if it cannot be created, FileLock would wait for ever
-            held.enter_context(FileLock(lock))
-        except OSError as error:
-            raise DataError(f"cannot write {path.parent}: {error.strerror}; {_ELSEWHERE}") from error
-        if not path.exists():
-            try:
-                with whole_file(path) as temporary:
-                    build(temporary)
-            except SafetensorError as error:  # a full disk
-                raise DataError(f"cannot write {path}: {error}; {_ELSEWHERE}") from error
-    return path
-
-
-def _umask() -> int:
-    """Return the process's umask, which can only be read by setting it."""
-    os.umask(mask := os.umask(0o077))
-    return mask
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give an empty file in the same folder that replaces the path at the end, or is deleted on an error."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        # mkstemp and safetensors ignore the umask, but others may share a cache or a results folder.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def save_splits(path: Path, splits: Mapping[str, Split], about: Mapping[str, Any]) -> None:
-    """Write the splits to one file, with `about`, which `read_file` returns, in its header."""
-    tensors = {f"{name}/{m}": x.contiguous() for name, s in splits.items() for m, x in s.x.items()}
-    tensors |= {f"{name}/labels": s.labels.contiguous() for name, s in splits.items()}
-    tensors |= {
-        f"{name}/rows/{m}": row.contiguous() for name, s in splits.items() for m, row in s.rows.items()
-    }
-    tensors |= {f"{name}/present": s.present for name, s in splits.items() if s.present is not None}
-    # A single entry, as the format does not keep the order of several: equal data give equal files.
-    save_file(tensors, path, {"about": json.dumps(about)})
-
-
-def read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the memory-mapped tensors of a file and the `about` in its header, empty if there is none.
-
-    Raises:
-        DataError: the file is missing or damaged.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-            return tensors, json.loads((file.metadata() or {}).get("about", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: not a readable data set ({error}); delete the file to build it again"
-        ) from error
-
-
-def map_splits(path: Path, modalities: tuple[ModalitySpec, ...]) -> dict[str, Split]:
-    """Return the splits of a file as memory-mapped tensors.
-
-    Raises:
-        DataError: the file is damaged, or a tensor is missing.
-    """
-    tensors, _ = read_file(path)
-    try:
-        return {
-            name: Split(
-                {m.name: tensors[f"{name}/{m.name}"] for m in modalities},
-                tensors[f"{name}/labels"],
-                {m.name: tensors[key] for m in modalities if (key := f"{name}/rows/{m.name}") in tensors},
-                tensors.get(f"{name}/present"),
-            )
-            for name in SPLITS
-        }
-    except KeyError as error:
-        raise DataError(f"{path}: {error.args[0]} is missing; delete the file to build it again") from error
-
-
-def map_data(
-    path: Path,
-    name: str,
-    options: Mapping[str, Option],
-    *,
-    n_classes: int = 10,
-    fingerprint: str | None = None,
-) -> MultimodalData:
-    """Return a registered data set, with its splits memory-mapped from a file.
-
-    Args:
-        path: the file that `save_splits` wrote.
-        name: the data set.
-        options: the options with which it was loaded.
-        n_classes: number of classes, or of attributes.
-        fingerprint: a hash of the data; by default the one in the file's header.
-
-    Raises:
-        DataError: the file is damaged, or a tensor is missing.
-    """
-    modalities = DATA_SETS[name].modalities
-    return MultimodalData(
-        name=name,
-        options=options,
-        fingerprint=fingerprint or read_file(path)[1]["fingerprint"],
-        modalities=modalities,
-        n_classes=n_classes,
-        **map_splits(path, modalities),
-    )
-
-
-def cached_splits(name: str, recipe: object, make: Callable[[], Mapping[str, Split]]) -> Path:
-    """Return the cached file of a data set's splits, which is made if the cache has none for the recipe.
-
-    Raises:
-        DataError: the cache is not writable, or whatever `make` raises.
-    """
-
-    def build(path: Path) -> None:
-        splits = make()
-        save_splits(path, splits, {"data": name, "fingerprint": fingerprint(splits)})
-
-    return cached_file(cache_dir() / f"{name}-{short_hash(recipe)}.safetensors", build)

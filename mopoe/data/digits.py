@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mopoe.data.container import MultimodalData, Split, cached_splits, map_data, short_hash
+from mopoe.cache import short_hash
+from mopoe.data.container import MultimodalData, Split
 from mopoe.data.formats import SIDE, open_picture
+from mopoe.data.stored import cached_splits, map_data
 from mopoe.errors import DataError
 
 

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mopoe.data.container import MultimodalData, Split, short_hash, stratified_order
+from mopoe.cache import short_hash
+from mopoe.data.container import MultimodalData, Split, stratified_order
 from mopoe.data.covariates import of_modalities, rescaled
 from mopoe.data.features import COUNTS, described
 from mopoe.data.registry import COVARIATES, ModalitySpec

@@ -15,17 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mopoe.data.container import (
-    SPLITS,
-    Labelled,
-    MultimodalData,
-    Split,
-    cached_splits,
-    hold_out,
-    map_data,
-)
+from mopoe.data.container import SPLITS, Labelled, MultimodalData, Split, hold_out
 from mopoe.data.formats import MOST_VALUES, encode, mnist_files, read_mnist
 from mopoe.data.registry import Option
+from mopoe.data.stored import cached_splits, map_data
 from mopoe.errors import DataError
 
 MOST_PER_DIGIT = 10_000

@@ -24,18 +24,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mopoe.data.container import (
-    MultimodalData,
-    Split,
-    cached_splits,
-    held_out,
-    map_data,
-    read_file,
-    stratified_order,
-    type_and_shape,
-)
+from mopoe.data.container import MultimodalData, Split, held_out, stratified_order, type_and_shape
 from mopoe.data.formats import open_picture
 from mopoe.data.registry import DATA_SETS, ModalitySpec
+from mopoe.data.stored import cached_splits, map_data, read_file
 from mopoe.errors import ConfigError, DataError
 
 _NAME = re.compile(r"([0-9]+)\.([0-9])\.png")

@@ -17,11 +17,13 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from mopoe.data.container import SPLITS, Labelled, Split, fingerprint, hold_out, save_splits, whole_file
+from mopoe.cache import whole_file
+from mopoe.data.container import SPLITS, Labelled, Split, fingerprint, hold_out
 from mopoe.data.digits import pair, shrunk
 from mopoe.data.formats import SIDE, mnist_files, open_picture, read_mnist
 from mopoe.data.polymnist import write_pngs
 from mopoe.data.registry import DATA_SETS, check_options
+from mopoe.data.stored import save_splits
 from mopoe.errors import DataError
 
 INK = 128

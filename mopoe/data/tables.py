@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mopoe.data.container import SPLITS, MultimodalData, Split, fingerprint, short_hash, stratified_order
+from mopoe.cache import short_hash
+from mopoe.data.container import SPLITS, MultimodalData, Split, fingerprint, stratified_order
 from mopoe.data.covariates import covariate, numbers, rescaled
 from mopoe.data.features import described, stored
 from mopoe.data.registry import COVARIATES, Covariate, Distribution, ModalitySpec

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from mopoe.bank import Bank, Layered, banks, stacked, trained
+from mopoe.cache import cache_dir, cached_file, short_hash
 from mopoe.config import TrialConfig
-from mopoe.data.container import MultimodalData, Split, cache_dir, cached_file, chunks, short_hash, to_unit
+from mopoe.data.container import MultimodalData, Split, chunks, to_unit
 from mopoe.data.folds import to_other_scale
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import DataError

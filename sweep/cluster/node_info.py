@@ -70,7 +70,7 @@ def probe(query: NodeQuery) -> NodeInfo:
     """Return what the machine that this runs on reports about itself."""
     import torch
 
-    from mopoe.data.container import cache_dir
+    from mopoe.cache import cache_dir
 
     gpus = torch.cuda.device_count()
     device, gpu_works = "", True

@@ -104,7 +104,7 @@ def stored_classifiers(files: Files, data: "MultimodalData", classifier_hash: st
     Raises:
         DataError: they have another hash.
     """
-    from mopoe.data.container import cache_dir, cached_file
+    from mopoe.cache import cache_dir, cached_file
     from mopoe.evaluation.classifiers import load_classifiers, read_classifiers
 
     name = _name(classifier_hash)

@@ -53,7 +53,8 @@ EVALUATION = {"coherence_samples": 40, "joint_samples": 40, "likelihood_samples"
 
 def few_digits(path: Path) -> None:
     """Write a file of 160 + 40 + 40 samples of the built-in digits."""
-    from mopoe.data.container import fingerprint, save_splits
+    from mopoe.data.container import fingerprint
+    from mopoe.data.stored import save_splits
 
     whole = mopoe.load_data("digits")
     sizes = {"train": 160, "validation": 40, "test": 40}

@@ -100,8 +100,10 @@ def few_digits(cache: Path) -> Path:
     """Give a file of 160 + 40 + 40 of the built-in digits, in the format of `sweep data build polymnist`."""
     import torch
 
+    from mopoe.cache import cached_file
     from mopoe.data import digits
-    from mopoe.data.container import cached_file, fingerprint, save_splits
+    from mopoe.data.container import fingerprint
+    from mopoe.data.stored import save_splits
 
     def build(path: Path) -> None:
         whole = digits.load()

@@ -8,8 +8,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from mopoe.cache import cache_dir
 from mopoe.data import digits, load_data
-from mopoe.data.container import MultimodalData, cache_dir
+from mopoe.data.container import MultimodalData
 from mopoe.data.formats import read_idx
 from mopoe.errors import DataError
 

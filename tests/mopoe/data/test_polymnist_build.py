@@ -16,10 +16,11 @@ from PIL import Image
 import mopoe
 from mopoe.config import TrialConfig
 from mopoe.data import load_data, polymnist_build
-from mopoe.data.container import SPLITS, MultimodalData, Split, read_file
+from mopoe.data.container import SPLITS, MultimodalData, Split
 from mopoe.data.digits import shrunk
 from mopoe.data.formats import mnist_files, read_idx, read_mnist
 from mopoe.data.polymnist_build import build
+from mopoe.data.stored import read_file
 from mopoe.errors import ConfigError, DataError
 from mopoe.reports import EpochReport
 
