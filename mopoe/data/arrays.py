@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -37,6 +37,7 @@ def data_from_arrays(
     networks: Mapping[str, str] | None = None,
     likelihoods: Mapping[str, Distribution] | None = None,
     n_classes: int | None = None,
+    classes: Sequence[str] = (),
     seed: int = 0,
 ) -> MultimodalData:
     """Return a data set made of plain arrays; a split that is not given is a tenth of `train`.
@@ -53,7 +54,8 @@ def data_from_arrays(
             [N, places] (int8), else vectors.
         likelihoods: the distribution of those other modalities, by name; see `ModalitySpec.likelihood`. With
             one, samples of any numbers are taken as they are, counts and 0 or 1 too.
-        n_classes: number of classes; by default one more than the largest label.
+        n_classes: number of classes; by default that of their names, or one more than the largest label.
+        classes: the names of the classes, or of the attributes, in the order of their numbers.
         seed: determines which samples of `train` are held out for a split that is not given.
 
     Raises:
@@ -84,7 +86,7 @@ def data_from_arrays(
     if n_classes is None:
         labels = splits["train"].labels
         highest = max((int(s.labels.max()) for s in splits.values() if s.labels.numel()), default=0)
-        n_classes = labels.shape[1] if labels.dim() == 2 else highest + 1
+        n_classes = len(classes) or (labels.shape[1] if labels.dim() == 2 else highest + 1)
     for name, split in splits.items():
         _check_split(name, split, modalities, n_classes)
         _check_like_train(name, split, splits["train"])
@@ -95,6 +97,7 @@ def data_from_arrays(
         fingerprint=fingerprint(splits),
         modalities=modalities,
         n_classes=n_classes,
+        classes=tuple(classes),
         **splits,
     )
     return checked(data, data.name, {}, ())
@@ -130,6 +133,8 @@ def checked(
         raise DataError(f"its modalities are {data.modalities}, but were declared as {told}")
     if any(m.covariates != data.modalities[0].covariates for m in data.modalities):
         raise DataError("its modalities differ in their covariates, but must have the same")
+    if len(data.classes) not in (0, data.n_classes) or not all(isinstance(c, str) for c in data.classes):
+        raise DataError(f"classes must be {data.n_classes} names as text, or none, but are {data.classes}")
     for split in SPLITS:
         _check_split(split, data.split(split), data.modalities, data.n_classes)
         _check_covariates(split, data.split(split), data.modalities)

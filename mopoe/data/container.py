@@ -99,6 +99,8 @@ class MultimodalData:
     """The modalities, in the order of the bits of a subset mask."""
     n_classes: int
     """Number of classes, or of attributes; 0 without labels."""
+    classes: tuple[str, ...] = ()
+    """Their names in the order of their numbers, if they have any."""
     train: Split
     """Trains models and classifiers."""
     validation: Split

@@ -95,6 +95,7 @@ def map_data(
         fingerprint=fingerprint or read_file(path)[1]["fingerprint"],
         modalities=modalities,
         n_classes=n_classes,
+        classes=(),
         **map_splits(path, modalities),
     )
 

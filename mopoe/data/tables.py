@@ -38,7 +38,7 @@ def load(**options: Any) -> MultimodalData:
     asked = TableOptions(**options)
     tables = {name: read_table(path, asked.id) for name, path in asked.modalities.items()}
     subjects = sorted({subject for table in tables.values() for subject in table.subjects})
-    labels, n_classes = _labels(asked, tables, subjects)
+    labels, classes = _labels(asked, tables, subjects)
     rows = _split(_strata(asked, tables, subjects, labels), asked)
     place = {subject: i for i, subject in enumerate(subjects)}
     present_NM = torch.zeros(len(subjects), len(tables), dtype=torch.bool)
@@ -57,26 +57,31 @@ def load(**options: Any) -> MultimodalData:
     if asked.size_factors:  # the same counts, but no likelihood of theirs is comparable
         own = short_hash([own, "size factors", sorted(asked.size_factors)])
     return MultimodalData(
-        name="tables", options=options, fingerprint=own, modalities=specs, n_classes=n_classes, **splits
+        name="tables",
+        options=options,
+        fingerprint=own,
+        modalities=specs,
+        n_classes=len(classes),
+        classes=classes,
+        **splits,
     )
 
 
 def _labels(
     asked: TableOptions, tables: Mapping[str, Table], subjects: list[str]
-) -> tuple[NDArray[np.int64], int]:
-    """Return the class of each subject and the number of classes, or rows of no labels and 0."""
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the class of each subject and the names of the classes, or rows of no labels and no names."""
     if not asked.labels:
-        return np.zeros((len(subjects), 0), np.int64), 0
+        return np.zeros((len(subjects), 0), np.int64), ()
     files = [read_table(asked.labels_file, asked.id)] if asked.labels_file else list(tables.values())
     helps = "name a file that has all in labels_file, or give no labels"
-    codes_N = _classes(asked.labels, files, asked.labels_file, subjects, "labels", helps)
-    return codes_N, int(codes_N.max()) + 1
+    return _classes(asked.labels, files, asked.labels_file, subjects, "labels", helps)
 
 
 def _classes(
     column: str, files: Sequence[Table], file: str, subjects: list[str], what: str, helps: str
-) -> NDArray[np.int64]:
-    """Return the number of the class that a column gives each subject, in the order of the classes' names."""
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the class that a column gives each subject, and the names of the classes in their order."""
     for table in files:
         values = table.frame.to_dict().get(column)
         if values is not None and values.dtype.is_float():
@@ -86,8 +91,8 @@ def _classes(
     if lacking := [subject for subject in subjects if subject not in found]:
         why = f"{len(lacking)} of {len(subjects)} subjects have no {column!r}, such as {lacking[0]!r}"
         raise DataError(f"{why}; {helps}")
-    _, codes_N = np.unique([str(found[subject]) for subject in subjects], return_inverse=True)
-    return codes_N.astype(np.int64)
+    names, codes_N = np.unique([str(found[subject]) for subject in subjects], return_inverse=True)
+    return codes_N.astype(np.int64), tuple(names.tolist())
 
 
 def _values(column: str, files: Sequence[Table], file: str, what: str) -> dict[str, object]:
@@ -132,7 +137,7 @@ def _strata(
     files = [*(read_table(file, asked.id) for file in own), *tables.values()]
     where = " and ".join([*own, _FILES])
     helps = "labels_file or covariates_file can name a file that has all"
-    codes_N = _classes(asked.split_by, files, where, subjects, "values of split_by", helps)
+    codes_N, _ = _classes(asked.split_by, files, where, subjects, "values of split_by", helps)
     return codes_N if labels.ndim > 1 else codes_N * (labels.max() + 1) + labels
 
 

@@ -32,7 +32,7 @@ from sweep.report.theme import MOST_SETTINGS
 from sweep.report.view import Card, View
 from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 
-_MOST_TRACEBACKS = 5
+_MOST_TRACEBACKS, _MOST_CLASSES = 5, 20
 
 
 def front_card(view: View) -> Card | None:
@@ -217,6 +217,9 @@ def sample_card(view: View) -> Card | None:
     )
     if manifest.n_classes != 0:
         finding += " With each is the class that the classifier predicts, underlined if it is wrong."
+        if named := [f"{i} {name}" for i, name in enumerate(manifest.classes[:_MOST_CLASSES])]:
+            more = " and so on" * (len(manifest.classes) > _MOST_CLASSES)
+            finding += f" The classes are {', '.join(named)}{more}."
     if view.samples["values"].list.len().max():
         finding += (
             " Bars are values above or below the held-out mean, marks and grey curves those held out; of "

@@ -93,6 +93,7 @@ def inputs_record(data: "MultimodalData", classifiers: "Classifiers") -> SharedI
         data_fingerprint=data.fingerprint,
         shapes={m.name: m.shape for m in data.modalities},
         n_classes=data.n_classes,
+        classes=data.classes,
         classifier_accuracy=dict(classifiers.accuracy),
         classifier_hash=classifiers.hash,
     )

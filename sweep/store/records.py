@@ -178,6 +178,8 @@ class SharedInputs:
     """Shape of a sample by modality."""
     n_classes: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     """Number of classes, or of attributes; 0 without labels, null if not known."""
+    classes: tuple[str, ...] = ()
+    """Their names in the order of their numbers, if they have any."""
     classifier_accuracy: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = field(default_factory=dict)
     """Held-out accuracy of the classifier that judges coherence, by modality."""
     classifier_hash: Key | None = None

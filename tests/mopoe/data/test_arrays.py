@@ -38,6 +38,10 @@ def test_arrays_become_a_data_set() -> None:
     assert data.train.labels.dtype == torch.int64
     assert data.n_classes == 4
     assert data_from_arrays(arrays(), n_classes=9).n_classes == 9
+    assert data_from_arrays(arrays(), classes=["a", "b", "c", "d", "e"]).n_classes == 5
+    for names in (["a", "b"], [0, 1, 2, 3]):
+        with pytest.raises(DataError, match=r"^classes must be 4 names as text, or none, but are \("):
+            data_from_arrays(arrays(), n_classes=4, classes=names)  # type: ignore[arg-type]
 
 
 def test_arrays_without_labels_become_a_data_set() -> None:

@@ -104,7 +104,7 @@ def test_labels_are_a_column_of_a_table_or_of_a_file(where: str) -> None:
         options["labels_file"] = "sites.csv"
     write("y.parquet", columns)
     data = load(**options, split={"validation": 0.2, "test": 0.2})
-    assert (data.n_classes, data.modalities[0].features) == (2, ("a",))
+    assert (data.n_classes, data.classes, data.modalities[0].features) == (2, ("a", "b"), ("a",))
     assert torch.bincount(data.validation.labels).tolist() == [2, 6]
     counts = data.train.x["counts"]
     assert torch.equal(data.train.labels, ((counts[:, 0] // 2).long() % 4 > 0).long())

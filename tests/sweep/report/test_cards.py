@@ -131,6 +131,20 @@ def test_sample_card_marks_wrong_labels(seen):
     assert 'alt="m1, held-out data: labels 3 1 4 1 5 9 2 6"' in page
 
 
+def test_sample_card_names_the_classes(seen):
+    """Under the card's title, the first twenty; without names nothing is said of them."""
+
+    def finding(*classes):
+        trade = seen.tradeoff
+        return sample_card(
+            replace(seen, tradeoff=replace(trade, manifest=replace(trade.manifest, classes=classes)))
+        ).finding
+
+    assert " The classes are 0 benign, 1 malignant." in finding("benign", "malignant")
+    assert ", 19 c19 and so on." in finding(*(f"c{i}" for i in range(21)))
+    assert "The classes" not in finding()
+
+
 def test_curve_card_counts_trials_still_improving(tmp_path, make_manifest, make_record, make_report):
     """Of two completed trials the one whose ELBO still rises is counted."""
     writer = StoreWriter(tmp_path)

@@ -146,6 +146,7 @@ def test_the_pages_example_runs_from_end_to_end(sweep: Sweep, shared_ray: list[s
     assert trials["status"].to_list() == ["completed"] * 2
     assert trials["o_conditional_coherence"].min() > store.pair_coherence().collect()["chance"].max()
     assert store.manifest.n_classes == 2
+    assert store.manifest.classes == ("benign", "malignant")
 
 
 @pytest.mark.ray
