@@ -344,6 +344,7 @@ MANIFEST: dict[str, Callable[[Any], Any]] = {
     "data_fingerprint": or_none(KEY.fullmatch),
     "shapes": lambda v: all(shape and all(map(whole(1, 2**31), shape)) for shape in v.values()),
     "n_classes": or_none(whole(0, 2**31)),
+    "classes": lambda v: all(isinstance(name, str) for name in v),
     "classifier_accuracy": lambda v: all(map(number(0, 1), v.values())),
     "classifier_hash": or_none(KEY.fullmatch),
 }
