@@ -209,7 +209,7 @@ def judges_check(accuracy: Mapping[str, float]) -> Check:
         accuracy: the share that is recognised, by modality; empty if nothing judges coherence.
     """
     if not accuracy:
-        return Check("judges", "unknown", "This sweep has no classifiers.")
+        return Check("judges", "unknown", "No judges are known for this sweep.")
     poor = [f"{100 * s:.0f} % of the samples of {m}" for m, s in accuracy.items() if s < JUDGE]
     worry = (
         f"The classifiers that judge coherence recognise only {' and '.join(poor)}: even perfect samples "
