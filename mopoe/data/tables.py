@@ -5,7 +5,7 @@ N subject, F feature, M modality.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,29 @@ _FILES = "the modalities' files"
 """Where labels and covariates are that have no file of their own, in messages."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """The tables of a data set, each of which is read once."""
+
+    modalities: Mapping[str, Table]
+    """By modality."""
+    others: Mapping[str, Table]
+    """Those of labels and covariates that are no modality's, by file."""
+    subjects: list[str]
+    """All that a modality has, in order."""
+
+    @classmethod
+    def read(cls, asked: TableOptions) -> "_Tables":
+        modalities = {name: read_table(path, asked.id) for name, path in asked.modalities.items()}
+        own = [file for file in (asked.labels_file, asked.covariates_file) if file]
+        others = {file: read_table(file, asked.id) for file in own}
+        return cls(modalities, others, sorted({s for table in modalities.values() for s in table.subjects}))
+
+    def of(self, file: str) -> list[Table]:
+        """Return the table of a file, or those of all modalities if none is named."""
+        return [self.others[file]] if file else [*self.modalities.values()]
+
+
 @plugin
 def load(**options: Any) -> MultimodalData:
     """Return the data set that some files make; the options are those of `TableOptions`.
@@ -36,20 +59,19 @@ def load(**options: Any) -> MultimodalData:
         DataError: a file is missing or has a mistake, or a split lacks a modality; one sentence says where.
     """
     asked = TableOptions(**options)
-    tables = {name: read_table(path, asked.id) for name, path in asked.modalities.items()}
-    subjects = sorted({subject for table in tables.values() for subject in table.subjects})
-    labels, classes = _labels(asked, tables, subjects)
-    rows = _split(_strata(asked, tables, subjects, labels), asked)
-    place = {subject: i for i, subject in enumerate(subjects)}
-    present_NM = torch.zeros(len(subjects), len(tables), dtype=torch.bool)
+    tables = _Tables.read(asked)
+    labels, classes = _labels(asked, tables)
+    rows = _split(_strata(asked, tables, labels), asked)
+    place = {subject: i for i, subject in enumerate(tables.subjects)}
+    present_NM = torch.zeros(len(place), len(tables.modalities), dtype=torch.bool)
     x, modalities = dict[str, Tensor](), []
-    for m, (name, table) in enumerate(tables.items()):
+    for m, (name, table) in enumerate(tables.modalities.items()):
         present_NM[[place[subject] for subject in table.subjects], m] = True
         x[name], spec = _modality(name, table, asked, place, rows["train"])
         modalities.append(spec)
-    _check_presence(present_NM, rows, list(tables))
+    _check_presence(present_NM, rows, list(tables.modalities))
     if asked.covariates:
-        found, x[COVARIATES] = _covariates(asked, tables, subjects, rows["train"])
+        found, x[COVARIATES] = _covariates(asked, tables, rows["train"])
         modalities = [replace(spec, covariates=found) for spec in modalities]
     whole = Split(x, torch.from_numpy(labels), {}, None if present_NM.all() else present_NM)
     splits = {name: whole.take(torch.from_numpy(rows[name])) for name in SPLITS}
@@ -67,15 +89,13 @@ def load(**options: Any) -> MultimodalData:
     )
 
 
-def _labels(
-    asked: TableOptions, tables: Mapping[str, Table], subjects: list[str]
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def _labels(asked: TableOptions, tables: _Tables) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return the class of each subject and the names of the classes, or rows of no labels and no names."""
     if not asked.labels:
-        return np.zeros((len(subjects), 0), np.int64), ()
-    files = [read_table(asked.labels_file, asked.id)] if asked.labels_file else list(tables.values())
+        return np.zeros((len(tables.subjects), 0), np.int64), ()
+    files, file = tables.of(asked.labels_file), asked.labels_file
     helps = "name a file that has all in labels_file, or give no labels"
-    return _classes(asked.labels, files, asked.labels_file, subjects, "labels", helps)
+    return _classes(asked.labels, files, file, tables.subjects, "labels", helps)
 
 
 def _classes(
@@ -108,14 +128,12 @@ def _values(column: str, files: Sequence[Table], file: str, what: str) -> dict[s
 
 
 def _covariates(
-    asked: TableOptions, tables: Mapping[str, Table], subjects: list[str], train: NDArray[np.int64]
+    asked: TableOptions, tables: _Tables, train: NDArray[np.int64]
 ) -> tuple[tuple[Covariate, ...], Tensor]:
     """Return the covariates, and their numbers as networks read them, [N, C]."""
-    files, file = list(tables.values()), asked.covariates_file
-    if file:
-        files = [read_table(file, asked.id)]
+    files, file, subjects = tables.of(asked.covariates_file), asked.covariates_file, tables.subjects
     of_subject = {name: _values(name, files, file, "a covariate") for name in asked.covariates}
-    for table in tables.values() if file else ():
+    for table in tables.modalities.values() if file else ():
         if twice := [name for name in asked.covariates if name in table.frame.columns]:
             raise DataError(
                 f"covariate {twice[0]!r} is in {file} and a feature in {table.path}; leave one out"
@@ -127,17 +145,14 @@ def _covariates(
     return found, ((x_NC - mean_C) / deviation_C).float()
 
 
-def _strata(
-    asked: TableOptions, tables: Mapping[str, Table], subjects: list[str], labels: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the stratum of each subject, of which every split has its share, or rows of none."""
+def _strata(asked: TableOptions, tables: _Tables, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the stratum of each subject, the class of `split_by` with that of its label, or rows of none."""
     if not asked.split_by:
         return labels
-    own = [file for file in (asked.labels_file, asked.covariates_file) if file]
-    files = [*(read_table(file, asked.id) for file in own), *tables.values()]
-    where = " and ".join([*own, _FILES])
+    files = [*tables.others.values(), *tables.modalities.values()]
+    where = " and ".join([*tables.others, _FILES])
     helps = "labels_file or covariates_file can name a file that has all"
-    codes_N, _ = _classes(asked.split_by, files, where, subjects, "values of split_by", helps)
+    codes_N, _ = _classes(asked.split_by, files, where, tables.subjects, "values of split_by", helps)
     return codes_N if labels.ndim > 1 else codes_N * (labels.max() + 1) + labels
 
 

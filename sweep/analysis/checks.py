@@ -21,7 +21,7 @@ EXPLAINED = 0.05
 BEHIND = 1 / 3
 """Nor does one that explains less than this part of what the best model does after as many epochs."""
 JUDGE = 0.9
-"""A classifier that recognises a smaller share of held-out samples is a poor judge of coherence."""
+"""A classifier that is right about a smaller share of held-out labels is a poor judge of coherence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def run_checks(
         posterior_check(metrics),
         constant_baseline_check(explained),
         estimator_check(metrics, tradeoff),
-        judges_check(tradeoff.manifest.classifier_accuracy),
+        *([judges_check(tradeoff.manifest.classifier_accuracy)] if tradeoff.manifest.n_classes != 0 else []),
         split_check(tradeoff.manifest.spec),
     )
 
@@ -203,19 +203,17 @@ def estimator_check(metrics: pl.DataFrame, tradeoff: Tradeoff) -> Check:
 
 
 def judges_check(accuracy: Mapping[str, float]) -> Check:
-    """Check that the classifiers that judge coherence recognise most of the real held-out samples.
+    """Check that the classifiers that judge coherence are right about most labels of real held-out samples.
 
     Args:
-        accuracy: the share that is recognised, by modality; empty if nothing judges coherence.
+        accuracy: the share of the labels, or attributes, by modality; empty if it was not recorded.
     """
     if not accuracy:
-        return Check("judges", "unknown", "No judges are known for this sweep.")
-    poor = [f"{100 * s:.0f} % of the samples of {m}" for m, s in accuracy.items() if s < JUDGE]
-    worry = (
-        f"The classifiers that judge coherence recognise only {' and '.join(poor)}: even perfect samples "
-        "would hardly be more coherent than that."
-    )
-    clear = f"The classifiers that judge coherence recognise {100 * JUDGE:.0f} % of real samples or more."
+        return Check("judges", "unknown", "The accuracy of the classifiers was not recorded.")
+    poor = [f"{100 * s:.0f} % in {m}" for m, s in accuracy.items() if s < JUDGE]
+    right = "The classifiers that judge coherence are right about"
+    worry = f"{right} few held-out labels: {' and '.join(poor)}; low coherence there may be their fault."
+    clear = f"{right} at least {100 * JUDGE:.0f} % of held-out labels in every modality."
     return _check("judges", poor, worry, clear)
 
 

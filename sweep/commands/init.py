@@ -51,7 +51,7 @@ def init(
             load_data(**document.data)
             break
         except MopoeError as error:
-            say(f"{error}\nanother time; without a file, the modalities stay as they are")
+            say(f"{error}\nplease answer again; if the first answer is empty, the files stay as they are")
             files = _files(typer.prompt) or answers["modalities"]
             answers = {"name": answers["name"], "modalities": files} | _columns(typer.prompt)
     text = first_file(file, document.data)

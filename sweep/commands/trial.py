@@ -47,7 +47,7 @@ def trial(
     from sweep.running.local import last_attempt, run_single
     from sweep.running.progress import TrialProgress
     from sweep.running.signals import stoppable
-    from sweep.running.worker import checkpoint_name
+    from sweep.running.worker import weights_name
     from sweep.store.files import files_at
     from sweep.store.read import open_store
 
@@ -74,10 +74,9 @@ def trial(
     if seeds == 1 or record.status != "failed":  # a mean over the seeds that did well would be too good
         _print_objectives(records, {o.name for o in spec.objectives}, spec.evaluation.split)
     say(f"\ntrial {record.trial_id}, attempt {record.attempt}; tables: {files_at(root)}")
-    if record.status == "completed":
-        say(f"weights: {files_at(root)}/{checkpoint_name(f'{record.trial_id}-{record.attempt}')}")
     if record.status == "failed":
         raise TrialsFailedError(f"the trial failed: {record.error}")
+    say(f"weights: {files_at(root)}/{weights_name(record.trial_id, record.attempt)}")
     images = any(len(shape) == 3 for shape in open_store(root).manifest.shapes.values())
     following = ("samples", root, "--trial", record.trial_id) if images else ("report", root)
     say(f"next: {command('sweep', *following)}")

@@ -13,7 +13,7 @@ from sweep.analysis.tradeoff import tradeoff
 from sweep.errors import StoreError
 from sweep.manifest import open_folder, stored_spec
 from sweep.running.shared_inputs import inputs_of_trial, load_inputs
-from sweep.running.worker import checkpoint_name, device_here
+from sweep.running.worker import checkpoint_name, device_here, weights_name
 from sweep.store.layout import CHECKPOINTS
 from sweep.store.read import open_store
 from sweep.store.write import StoreWriter
@@ -53,7 +53,7 @@ def measure_split(
     kept = {
         (trial_id, attempt): file
         for trial_id, attempt in full.select("trial_id", "attempt").collect().iter_rows()
-        for file in (checkpoint_name(trial_id), checkpoint_name(f"{trial_id}-{attempt}"))
+        for file in (checkpoint_name(trial_id), weights_name(trial_id, attempt))
         if file in weights and trial in (None, trial_id)
     }
     if not kept:

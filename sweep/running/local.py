@@ -21,7 +21,7 @@ from sweep.manifest import MEASURED_BY, open_folder, open_or_create_manifest
 from sweep.running.reporting import ReportWriter
 from sweep.running.shared_inputs import inputs_record, keep_classifiers, load_inputs
 from sweep.running.signals import stoppable
-from sweep.running.worker import checkpoint_name, device_name, failure_report, run_trial
+from sweep.running.worker import device_name, failure_report, run_trial, weights_name
 from sweep.search.trial import SuggestedTrial, TrialReport, begin_record, end_record
 from sweep.store.files import canonical_uri
 from sweep.store.layout import CHECKPOINTS
@@ -64,7 +64,7 @@ def run_single(
     spec = spec.model_copy(update={"replicates": ReplicatesSpec()}) if spec.replicates.folds else spec
     writer = StoreWriter(canonical_uri(root), spec.space.kinds())
     record, inputs = _begin(spec, config, writer, resume=resume, device=device)
-    weights = checkpoint_name(f"{record.trial_id}-{record.attempt}")
+    weights = weights_name(record.trial_id, record.attempt)
     reports = ReportWriter(writer, record.trial_id, record.attempt, spec.modalities)
     last = TrialReport(device=device_name(device), host=socket.gethostname())
     warned: list[bool] = []
@@ -113,7 +113,7 @@ def _begin(
             f"{writer.files} holds no trial {trial_id} to resume; leave out --resume to start it"
         )
     attempt = rows.height - 1 if resume else rows.height
-    weights = checkpoint_name(f"{trial_id}-{attempt}")
+    weights = weights_name(trial_id, attempt)
     if resume and weights not in writer.files.list(CHECKPOINTS):
         raise StoreError(
             f"{writer.files}/{weights} is missing, so the trial cannot be resumed; leave out --resume"

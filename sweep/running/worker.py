@@ -144,6 +144,11 @@ def checkpoint_name(trial_id: str) -> str:
     return f"{CHECKPOINTS}/{trial_id}.safetensors"
 
 
+def weights_name(trial_id: str, attempt: int) -> str:
+    """Return the name in the results folder of the weights of an attempt by `sweep trial`."""
+    return checkpoint_name(f"{trial_id}-{attempt}")
+
+
 def watch_path(root: Path, trial_id: str) -> Path:
     """Return the file in which a worker that hung leaves where."""
     return root / CHECKPOINTS / f".{trial_id}.watch"

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from mopoe.data.container import MultimodalData, Split, fingerprint, hold_out, stratified_order, to_unit
+from mopoe.data.container import (
+    SPLITS,
+    MultimodalData,
+    Split,
+    fingerprint,
+    hold_out,
+    stratified_order,
+    to_unit,
+)
 
 CPU = torch.device("cpu")
 
@@ -48,11 +56,6 @@ def test_a_split_knows_its_length_and_moves_whole(tiny_data: MultimodalData) -> 
     assert torch.equal(moved.labels, tiny_data.train.labels)
 
 
-def by_name(data: MultimodalData) -> dict[str, Split]:
-    """Return the splits of a data set by name."""
-    return {"train": data.train, "validation": data.validation, "test": data.test}
-
-
 def test_splits_are_found_by_name(tiny_data: MultimodalData) -> None:
     """Each of the three names gives its split."""
     assert [tiny_data.split(n) for n in ("train", "validation", "test")] == [
@@ -64,7 +67,7 @@ def test_splits_are_found_by_name(tiny_data: MultimodalData) -> None:
 
 def test_the_fingerprint_sees_every_byte_label_and_split(tiny_data: MultimodalData) -> None:
     """Equal content has one fingerprint; one other byte, label or place has another."""
-    splits = by_name(tiny_data)
+    splits = {name: tiny_data.split(name) for name in SPLITS}
     test = splits["test"]
     byte = {m: x.clone() for m, x in test.x.items()}
     byte["grey"][3, 0, 0, 0] += 1

@@ -124,6 +124,8 @@ def test_every_site_has_its_share_of_each_split(kinds: dict[str, Any]) -> None:
         counts = data.split(split).x["counts"]
         of_site = (counts[:, 0] // 2).long() % 4 > 0
         assert torch.bincount(of_site.long()).tolist() == [of_a, of_b]
+        if kinds:  # both classes are as frequent at either site; up to one subject per site
+            assert abs(int(data.split(split).labels.sum()) - (of_a + of_b) / 2) <= 2
     assert load(**options, split_by="").fingerprint == load(**options).fingerprint != data.fingerprint
     assert "split_by" not in load(**options).options
 

@@ -301,13 +301,14 @@ def test_poor_judges_of_coherence():
     check = judges_check({"image": 0.97, "text": 0.62, "audio": 0.894})
     assert (check.check, check.result) == ("judges", "warn")
     assert check.sentence == (
-        "The classifiers that judge coherence recognise only 62 % of the samples of text and 89 % of the "
-        "samples of audio: even perfect samples would hardly be more coherent than that."
+        "The classifiers that judge coherence are right about few held-out labels: 62 % in text and 89 % in "
+        "audio; low coherence there may be their fault."
     )
     assert judges_check({"image": 0.97, "text": 0.9}) == Check(
         "judges",
         "pass",
-        "The classifiers that judge coherence recognise 90 % of real samples or more.",
+        "The classifiers that judge coherence are right about at least 90 % of held-out labels in every "
+        "modality.",
     )
     assert judges_check({}).result == "unknown"
 
@@ -317,5 +318,8 @@ def test_all_checks_together(found):
     curves = pl.DataFrame(schema={"trial_id": pl.String, "elbo": pl.Float64})
     checks = run_checks(found, NO_METRICS, UNEXPLAINED, curves)
     names = [check.check for check in checks]
+    unlabelled = replace(found, manifest=replace(found.manifest, n_classes=0))
+    left = [check.check for check in run_checks(unlabelled, NO_METRICS, UNEXPLAINED, curves)]
+    assert left == [name for name in names if name != "judges"]
     assert len(names) == len(set(names)) == 11
     assert all(check.sentence.endswith(".") for check in checks)

@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 
 from mopoe.checkpoint import load_model
-from mopoe.data import _own
+from mopoe.data import _own, load_data
 from search_spaces import parsed
-from sweep.config.sweep_spec import spec_of
+from sweep.config.sweep_spec import load_spec, spec_of
 from sweep.results import open_results
 from sweep.running.shared_inputs import _loaded
 from sweep.store.read import open_store
@@ -132,6 +132,23 @@ def test_a_sweep_over_three_tables_runs_from_its_file_alone(
     np.testing.assert_allclose(others.select(pl.col("^a.$")).to_numpy(), direct["a"], rtol=1e-5)
     assert abs(others["a0"].mean() - 50) < 10  # in the file's units
     assert others.select(pl.col("^gene.*$")).to_numpy().min() >= 0
+
+
+def test_the_pages_first_file_is_written(sweep: Sweep, folder: Path) -> None:
+    """With labels and covariates of another file, by the page's own line, as a shell reads it."""
+    rng, subjects = np.random.default_rng(0), [f"s{i}" for i in range(60)]
+    for name in ("mri", "pet"):
+        columns = {f"{name}{i}": x for i, x in enumerate(rng.normal(size=(3, 60)))}
+        pl.DataFrame({"subject": subjects} | columns).write_csv(f"{name}.csv")
+    clinic = {"subject": subjects, "diagnosis": ["AD", "CN"] * 30}
+    clinic |= {"age": range(60), "sex": ["f", "m", "m"] * 20}
+    pl.DataFrame(clinic).write_csv("clinic.csv")
+    (line,) = (block for block in blocks("sh") if block.startswith("sweep init"))
+    assert sweep(*shlex.split(line.replace("\\\n", ""))[1:])[0] == 0
+    asked = load_spec("mine.yaml").data
+    data = load_data(asked.name, **asked.options)
+    assert data.classes == ("AD", "CN")
+    assert [c.name for c in data.modalities[0].covariates] == ["age", "sex"]
 
 
 @pytest.mark.ray
