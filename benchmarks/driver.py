@@ -57,7 +57,7 @@ def pair(spec: SweepSpec, folder: Path, **more: bool) -> tuple[SweepSearcher, Re
     """Return the searcher and the recorder of a new sweep."""
     state = SweepState(spec)
     searcher = SweepSearcher(spec, state, **more)
-    return searcher, Recorder(spec, state, StoreWriter(folder), lambda _: None, on_config=searcher.tell)
+    return searcher, Recorder(spec, state, StoreWriter(folder), on_config=searcher.tell)
 
 
 def simulate(trials: int, folder: Path) -> list[float]:

@@ -95,7 +95,7 @@ class Simulation:
         self._writer.files.interval = STORE
         state = SweepState(spec)
         self._searcher = SweepSearcher(spec, state)
-        self._recorder = Recorder(spec, state, self._writer, lambda _: None, on_config=self._searcher.tell)
+        self._recorder = Recorder(spec, state, self._writer, on_config=self._searcher.tell)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._waiting: deque[Training] = deque()

@@ -71,7 +71,7 @@ def rate(kind: str, n: int, address: str) -> float:
         file = Path(folder, "scaling.yaml")
         file.write_text(SWEEP)
         spec = load_spec(str(file), [f"trials={TRIALS[kind](n)}"])
-        store = driver.run_sweep(spec, Path(folder, "r"), address=address, say=str, on_change=bool)
+        store = driver.run_sweep(spec, Path(folder, "r"), address=address, say=str)
         trials = store.latest_trials().sort("ended_at").collect()
     assert trials["status"].to_list() == ["completed"] * spec.trials
     # With one place a node: every node has ended its first when the first n to start have ended.

@@ -100,9 +100,7 @@ class Sweep:
         self.of_workers = MadeUpStore(self.world, waited_for=True)
         state = SweepState(spec)
         self._searcher = SweepSearcher(spec, state)
-        self._recorder = Recorder(
-            spec, state, StoreWriter(self.of_driver), lambda _: None, on_config=self._searcher.tell
-        )
+        self._recorder = Recorder(spec, state, StoreWriter(self.of_driver), on_config=self._searcher.tell)
         self._numbers, self._events = count(), []
 
     def run(self) -> None:
@@ -175,7 +173,7 @@ def cost_of_a_report() -> float:
         with tempfile.TemporaryDirectory() as folder:
             state = SweepState(spec)
             searcher = SweepSearcher(spec, state, ahead=True)
-            recorder = Recorder(spec, state, StoreWriter(folder), lambda _: None, on_config=searcher.tell)
+            recorder = Recorder(spec, state, StoreWriter(folder), on_config=searcher.tell)
             began = time.process_time()
             driver.make_tuner(spec, Store(folder), only_reports, searcher, recorder).fit()
             took.append(time.process_time() - began)

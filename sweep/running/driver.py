@@ -71,7 +71,6 @@ def run_sweep(
     log: str | None = None,
     say: Callable[[str], None] = lambda _: None,
     warn: Callable[[str], None] | None = None,
-    on_change: Callable[[SweepStatus], None] = lambda _: None,
     on_step: Callable[[Callable[[], Overview]], None] = lambda _: None,
 ) -> Store:
     """Run a sweep, or what is left of it, and return its store.
@@ -92,7 +91,6 @@ def run_sweep(
         log: a function of the user's own, as module:function, that is given every record.
         say: called with a sentence when a phase begins.
         warn: called with a sentence that is not to be missed, as what Ctrl-C does; None calls `say`.
-        on_change: called with the status whenever it changes.
         on_step: called several times a second with what returns how the sweep stands in detail.
 
     Raises:
@@ -162,7 +160,6 @@ def run_sweep(
                 spec,
                 state,
                 StoreWriter(store.files, spec.space.kinds()),
-                on_change,
                 on_step=on_step,
                 # Ray Tune replaces the handler of Ctrl-C as it starts.
                 on_setup=lambda: tell_first(partial(warn, STOPPING)),

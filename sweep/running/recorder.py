@@ -19,7 +19,7 @@ from sweep.running.watchdog import hung_at
 from sweep.running.worker import checkpoint_name, watch_path
 from sweep.search.budget import Budget
 from sweep.search.overview import Overview, RunningTrial, overview
-from sweep.search.standing import Action, SweepStatus
+from sweep.search.standing import Action
 from sweep.search.state import SweepState
 from sweep.search.trial import ConfigResult, SuggestedTrial, TrialReport, begin_record, end_record
 from sweep.store.layout import CHECKPOINTS
@@ -58,7 +58,6 @@ class Recorder(Callback):
         spec: the sweep.
         state: its trials by where they stand.
         writer: the store.
-        on_change: called with the status after every event.
         on_step: called several times a second with what returns how the sweep stands in detail.
         on_setup: called once Ray Tune has set up what it needs, and before the first trial begins.
         on_config: called with every config of which no seed runs or is missing any more.
@@ -73,7 +72,6 @@ class Recorder(Callback):
         spec: SweepSpec,
         state: SweepState,
         writer: StoreWriter,
-        on_change: Callable[[SweepStatus], None],
         *,
         on_step: Callable[[Callable[[], Overview]], None] = lambda _: None,
         on_setup: Callable[[], None] = lambda: None,
@@ -87,7 +85,6 @@ class Recorder(Callback):
         self._steering = steering or Steering(spec, state, writer, log=log)
         self._state = state
         self._writer = writer
-        self._on_change = on_change
         self._on_step = on_step
         self._on_setup = on_setup
         self._on_config = on_config
@@ -123,7 +120,6 @@ class Recorder(Callback):
         """Record that a trial runs; a retry after a lost worker keeps its first record."""
         if trial.trial_id not in self._running:
             self._running[trial.trial_id] = self._begun(SuggestedTrial.from_ray(trial.config))
-        self._on_change(self._state.status)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -139,7 +135,6 @@ class Recorder(Callback):
         value = report.measured.get(self._spec.objectives[0].name)
         if report.epoch is not None and value is not None:
             self._state.measured(running.record.trial_id, report.epoch, value)
-        self._on_change(self._state.status)
         if report.saved:
             self._drained(trial.trial_id)
 
@@ -234,7 +229,6 @@ class Recorder(Callback):
             self._on_config(config)
         self._weights[record.trial_id] = record.status
         self._drop_weights()
-        self._on_change(self._state.status)
 
     def _drained(self, trial_id: str) -> None:
         """Note that a trial has written its checkpoint, or ended; interrupt once none is waited for."""

@@ -91,7 +91,7 @@ def small_sweep(path: Path, folder: Path) -> Iterator[tuple[str, Any]]:
     file = folder / "golden.yaml"
     file.write_text(SWEEP.format(path=path, fixed=fixed, evaluation=evaluation), encoding="utf-8")
     spec, statuses = sweep.load_spec(file), list[Any]()
-    store = sweep.run_sweep(spec, folder / "r", say=lambda _: None, on_change=statuses.append)
+    store = sweep.run_sweep(spec, folder / "r", on_step=lambda now: statuses.append(now().status))
     for row in store.latest_trials().collect().iter_rows(named=True):
         for name in ("status", "epochs", "seed", "p_beta", *(k for k in row if k.startswith(("o_", "se_")))):
             yield f"{row['trial_id']} {name}", row[name]

@@ -128,7 +128,6 @@ def test_a_sweep_finds_the_data_by_a_relative_path(sweep, sources, tiny_sweep, s
         load_spec(file, ["trials=2", "fixed.epochs=1", "resources.concurrent=1"]),
         sources / "results",
         say=lambda _: None,
-        on_change=lambda _: None,
     )
     trials = open_store(sources / "results").latest_trials().collect()
     assert trials["error"].to_list() == [None, None]

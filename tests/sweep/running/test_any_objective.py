@@ -39,9 +39,7 @@ def results(tmp_path_factory, quick_sweep, sharing_ray):
     path = folder / "any.yaml"
     path.write_text(text + OBJECTIVES + LIMITS, encoding="utf-8")
     with sharing_ray():
-        run_sweep(
-            load_spec(path, ["resources.concurrent=1"]), folder / "out", say=print, on_change=lambda _: None
-        )
+        run_sweep(load_spec(path, ["resources.concurrent=1"]), folder / "out", say=print)
     return folder / "out"
 
 

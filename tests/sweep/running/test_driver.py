@@ -43,7 +43,8 @@ ONE = "resources.concurrent=1"
 def run(path, root, *overrides, **options):
     """Run a sweep; return what it said and how it stood."""
     said, statuses = [], []
-    run_sweep(load_spec(path, overrides), root, say=said.append, on_change=statuses.append, **options)
+    spec = load_spec(path, overrides)
+    run_sweep(spec, root, say=said.append, on_step=lambda now: statuses.append(now().status), **options)
     return said, statuses
 
 

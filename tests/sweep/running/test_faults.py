@@ -64,7 +64,7 @@ def sweep_with(monkeypatch, tmp_path):
         monkeypatch.setattr(runner, "make_trainable", make_trainable)
         root = tmp_path / "r"
         spec = load_spec(path, overrides)
-        runner.run_sweep(spec, root, say=str, on_change=bool)
+        runner.run_sweep(spec, root, say=str)
         trials = open_store(root).trials().collect()
         assert sorted(set(trials["trial_id"])) == [f"t{i:04}" for i in range(spec.trials)]
         assert trials.height == spec.trials

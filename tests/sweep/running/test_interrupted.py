@@ -56,7 +56,8 @@ def check_killed_and_resumed(sweep, root, file, moments, trials, *overrides):
         ended = {name: row for name, row in now.items() if row["status"] != "running"}
     status, out, _ = sweep("resume", root)
     assert status == 0
-    assert not ended or f"{root} holds {len(ended)} of {trials} trials already" in out
+    there = f"all {trials}" if len(ended) == trials else f"{len(ended)} of {trials}"
+    assert not ended or f"{root} holds {there} trials already" in out
     store = open_store(root)
     found = store.trials().collect()
     assert sorted(found["trial_id"]) == [f"t{i:04}" for i in range(trials)]
@@ -93,13 +94,13 @@ def test_the_warning_before_a_time_limit(quick_file, tmp_path, shared_ray):
     """After SIGUSR2 every trial that runs writes a checkpoint; then the sweep ends as by Ctrl-C."""
     spec, warned = load_spec(quick_file, ["trials=200", ONE, "fixed.epochs=100000"]), []
 
-    def warn(_):
-        if not warned:
+    def warn(now):
+        if not warned and now().running:
             warned.append(True)
             os.kill(os.getpid(), signal.SIGUSR2)
 
     with pytest.raises(KeyboardInterrupt):
-        run_sweep(spec, tmp_path / "r", on_change=warn)
+        run_sweep(spec, tmp_path / "r", on_step=warn)
     (trial,) = open_store(tmp_path / "r").latest_trials().collect().to_dicts()
     assert (trial["status"], trial["error"]) == ("running", None)
     check_weights_are_of_the_last_epoch(tmp_path / "r", trial["trial_id"])

@@ -19,9 +19,9 @@ from sweep.store.write import StoreWriter
 POINTS = {"t0000": (2, 0), "t0000-s1": (0, 2), "t0001": (0.9, 0.9), "t0002": (0, 3)}
 
 
-def recorder_of(spec, writer, past=(), on_change=bool, **more):
+def recorder_of(spec, writer, past=(), **more):
     """Return the recorder of a sweep that goes on from some records."""
-    return Recorder(spec, SweepState.resumed(spec, past), writer, on_change, **more)
+    return Recorder(spec, SweepState.resumed(spec, past), writer, **more)
 
 
 def tune_trial(name):
@@ -60,14 +60,13 @@ def test_weights_are_kept_by_config(sweep_file, tmp_path, keep, kept, resumed):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"weights")
     past = [record(name, *point) for name, point in POINTS.items()] if resumed else []
-    statuses = []
-    recorder = recorder_of(spec, StoreWriter(tmp_path), past, statuses.append)
+    recorder = recorder_of(spec, StoreWriter(tmp_path), past)
     if not resumed:
         for name, point in POINTS.items():
             play(recorder, name, *point)
     play(recorder, "t0003", 9.0, 9.0, failure="it diverged")
     assert {name for name in (*POINTS, "t0003") if (tmp_path / checkpoint_name(name)).exists()} == kept
-    last = statuses[-1]
+    last = recorder.overview().status
     assert last.counts == {"completed": 4, "failed": 1, "running": 0}
     assert (last.total, last.front_size) == (5, 2)
 
@@ -134,7 +133,7 @@ def test_a_seed_of_an_uncertain_config_is_an_event(sweep_file, tmp_path):
     point = "reference_point={conditional_coherence: 0, log_likelihood: 0}"
     spec = load_spec(sweep_file, ["trials=3", "replicates={seeds: 2, when: uncertain}", point])
     state = SweepState(spec)
-    recorder = Recorder(spec, state, StoreWriter(tmp_path), bool)
+    recorder = Recorder(spec, state, StoreWriter(tmp_path))
     for name, x, y in (("t0000", 5, 1), ("t0001", 2.9, 2.9), ("t0002", 1, 5)):
         play(recorder, name, x, y)
     begun = state.next_action()
@@ -183,10 +182,10 @@ def test_a_trial_that_no_worker_could_begin_comes_again(sweep_file, written):
     The reason is what Ray says, and no invention.
     """
     writer, changes = written
-    statuses, trial = [], tune_trial("t0000")
+    trial = tune_trial("t0000")
     spec = load_spec(sweep_file, ["trials=1", "faults.max_failures=2"])
     state = SweepState(spec)
-    recorder = Recorder(spec, state, writer, statuses.append)
+    recorder = Recorder(spec, state, writer)
     first = state.first_trial({"beta": 1.0, **{f"subset_weights.{i}": 0.5 for i in range(4)}})
     trial.get_error = lambda: "trouble\nThe actor died: owner node is gone\n"
     for _ in range(2):
@@ -200,7 +199,7 @@ def test_a_trial_that_no_worker_could_begin_comes_again(sweep_file, written):
         ("t0000", "running", None),
         ("t0000", "failed", "no worker could be started for it: The actor died: owner node is gone"),
     ]
-    assert statuses[-1].counts == {"failed": 1, "running": 0}
+    assert state.status.counts == {"failed": 1, "running": 0}
     assert state.next_action() is Action.END
 
 
@@ -237,7 +236,7 @@ def test_failures_that_are_all_the_same_end_the_sweep(sweep_file, written, ident
     """So many in a row for one reason; another reason or a success between them begins the count anew."""
     spec = load_spec(sweep_file, ["trials=9", f"faults.identical={identical}"])
     state = SweepState(spec)
-    recorder = Recorder(spec, state, written[0], bool)
+    recorder = Recorder(spec, state, written[0])
     whys = [None, "broken", "broken", "broken", "broken", "broken"]
     for number, why in enumerate(whys):
         if state.next_action() is not Action.NEW_CONFIG:
@@ -251,7 +250,7 @@ def test_a_trial_that_ends_meanwhile_does_not_hide_why_the_sweep_ends(sweep_file
     """One that ran beside the last of so many equal failures, and is completed."""
     spec = load_spec(sweep_file, ["trials=9", "faults.identical=2"])
     state = SweepState(spec)
-    recorder = Recorder(spec, state, written[0], bool)
+    recorder = Recorder(spec, state, written[0])
     for number, why in enumerate(["broken", "broken", None]):
         play(recorder, f"t{number:04}", 1.0, -5.0, failure=why)
     assert state.repeated_failure == "broken"
@@ -262,7 +261,7 @@ def test_other_failures_are_counted_anew(sweep_file, written):
     """Trials that diverge at steps of their own say nothing of the next."""
     spec = load_spec(sweep_file, ["trials=9", "faults.identical=2"])
     state = SweepState(spec)
-    recorder = Recorder(spec, state, written[0], bool)
+    recorder = Recorder(spec, state, written[0])
     for number, why in enumerate(["step 1", "step 2", None, "step 2", "step 3"]):
         play(recorder, f"t{number:04}", 1.0, -5.0, failure=why)
     assert state.repeated_failure is None
@@ -275,7 +274,7 @@ def test_a_warned_sweep_stops_once_all_that_run_are_saved(sweep_file, written, m
     monkeypatch.setattr("sweep.running.recorder.interrupt", lambda: stops.append(1))
     spec = load_spec(sweep_file, ["trials=5"])
     state = SweepState(spec)
-    recorder = Recorder(spec, state, written[0], bool)
+    recorder = Recorder(spec, state, written[0])
     first, second = tune_trial("t0000"), tune_trial("t0001")
     for trial in (first, second):
         recorder.on_trial_start(0, [], trial)

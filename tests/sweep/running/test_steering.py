@@ -32,7 +32,7 @@ class Driver:
         self.steering.look()
         self.searcher = SweepSearcher(spec, self.state)
         self.recorder = Recorder(
-            spec, self.state, writer, bool, on_config=self.searcher.tell, steering=self.steering
+            spec, self.state, writer, on_config=self.searcher.tell, steering=self.steering
         )
 
     def look(self):

@@ -95,7 +95,7 @@ def test_no_trial_begins_once_the_budget_is_used_up(
     monkeypatch.setattr(recording, "datetime", Clock)
     spec, store = planned.spec, Store(planned.writer.files)
     state = SweepState(spec)
-    recorder = Recorder(spec, state, planned.writer, lambda _: None, budget=Budget.of(spec, store))
+    recorder = Recorder(spec, state, planned.writer, budget=Budget.of(spec, store))
     trials = {}
     for n in range(3):
         suggestion = {"beta": 1.0 + n, **{f"subset_weights.{i}": 0.5 for i in range(4)}}

@@ -203,7 +203,7 @@ def test_every_trial_of_a_run_ends_in_a_final_state(shared_ray, tmp_path):
     spec = load_spec(str(file))
     state = SweepState(spec)
     searcher = SweepSearcher(spec, state, ahead=True)
-    recorder = Recorder(spec, state, StoreWriter(tmp_path / "r"), bool, on_config=searcher.tell)
+    recorder = Recorder(spec, state, StoreWriter(tmp_path / "r"), on_config=searcher.tell)
     s, decisions = scheduler(budget=8, grace=1, told=recorder.on_decision)
     tune.Tuner(
         tune.with_resources(learn, {"cpu": 1}),
