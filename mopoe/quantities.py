@@ -7,7 +7,7 @@ A name is a metric, perhaps with the subset of modalities that was observed, per
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Literal
 
 from mopoe.errors import ConfigError
@@ -86,7 +86,7 @@ class Measured:
     value: float
     """The value; NaN if it was measured and is not a number."""
     stderr: float | None = None
-    """Its standard error over held-out samples, if it is known."""
+    """Its standard error over held-out samples, or a bound on it; None if nothing is known of it."""
     fault: str | None = None
     """Why it is NaN."""
 
@@ -156,7 +156,8 @@ def measured(
     """Return a quantity of a trial, or None if this evaluation has not measured it.
 
     It is the mean over all that the name leaves open: with targets, over the pairs of a subset and a target
-    outside of it if there are any. Such a mean has no standard error, since its parts share their samples.
+    outside of it if there are any. The standard error of such a mean is that over samples, where their values
+    are known, else at most the mean of its parts' own, however these depend on each other (Cauchy-Schwarz).
 
     Args:
         name: the name, from `check_name`.
@@ -188,7 +189,13 @@ def measured(
         return Measured(math.nan, None, faults[0]) if faults else None
     value = fmean(row.value for _, _, row in rows)
     fault = next(iter(faults), None) if math.isnan(value) else None
-    return Measured(value, rows[0][2].stderr if len(rows) == 1 else None, fault)
+    if math.isnan(value):
+        return Measured(value, None, fault)
+    values_N = next((own.values for own in evaluation.sample_values if own.metric == name), ())
+    if len(rows) > 1 and len(values_N) > 1:
+        return Measured(value, stdev(values_N) / math.sqrt(len(values_N)))
+    errors = [row.stderr for _, _, row in rows if row.stderr is not None]
+    return Measured(value, fmean(errors) if len(errors) == len(rows) else None)
 
 
 def with_quantities(

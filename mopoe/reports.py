@@ -142,7 +142,7 @@ class SampleValues:
     """What each held-out sample contributed to an objective, whose value is their mean."""
 
     metric: str
-    """The objective, or the metric of a user's own."""
+    """The objective, the mean over all pairs of a final metric, or the metric of a user's own."""
     values: tuple[float, ...]
     """Its value on each sample, in order, or on each draw from the prior; the same ones for every trial."""
 

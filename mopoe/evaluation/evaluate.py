@@ -127,7 +127,7 @@ class Evaluator:
         outside_SM = targets_outside(conditional.masks, len(model.names))
         context = EvalContext(data=self.data, classifiers=self.classifiers, config=c)
         own, own_by_sample = own_metrics(model, split, context)
-        last_metrics = final_metrics(model, context) if what == "all" else ()
+        last_metrics, last_by_sample = final_metrics(model, context) if what == "all" else ((), ())
         estimates: dict[str, Estimate] = {}
         by_sample: dict[str, Tensor | None] = {}
         if conditional.scores and joint:
@@ -168,10 +168,13 @@ class Evaluator:
             seconds=time.perf_counter() - started,
             n_parameters=sum(p.numel() for p in model.parameters()),
             classifiers=self.classifiers.hash,
-            sample_values=tuple(
-                SampleValues(metric=name, values=tuple(values.double().tolist()))
-                for name, values in by_sample.items()
-                if what == "all" and values is not None
+            sample_values=(
+                *(
+                    SampleValues(metric=name, values=tuple(values.double().tolist()))
+                    for name, values in by_sample.items()
+                    if what == "all" and values is not None
+                ),
+                *last_by_sample,
             ),
             faults=faults,
         )

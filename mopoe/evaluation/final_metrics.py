@@ -35,7 +35,7 @@ from mopoe.evaluation_config import EvaluationConfig, FinalMetric
 from mopoe.likelihoods import Likelihood
 from mopoe.model import MoPoE
 from mopoe.plugins import reason
-from mopoe.reports import NEED_LABELS, SubsetMetric
+from mopoe.reports import NEED_LABELS, SampleValues, SubsetMetric
 from mopoe.subsets import subset_label, subset_members
 
 FITTED = 10_000
@@ -80,15 +80,20 @@ def check_final_metrics(config: EvaluationConfig, classifiers: Classifiers) -> N
             )
 
 
-def final_metrics(model: MoPoE, context: EvalContext) -> tuple[SubsetMetric, ...]:
-    """Return all final metrics that the config names."""
+def final_metrics(model: MoPoE, context: EvalContext) -> tuple[list[SubsetMetric], list[SampleValues]]:
+    """Return all final metrics that the config names, and by sample those that are one mean over samples."""
     metrics: list[SubsetMetric] = []
+    by_sample: list[SampleValues] = []
     for name in context.config.final_metrics:
         possible, measure = _FINAL_METRICS[name]
         with guarded(possible[0]) as failed:
-            metrics += measure(model, context)
+            for found in measure(model, context):
+                if isinstance(found, SampleValues):
+                    by_sample.append(found)
+                else:
+                    metrics.append(found)
         metrics += [replace(nan, metric=metric) for nan in failed for metric in possible]
-    return tuple(metrics)
+    return metrics, by_sample
 
 
 @contextmanager
@@ -227,10 +232,13 @@ def _distances(
             yield from failed
 
 
-def _conditional_likelihood(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
-    """Give log p(X_A) of every subset, and the conditionals log p(. | X_A) as differences of these."""
+def _conditional_likelihood(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric | SampleValues]:
+    """Give log p(X_A) of every subset, and the conditionals log p(. | X_A) as differences of these.
+
+    By sample: the mean of the conditionals of single targets, which share their samples.
+    """
     config, split = c.config, c.data.split(c.config.split).complete()
-    full, found = model.masks[-1], {}
+    full, found, of_targets = model.masks[-1], {}, list[Tensor]()
     for mask in model.masks:
         amounts = (config.likelihood_samples, config.importance_samples, config.seed)
         found[mask] = log_likelihood(model, split, *amounts, observed=mask)
@@ -242,9 +250,13 @@ def _conditional_likelihood(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetr
         yield from likelihood_metrics(mask, own)
         for target in (None, *subset_members(full & ~mask)):
             scored, name = (full & ~mask, None) if target is None else (1 << target, model.names[target])
-            estimate = mean_estimate(found[mask | scored].log_p_N - own.log_p_N)
-            metric = subset_metric(mask, "log_likelihood_conditional", estimate, n, name)
+            log_p_N = found[mask | scored].log_p_N - own.log_p_N
+            of_targets += [log_p_N] * (name is not None)
+            metric = subset_metric(mask, "log_likelihood_conditional", mean_estimate(log_p_N), n, name)
             yield _possible(model, c, metric, scored)
+    if of_targets:
+        mean_N = torch.stack(of_targets).double().mean(0)
+        yield SampleValues(metric="log_likelihood_conditional", values=tuple(mean_N.tolist()))
 
 
 def _possible(model: MoPoE, c: EvalContext, metric: SubsetMetric, scored: int) -> SubsetMetric:
@@ -268,7 +280,7 @@ def _mixture_prior(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric]:
     yield subset_metric(0, "joint_coherence_mixture", joint.plain(), n)
 
 
-_Measure = Callable[[MoPoE, EvalContext], Iterator[SubsetMetric]]
+_Measure = Callable[[MoPoE, EvalContext], Iterator[SubsetMetric | SampleValues]]
 _FINAL_METRICS: Mapping[FinalMetric, tuple[Sequence[str], _Measure]] = {
     "representation": (["representation"], _representation),
     "frechet": (["frechet", "mmd"], _frechet),

@@ -29,7 +29,7 @@ DRAWS = 1000
 """Draws from the posterior: the standard error of a probability is about 0.02 at most."""
 MOST_CONFIGS = 200
 """Most configs that the posterior is of: those on the fronts of the lowest ranks."""
-_HELD_OUT = ("conditional_coherence", "log_likelihood")
+_HELD_OUT = ("conditional_coherence", "log_likelihood", "log_likelihood_conditional")
 """The objectives whose samples are the first held-out ones; others have their own, such as prior draws."""
 
 

@@ -11,7 +11,7 @@ import pytest
 from mopoe.errors import ConfigError
 from mopoe.evaluation_config import FinalMetric
 from mopoe.quantities import KINDS, OF_TRIAL, check_name, final_metric, measured, sizes_of, with_quantities
-from mopoe.reports import METRICS, OBJECTIVES, Evaluation, PairCoherence, SubsetMetric
+from mopoe.reports import METRICS, OBJECTIVES, Evaluation, PairCoherence, SampleValues, SubsetMetric
 
 NAMES = ("a", "b", "c")
 MASKS = range(1, 8)
@@ -35,7 +35,7 @@ METRICS_OF_ALL = (
     *(metric("kl", mask) for mask in MASKS),
     *(metric("ess", mask) for mask in MASKS),
     *(metric("log_likelihood", mask) for mask in MASKS),
-    *(metric("frechet", mask, m) for mask in (0, *MASKS) for m in range(3)),
+    *(metric("frechet", mask, m, stderr=None) for mask in (0, *MASKS) for m in range(3)),
     metric("mmd", 1, 1),
     *(metric("log_likelihood_conditional", 1, m) for m in (None, 1, 2)),
     *(metric("nll", 7, m) for m in range(3)),
@@ -68,25 +68,25 @@ def mean(pairs: list[tuple[int, int]]) -> float:
     [
         ("log_likelihood", -9.0, 0.3),
         ("log_likelihood.a.c", value(5, -1), value(5, -1) / 10),
-        ("log_likelihood.2", fmean([3, 5, 6]), None),
-        ("log_likelihood_conditional", mean([(1, 1), (1, 2)]), None),
+        ("log_likelihood.2", fmean([3, 5, 6]), fmean([3, 5, 6]) / 10),
+        ("log_likelihood_conditional", mean([(1, 1), (1, 2)]), mean([(1, 1), (1, 2)]) / 10),
         ("log_likelihood_conditional.a:c", value(1, 2), value(1, 2) / 10),
-        ("coherence", mean(OUTSIDE), None),
-        ("coherence:b", mean([(mask, m) for mask, m in OUTSIDE if m == 1]), None),
-        ("coherence.1", mean([(mask, m) for mask, m in OUTSIDE if mask.bit_count() == 1]), None),
+        ("coherence", mean(OUTSIDE), 0.01),
+        ("coherence:b", mean([(mask, m) for mask, m in OUTSIDE if m == 1]), 0.01),
+        ("coherence.1", mean([(mask, m) for mask, m in OUTSIDE if mask.bit_count() == 1]), 0.01),
         ("coherence.2:a", value(6, 0), 0.01),
         ("coherence.c.a:b", value(5, 1), 0.01),
         ("coherence.a:a", value(1, 0), 0.01),
         ("frechet", mean(OUTSIDE), None),
         ("frechet.prior", mean([(0, 0), (0, 1), (0, 2)]), None),
-        ("frechet.prior:c", value(0, 2), value(0, 2) / 10),
+        ("frechet.prior:c", value(0, 2), None),
         ("mmd.a:b", value(1, 1), value(1, 1) / 10),
-        ("nll", mean([(7, 0), (7, 1), (7, 2)]), None),
+        ("nll", mean([(7, 0), (7, 1), (7, 2)]), mean([(7, 0), (7, 1), (7, 2)]) / 10),
         ("nll:b", value(7, 1), value(7, 1) / 10),
-        ("kl", fmean(MASKS), None),
+        ("kl", fmean(MASKS), fmean(MASKS) / 10),
         ("kl.3", 7.0, 0.7),
         ("ess", 7.0, 0.7),
-        ("ess.1", fmean([1, 2, 4]), None),
+        ("ess.1", fmean([1, 2, 4]), fmean([1, 2, 4]) / 10),
         ("joint_coherence_balanced", 0.0, 0.0),
         ("parameters", 1234.0, None),
         ("seconds", 30.0, None),
@@ -96,12 +96,25 @@ def mean(pairs: list[tuple[int, int]]) -> float:
 def test_a_quantity_is_the_mean_of_what_its_name_leaves_open(
     name: str, expected: float, error: float | None
 ) -> None:
-    """By hand; one value keeps its standard error, a mean of values that share samples has none."""
+    """By hand; one value keeps its standard error, that of a mean of values is at most the mean of theirs."""
     check_name(name, NAMES)
     found = measured(name, FOUND, NAMES, epoch=4, seconds=30.0)
     assert found is not None
     assert found.value == pytest.approx(expected)
     assert found.stderr == (None if error is None else pytest.approx(error))
+
+
+def test_the_standard_error_of_a_mean_is_that_over_samples() -> None:
+    """Where values by sample are known: of the mean over all pairs, and of no part of it."""
+    by_sample = SampleValues(metric="log_likelihood_conditional", values=(1.0, 2.0, 4.0, 5.0))
+    evaluation = replace(FOUND, sample_values=(by_sample,))
+    of_all = measured("log_likelihood_conditional", evaluation, NAMES, epoch=4, seconds=30.0)
+    assert of_all is not None
+    assert of_all.value == pytest.approx(mean([(1, 1), (1, 2)]))
+    assert of_all.stderr == pytest.approx(math.sqrt((4 + 1 + 1 + 4) / 3 / 4))
+    one = measured("log_likelihood_conditional.a:c", evaluation, NAMES, epoch=4, seconds=30.0)
+    assert one is not None
+    assert one.stderr == pytest.approx(value(1, 2) / 10)
 
 
 def test_what_an_evaluation_has_not_measured_is_absent() -> None:

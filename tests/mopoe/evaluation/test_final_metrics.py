@@ -30,6 +30,7 @@ from mopoe.evaluation_config import EvaluationConfig
 from mopoe.likelihoods import Categorical, Laplace, Normal
 from mopoe.methods import MethodSpec
 from mopoe.model import MoPoE
+from mopoe.quantities import measured
 from mopoe.reports import METRICS, SubsetMetric
 
 CPU = torch.device("cpu")
@@ -185,6 +186,27 @@ def test_conditional_likelihoods_are_those_of_their_own_function(case: Any, foun
     assert found["ess", 7, None].value == pytest.approx(float(joint.ess_N.mean()))
 
 
+def test_the_mean_of_conditional_likelihoods_is_known_by_sample(case: Any) -> None:
+    """Its standard error is that of the samples' means, which no mean of the pairs' errors falls below."""
+    config = replace(CONFIG, final_metrics=("conditional_likelihood",))
+    found = Evaluator(case.data, case.classifiers, config, epochs=1).measure(case.model)
+    (own,) = (s for s in found.sample_values if s.metric == "log_likelihood_conditional")
+    pairs = []
+    for given in case.model.masks[:-1]:
+        expected = conditional_log_likelihood(case.model, case.data.validation, 8, 7, 5, given=given)
+        pairs += [estimate.log_p_N for estimate in expected.modalities.values()]
+    assert len(pairs) == 9
+    mean_N = torch.stack(pairs).double().mean(0)
+    assert own.values == pytest.approx(mean_N.tolist())
+    found = replace(found, subset_metrics=tuple(m for m in found.subset_metrics if m.error is None))
+    quantity = measured("log_likelihood_conditional", found, case.model.names, 1, 1.0)
+    assert quantity is not None
+    assert quantity.stderr == pytest.approx(float(mean_N.std()) / math.sqrt(8))
+    bound = measured("log_likelihood_conditional", replace(found, sample_values=()), case.model.names, 1, 1.0)
+    assert bound is not None
+    assert bound.stderr >= quantity.stderr
+
+
 @pytest.mark.parametrize(("slope", "logvar", "allowed"), [(0.1, 0.0, True), (10.0, 3.0, False)])
 def test_a_log_likelihood_that_a_categorical_does_not_allow_is_told(
     known: Callable[..., Any], modality: Callable[..., Any], *, slope: float, logvar: float, allowed: bool
@@ -227,7 +249,7 @@ def test_a_marginal_above_what_a_likelihood_allows_is_told(
     monkeypatch.setattr(module, "log_likelihood", lambda *_, **__: high)
     context = module.EvalContext(data=case.data, classifiers=case.classifiers, config=CONFIG)
     config = replace(CONFIG, final_metrics=("conditional_likelihood",))
-    metrics = module.final_metrics(case.model, replace(context, config=config))
+    metrics, _ = module.final_metrics(case.model, replace(context, config=config))
     found = {(m.metric, m.subset_mask): m for m in metrics if m.target is None}
     assert found["log_likelihood", 1].error == (
         f"log p(m0) would be 3, but the likelihoods allow {MOST:.6g} at most: the posteriors are too narrow "

@@ -77,6 +77,27 @@ def test_without_values_by_sample_errors_count_as_independent():
     assert found.unpaired == ("log_likelihood", "loss")
 
 
+@pytest.mark.parametrize(
+    ("name", "correlation"),
+    [("conditional_coherence", 1), ("log_likelihood_conditional", 1), ("joint_coherence", 0)],
+)
+def test_objectives_of_the_same_held_out_samples_move_together(name, correlation):
+    """Those that are measured on prior draws, or on nobody knows what, move alone."""
+    rows = np.random.default_rng(0).standard_normal((2, 20))
+    frame, objectives = {"trial_id": ["a", "b"], "config_id": ["a", "b"], "seed": [0, 0]}, []
+    for objective in (Objective(name="log_likelihood"), Objective(name=name)):
+        objectives.append(objective)
+        frame |= {f"o_{objective.name}": rows.mean(1), f"se_{objective.name}": [0.5, 0.5]}
+    usable = usable_trials(pl.DataFrame(frame | {"status": ["completed"] * 2}), objectives)
+    lists = [
+        pl.DataFrame({"trial_id": ["a", "b"], "metric": o.name, "values": rows.tolist()}) for o in objectives
+    ]
+    _, found = infer(usable, by_config(usable, objectives), objectives, pl.concat(lists))
+    one_K, other_K = found.factors_COK[0]
+    cosine = one_K @ other_K / np.linalg.norm(one_K) / np.linalg.norm(other_K)
+    assert cosine == pytest.approx(correlation, abs=1e-9)
+
+
 def test_values_by_sample_that_some_trials_lack_do_not_count():
     """An evaluation of another size, or an older file, makes the objective an unpaired one."""
     rows = np.random.default_rng(0).standard_normal((3, 1, 20))
