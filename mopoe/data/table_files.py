@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,6 +33,12 @@ class Table:
     subjects: tuple[str, ...]
     """The subject of each row."""
 
+    def with_subjects(self, id_: str) -> "pl.DataFrame":
+        """Return all columns, that of the subjects first, as text."""
+        import polars as pl
+
+        return pl.DataFrame({id_: self.subjects}).hstack(self.frame)
+
     def features(
         self, distribution: Distribution, leave_out: Sequence[str]
     ) -> tuple[tuple[str, ...], Tensor]:
@@ -55,9 +61,10 @@ class Table:
         if wrong_NF.any():
             row, at = wrong_NF.nonzero()[0].tolist()
             found = "no number" if x_NF[row, at].isnan() else f"{float(x_NF[row, at]):g}"
+            remedy = "; fill the cell, or leave out the row: the subject then lacks this modality"
             raise DataError(
                 f"{self.path}: column {frame.columns[at]!r} has {found} for {self.subjects[row]!r}, but must "
-                f"have {possible} (likelihood {distribution})"
+                f"have {possible} (likelihood {distribution})" + remedy * (found == "no number")
             )
         refuse_constant(self.path, frame.columns, x_NF)
         return tuple(frame.columns), x_NF
@@ -98,25 +105,34 @@ def read_table(path: str, id_: str) -> Table:
 
 
 def read_columns(
-    path: str, features: Mapping[str, Sequence[str]]
+    paths: Sequence[str], id_: str, features: Mapping[str, Sequence[str]]
 ) -> tuple["pl.DataFrame", dict[str, "np.ndarray"]]:
-    """Return the columns of a .csv or .parquet file that are features of modalities, and those that are not.
+    """Return the columns of .csv or .parquet files that are features of modalities, and those that are not.
 
-    An empty cell is NaN.
+    The rows of several files are joined by subject. An empty cell, or a row that a file lacks, is NaN.
 
     Args:
-        path: the file.
+        paths: the files, at least one.
+        id_: the column of subjects, which a single file need not have.
         features: the names of each modality's features.
 
     Returns:
-        the other columns, and the features of each modality of which the file has them all, float64 [N, F].
+        the other columns, and the features of each modality of which the files have them all, float64 [N, F].
 
     Raises:
-        DataError: it cannot be read, has no modality or one in part, or a feature is text.
+        DataError: a file cannot be read, they have no modality or one in part, or a feature is text; of
+            several, one has no subjects, or one in several rows.
     """
     import polars as pl
 
-    frame, found = _frame(path, ""), dict[str, np.ndarray]()
+    path, frame = ", ".join(paths), _frame(paths[0], id_)
+    if len(paths) > 1:
+        frame = read_table(paths[0], id_).with_subjects(id_)
+        for other in (read_table(more, id_).with_subjects(id_) for more in paths[1:]):
+            new = [id_, *(column for column in other.columns if column not in frame.columns)]
+            how: Any = {"how": "full", "coalesce": True, "maintain_order": "left_right"}
+            frame = frame.join(other.select(new), on=id_, **how)
+    found = dict[str, np.ndarray]()
     for name, columns in features.items():
         absent = [column for column in columns if column not in frame.columns]
         if len(absent) == len(columns):

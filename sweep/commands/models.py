@@ -4,7 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,17 +40,17 @@ def evaluate(
 def impute(
     folder: Folder,
     given: Annotated[
-        Path,
+        list[Path],
         typer.Option(
             "--from",
-            help=".npz: an array of samples by modality; .csv or .parquet: a table's features. Columns "
-            "beside them, such as ids, are kept.",
+            help=".npz: an array of samples by modality; .csv or .parquet: a table's features (repeatable: "
+            "joined by subject). Columns beside them, such as ids, are kept.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="What to write: .npz, or .csv or .parquet of vectors.")],
     trial: Annotated[str | None, typer.Option(help="Trial (default: the one that best prints).")] = None,
 ) -> None:
-    """Write what a trained model makes of the modalities that a file lacks; see docs/models.md."""
+    """Write the modalities that files lack, as a trained model imputes them; see docs/models.md."""
     import numpy as np
     import polars as pl
 
@@ -64,19 +64,25 @@ def impute(
     results = open_results(folder)
     name, why = (trial, "") if trial else picked(tradeoff(results))
     model = results.model(name)
-    if given.suffix in (".csv", ".parquet"):
-        rest, arrays = read_columns(str(given), {n: u.spec.features for n, u in model.modalities.items()})
+    tables = all(path.suffix in (".csv", ".parquet") for path in given)
+    data = results.spec.data
+    if len(given) > 1 and not (tables and data.name == "tables"):
+        raise ConfigError("--from is given several times, but only .csv and .parquet tables can be joined")
+    if tables:
+        features = {n: u.spec.features for n, u in model.modalities.items()}
+        rest, arrays = read_columns([*map(str, given)], str(data.options.get("id", "")), features)
     else:
-        arrays = _arrays(given)
+        arrays = _arrays(given[0])
         beside = [n for n, a in arrays.items() if a.ndim == 1 and n not in model.modalities]
         known = arrays.keys() & model.modalities.keys()
         rest = pl.DataFrame({name: arrays.pop(name) for name in beside if known})
     for column in (c.name for c in model.covariates):
         if column not in rest.columns:
-            absent = f"{given}: there is no column {column!r}, but the model is conditioned on it"
+            where = ", ".join(map(str, given))
+            absent = f"{where}: there is no column {column!r}, but the model is conditioned on it"
             raise DataError(f"{absent}; add it to the file, one value a row")
     own = {c.name: rest[c.name] for c in model.covariates} or None
-    found = model.impute(arrays, covariates=own)
+    found = {m: _filled(arrays.get(m), array) for m, array in model.impute(arrays, covariates=own).items()}
     if out.suffix == ".npz":
         write_atomically(out, lambda file: np.savez_compressed(file, **found))
     elif wide := [name for name, array in found.items() if array.ndim != 2]:
@@ -86,6 +92,15 @@ def impute(
         write_atomically(out, table.write_csv if out.suffix == ".csv" else table.write_parquet)
     shapes = ", ".join(f"{m} {list(array.shape)}" for m, array in found.items())
     say(f"{out}: {shapes}" + (f"; by {name}, {why}" if why else ""))
+
+
+def _filled(given: Any, imputed: Any) -> Any:
+    """Return a modality as it was given, with imputed samples where it is NaN; of symbols all are imputed."""
+    import numpy as np
+
+    if given is None or given.shape != imputed.shape:
+        return imputed
+    return np.where(np.isnan(given), imputed, given)
 
 
 def _table(

@@ -157,7 +157,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "empty cell": (
         {**X, "a": [None, *VALUES[1:, 0]]},
         {},
-        "column 'a' has no number for '000', but must have",
+        "column 'a' has no number for '000', but must have finite numbers (likelihood normal); fill the cell",
     ),
     "infinite": (
         {**X, "a": [*VALUES[1:, 0], np.inf]},

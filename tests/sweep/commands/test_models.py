@@ -93,6 +93,11 @@ def test_a_covariate_that_the_file_lacks_is_asked_for(sweep, trained_folder, giv
         ("bad.npz", "out.npz", "bad.npz: not a readable .npz file"),
         ("one.npy", "out.npz", "one.npy: not a readable .npz file"),
         ("other.npz", "out.npz", "there is no modality 'm7'; possible: m0, m1, m2, m3, m4"),
+        (
+            "given.npz --from other.npz",
+            "out.npz",
+            "--from is given several times, but only .csv and .parquet",
+        ),
     ],
 )
 def test_what_cannot_be_imputed_is_one_sentence(
@@ -102,7 +107,8 @@ def test_what_cannot_be_imputed_is_one_sentence(
     (tmp_path / "bad.npz").write_bytes(given.read_bytes()[:100])
     np.save(tmp_path / "one.npy", np.zeros((2, 3)))
     np.savez(tmp_path / "other.npz", m7=np.zeros(3))
-    status, _, err = sweep("impute", trained_folder, "--from", tmp_path / source, "--out", tmp_path / out)
+    files = [word for name in source.split(" --from ") for word in ("--from", tmp_path / name)]
+    status, _, err = sweep("impute", trained_folder, *files, "--out", tmp_path / out)
     assert status == 2
     assert sentence in err
     assert err.count("\n") == 1

@@ -106,6 +106,8 @@ def test_a_sweep_over_three_tables_runs_from_its_file_alone(
     assert set(explained["target"]) == {"a", "b", "genes"}
     assert explained["value"].min() > 0
     assert set(metrics.filter(metric="log_likelihood_conditional", target="a")["subset_mask"]) == {1, 4, 5}
+    by_sample = store.sample_values().collect().filter(metric="log_likelihood_conditional")
+    assert by_sample["values"].list.len().to_list() == [10, 10]
     assert sweep("verify", "results/three")[:2] == (0, "results/three is sound\n")
     assert sweep("report", "results/three")[0] == 0
     page = (folder / "results/three/report/report.html").read_text()
@@ -132,19 +134,27 @@ def test_a_sweep_over_three_tables_runs_from_its_file_alone(
     np.testing.assert_allclose(others.select(pl.col("^a.$")).to_numpy(), direct["a"], rtol=1e-5)
     assert abs(others["a0"].mean() - 50) < 10  # in the file's units
     assert others.select(pl.col("^gene.*$")).to_numpy().min() >= 0
+    given.tail(-3).write_parquet("few.parquet")
+    both = ("--from", "a.csv", "--from", "few.parquet")
+    assert sweep("impute", "results/three", *both, "--out", "filled.csv")[0] == 0
+    filled = pl.read_csv("filled.csv").join(given, on="subject", suffix="_given", maintain_order="right")
+    kept = np.isclose(filled["b0"], filled["b0_given"])  # what a subject has stays as it was given
+    assert kept.tolist() == [False] * 3 + [True] * (len(given) - 3)
 
 
-def test_the_pages_first_file_is_written(sweep: Sweep, folder: Path) -> None:
-    """With labels and covariates of another file, by the page's own line, as a shell reads it."""
+def test_the_pages_first_files_are_written(sweep: Sweep, folder: Path) -> None:
+    """Without labels, and with labels and covariates of another file, by the page's own lines."""
     rng, subjects = np.random.default_rng(0), [f"s{i}" for i in range(60)]
     for name in ("mri", "pet"):
         columns = {f"{name}{i}": x for i, x in enumerate(rng.normal(size=(3, 60)))}
         pl.DataFrame({"subject": subjects} | columns).write_csv(f"{name}.csv")
     clinic = {"subject": subjects, "diagnosis": ["AD", "CN"] * 30}
-    clinic |= {"age": range(60), "sex": ["f", "m", "m"] * 20}
+    clinic |= {"age": range(60), "sex": ["f", "m", "m"] * 20, "site": ["Bonn", "Oslo", "Rome"] * 20}
     pl.DataFrame(clinic).write_csv("clinic.csv")
-    (line,) = (block for block in blocks("sh") if block.startswith("sweep init"))
-    assert sweep(*shlex.split(line.replace("\\\n", ""))[1:])[0] == 0
+    plain, line = (block for block in blocks("sh") if block.startswith("sweep init"))
+    assert sweep(*shlex.split(plain)[1:])[0] == 0
+    assert load_spec("study.yaml").objectives[1].name == "log_likelihood_conditional"
+    assert sweep(*shlex.split(line.replace("\\\n", "").replace("study.yaml", "mine.yaml"))[1:])[0] == 0
     asked = load_spec("mine.yaml").data
     data = load_data(asked.name, **asked.options)
     assert data.classes == ("AD", "CN")
