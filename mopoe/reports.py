@@ -41,8 +41,8 @@ METRICS: Mapping[str, str] = {
     "kid": "final metric, per target: the mmd in Inception v3's features (subset 0: prior)",
     "log_likelihood": "final metric: log p(X_A) of the subset A, nats; of subset 0, on a split other than "
     "the sweep's: the objective of that name",
-    "log_likelihood_conditional": "final metric: log p(x_m | X_A) per target, of all without one, nats: "
-    "log p of both less log p(X_A), so too low by what the first lacks and too high by what the second does",
+    "log_likelihood_conditional": "final metric: log p(x_m | X_A) of a target m (without one, of all others) "
+    "given the subset A, nats; the difference of two estimates, log p(x_m, X_A) and log p(X_A)",
     "joint_coherence_mixture": "final metric, of the prior: with a Gaussian mixture fitted to the latents",
     "non_finite": "share of posterior means and KLs that are not finite numbers",
     "nll": "per target: negative log-likelihood given a latent of the full set's posterior, nats",

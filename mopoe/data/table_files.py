@@ -60,11 +60,13 @@ class Table:
         wrong_NF, possible = impossible(distribution, x_NF)
         if wrong_NF.any():
             row, at = wrong_NF.nonzero()[0].tolist()
-            found = "no number" if x_NF[row, at].isnan() else f"{float(x_NF[row, at]):g}"
-            remedy = "; fill the cell, or leave out the row: the subject then lacks this modality"
+            empty = int(x_NF.isnan().sum()) if x_NF[row, at].isnan() else 0
+            found = "no number" if empty else f"{float(x_NF[row, at]):g}"
+            others = f"; {empty} such cells in all" if empty > 1 else ""
+            remedy = "; fill them, or leave out their rows: those subjects then lack this modality"
             raise DataError(
                 f"{self.path}: column {frame.columns[at]!r} has {found} for {self.subjects[row]!r}, but must "
-                f"have {possible} (likelihood {distribution})" + remedy * (found == "no number")
+                f"have {possible} (likelihood {distribution}){others}{remedy if empty else ''}"
             )
         refuse_constant(self.path, frame.columns, x_NF)
         return tuple(frame.columns), x_NF
@@ -144,11 +146,26 @@ def read_columns(
         for column in frame.select(columns):
             if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
                 raise DataError(f"{path}: column {column.name!r} holds {column.dtype}, but must hold numbers")
-        found[name] = frame.select(pl.col(columns).cast(pl.Float64).fill_null(math.nan)).to_numpy()
+        x_NF = frame.select(pl.col(columns).cast(pl.Float64).fill_null(math.nan)).to_numpy()
+        _refuse_gaps(path, x_NF, columns, frame[id_] if id_ in frame.columns else range(1, len(frame) + 1))
+        found[name] = x_NF
     if not found:
         known = "; ".join(f"{name} has {columns[0]!r}, ..." for name, columns in features.items() if columns)
         raise DataError(f"{path}: has the columns of no modality; {known or 'the model has no table'}")
     return frame.drop([column for name in found for column in features[name]]), found
+
+
+def _refuse_gaps(path: str, x_NF: "np.ndarray", columns: Sequence[str], subjects: Sequence[object]) -> None:
+    """Raise DataError, with the first subject, if there are rows with some of a modality's features alone."""
+    gaps_NF = np.isnan(x_NF)
+    partly_N = gaps_NF.any(1) & ~gaps_NF.all(1)
+    if partly_N.any():
+        row = int(partly_N.argmax())
+        column = columns[int(gaps_NF[row].argmax())]
+        where = (
+            f"{path}: column {column!r} has no number for {subjects[row]!r}, but others of its modality do"
+        )
+        raise DataError(f"{where}; fill the cell, or empty them all, and the modality is imputed")
 
 
 def _frame(path: str, id_: str) -> "pl.DataFrame":

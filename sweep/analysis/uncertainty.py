@@ -91,9 +91,9 @@ def coarse(probability: float, *, few_seeds: bool) -> str:
     In simulations, up to a fifth of the claims that few seeds gave less than 0.1 were true.
 
     >>> coarse(0.934, few_seeds=False), coarse(0.934, few_seeds=True), coarse(0.5, few_seeds=True)
-    ('0.93', 'above 0.8', 'open')
+    ('0.93', 'above 0.8', 'undecided')
     """
-    middle = "open" if few_seeds else f"{probability:.2f}"
+    middle = "undecided" if few_seeds else f"{probability:.2f}"
     low, high = (0.1, 0.9) if few_seeds else (0.01, 0.99)
     below, above = ("below 0.2", "above 0.8") if few_seeds else ("below 0.01", "above 0.99")
     return below if probability < low else above if probability > high else middle

@@ -111,6 +111,7 @@ def best(
     config = TrialConfig.from_dict(json.loads(row["config_json"]))
     say(f"# {about}")
     say(f"# config {config.config_id}; run it with: sweep trial FILE")
+    say("# Left out is what is at its default; `sweep show-config FILE` prints it.")
     sys.stdout.write(yaml_text(one_trial(spec, config, f"{spec.name}-{row['trial_id']}")))
 
 

@@ -53,7 +53,7 @@ def resume_hint(again: str, folder: Path) -> Iterator[None]:
 
         text = f" before {folder} was created"
         if MANIFEST in files_at(folder).list():
-            text = f"; finished work is kept. To continue: {again}"
+            text = f"; finished trials and checkpoints of the others are kept. To continue: {again}"
         say(f"\nsweep: interrupted{text}", err=True)
         sys.exit(exit_status())
 

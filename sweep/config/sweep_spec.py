@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +11,9 @@ from pydantic import ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from mopoe.config import TrialConfig
+from mopoe.data.registry import DATA_SETS
 from mopoe.errors import ConfigError
+from mopoe.evaluation_config import EvaluationConfig
 from mopoe.network_options import named
 from search_spaces import Document, find, load_yaml, split_assignment
 from sweep.config.checks import check
@@ -120,14 +122,24 @@ def one_trial(spec: SweepSpec, config: TrialConfig, name: str) -> dict[str, Any]
     """Return the keys of a file that `sweep trial` runs as this trial and `sweep run` as a sweep of one.
 
     Every setting is held constant, but for the first searched one: a file must have a search space, so
-    that setting has a choice of one value.
+    that setting has a choice of one value. What is at its default is left out.
     """
     settings, plain = config.to_dict(), spec.plain()
     searched = next(name for name in (*spec.search_space, "beta") if name in settings)
+    values = [settings.pop(searched)]
+    known = DATA_SETS.get(spec.data.name)
+    usual = spec.model_copy(update={"evaluation": EvaluationConfig()}).plain()["evaluation"]
     return {
         "name": name,
         "trials": 1,
-        **{key: plain[key] for key in ("data", "objectives", "reference_point", "evaluation")},
-        "search_space": {searched: {"type": "choice", "values": [settings.pop(searched)]}},
-        "fixed": settings,
+        "data": _unusual(plain["data"], known.options if known else {}),
+        **{key: plain[key] for key in ("objectives", "reference_point")},
+        "evaluation": _unusual(plain["evaluation"], usual),
+        "search_space": {searched: {"type": "choice", "values": values}},
+        "fixed": _unusual(settings, TrialConfig().to_dict()),
     }
+
+
+def _unusual(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that differ from their defaults."""
+    return {key: value for key, value in values.items() if key not in defaults or value != defaults[key]}

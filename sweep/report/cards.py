@@ -22,6 +22,7 @@ from sweep.report.formatting import (
     number,
     plain,
     setting_title,
+    weights_notes,
     with_error,
     worded,
 )
@@ -60,9 +61,13 @@ def table_card(view: View) -> Card:
     trade, rows = view.tradeoff, config_rows(view.tradeoff)
     reasons = [f"{p.trial_id} {plain(p.why)}." for p in trade.picks]
     texts = with_arrows(front_text(rows), trade.points.objectives)
-    place = ["front" if on_front else "" for on_front in rows["on_front"]]
-    texts.insert_column(1, pl.Series("place", place, dtype=pl.String))
-    return Card(title="Configs", finding=" ".join(reasons), table=texts)
+    place = [
+        ": ".join(filter(None, ["front", picks])) if on_front else ""
+        for on_front, picks in rows.select("on_front", "picks").iter_rows()
+    ]
+    texts = texts.drop("picks").with_columns(place=pl.Series(place, dtype=pl.String))
+    notes = [f"{note[0].upper()}{note[1:]}" for note in weights_notes(rows.columns, trade.manifest)]
+    return Card(title="Configs", finding=" ".join([*reasons, *notes]), table=texts)
 
 
 def split_card(view: View) -> Card | None:

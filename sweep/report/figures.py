@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 _MOST_EPOCHS, _MOST_CURVES = 200, 300
 """Most points of a learning curve, and most trials with a curve besides the picks."""
+_BARS = "rgba(213,94,0,0.45)"
+"""The front's colour, paler: its error bars are not to be taken for its line."""
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x", "star")
 _RARE = [[0, "rgba(128,128,128,0.3)"], [0.2, "#E69F00"], [1, FRONT]]
 
@@ -78,7 +80,7 @@ def _front_parts(
     configs = worst_first(tradeoff.configs.with_columns(hover, on_front), first)
 
     def dots(rows: pl.DataFrame, colour: str, size: int, *, bars: bool, **more: object) -> dict[str, Any]:
-        bar = {"thickness": 1, "width": 0, "color": colour}
+        bar = {"thickness": 1, "width": 0, "color": _BARS if colour == FRONT else colour}
         bars_of = {
             f"error_{a}": bar | {"array": rows[INTERVAL + n].to_list()} for a, n in (("x", x), ("y", y))
         }
@@ -99,20 +101,14 @@ def _front_parts(
         dots(some, MUTED, 7, bars=whole, mode="markers", name=name),
         dots(front, FRONT, 9, bars=True, mode=mode, name="front", line=line),
     ]
-    # A label is on the better side of its point, where the front leaves room, unless it would not fit there.
-    worst, best = (float(configs[OBJECTIVE + x][i]) for i in (0, -1))
-    better = ["top" if second.maximize else "bottom", "right" if first.maximize else "left"]
-    worse = ["bottom" if second.maximize else "top", "left" if first.maximize else "right"]
-    silent = {"type": "scatter", "hoverinfo": "skip", "showlegend": False}
+    silent = {"type": "scatter", "mode": "markers", "hoverinfo": "skip"}
     for pick in picked:
         at = configs.filter(trial_id=pick.trial_id).select(OBJECTIVE + x, OBJECTIVE + y).row(0)
         circle = {"symbol": "circle-open", "size": 16, "color": pick.colour, "line": {"width": 2.5}}
-        place = worse if abs(at[0] - worst) > 0.7 * abs(best - worst) else better
-        label = {"text": [escape(pick.labels)], "textposition": " ".join(place), "cliponaxis": False}
-        traces.append(silent | label | {"x": at[:1], "y": at[1:], "mode": "markers+text", "marker": circle})
+        traces.append(silent | {"name": escape(pick.labels), "x": at[:1], "y": at[1:], "marker": circle})
     # details.js moves this ring to the chosen config.
     ring = {"color": RING, "size": 24, "symbol": "circle-open", "line": {"width": 2, "color": RING}}
-    traces.append(silent | {"x": [None], "y": [None], "mode": "markers", "marker": ring})
+    traces.append(silent | {"showlegend": False, "x": [None], "y": [None], "marker": ring})
     titles = [f"{with_unit(o)}, {'higher' if o.maximize else 'lower'} is better" for o in (first, second)]
     return traces, layout(440, xaxis=axis(titles[0]), yaxis=axis(titles[1]))
 

@@ -132,6 +132,16 @@ def setting_title(column: str, manifest: Manifest) -> str:
     return f"weight of subsets of {place}" if by_size else plain(name)
 
 
+def weights_notes(columns: Sequence[str], manifest: Manifest) -> list[str]:
+    """Return a sentence for each simplex by size among searched settings, on what its components are of."""
+    found = {name: len(parts) for name, parts in searched_settings(columns).items() if len(parts) > 1}
+    return [
+        f"{plain(name)}: the shares of all subsets of {', '.join(map(str, range(1, n)))} and {n} modalities."
+        for name, n in found.items()
+        if setting_title(f"{PARAMETER}{name}_1", manifest).startswith("weight of")
+    ]
+
+
 def setting_text(parts: Sequence[object]) -> str:
     """Return a searched setting's value, or the components of a simplex, as one string.
 

@@ -4,10 +4,11 @@ from typing import Any
 
 import polars as pl
 
+from mopoe.reports import Z_95
 from sweep.analysis.checks import run_checks
 from sweep.analysis.tradeoff import Tradeoff
 from sweep.analysis.uncertainty import coarse
-from sweep.report.formatting import corner_text, count, number, plain
+from sweep.report.formatting import corner_text, count, number, plain, with_error
 from sweep.report.view import Card, View
 from sweep.store.layout import OBJECTIVE, STDERR
 from sweep.store.records import TrialRecord
@@ -86,8 +87,13 @@ def _trade_offs(trade: Tradeoff) -> str:
     verb, sentence = "is" if len(front) == 1 else "are", f"{count(len(front), 'config')} of"
     sentence += f" {trade.configs.height} {verb} on the front; on it {' and '.join(spans)}"
     if trade.knee is not None:
-        lost = points.gains.max(axis=0) - points.gains[points.trial_ids.index(trade.knee)]
-        parts = [f"{number(x)} of {plain(name)}" for x, name in zip(lost, points.names, strict=True)]
+        knee, best = points.trial_ids.index(trade.knee), points.gains.argmax(axis=0)
+        parts = []
+        for at, objective in enumerate(points.objectives):
+            lost = points.gains[best[at], at] - points.gains[knee, at]
+            error = trade.inference.difference_error(knee, int(best[at]))[at]
+            amount = " ".join(filter(None, [with_error(lost, Z_95 * error), objective.unit]))
+            parts.append(f"{amount} of {plain(objective.name)}")
         sentence += f"; the knee, {trade.knee}, gives up {' and '.join(parts)} against the best"
     return sentence + "."
 
@@ -102,10 +108,12 @@ def _certainty(view: View) -> str:
             "may be on it."
         )
     few = dict(zip(trade.points.trial_ids, sure.few_seeds.tolist(), strict=True))
-    picks = [
-        f"{plain(p.label)} {coarse(sure.agree[p.label], few_seeds=few[p.trial_id])}" for p in trade.picks
-    ]
-    return f"Probability that the pick is the right one: {', '.join(picks)}."
+    said: dict[str, list[str]] = {}
+    for p in trade.picks:
+        found = coarse(sure.agree[p.label], few_seeds=few[p.trial_id])
+        said.setdefault(found, []).append(f"the {plain(p.label)}")
+    parts = [f"{found} for {', '.join(picks)}" for found, picks in said.items()]
+    return f"The probability that a pick is the right one is {'; '.join(parts)}."
 
 
 def _worries(view: View) -> str:

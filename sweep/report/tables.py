@@ -22,6 +22,7 @@ from sweep.report.formatting import (
     setting_text,
     status_line,
     value_text,
+    weights_notes,
     worded,
 )
 from sweep.report.summary import futility, mean_chance, nothing_yet
@@ -111,7 +112,8 @@ def front_screen(trade: Tradeoff) -> "Group":
     for row in texts.iter_rows():
         table.add_row(*map(Text, row))
     picks = (Text(f"{plain(pick.label)}: {pick.trial_id}") for pick in trade.picks)
-    return Group(table, "", Text(f"± is {interval_text(trade)}."), *picks)
+    notes = [f"± is {interval_text(trade)}.", *weights_notes(trade.configs.columns, trade.manifest)]
+    return Group(table, "", *map(Text, notes), *picks)
 
 
 _SIGNS = {c: f"\\{c}" for c in "&%$#_{}"} | {

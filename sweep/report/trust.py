@@ -45,7 +45,7 @@ def stability_card(view: View) -> Card | None:
         f"Probabilities are shares of {sure.draws} draws from the posterior of the configs' means over seeds "
         "and held-out samples (a hierarchical model that pools the variance between seeds). For a config "
         f"with fewer than {FEW_SEEDS} seeds, and for all where most have fewer, they hold only roughly, and "
-        "are told as below 0.2, above 0.8 or open."
+        "are told as below 0.2, above 0.8 or undecided."
     )
     if trade.inference.unpaired:
         note += (

@@ -116,6 +116,9 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
     cut = f", but no trial begins after the {hours:g} hours of the budget" if over else ""
     console.print(table)
     about = f"about {duration(total)}{cut}"
+    if len(suggested) < table.row_count:
+        told = "corner: settings at the ends of the search space; the others are the first trials"
+        console.print(told, highlight=False, soft_wrap=True)
     console.print(
         f"\n{trials} trials{more}, {at_once} at once on this machine ({device}): {about}",
         highlight=False,

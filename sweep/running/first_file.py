@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 STEPS = 3000
 """About so many steps of training are enough to compare configs on small data."""
+MOST_HELD_OUT = 250
+"""Most held-out samples that are measured."""
 
 
 def first_file(file: Path, data: Mapping[str, Any]) -> str:
@@ -73,8 +75,8 @@ name: {name}
 data: {data}
 trials: 24
 replicates: {{ seeds: 3, when: front }} # two further seeds of what is on the front
-objectives: {objectives}
-reference_point: {reference} # {corner}
+objectives: {objectives} # {meaning}
+reference_point: {reference} # where the hypervolume begins: {corner}
 
 search_space:
   beta: {{ type: log_uniform, low: 0.1, high: 4.0 }} # weight of the KL term
@@ -87,8 +89,7 @@ fixed:
   epochs: {epochs} # about {steps} steps
   batch_size: {batch}
   lr: 0.002
-  hidden_widths: [{hidden}]
-  initialisation: he
+{networks}  initialisation: he
   likelihood_weights: none # every feature counts alike, as in the log-likelihood
 
 evaluation: # the same samples and noise for every trial
@@ -100,22 +101,25 @@ def _made(file: Path, data: Mapping[str, Any], loaded: "MultimodalData") -> str:
     features = sum(math.prod(m.shape) for m in loaded.modalities)
     n_train, n_held_out = len(loaded.train), len(loaded.validation.complete())
     high = min(128, max(8, features // 2))
+    hidden = min(256, max(32, 2 ** round(math.log2(features))))
     batch = next(size for size in (256, 128, 64, 32, 16) if size == 16 or n_train >= 12 * size)
     epochs = min(300, max(10, round(STEPS * batch / n_train)))
     by_modality = _without_latents(loaded)
     reference = {"log_likelihood": _below(sum(by_modality))}
     subsets = 2 ** len(loaded.modalities) - 1
     evaluation = {
-        "likelihood_samples": min(250, n_held_out),
+        "likelihood_samples": _held_out(n_held_out),
         "importance_samples": subsets * math.ceil(600 / subsets),
     }
     if loaded.n_classes:
-        evaluation |= {"coherence_samples": min(250, n_held_out), "joint_samples": 500}
+        evaluation |= {"coherence_samples": _held_out(n_held_out), "joint_samples": 500}
         reference = {"conditional_coherence": round(1 / loaded.n_classes, 3), **reference}
-        corner = "chance, and below what a decoder without latents has"
+        corner = "chance, and below what constant outputs reach"
+        meaning = "right classes of what is generated; nats of all modalities together"
     else:
         reference["log_likelihood_conditional"] = _below(sum(by_modality) / len(by_modality))
-        corner = "below what a decoder without latents has"
+        corner = "below what constant outputs reach"
+        meaning = "nats of all modalities together, and of one given others"
     shapes = ", ".join(f"{m.name} {'x'.join(map(str, m.shape))}" for m in loaded.modalities)
     what = f"A first sweep over {n_train} training samples of {shapes}, made by `sweep init` from the data."
     final = "" if loaded.n_classes else "  final_metrics: [conditional_likelihood]\n"
@@ -126,6 +130,7 @@ def _made(file: Path, data: Mapping[str, Any], loaded: "MultimodalData") -> str:
         data=_flow(dict(data)),
         objectives=_flow(list(reference)),
         reference=_flow(reference),
+        meaning=meaning,
         corner=corner,
         low=max(2, high // 8),
         high=high,
@@ -133,9 +138,19 @@ def _made(file: Path, data: Mapping[str, Any], loaded: "MultimodalData") -> str:
         epochs=epochs,
         steps=epochs * math.ceil(n_train / batch),
         batch=batch,
-        hidden=min(256, max(32, 2 ** round(math.log2(features)))),
+        networks=f"  hidden_widths: [{hidden}]\n"
+        if any(len(m.shape) == 1 for m in loaded.modalities)
+        else "",
         evaluation=final + "\n".join(f"  {key}: {value}" for key, value in evaluation.items()),
     )
+
+
+def _held_out(n: int) -> str:
+    """Return how many of n complete held-out samples are measured, and what to do about few of them."""
+    if n > MOST_HELD_OUT:
+        return str(MOST_HELD_OUT)
+    few = "; with so few, `replicates: {folds: 5}` tells more" if n < 100 else ""
+    return f"{n} # all held-out samples that have every modality{few}"
 
 
 def _without_latents(data: "MultimodalData") -> list[float]:

@@ -66,6 +66,10 @@ def test_rows_of_several_files_are_joined_by_subject(paths: list[str]) -> None:
             "age.csv: has the columns of no modality; mri has 'hippocampus', ...; pet has 'amyloid'",
         ),
         (["half.csv"], "half.csv: there is no column 'cortex' of 'mri', but others of its features"),
+        (
+            ["gap.csv"],
+            "gap.csv: column 'cortex' has no number for '002', but others of its modality do",
+        ),
         (["words.csv"], "words.csv: column 'amyloid' holds String, but must hold numbers"),
         (["mri.csv", "twice.csv"], "twice.csv: '001' is in several rows, but a subject has one"),
         (["mri.csv", "nameless.csv"], "nameless.csv: there is no column 'id' of subjects; its first columns"),
@@ -77,6 +81,7 @@ def test_what_cannot_be_joined_is_told(
 ) -> None:
     """With the file and the column."""
     write(tmp_path / "half.csv", {"id": ["001"], "hippocampus": [1.0]})
+    write(tmp_path / "gap.csv", {"id": ["001", "002"], "hippocampus": [1, 2], "cortex": [1, None]})
     write(tmp_path / "words.csv", {"id": ["001"], "amyloid": ["high"]})
     write(tmp_path / "twice.csv", {"id": ["001", "001"], "amyloid": [1.0, 2.0]})
     write(tmp_path / "nameless.csv", {"amyloid": [1.0, 2.0]})

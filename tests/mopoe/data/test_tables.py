@@ -155,9 +155,9 @@ X = {"id": SUBJECTS, "a": VALUES[:, 0]}
 TWICE = {"id": [*SUBJECTS[:-1], "000"], "a": VALUES[:, 0]}
 MISTAKES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "empty cell": (
-        {**X, "a": [None, *VALUES[1:, 0]]},
+        {**X, "a": [None, None, *VALUES[2:, 0]]},
         {},
-        "column 'a' has no number for '000', but must have finite numbers (likelihood normal); fill the cell",
+        "has no number for '000', but must have finite numbers (likelihood normal); 2 such cells in all",
     ),
     "infinite": (
         {**X, "a": [*VALUES[1:, 0], np.inf]},

@@ -33,7 +33,7 @@ def check_deciles(said, true):
 def check_classes(said, true):
     """Check that what is said of configs with few seeds is true."""
     words = np.array([coarse(p, few_seeds=True) for p in said])
-    for word, low, high in (("below 0.2", 0.0, 0.2), ("above 0.8", 0.8, 1.0), ("open", 0.05, 0.95)):
+    for word, low, high in (("below 0.2", 0.0, 0.2), ("above 0.8", 0.8, 1.0), ("undecided", 0.05, 0.95)):
         if (words == word).sum() >= FEWEST:
             assert low <= true[words == word].mean() <= high
 

@@ -55,9 +55,10 @@ def test_table_card(seen):
         "(0.42 with the front scaled to 0..1)."
     )
     objectives = ["conditional coherence\N{NO-BREAK SPACE}↑", "log likelihood\N{NO-BREAK SPACE}↑"]
-    assert card.table.columns[:5] == ["trial", "place", "picks", *objectives]
+    assert (card.table.columns[:3], card.table.columns[-1]) == (["trial", *objectives], "place")
     assert card.table["trial"].to_list() == ["t04", "t03", "t02", "t01", "t00", "t06", "t05"]
-    assert card.table["place"].to_list() == ["front"] * 5 + [""] * 2
+    picks = "front: best conditional coherence", "front: knee", "front: best log likelihood"
+    assert card.table["place"].to_list() == [picks[0], "front", picks[1], "front", picks[2], "", ""]
 
 
 def test_size_card(seen):

@@ -73,7 +73,7 @@ def test_the_finding_and_the_table(found):
     assert card.finding.startswith("t3 has the lowest cost. t1 has the highest coherence. t2 is the knee: ")
     assert "(0.24 with the front scaled to 0..1)" in card.finding
     assert card.table["trial"].to_list() == ["t3", "t2", "t1", "t4"]
-    assert card.table.columns[3:5] == ["cost\N{NO-BREAK SPACE}↓", "coherence\N{NO-BREAK SPACE}↑"]
+    assert card.table.columns[1:3] == ["cost\N{NO-BREAK SPACE}↓", "coherence\N{NO-BREAK SPACE}↑"]
 
 
 def test_the_terminal_and_latex(store, found):
@@ -94,15 +94,14 @@ def traces(page: str, figure: str) -> list[dict]:
 
 
 def test_the_figures(store, found, tmp_path):
-    """Steps go from the worst cost to the best, first vertically; labels stand on the lower left."""
+    """Steps go from the worst cost to the best, first vertically; rings and labels name the picks."""
     page = write_report(store, tmp_path).read_text(encoding="utf-8")
     parts = {t.get("name", i): t for i, t in enumerate(traces(page, "front-cost-coherence"))}
     front = parts["front"]
     assert (front["x"], front["y"], front["line"]["shape"]) == ([8, 3, 2], [0.9, 0.7, 0.5], "vh")
     assert front["customdata"] == ["t1", "t2", "t3"]
-    places = {t["text"][0]: t["textposition"] for t in parts.values() if "textposition" in t}
-    # The lowest cost is at the left end of the figure, where its label would leave it.
-    assert places == {"best coherence": "top left", "knee": "bottom right", "best cost": "bottom right"}
+    rings = {name: (t["x"], t["y"]) for name, t in parts.items() if str(name).startswith(("best", "knee"))}
+    assert rings == {"best coherence": ([8], [0.9]), "knee": ([3], [0.7]), "best cost": ([2], [0.5])}
     assert "cost, lower is better" in page
     axes = front_figure(found.tradeoff).axes[0]
     (steps,) = (line for line in axes.lines if line.get_drawstyle() == "steps-pre")

@@ -34,11 +34,12 @@ def test_three_sentences(seen):
     trade_offs, sure, wary = summary_card(seen).finding.split("\n")
     assert trade_offs == (
         "5 configs of 7 are on the front; on it conditional coherence runs from 0.42 to 0.8 and log "
-        "likelihood runs from -1640 to -1480; the knee, t02, gives up 0.08 of conditional coherence and 32 "
-        "of log likelihood against the best."
+        "likelihood runs from -1640 to -1480; the knee, t02, gives up 0.08 ± 0.20 of conditional coherence "
+        "and 32 ± 58 nats of log likelihood against the best."
     )
-    assert sure.startswith(
-        "Probability that the pick is the right one: best conditional coherence open, best"
+    assert sure == (
+        "The probability that a pick is the right one is undecided for the best conditional coherence, the "
+        "best log likelihood, the knee."
     )
     assert wary == "Be wary: 5 of 5 configs of the front have fewer than 3 seeds."
 

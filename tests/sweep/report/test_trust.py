@@ -84,7 +84,7 @@ def test_level_card(seen):
     assert card.table["c"].to_list() == ["0.45 to 0.55", "0.6 to 0.7", "0.75", "0.8"]
     assert card.table["trial"].to_list() == ["t01", "t02", "t03", "t04"]
     assert card.table.row(1)[2].startswith("-1512")
-    assert set(card.table["P(same pick)"]) <= {"below 0.2", "open", "above 0.8"}
+    assert set(card.table["P(same pick)"]) <= {"below 0.2", "undecided", "above 0.8"}
 
 
 def test_one_config_that_is_best_at_every_level_is_a_sentence(seen):
