@@ -62,12 +62,14 @@ def rehearse(
                 _check("mean and log-variance", (n, width), mu, logvar)
             with _step(f"modality {name!r}", "be decoded and scored"):
                 own = {k: x[k] for k in (name, COVARIATES) if k in x}
+                mean = model.mean(name, torch.zeros(n, config.latent_dim), style_MBW, c_BC)
+                if mean.dim() == x[name].dim():  # of symbols they are probabilities
+                    _check("the decoder's mean", tuple(x[name].shape), mean)
                 log_p_B = model.log_prob(torch.zeros(n, config.latent_dim), own, style_MBW)[name]
                 _check("log_prob", (n,), log_p_B)
             if name not in classifiers.networks:
                 continue  # there are no labels
             with _step(f"modality {name!r}", "be classified once it is generated"):
-                mean = model.mean(name, torch.zeros(n, config.latent_dim), style_MBW, c_BC)
                 _check("the classifier's output", (n, data.n_classes), classifiers.logits(name, mean))
     context = EvalContext(data=data, classifiers=classifiers, config=evaluation)
     for reference in evaluation.metrics:

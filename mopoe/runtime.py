@@ -5,7 +5,8 @@ import importlib
 import os
 import re
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 
@@ -134,3 +135,14 @@ def torchvision(part: str) -> ModuleType:
             library.define(schema)
         _declared.append(library)  # the declarations live as long as this object
     return importlib.import_module(f"torchvision.{part}")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: in small steps several mostly wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

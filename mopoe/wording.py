@@ -3,6 +3,15 @@
 import difflib
 from collections.abc import Iterable
 
+_MEANT = {
+    **dict.fromkeys(("learning_rate", "learningrate", "learn_rate"), "lr"),
+    **dict.fromkeys(("latent_size", "latents", "z_dim", "n_latents", "latent_dims"), "latent_dim"),
+    **dict.fromkeys(("kl_weight", "kl_beta"), "beta"),
+    **dict.fromkeys(("weights", "mixture_weights"), "subset_weights"),
+    **dict.fromkeys(("n_epochs", "max_epochs", "num_epochs"), "epochs"),
+}
+"""What other frameworks call a setting, and what it is called here."""
+
 
 def unknown_key(found: object, possible: Iterable[str]) -> str:
     """Return the sentence about a key that does not exist.
@@ -16,11 +25,14 @@ def unknown_key(found: object, possible: Iterable[str]) -> str:
 def did_you_mean(found: object, possible: Iterable[str], *, these: str = "possible") -> str:
     """Return the hint for a wrong name: the nearest name, if one is near, and all possible ones.
 
-    >>> did_you_mean("bta", ["beta", "lr"])
-    "did you mean 'beta'? possible: beta, lr"
+    >>> did_you_mean("bta", ["beta", "lr"]), did_you_mean("learning_rat", ["beta", "lr"])
+    ("did you mean 'beta'? possible: beta, lr", "did you mean 'lr'? possible: beta, lr")
     """
     names = list(possible)
     near = difflib.get_close_matches(str(found), names, n=1)
+    if not near:
+        synonyms = {other: name for other, name in _MEANT.items() if name in names}
+        near = [synonyms[other] for other in difflib.get_close_matches(str(found), synonyms, n=1)]
     return (f"did you mean {near[0]!r}? " if near else "") + f"{these}: {', '.join(names) or 'none'}"
 
 

@@ -76,6 +76,7 @@ def data_from_arrays(
         if name not in own or distribution not in known:
             possible = f"of {', '.join(known)} for modalities of default networks: {', '.join(own) or 'none'}"
             raise ConfigError(f"likelihoods has {distribution!r} for {name!r}, but must have some {possible}")
+    _check_images(splits["train"], likelihoods)
     splits = {where: _as_given(where, split, likelihoods) for where, split in splits.items()}
     modalities = tuple(
         ModalitySpec(name=name, shape=tuple(x.shape[1:]), network=networks[name])
@@ -171,6 +172,23 @@ def _as_given(where: str, split: Split, likelihoods: Mapping[str, Distribution])
                 raise DataError(f"{where}: {name!r} has {found:g}, but {distribution} has {possible}")
             x[name] = stored(distribution, x[name])
     return replace(split, x=x)
+
+
+def _check_images(train: Split, likelihoods: Mapping[str, Distribution]) -> None:
+    """Refuse images whose channels come last, and floats on the scale of bytes, which no loss is fit for."""
+    for name, x in train.x.items():
+        if x.dim() != 4:
+            continue
+        if x.shape[3] in (1, 3, 4) and min(x.shape[1:3]) > 4:
+            raise DataError(
+                f"train: {name!r} has samples of shape {list(x.shape[1:])}, but images are [channels, "
+                "height, width]; x.transpose(0, 3, 1, 2) makes them so"
+            )
+        if name not in likelihoods and x.is_floating_point() and x.min() >= 0 and 32 < x.max() <= 255:
+            raise DataError(
+                f"train: {name!r} has floats from {float(x.min()):g} to {float(x.max()):g}, but images are "
+                "bytes, or floats of about 0 to 1; give x.astype(numpy.uint8), or x / 255"
+            )
 
 
 def _check_split(where: str, split: Split, modalities: tuple[ModalitySpec, ...], n_classes: int) -> None:

@@ -4,6 +4,7 @@ Axes: N subject, F feature.
 """
 
 import math
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,8 +53,10 @@ class Table:
         frame = self.frame.drop(*leave_out, strict=False)
         for column in frame:
             if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
-                found = f"{column.dtype}, such as {column.drop_nulls().first()!r}"
-                raise DataError(f"{self.path}: column {column.name!r} holds {found}, but must hold numbers")
+                raise DataError(f"{self.path}: column {column.name!r} {self._not_numbers(column)}")
+            if re.fullmatch(r"Unnamed: \d+", column.name):
+                index = "is the index that pandas wrote; leave it out, as to_csv(index=False) does"
+                raise DataError(f"{self.path}: column {column.name!r} {index}")
         if not frame.width:
             raise DataError(f"{self.path}: there is no column of numbers beside that of the subjects")
         x_NF = torch.from_numpy(frame.cast(pl.Float64).to_numpy().copy())
@@ -70,6 +73,17 @@ class Table:
             )
         refuse_constant(self.path, frame.columns, x_NF)
         return tuple(frame.columns), x_NF
+
+    def _not_numbers(self, column: "pl.Series") -> str:
+        """Return what a column holds that are no numbers, as the rest of a sentence."""
+        import polars as pl
+
+        texts = column.cast(pl.String)
+        wrong = texts.is_not_null() & texts.cast(pl.Float64, strict=False).is_null()
+        row = int(wrong.arg_max() or 0)
+        return (
+            f"holds {column.dtype}, such as {texts[row]!r} for {self.subjects[row]!r}, but must hold numbers"
+        )
 
 
 def refuse_constant(path: str, names: Sequence[str], x_NF: Tensor, among: str = "") -> None:
@@ -101,9 +115,10 @@ def read_table(path: str, id_: str) -> Table:
         raise DataError(f"{path}: subjects in {id_!r} must be text or whole numbers, but there is {found}")
     if not frame.height:
         raise DataError(f"{path}: there are no rows")
+    subjects = subjects.cast(pl.String).str.strip_chars()  # 'S01 ' of another file is S01
     if (twice := subjects.filter(subjects.is_duplicated())).len():
         raise DataError(f"{path}: {twice[0]!r} is in several rows, but a subject has one")
-    return Table(path, frame.drop(id_), tuple(subjects.cast(pl.String)))
+    return Table(path, frame.drop(id_), tuple(subjects))
 
 
 def read_columns(
@@ -155,7 +170,7 @@ def read_columns(
     return frame.drop([column for name in found for column in features[name]]), found
 
 
-def _refuse_gaps(path: str, x_NF: "np.ndarray", columns: Sequence[str], subjects: Sequence[object]) -> None:
+def _refuse_gaps(path: str, x_NF: "np.ndarray", columns: Sequence[str], subjects: Any) -> None:
     """Raise DataError, with the first subject, if there are rows with some of a modality's features alone."""
     gaps_NF = np.isnan(x_NF)
     partly_N = gaps_NF.any(1) & ~gaps_NF.all(1)

@@ -22,6 +22,7 @@ from mopoe.data.table_files import Table, read_table, refuse_constant
 from mopoe.data.table_options import TableOptions
 from mopoe.errors import DataError
 from mopoe.plugins import plugin
+from mopoe.wording import did_you_mean
 
 _FILES = "the modalities' files"
 """Where labels and covariates are that have no file of their own, in messages."""
@@ -123,7 +124,9 @@ def _values(column: str, files: Sequence[Table], file: str, what: str) -> dict[s
             known = zip(table.subjects, table.frame[column], strict=True)
             found = {subject: value for subject, value in known if value is not None} | found
     if not found:
-        raise DataError(f"there is no column {column!r} with {what} in {file or _FILES}")
+        columns = dict.fromkeys(name for table in files for name in table.frame.columns)
+        hint = did_you_mean(column, columns, these="columns")
+        raise DataError(f"there is no column {column!r} with {what} in {file or _FILES}; {hint}")
     return found
 
 

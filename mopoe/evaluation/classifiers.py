@@ -6,8 +6,8 @@ dropout on, which lowers every coherence it reports.)
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,8 +26,9 @@ from mopoe.data.folds import to_other_scale
 from mopoe.data.registry import ModalitySpec
 from mopoe.errors import DataError
 from mopoe.networks import build_modality
+from mopoe.plugins import reason
 from mopoe.random_streams import generator
-from mopoe.runtime import at_least_float32, prepared
+from mopoe.runtime import at_least_float32, one_thread, prepared
 
 MOST = 60_000
 """The most samples of a split that an epoch, or a measurement of the accuracy, uses."""
@@ -246,7 +247,7 @@ def train_classifiers(
         together = banks(networks) if device.type == "cpu" else ()
         alone = [name for name in names if not any(name in bank.names for bank in together)]
         if not alone:
-            ended.enter_context(_one_thread())
+            ended.enter_context(one_thread())
         parameters = (p for network in networks.values() for p in network.parameters())
         stacks = [stack for bank in together for stack in bank.stacks]
         optimizer = torch.optim.Adam(trained(parameters, stacks), lr=config.lr, fused=True)
@@ -256,7 +257,7 @@ def train_classifiers(
             for index_B in torch.randperm(len(split))[:n].split(config.batch_size):
                 x = split.batch(index_B, device, innermost=bool(together))
                 labels = split.labels[index_B].to(device)
-                logits = [networks[name](x[name]) for name in alone]
+                logits = [_judged(name, networks[name], x[name]) for name in alone]
                 for bank in together:
                     logits += bank(stacked([x[name] for name in bank.names])).transpose(1, 2)
                 loss = torch.stack([loss_of(each, labels) for each in logits]).sum()
@@ -267,15 +268,14 @@ def train_classifiers(
     return {name: network.cpu().eval() for name, network in networks.items()}
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch use one thread: in steps this small several mostly wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _judged(name: str, network: nn.Module, x: Tensor) -> Tensor:
+    """Return a classifier's logits [B, classes], or raise DataError if it cannot read such samples."""
     try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        logits: Tensor = network(x)
+    except RuntimeError as error:
+        shape = list(x.shape[1:])
+        raise DataError(f"no classifier can read {name!r}, of shape {shape} ({reason(error)})") from error
+    return logits
 
 
 def _train_all(path: Path, data: MultimodalData, config: ClassifierConfig) -> None:

@@ -59,7 +59,8 @@ def draw_pictures(
     """Return n samples a modality: held-out inputs, what is generated from growing subsets, and prior draws.
 
     The sources are the first modality, the first two, and so on up to all, so that a column shows how each
-    further observation helps. Images are kept as pixels, symbols as text and vectors as numbers.
+    further observation helps; and for each modality all others. Images are kept as pixels, symbols as text
+    and vectors as numbers.
 
     Args:
         model: the model.
@@ -76,7 +77,10 @@ def draw_pictures(
         labels = tuple(split.labels[:n].tolist()) if split.labels.dim() == 1 else ()
         # One purpose, and so the same noise, for every subset: strips differ only by what is observed.
         growing = [((1 << size) - 1, "conditional", "pictures") for size in range(1, len(model.names) + 1)]
-        sources = (*growing, (0, "joint", "pictures from the prior"))
+        full, shown = model.masks[-1], {mask for mask, _, _ in growing}
+        others = {name: full & ~(1 << m) for m, name in enumerate(model.names)}
+        single = [(mask, "conditional", "pictures") for mask in others.values() if mask and mask not in shown]
+        sources = (*growing, *single, (0, "joint", "pictures from the prior"))
         made = [model.means(*source_latents(model, split, s, seed, why, 0, n)) for s, _, why in sources]
         kept = {name: _contents(units[name], x[name], made[0][name]) for name in model.names}
         strips = [
@@ -85,6 +89,8 @@ def draw_pictures(
         ]
         for (mask, kind, _), means in zip(sources, made, strict=True):
             for name in model.names:
+                if mask and mask not in shown and others[name] != mask:
+                    continue
                 found = tuple(classifiers.predict(name, means[name]).tolist()) if labels else ()
                 content = kept[name](means[name])
                 strips.append(Picture(kind=kind, source_mask=mask, target=name, labels=found, **content))

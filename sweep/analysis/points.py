@@ -117,6 +117,23 @@ def by_config(usable: pl.DataFrame, objectives: Sequence[Objective]) -> pl.DataF
     return grouped.agg(*rest, pl.len().alias("seeds"), *means, *errors)
 
 
+def over_replicates(rows: pl.DataFrame, usable: pl.DataFrame, parts: Sequence[str]) -> pl.DataFrame:
+    """Return measurements of trials as means over each config's replicates, under its first trial.
+
+    The standard error over held-out samples is at most the mean of the replicates' own, if they share these.
+
+    Args:
+        rows: rows of a table with columns value and stderr, one evaluation per trial.
+        usable: the trials to group, from `usable_trials`; rows of others are left out.
+        parts: the columns that tell the rows of a trial apart.
+    """
+    first = replicates(usable).select("trial_id", lead=pl.col("trial_id").first().over("config_id"))
+    known = first.join(rows, on="trial_id", maintain_order="left_right")
+    of_config = known.group_by("lead", *parts, maintain_order=True)
+    same = pl.exclude("lead", "trial_id", "value", "stderr", *parts).drop_nulls().first()
+    return of_config.agg(pl.col("value", "stderr").mean(), same).rename({"lead": "trial_id"})
+
+
 def worst_first(frame: pl.DataFrame, objective: Objective) -> pl.DataFrame:
     """Return rows of the trials table or of `by_config` from the worst to the best in an objective."""
     return frame.sort(OBJECTIVE + objective.name, descending=not objective.maximize, maintain_order=True)

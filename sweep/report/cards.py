@@ -12,6 +12,7 @@ import polars as pl
 from mopoe.errors import masked
 from mopoe.reports import METRICS, Z_95, pair_interval
 from sweep.analysis.checks import training_check
+from sweep.analysis.points import over_replicates
 from sweep.analysis.summaries import failure_reasons, metrics_by_size
 from sweep.report import figures, trust
 from sweep.report.details import details_html
@@ -132,7 +133,9 @@ def measured_card(view: View) -> Card | None:
     """Return the diagnostics of the posterior and the final metrics of the trial in focus."""
     title, names = "Latents and further measurements", view.tradeoff.manifest.modalities
     own = sorted({*view.metrics["metric"]} - METRICS.keys())  # metrics of the user's
-    measured = view.metrics.filter(pl.col("metric").is_in([*_MEASURED, *own]), trial_id=view.focus or "")
+    wanted = view.metrics.filter(pl.col("metric").is_in([*_MEASURED, *own]))
+    of_configs = over_replicates(wanted, view.usable, ("metric", "subset_mask", "target"))
+    measured = of_configs.filter(trial_id=view.focus or "")
     means = metrics_by_size(measured, names)
     if not means.height:
         return None
@@ -142,7 +145,7 @@ def measured_card(view: View) -> Card | None:
     columns = {"observed modalities": ["none (prior)" if s == 0 else str(s) for s in sizes]}
     shown = [m for m in (*_MEASURED, *own) if any(metric == m for metric, _ in cells)]
     columns |= {plain(m): [cells.get((m, s), "") for s in sizes] for m in shown}
-    finding = f"Means of {view.focus} over the subsets of each size."
+    finding = f"Means of {view.focus} over its seeds and the subsets of each size."
     for reason in measured["error"].drop_nulls()[:1]:
         finding += f" A dash stands where one could not be measured: {reason}."
     return Card(title=title, finding=finding, table=pl.DataFrame(columns))
@@ -218,7 +221,7 @@ def sample_card(view: View) -> Card | None:
             )
     finding = (
         "Each modality has the same held-out samples, left to right, and what is generated from the observed "
-        "subset."
+        "subset; (seen) marks those to which the modality itself belongs."
     )
     if manifest.n_classes != 0:
         finding += " With each is the class that the classifier predicts, underlined if it is wrong."

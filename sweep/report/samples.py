@@ -38,11 +38,14 @@ def samples_html(samples: pl.DataFrame, modalities: Sequence[str]) -> str:
     """
     rows = {(r["kind"], r["source_mask"], r["target"]): r for r in samples.iter_rows(named=True)}
     masks = subset_masks(len(modalities))
-    sources = [("conditional", mask, "from " + subset_label(mask, modalities)) for mask in masks]
-    sources = [("input", 0, "held-out data"), *sources, ("joint", 0, "from the prior")]
     blocks = []
-    for target in modalities:
-        found = {title: row for kind, m, title in sources if (row := rows.get((kind, m, target)))}
+    for m, target in enumerate(modalities):
+        sources = [("input", 0, "held-out data"), ("joint", 0, "from the prior")]
+        sources[1:1] = [
+            ("conditional", mask, f"from {subset_label(mask, modalities)}{' (seen)' * (mask >> m & 1)}")
+            for mask in masks
+        ]
+        found = {title: row for kind, mask, title in sources if (row := rows.get((kind, mask, target)))}
         if found:
             features = next(iter(found.values()))["features"] or ()
             table = (_by_feature if 0 < len(features) <= _MOST_ROWS else _by_source)(target, found)

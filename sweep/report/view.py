@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 import polars.selectors as cs
 
-from sweep.analysis.points import last_evaluation, usable_trials
+from sweep.analysis.points import last_evaluation, over_replicates, usable_trials
 from sweep.analysis.summaries import coherence_by_size
 from sweep.analysis.tradeoff import Tradeoff, tradeoff
 from sweep.analysis.uncertainty import Stability, stability
@@ -52,11 +52,11 @@ class View:
     focus: str | None
     """The trial shown in detail: the knee, else the first pick."""
     pairs: pl.DataFrame
-    """Coherence of (source, target) pairs: the last evaluation of each trial."""
+    """Coherence of (source, target) pairs at the end, a config's means over seeds under its first trial."""
     sizes: pl.DataFrame
-    """Coherence of the picked trials by number of observed modalities, from `coherence_by_size`."""
+    """Coherence of the picked configs by number of observed modalities, from `coherence_by_size`."""
     metrics: pl.DataFrame
-    """Metrics of subsets: the last evaluation of each picked trial."""
+    """Metrics of subsets: the last evaluation of each seed of the picked configs."""
     elsewhere: pl.DataFrame
     """Objectives of trials on other splits than the sweep's, as metrics of subset 0."""
     explained: pl.DataFrame
@@ -90,9 +90,15 @@ def view(store: Store) -> View:
     picked = picked_configs(trade)
     trials = [pick.trial_id for pick in picked]
     of_picks = pl.col("trial_id").is_in(trials)
-    pairs = last_evaluation(store.pair_coherence().collect())
     curves = store.epochs().select("trial_id", "attempt", "epoch", "elbo", cs.starts_with(OBJECTIVE))
     usable = usable_trials(trade.trials, trade.manifest.objectives, trade.manifest.limits)
+    pairs = over_replicates(
+        last_evaluation(store.pair_coherence().collect()), usable, ("source_mask", "target")
+    )
+    configs = usable.filter(of_picks)["config_id"].implode()
+    all_seeds = pl.col("trial_id").is_in(
+        usable.filter(pl.col("config_id").is_in(configs))["trial_id"].implode()
+    )
     other_split = pl.col("split") != trade.manifest.split
     of_prior = pl.col("target").is_null(), pl.col("subset_mask") == 0
     elsewhere = store.table("subset_metrics").filter(other_split, *of_prior)
@@ -102,7 +108,7 @@ def view(store: Store) -> View:
         focus=trade.knee or next(iter(trials), None),
         pairs=pairs,
         sizes=coherence_by_size(pairs.filter(of_picks)),
-        metrics=last_evaluation(store.subset_metrics().filter(of_picks).collect()),
+        metrics=last_evaluation(store.subset_metrics().filter(all_seeds).collect()),
         elsewhere=last_evaluation(elsewhere.filter(pl.col("metric").is_in(trade.points.names)).collect()),
         explained=store.subset_metrics().filter(metric="explained").collect(),
         # An epoch that a later attempt trained again is shown as in that attempt.

@@ -23,7 +23,7 @@ from sweep.config.parameters import Choice, Int, Parameter
 from sweep.config.settings import is_option
 from sweep.config.sweep_spec import SweepSpec, trial_config_for
 from sweep.running.progress import duration
-from sweep.running.shared_inputs import load_inputs
+from sweep.running.shared_inputs import load_inputs, samples_text
 from sweep.running.worker import device_here
 from sweep.search.samplers import check_sampler
 from sweep.search.study import ConfigStudy
@@ -114,6 +114,8 @@ def print_costs(spec: SweepSpec, console: Console) -> None:
     hours = spec.budget.hours
     over = hours is not None and total > 3600 * hours
     cut = f", but no trial begins after the {hours:g} hours of the budget" if over else ""
+    shapes = ", ".join(f"{m.name} {list(m.shape)}" for m in data.modalities)
+    console.print(f"{samples_text(data)}; {shapes}", highlight=False, markup=False, soft_wrap=True)
     console.print(table)
     about = f"about {duration(total)}{cut}"
     if len(suggested) < table.row_count:

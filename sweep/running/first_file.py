@@ -113,7 +113,7 @@ def _made(file: Path, data: Mapping[str, Any], loaded: "MultimodalData") -> str:
     }
     if loaded.n_classes:
         evaluation |= {"coherence_samples": _held_out(n_held_out), "joint_samples": 500}
-        reference = {"conditional_coherence": round(1 / loaded.n_classes, 3), **reference}
+        reference = {"conditional_coherence": _chance(loaded), **reference}
         corner = "chance, and below what constant outputs reach"
         meaning = "right classes of what is generated; nats of all modalities together"
     else:
@@ -143,6 +143,13 @@ def _made(file: Path, data: Mapping[str, Any], loaded: "MultimodalData") -> str:
         else "",
         evaluation=final + "\n".join(f"  {key}: {value}" for key, value in evaluation.items()),
     )
+
+
+def _chance(data: "MultimodalData") -> float:
+    """Return the share of the most frequent class; of attributes, the share of one class in their number."""
+    labels = data.train.labels
+    share = float(labels.bincount().max()) / len(labels) if labels.dim() == 1 else 1 / data.n_classes
+    return round(share, 3)
 
 
 def _held_out(n: int) -> str:

@@ -263,3 +263,33 @@ def test_what_is_missing_must_make_sense(tiny_data: MultimodalData, present: Ten
     data = replace(tiny_data, train=replace(tiny_data.train, present=present))
     with pytest.raises(DataError, match=f"^{sentence}$"):
         checked(data, "own", {}, ())
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (
+            np.zeros((20, 32, 32, 3), np.uint8),
+            "train: 'p' has samples of shape [32, 32, 3], but images are [channels, height, width]; "
+            "x.transpose(0, 3, 1, 2) makes them so",
+        ),
+        (
+            np.linspace(0, 255, 20 * 64, dtype=np.float32).reshape(20, 1, 8, 8),
+            "train: 'p' has floats from 0 to 255, but images are bytes, or floats of about 0 to 1; give "
+            "x.astype(numpy.uint8), or x / 255",
+        ),
+    ],
+)
+def test_images_in_another_form_are_refused(picture: np.ndarray, message: str) -> None:
+    """With channels last they are no images, and on the scale of bytes no loss fits floats."""
+    with pytest.raises(DataError) as error:
+        data_from_arrays({"p": picture, "v": np.ones((20, 2))})
+    assert str(error.value) == message
+
+
+def test_floats_of_any_scale_are_taken_where_they_are_no_images() -> None:
+    """Vectors, floats below 0, and what has a distribution of its own."""
+    wide = np.linspace(0, 255, 20 * 64, dtype=np.float32)
+    data_from_arrays({"v": wide.reshape(20, 64)})
+    data_from_arrays({"p": wide.reshape(20, 1, 8, 8) - 100})
+    data_from_arrays({"p": wide.reshape(20, 1, 8, 8).round()}, likelihoods={"p": "poisson"})

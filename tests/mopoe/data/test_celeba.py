@@ -280,4 +280,4 @@ def test_a_model_is_evaluated_on_it(
         (mask, target) for mask in (1, 2, 3) for target in ("image", "text")
     }
     assert {m.metric for m in found.subset_metrics} >= {"representation", "frechet", "kl", "ess"}
-    assert len(found.pictures) == 2 * 4
+    assert len(found.pictures) == 2 * 4 + 1

@@ -165,9 +165,19 @@ MISTAKES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "column 'a' has inf for '039', but must have finite numbers (likelihood normal)",
     ),
     "text": (
-        {**X, "b": ["low"] * N},
+        {**X, "b": ["1.5"] * 3 + ["n/a"] + ["2"] * (N - 4)},
         {},
-        "column 'b' holds String, such as 'low', but must hold numbers",
+        "column 'b' holds String, such as 'n/a' for '003', but must hold numbers",
+    ),
+    "index": (
+        {"Unnamed: 0": range(N), **X},
+        {},
+        "column 'Unnamed: 0' is the index that pandas wrote; leave it out, as to_csv(index=False) does",
+    ),
+    "spaces": (
+        {**X, "id": [*SUBJECTS[:-1], " 000 "]},
+        {},
+        "'000' is in several rows, but a subject has one",
     ),
     "twice": (TWICE, {}, "'000' is in several rows, but a subject has one"),
     "constant": ({**X, "b": [1] * N}, {}, "constant and so without information: 'b'; leave such columns out"),

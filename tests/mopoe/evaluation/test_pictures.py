@@ -87,9 +87,10 @@ def drawn(modality: Callable[..., Modality]) -> tuple[MoPoE, tuple[Picture, ...]
 
 
 def test_strips_are_inputs_growing_subsets_and_the_prior(drawn: tuple[MoPoE, tuple[Picture, ...]]) -> None:
-    """Each kind and source has a strip of every modality."""
-    expected = [("input", 0), ("conditional", 1), ("conditional", 3), ("joint", 0)]
-    assert [(p.kind, p.source_mask, p.target) for p in drawn[1]] == [(*k, t) for k in expected for t in "ab"]
+    """Each kind and source has a strip of every modality, and each modality one from all others."""
+    expected = [(kind, t) for kind in (("input", 0), ("conditional", 1), ("conditional", 3)) for t in "ab"]
+    expected += [(("conditional", 2), "a"), (("joint", 0), "a"), (("joint", 0), "b")]
+    assert [((p.kind, p.source_mask), p.target) for p in drawn[1]] == expected
 
 
 def levels(picture: Picture) -> list[int]:

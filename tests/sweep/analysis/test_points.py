@@ -2,8 +2,9 @@ import math
 
 import numpy as np
 import polars as pl
+import pytest
 
-from sweep.analysis.points import by_config, last_evaluation, points, usable_trials
+from sweep.analysis.points import by_config, last_evaluation, over_replicates, points, usable_trials
 from sweep.config.constraints import limit
 from sweep.config.objectives import Objective
 from sweep.store.read import open_store
@@ -126,3 +127,25 @@ def test_constraints_are_on_means_over_seeds():
     unknown = frame.with_columns(o_joint_coherence=pl.lit(math.nan))
     for bound in (">= 0.1", "<= 0.9"):
         assert usable_trials(unknown, TWO, [limit("joint_coherence", bound)]).height == 0
+
+
+def test_measurements_are_means_over_the_seeds_of_a_config():
+    """Under the trial of the lowest seed, each subset alone; trials that are not usable are left out."""
+    usable = pl.DataFrame({"trial_id": ["b", "a", "c"], "config_id": ["x", "x", "y"], "seed": [1, 0, 0]})
+    rows = pl.DataFrame(
+        {
+            "trial_id": ["a", "a", "b", "b", "c", "d"],
+            "mask": [1, 2, 1, 2, 1, 1],
+            "value": [0.2, 0.4, 0.4, 1.0, 0.9, 0.0],
+            "stderr": [0.1, 0.1, 0.3, 0.2, None, 0.1],
+            "label": ["m0", "m1", "m0", "m1", "m0", "m0"],
+        }
+    )
+    found = over_replicates(rows, usable, ["mask"])
+    assert found.select("trial_id", "mask", "label").rows() == [
+        ("a", 1, "m0"),
+        ("a", 2, "m1"),
+        ("c", 1, "m0"),
+    ]
+    assert found["value"].to_list() == pytest.approx([0.3, 0.7, 0.9])
+    assert found["stderr"].to_list() == [pytest.approx(0.2), pytest.approx(0.15), None]

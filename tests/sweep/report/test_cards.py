@@ -65,15 +65,15 @@ def test_size_card(seen):
     """Coherence of each pick is told with the fewest and the most observed modalities."""
     assert size_card(seen).finding == (
         "Coherence of targets that were not observed: best conditional coherence (t04) from 0.80 with 1 to "
-        "0.82 with 2; best log likelihood (t00) from 0.42 with 1 to 0.44 with 2; knee (t02) from 0.74 with 1 "
-        "to 0.76 with 2. The weakest pair of t02 is m1 from m0 (0.74, 95 % interval 0.65 to 0.82)."
+        "0.82 with 2; best log likelihood (t00) from 0.42 with 1 to 0.44 with 2; knee (t02) from 0.72 with 1 "
+        "to 0.74 with 2. The weakest pair of t02 is m1 from m0 (0.72, 95 % interval 0.63 to 0.80)."
     )
 
 
 def test_size_card_of_two_modalities(seen):
     """Where only one can be observed there is one value for each pick, and no line to draw."""
     card = size_card(replace(seen, sizes=seen.sizes.filter(source_size=1)))
-    assert "best log likelihood (t00) 0.42 with 1; knee (t02) 0.74 with 1." in card.finding
+    assert "best log likelihood (t00) 0.42 with 1; knee (t02) 0.72 with 1." in card.finding
     assert card.figure_html is None
 
 
@@ -81,7 +81,7 @@ def test_measured_card_has_the_means_by_size(seen):
     """Of the knee; a column for what was measured alone."""
     card = measured_card(seen)
     assert card.title == "Latents and further measurements"
-    assert card.finding == "Means of t02 over the subsets of each size."
+    assert card.finding == "Means of t02 over its seeds and the subsets of each size."
     assert card.table.to_dict(as_series=False) == {
         "observed modalities": ["1", "2", "3"],
         "kl": ["10", "20", "30"],
@@ -94,6 +94,7 @@ def test_measured_card_has_the_means_by_size(seen):
             "target": ["m0", "m1", "m1", None],
             "subset_size": [0, 1, 1, 1],
             "value": [9.0, 5.0, 1.0, 1.0],
+            "stderr": [0.1] * 4,
             "error": [None] * 4,
         },
         schema_overrides={"subset_mask": pl.Int32, "error": pl.String},
@@ -108,7 +109,7 @@ def test_measured_card_has_the_means_by_size(seen):
 
 def test_measured_card_has_no_number_where_one_was_impossible(seen):
     """A dash for the size, and the reason in the finding."""
-    row = {"trial_id": "t02", "metric": "log_likelihood_conditional", "target": None}
+    row = {"trial_id": "t02", "metric": "log_likelihood_conditional", "target": None, "stderr": 0.1}
     impossible = "log p(text | svhn) would be 132.9, but the likelihoods allow 0 at most"
     rows = [
         row | {"subset_mask": mask, "subset_size": mask.bit_count(), "value": value, "error": error}

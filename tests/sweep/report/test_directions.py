@@ -66,7 +66,7 @@ def test_the_finding_and_the_table(found):
     volume = 0.5 * 8 + 0.2 * 7 + 0.2 * 2
     assert summary_card(found).finding.startswith(
         "3 configs of 4 are on the front; on it cost runs from 2 to 8 and coherence runs from 0.5 to 0.9; "
-        "the knee, t2, gives up 1 of cost and 0.2 of coherence against the best.\n"
+        "the knee, t2, gives up 1.00 ± 0.83 of cost and 0.20 ± 0.83 of coherence against the best.\n"
     )
     assert front_card(found).finding == f"Hypervolume from (cost 10, coherence 0): {volume:.1f}."
     card = table_card(found)
