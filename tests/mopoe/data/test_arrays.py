@@ -270,13 +270,17 @@ def test_what_is_missing_must_make_sense(tiny_data: MultimodalData, present: Ten
     [
         (
             np.zeros((20, 32, 32, 3), np.uint8),
-            "train: 'p' has samples of shape [32, 32, 3], but images are [channels, height, width]; "
-            "x.transpose(0, 3, 1, 2) makes them so",
+            (
+                "train: 'p' has samples of shape [32, 32, 3], but images are [channels, height, width]; "
+                "x.transpose(0, 3, 1, 2) makes them so"
+            ),
         ),
         (
             np.linspace(0, 255, 20 * 64, dtype=np.float32).reshape(20, 1, 8, 8),
-            "train: 'p' has floats from 0 to 255, but images are bytes, or floats of about 0 to 1; give "
-            "x.astype(numpy.uint8), or x / 255",
+            (
+                "train: 'p' has floats from 0 to 255, but images are bytes, or floats of about 0 to 1; give "
+                "x.astype(numpy.uint8), or x / 255"
+            ),
         ),
     ],
 )

@@ -44,13 +44,13 @@ def test_the_pages_example_runs_from_end_to_end(
 
     The first is run as a user runs it; the others in this process, where Ray is started already.
     """
-    (tmp_path / "halves.py").write_text(block("python"), encoding="utf-8")
+    (tmp_path / "halves.py").write_text(block("python", 1), encoding="utf-8")
     (tmp_path / "halves.yaml").write_text(block("yaml"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     monkeypatch.setitem(sys.modules, "halves", None)
     del sys.modules["halves"]  # and again in the end
-    for line in block("sh").splitlines():
+    for line in block("sh", 1).splitlines():
         command = line.split()
         assert command[0] == "sweep"
         if command[1] == "trial":
@@ -79,6 +79,29 @@ def test_the_pages_example_runs_from_end_to_end(
     config = trial_config_for(load_spec("options.yaml"), ["network.top.hidden=100"])
     expected = {"dropout": 0.15, "hidden": 300, "bottom": {"dropout": 0}, "top": {"hidden": 100}}
     assert config == mopoe.TrialConfig(network=expected)
+
+
+def test_the_pages_arrays_are_a_data_set(
+    sweep: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its commands but the last: a file is written for them, and its cost is told."""
+    rng, n = np.random.default_rng(0), 60
+    shapes = {"photo": (n, 3, 16, 16), "sketch": (n, 1, 12, 12)}
+    arrays = {name: rng.integers(0, 256, shape, np.uint8) for name, shape in shapes.items()}
+    np.savez(tmp_path / "mine.npz", labels=np.arange(n) % 3, **arrays)
+    (tmp_path / "mine.py").write_text(block("python"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "mine", None)
+    del sys.modules["mine"]  # and again in the end
+    init, dry_run, _ = block("sh").splitlines()
+    assert sweep(*init.split()[1:])[0] == 0
+    text = (tmp_path / "mine.yaml").read_text(encoding="utf-8")
+    assert "hidden_widths" not in text  # the networks of images have none
+    status, out, err = sweep(*dry_run.split()[1:], "-o", "fixed.epochs=1", "-o", "fixed.channels=[2, 2, 2]")
+    assert status == 0, err
+    assert out.startswith(
+        "48 training, 6 validation and 6 test samples; photo [3, 16, 16], sketch [1, 12, 12]"
+    )
 
 
 def check_the_best_comes_back(sweep: Callable[..., tuple[int, str, str]], folder: Path) -> None:
