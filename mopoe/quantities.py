@@ -53,6 +53,7 @@ KINDS: Mapping[str, Kind] = {
     "kid": Kind("minimize", "pair", "fid"),
     "nll": Kind("minimize", "target", unit="nats"),
     "explained": Kind(parts="target"),
+    "predicted": Kind(parts="target", final="conditional_likelihood"),
     "kl": Kind("minimize", "subset", unit="nats"),
     "active_units": Kind(parts="subset"),
     "idle_latents": Kind("minimize", "subset"),

@@ -47,6 +47,7 @@ METRICS: Mapping[str, str] = {
     "non_finite": "share of posterior means and KLs that are not finite numbers",
     "nll": "per target: negative log-likelihood given a latent of the full set's posterior, nats",
     "explained": "per target: share that the model takes off what a constant leaves of the nll, at most 1",
+    "predicted": "final metric, per target: the same share, but given all other modalities alone",
     "mixture_weight": "of learned weights: the subset's weight in the mixture",
     "likelihood_scale": "of learned scales, per target: the likelihood's scale, a mean over several",
     "pictures": "there only if no pictures could be drawn, as NaN with the reason",

@@ -115,26 +115,39 @@ def reconstruction_metrics(model: MoPoE, context: EvalContext, split: Split) -> 
     The share is 0 for a decoder whose output is the best constant and 1 for a perfect one. A decoder stuck at
     a constant explains next to nothing of its modality, which the sum over modalities does not show.
     """
-    c, device, full = context.config, model.device, model.masks[-1]
+    full = model.masks[-1]
+    for name, nll_N, shares_N in _scored(model, context, split, full, "nll", model.names):
+        yield subset_metric(full, "nll", mean_estimate(nll_N), len(nll_N), name)
+        if shares_N is not None:
+            yield subset_metric(full, "explained", (float(shares_N.mean()), None), len(nll_N), name)
+
+
+def _scored(
+    model: MoPoE, context: EvalContext, split: Split, mask: int, purpose: str, names: Sequence[str]
+) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+    """Give each target's negative log-likelihoods [N] given latents of a subset, and explained shares [N].
+
+    A share is what the model takes off a constant's nll, over what there is to take off on average.
+    """
+    c, device, log_p = context.config, model.device, {name: list[Tensor]() for name in names}
     n = min(c.likelihood_samples, len(split))
-    log_p: dict[str, list[Tensor]] = {name: [] for name in model.names}
     with torch.inference_mode():
         for start, stop in chunks(n, ROWS):
-            z_BZ, style_MBW, _ = source_latents(model, split, full, c.seed, "nll", start, stop)
+            z_BZ, style_MBW, _ = source_latents(model, split, mask, c.seed, purpose, start, stop)
             x = split.batch(slice(start, stop), device)
-            for name, log_p_B in model.log_prob(z_BZ, x, style_MBW).items():
+            wanted = {name: x[name] for name in (*names, COVARIATES) if name in x}
+            for name, log_p_B in model.log_prob(z_BZ, wanted, style_MBW).items():
                 log_p[name].append(log_p_B.double())
-        for m in context.data.modalities:
-            nll_N = -torch.cat(log_p[m.name])
-            yield subset_metric(full, "nll", mean_estimate(nll_N.cpu()), n, m.name)
+        for m in (m for m in context.data.modalities if m.name in names):
+            nll_N, shares_N = -torch.cat(log_p[m.name]), None
             likelihood, least = model.likelihood(m.name), -model.likelihood(m.name).most(math.prod(m.shape))
             real = to_unit(split.stored(m.name, slice(0, n)).to(device))
             output = _constant_output(context.data, m.name, likelihood)
             if output is not None and math.isfinite(least):
                 constant = output.to(device).expand(n, *output.shape[1:])
-                baseline = -likelihood.log_prob(constant, real).double().mean()
-                share = float((baseline - nll_N.mean()) / (baseline - least))
-                yield subset_metric(full, "explained", (share, None), n, m.name)
+                baseline_N = -likelihood.log_prob(constant, real).double()
+                shares_N = ((baseline_N - nll_N) / (baseline_N.mean() - least)).cpu()
+            yield m.name, nll_N.cpu(), shares_N
 
 
 _constants: dict[tuple[str, str, type[Likelihood]], Tensor | None] = {}
@@ -235,7 +248,8 @@ def _distances(
 def _conditional_likelihood(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetric | SampleValues]:
     """Give log p(X_A) of every subset, and the conditionals log p(. | X_A) as differences of these.
 
-    By sample: the mean of the conditionals of single targets, which share their samples.
+    By sample: the mean of the conditionals of single targets, which share their samples. Last, the share of
+    each modality that is explained by all others.
     """
     config, split = c.config, c.data.split(c.config.split).complete()
     full, found, of_targets = model.masks[-1], {}, list[Tensor]()
@@ -254,6 +268,11 @@ def _conditional_likelihood(model: MoPoE, c: EvalContext) -> Iterator[SubsetMetr
             of_targets += [log_p_N] * (name is not None)
             metric = subset_metric(mask, "log_likelihood_conditional", mean_estimate(log_p_N), n, name)
             yield _possible(model, c, metric, scored)
+    for m, name in enumerate(model.names if of_targets else ()):
+        others = full & ~(1 << m)
+        for _, _, shares_N in _scored(model, c, split, others, "predicted", [name]):
+            if shares_N is not None:
+                yield subset_metric(others, "predicted", mean_estimate(shares_N), len(shares_N), name)
     if of_targets:
         mean_N = torch.stack(of_targets).double().mean(0)
         yield SampleValues(metric="log_likelihood_conditional", values=tuple(mean_N.tolist()))
@@ -284,7 +303,7 @@ _Measure = Callable[[MoPoE, EvalContext], Iterator[SubsetMetric | SampleValues]]
 _FINAL_METRICS: Mapping[FinalMetric, tuple[Sequence[str], _Measure]] = {
     "representation": (["representation"], _representation),
     "frechet": (["frechet", "mmd"], _frechet),
-    "conditional_likelihood": (["log_likelihood_conditional"], _conditional_likelihood),
+    "conditional_likelihood": (["log_likelihood_conditional", "predicted"], _conditional_likelihood),
     "mixture_prior": (["joint_coherence_mixture"], _mixture_prior),
     "fid": (["fid", "kid"], _fid),
 }

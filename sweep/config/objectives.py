@@ -69,6 +69,7 @@ class Objective:
 
     log_likelihood: of a subset, as log_likelihood.m0 (conditional_likelihood).
     log_likelihood_conditional: of a target given a subset, in nats (conditional_likelihood).
+    predicted: share of a target that all other modalities explain, 1 at most (conditional_likelihood).
     representation: accuracy of a logistic regression on a subset's latents (representation).
     frechet: Frechet distance of a target in the features of its classifier; minimised (frechet).
     mmd: squared MMD of a target in the same features, unbiased at few samples; minimised (frechet).

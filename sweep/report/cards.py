@@ -9,11 +9,10 @@ from html import escape
 
 import polars as pl
 
-from mopoe.errors import masked
 from mopoe.reports import METRICS, Z_95, pair_interval
 from sweep.analysis.checks import training_check
 from sweep.analysis.points import over_replicates
-from sweep.analysis.summaries import failure_reasons, metrics_by_size
+from sweep.analysis.summaries import metrics_by_size
 from sweep.report import figures, trust
 from sweep.report.details import details_html
 from sweep.report.formatting import (
@@ -27,6 +26,7 @@ from sweep.report.formatting import (
     with_error,
     worded,
 )
+from sweep.report.record import failure_card, provenance_card
 from sweep.report.samples import samples_html
 from sweep.report.summary import mean_chance, summary_card
 from sweep.report.tables import config_rows, front_text, with_arrows
@@ -34,7 +34,7 @@ from sweep.report.theme import MOST_SETTINGS
 from sweep.report.view import Card, View
 from sweep.store.layout import OBJECTIVE, PARAMETER, STDERR
 
-_MOST_TRACEBACKS, _MOST_CLASSES = 5, 20
+_MOST_CLASSES = 20
 
 
 def front_card(view: View) -> Card | None:
@@ -151,6 +151,30 @@ def measured_card(view: View) -> Card | None:
     return Card(title=title, finding=finding, table=pl.DataFrame(columns))
 
 
+def prediction_card(view: View) -> Card | None:
+    """Return how much of each modality the config in focus explains, given all others and given all."""
+    rows = []
+    wanted = view.metrics.filter(pl.col("metric").is_in(["predicted", "explained"]))
+    found = over_replicates(wanted, view.usable, ("metric", "target")).filter(trial_id=view.focus or "")
+    cells = {
+        (m, target): with_error(v, e and Z_95 * e) for m, target, v, e in found.select(*_CELL).iter_rows()
+    }
+    for target in view.tradeoff.manifest.modalities:
+        if ("predicted", target) in cells:
+            given = {"given all others": cells["predicted", target]}
+            rows.append({"modality": target} | given | {"given all": cells.get(("explained", target), "")})
+    if not rows:
+        return None
+    finding = (
+        f"Share of what a constant prediction leaves open that {view.focus} explains on held-out samples: "
+        "0 is no better than the constant, 1 is perfect. Means over its seeds."
+    )
+    return Card(title="Prediction of each modality", finding=finding, table=pl.DataFrame(rows))
+
+
+_CELL = ("metric", "target", "value", "stderr")
+
+
 def curve_card(view: View) -> Card | None:
     """Return the learning curves, and the number of trials that still improved at the end."""
     title = "Learning curves"
@@ -236,64 +260,6 @@ def sample_card(view: View) -> Card | None:
     return Card(title="Samples of the picks", finding=finding, figure_html="".join(parts))
 
 
-def failure_card(view: View) -> Card | None:
-    """Return the trials that did not complete, why, and where their code went wrong."""
-    trials = view.tradeoff.trials
-    bad = trials.filter(pl.col("status").is_in(["failed", "infeasible", "stopped"]))
-    if not bad.height:
-        return None
-    reasons = "; ".join(f"{reason} ({count(n, 'trial')})" for reason, n in failure_reasons(trials))
-    failed = int((bad["status"] == "failed").sum())
-    finding = f"{failed} of {count(trials.height, 'trial')} failed{f': {reasons}' if reasons else ''}."
-    reason = pl.coalesce("error", "stop_reason").fill_null("no reason recorded")
-    table = bad.sort("status", "trial_id").select(
-        "status", pl.col("trial_id").alias("trial"), "attempt", "epochs", reason.alias("reason")
-    )
-    opened = " open" if not view.tradeoff.configs.height else ""
-    return Card(
-        title="Failures and stops",
-        finding=finding,
-        figure_html=_tracebacks(bad.filter(status="failed"), opened) or None,
-        table=table,
-    )
-
-
-def _tracebacks(failed: pl.DataFrame, opened: str) -> str:
-    """Return the first traceback of each of the most frequent reasons."""
-    parts = []
-    for reason, _ in failure_reasons(failed)[:_MOST_TRACEBACKS]:
-        rows = failed.drop_nulls("traceback").filter(pl.col("error").str.starts_with(reason))
-        for trial, text in rows.select("trial_id", "traceback").head(1).iter_rows():
-            title = f"<summary>Traceback of {escape(trial)}</summary>"
-            parts.append(f'<details{opened}>{title}<pre tabindex="0">{escape(masked(text))}</pre></details>')
-    return "".join(parts)
-
-
-def provenance_card(view: View) -> Card:
-    """Return what is needed to repeat the sweep."""
-    import yaml
-
-    manifest, trials = view.tradeoff.manifest, view.tradeoff.trials
-    seeds = sorted(set(trials["seed"].to_list()))
-    few = ", ".join(map(str, seeds[:10])) + (f" and {len(seeds) - 10} more" if len(seeds) > 10 else "")
-    revision = manifest.git_revision or "unknown"
-    finding = (
-        f"Sweep {manifest.sweep_id} began at {manifest.created_at} on the data set {manifest.data}, from "
-        f"revision {revision}; seeds of its trials: {few or 'none yet'}."
-    )
-    if manifest.classifier_accuracy:
-        accuracy = ", ".join(f"{m} {a:.3f}" for m, a in manifest.classifier_accuracy.items())
-        named = f" (weights {manifest.classifier_hash})" if manifest.classifier_hash else ""
-        finding += f" Held-out accuracy of the classifiers{named} that judge coherence: {accuracy}."
-    spec = escape(masked(yaml.safe_dump(manifest.spec, sort_keys=False, allow_unicode=True)))
-    return Card(
-        title="Provenance",
-        finding=finding,
-        figure_html=f"<details><summary>The sweep as written</summary><pre>{spec}</pre></details>",
-        table=pl.DataFrame(sorted(manifest.versions.items()), schema=["package", "version"], orient="row"),
-    )
-
-
 def report_cards(view: View) -> list[Card]:
     """Return the cards in the order of the page; before a config has completed, those of `EARLY_CARDS`."""
     makers = CARDS if view.tradeoff.configs.height else EARLY_CARDS
@@ -330,6 +296,7 @@ CARDS: Sequence[Callable[[View], Card | None]] = (
     trust.checks_card,
     trust.method_card,
     size_card,
+    prediction_card,
     measured_card,
     sample_card,
     curve_card,

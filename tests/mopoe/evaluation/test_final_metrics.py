@@ -22,7 +22,7 @@ from mopoe.evaluation.frechet import (
     generated_features,
     real_features,
 )
-from mopoe.evaluation.generation import fit_prior
+from mopoe.evaluation.generation import fit_prior, source_latents
 from mopoe.evaluation.log_likelihood import LogLikelihood, conditional_log_likelihood, log_likelihood
 from mopoe.evaluation.mmd import squared_mmd
 from mopoe.evaluation.representation import linear_probe
@@ -346,6 +346,27 @@ def test_a_constant_decoder_explains_nothing_and_a_perfect_one_all(case: Any) ->
         assert share == pytest.approx(expected, abs=1e-6) if math.isfinite(expected) else share < 0
         nll = -Laplace(0.5).log_prob(output, x).double().mean()
         assert rows["nll", name].value == pytest.approx(float(nll), rel=1e-6)
+
+
+def test_a_modality_is_predicted_by_the_others_alone(case: Any, found: Found) -> None:
+    """By hand from latents of the others' posterior; a modality itself changes nothing of its prediction."""
+    model, split = case.model, case.data.validation
+    n = CONFIG.likelihood_samples
+    for m, name in enumerate(model.names):
+        others = model.masks[-1] & ~(1 << m)
+        hidden = replace(split, x=split.x | {name: 255 - split.x[name]})
+        with torch.inference_mode():
+            z, style, _ = source_latents(model, hidden, others, CONFIG.seed, "predicted", 0, n)
+            x = split.batch(slice(0, n), CPU)[name]
+            nll_N = -model.log_prob(z, {name: x}, style)[name].double()
+            likelihood = model.likelihood(name)
+            constant = module._constant_output(case.data, name, likelihood)
+            baseline_N = -likelihood.log_prob(constant.expand_as(x), x).double()
+        least = -likelihood.most(x[0].numel())
+        record = found["predicted", others, name]
+        assert record.value == pytest.approx(float((baseline_N - nll_N).mean() / (baseline_N.mean() - least)))
+        error = float((baseline_N - nll_N).std() / (baseline_N.mean() - least)) / math.sqrt(n)
+        assert record.stderr == pytest.approx(error)
 
 
 def test_what_is_trained_beside_networks_is_recorded(case: Any) -> None:

@@ -13,7 +13,7 @@ from sweep.report.cards import (
     failure_card,
     front_card,
     measured_card,
-    provenance_card,
+    prediction_card,
     report_cards,
     sample_card,
     setting_card,
@@ -105,6 +105,21 @@ def test_measured_card_has_the_means_by_size(seen):
     card = measured_card(replace(seen, metrics=pl.concat([rows, more])))
     assert card.table.columns == ["observed modalities", "frechet", "mmd"]
     assert card.table.rows() == [("none (prior)", "9", "3"), ("1", "5", "-1")]
+
+
+def test_prediction_card_has_the_means_over_seeds(seen):
+    """Of both seeds of the knee; without what is measured for it there is no card."""
+    assert prediction_card(seen) is None
+    seeds = seen.usable.filter(pl.col("config_id") == seen.usable.filter(trial_id="t02")["config_id"][0])
+    rows = [
+        {"trial_id": trial, "metric": metric, "target": "m1", "value": value + i / 10, "stderr": error}
+        for i, trial in enumerate(seeds.sort("seed")["trial_id"])
+        for metric, value, error in (("predicted", 0.5, 0.02), ("explained", 0.8, None))
+    ]
+    assert len(rows) == 4
+    card = prediction_card(replace(seen, metrics=pl.DataFrame(rows)))
+    assert card.table.rows() == [("m1", "0.550 ± 0.039", "0.85")]
+    assert card.table.columns == ["modality", "given all others", "given all"]
 
 
 def test_measured_card_has_no_number_where_one_was_impossible(seen):
@@ -268,28 +283,6 @@ def test_settings_beyond_twelve_are_left_out(tmp_path, make_manifest, make_recor
     assert "w 9 with" in card.finding
     assert card.figure_html.count('<figure role="img"') == 12
     assert 'id="setting-w_9"' in card.figure_html
-
-
-def test_failure_card_lists_failed_and_stopped(seen):
-    """Failed and stopped trials are listed with reasons; a trial that a retry saved is not."""
-    card = failure_card(seen)
-    assert card.finding == "1 of 11 trials failed: the loss is nan at step 5 (1 trial)."
-    assert card.table.rows() == [
-        ("failed", "t08", 0, 1, "the loss is nan at step 5"),
-        ("stopped", "t09", 0, 5, "rung 5: last of 3"),
-    ]
-
-
-def test_provenance_card(seen):
-    """Sweep, time, data, revision, seeds, classifiers, versions and the spec are told."""
-    card = provenance_card(seen)
-    assert card.finding == (
-        "Sweep digits-20260102 began at 2026-01-02T03:04:05+00:00 on the data set digits, from revision "
-        "abc1234; seeds of its trials: 0, 1. Held-out accuracy of the classifiers that judge coherence: "
-        "m0 0.970, m1 0.970, m2 0.970."
-    )
-    assert card.table.rows() == [("mopoe-sweep", "0.1.0"), ("torch", "2.9.0")]
-    assert "search_space:\n  beta:\n    type: log_uniform\n    low: 0.5\n" in card.figure_html
 
 
 def test_what_has_nothing_to_show_has_no_card(tmp_path, make_manifest):
