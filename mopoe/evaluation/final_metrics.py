@@ -127,7 +127,9 @@ def _scored(
 ) -> Iterator[tuple[str, Tensor, Tensor | None]]:
     """Give each target's negative log-likelihoods [N] given latents of a subset, and explained shares [N].
 
-    A share is what the model takes off a constant's nll, over what there is to take off on average.
+    The share is the ratio of two means, what the model takes off a constant's nll and what there is to take
+    off; by sample stand the values whose mean is the ratio and whose deviations are its own, to first order
+    (Cochran 1977, section 6.3).
     """
     c, device, log_p = context.config, model.device, {name: list[Tensor]() for name in names}
     n = min(c.likelihood_samples, len(split))
@@ -146,7 +148,9 @@ def _scored(
             if output is not None and math.isfinite(least):
                 constant = output.to(device).expand(n, *output.shape[1:])
                 baseline_N = -likelihood.log_prob(constant, real).double()
-                shares_N = ((baseline_N - nll_N) / (baseline_N.mean() - least)).cpu()
+                whole_N, taken_N = baseline_N - least, baseline_N - nll_N
+                share = taken_N.mean() / whole_N.mean()
+                shares_N = (share + (taken_N - share * whole_N) / whole_N.mean()).cpu()
             yield m.name, nll_N.cpu(), shares_N
 
 
