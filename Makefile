@@ -131,7 +131,7 @@ pictures: setup
 	    "file://$(CURDIR)/results/digits/report/report.html"; \
 	done
 
-# The pictures get 64 colours, which makes them small.
+# The pictures get 256 colours, which makes them small.
 examples: setup
 	for name in digits images tables text_image cluster; do \
 	  ( set -e; cd examples/$$name; PATH="$(CURDIR)/$(BIN):$$PATH"; \
@@ -139,7 +139,7 @@ examples: setup
 	    sweep run $$name.yaml; sweep report results/$$name; \
 	    $(CHROMIUM) --window-size=1000,1100 --blink-settings=preferredColorScheme=1 --screenshot=report.png \
 	      "file://$$PWD/results/$$name/report/report.html"; \
-	    python -c "from PIL import Image; Image.open('report.png').convert('RGB').quantize(64).save('report.png', optimize=True)" \
+	    python -c "from PIL import Image; Image.open('report.png').convert('RGB').quantize(256).save('report.png', optimize=True)" \
 	  ) || exit; \
 	done
 
