@@ -24,7 +24,7 @@ COMMANDS = {
         slurm.slurm,
     ),
     "Follow and read them": (watch.status, watch.watch, report.report, report.best),
-    "Use their models": (trial.samples, models.evaluate, models.impute),
+    "Use their models": (trial.samples, models.evaluate, models.impute, models.embed, models.generate),
     "Keep their tables": (store.verify, store.compact, store.merge, store.export),
     "On clusters": (cluster.doctor, cluster.attach, cluster.stop, cluster.fetch),
 }

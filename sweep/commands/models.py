@@ -1,8 +1,10 @@
-"""`sweep evaluate` and `sweep impute`: trained models on another split, and on a user's own samples."""
+"""Trained models on samples: `sweep evaluate` on another split; `impute`, `embed`, `generate` for users."""
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +19,19 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mopoe.data.units import Units
+    from mopoe.trained import TrainedModel
+    from sweep.config.schema import DataSpec
+
+Given = Annotated[
+    list[Path],
+    typer.Option(
+        "--from",
+        help=".npz: an array of samples by modality; .csv or .parquet: a table's features (repeatable: "
+        "joined by subject). Columns beside them, such as ids, are kept.",
+    ),
+]
+Out = Annotated[Path, typer.Option(help="What to write: .npz, or .csv or .parquet of vectors.")]
+Chosen = Annotated[str | None, typer.Option("--trial", help="Trial (default: the one that best prints).")]
 
 
 def evaluate(
@@ -37,61 +52,117 @@ def evaluate(
     say(f"next: {command('sweep', 'report', folder)}")
 
 
-def impute(
-    folder: Folder,
-    given: Annotated[
-        list[Path],
-        typer.Option(
-            "--from",
-            help=".npz: an array of samples by modality; .csv or .parquet: a table's features (repeatable: "
-            "joined by subject). Columns beside them, such as ids, are kept.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="What to write: .npz, or .csv or .parquet of vectors.")],
-    trial: Annotated[str | None, typer.Option(help="Trial (default: the one that best prints).")] = None,
-) -> None:
+def impute(folder: Folder, given: Given, out: Out, trial: Chosen = None) -> None:
     """Write the modalities that files lack, as a trained model imputes them; see docs/models.md."""
-    import numpy as np
+    model, told, read = _ready(folder, out, trial)
+    samples = read(given)
+    found = {
+        name: _filled(samples.arrays.get(name), array)
+        for name, array in model.impute(samples.arrays, covariates=samples.covariates).items()
+    }
+    _write(out, found, samples.beside, model, told)
+
+
+def embed(
+    folder: Folder,
+    given: Given,
+    out: Out,
+    trial: Chosen = None,
+    *,
+    std: Annotated[bool, typer.Option("--std", help="Also write standard deviations.")] = False,
+) -> None:
+    """Write the latent means of samples, whatever modalities they have, by a trained model."""
+    model, told, read = _ready(folder, out, trial)
+    samples = read(given)
+    z, deviation = model.embed(samples.arrays, covariates=samples.covariates, std=True)
+    _write(out, {"z": z, "std": deviation} if std else {"z": z}, samples.beside, model, told)
+
+
+def generate(
+    folder: Folder,
+    out: Out,
+    n: Annotated[int, typer.Option("--n", help="How many.", min=1)] = 100,
+    seed: Annotated[int, typer.Option(help="Determines them.")] = 0,
+    trial: Chosen = None,
+) -> None:
+    """Write new samples of all modalities, decoded from draws of a trained model's prior."""
     import polars as pl
 
-    from mopoe.data.table_files import read_columns
+    model, told, _ = _ready(folder, out, trial)
+    if model.covariates:
+        raise ConfigError("this model is conditioned on covariates; give them in Python: docs/models.md")
+    _write(out, model.generate(n, seed), pl.DataFrame(), model, told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    """What files hold for a model."""
+
+    arrays: "Mapping[str, np.ndarray]"
+    """The samples by modality; NaN where one is missing."""
+    beside: "pl.DataFrame"
+    """The other columns, such as ids, a row per sample."""
+    covariates: "Mapping[str, pl.Series] | None"
+    """Those of the columns on which the model is conditioned, if it is on any."""
+
+
+def _ready(
+    folder: Path, out: Path, trial: str | None
+) -> "tuple[TrainedModel, str, Callable[[Sequence[Path]], _Samples]]":
+    """Return a trained model, the words on which it is, and what reads a user's samples for it."""
     from sweep.analysis.tradeoff import tradeoff
     from sweep.results import open_results, picked
-    from sweep.store.files import write_atomically
 
     if out.suffix not in (".npz", ".csv", ".parquet"):
         raise ConfigError(f"--out is {out}, but must end in .npz, .csv or .parquet")
     results = open_results(folder)
     name, why = (trial, "") if trial else picked(tradeoff(results))
     model = results.model(name)
+    return model, f"; by {name}, {why}" if why else "", partial(_read, model, results.spec.data)
+
+
+def _read(model: "TrainedModel", data: "DataSpec", given: Sequence[Path]) -> _Samples:
+    import polars as pl
+
+    from mopoe.data.table_files import read_columns
+
     tables = all(path.suffix in (".csv", ".parquet") for path in given)
-    data = results.spec.data
     if len(given) > 1 and not (tables and data.name == "tables"):
         raise ConfigError("--from is given several times, but only .csv and .parquet tables can be joined")
     if tables:
         features = {n: u.spec.features for n, u in model.modalities.items()}
-        rest, arrays = read_columns([*map(str, given)], str(data.options.get("id", "")), features)
+        beside, arrays = read_columns([*map(str, given)], str(data.options.get("id", "")), features)
     else:
         arrays = _arrays(given[0])
-        beside = [n for n, a in arrays.items() if a.ndim == 1 and n not in model.modalities]
+        columns = [n for n, a in arrays.items() if a.ndim == 1 and n not in model.modalities]
         known = arrays.keys() & model.modalities.keys()
-        rest = pl.DataFrame({name: arrays.pop(name) for name in beside if known})
+        beside = pl.DataFrame({name: arrays.pop(name) for name in columns if known})
     for column in (c.name for c in model.covariates):
-        if column not in rest.columns:
+        if column not in beside.columns:
             where = ", ".join(map(str, given))
             absent = f"{where}: there is no column {column!r}, but the model is conditioned on it"
             raise DataError(f"{absent}; add it to the file, one value a row")
-    own = {c.name: rest[c.name] for c in model.covariates} or None
-    found = {m: _filled(arrays.get(m), array) for m, array in model.impute(arrays, covariates=own).items()}
+    return _Samples(arrays, beside, {c.name: beside[c.name] for c in model.covariates} or None)
+
+
+def _write(
+    out: Path, found: "Mapping[str, np.ndarray]", beside: "pl.DataFrame", model: "TrainedModel", told: str
+) -> None:
+    """Write arrays by name, as columns after those beside them unless the file is an .npz one; tell it."""
+    import numpy as np
+    import polars as pl
+
+    from sweep.store.files import write_atomically
+
     if out.suffix == ".npz":
-        write_atomically(out, lambda file: np.savez_compressed(file, **found))
+        write_atomically(out, lambda file: np.savez_compressed(file, **dict[str, Any](found)))
     elif wide := [name for name, array in found.items() if array.ndim != 2]:
         raise ConfigError(f"{wide[0]} is no vector, so it does not fit {out.name}; write an .npz file")
     else:
-        table = pl.concat([rest, _table(found, model.modalities, rest.columns)], how="horizontal")
+        table = pl.concat([beside, _table(found, model.modalities, beside.columns)], how="horizontal")
         write_atomically(out, table.write_csv if out.suffix == ".csv" else table.write_parquet)
     shapes = ", ".join(f"{m} {list(array.shape)}" for m, array in found.items())
-    say(f"{out}: {shapes}" + (f"; by {name}, {why}" if why else ""))
+    say(f"{out}: {shapes}{told}")
 
 
 def _filled(given: Any, imputed: Any) -> Any:
@@ -110,7 +181,7 @@ def _table(
     import polars as pl
 
     features = {
-        name: units[name].spec.features or [f"{name}_{i}" for i in range(array.shape[1])]
+        name: (name in units and units[name].spec.features) or [f"{name}_{i}" for i in range(array.shape[1])]
         for name, array in found.items()
     }
     often = Counter((*taken, *itertools.chain(*features.values())))

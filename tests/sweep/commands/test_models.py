@@ -1,4 +1,4 @@
-"""`sweep evaluate` and `sweep impute`, as a user meets them."""
+"""`sweep evaluate`, `impute`, `embed` and `generate`, as a user meets them."""
 
 import re
 from types import SimpleNamespace
@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+
+from sweep.results import open_results
 
 
 @pytest.fixture
@@ -34,6 +36,39 @@ def test_the_trial_that_imputes_is_told_with_the_reason(sweep, trained_folder, g
     status, said, err = sweep("impute", trained_folder, "--from", given, "--out", tmp_path / "out.npz")
     assert (status, err) == (0, "")
     assert said.endswith(f"m4 [3, 3, 28, 28]; by {trial}, {why}\n")
+
+
+def test_latents_are_written_beside_ids(sweep, trained_folder, tmp_path):
+    """As the model in Python gives them: a column for each, and with --std one for each deviation."""
+    m0 = np.random.default_rng(0).integers(0, 256, (3, 3, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "given.npz", m0=m0, id=np.array(["a", "b", "c"]))
+    mean, std = open_results(trained_folder).model().embed({"m0": m0}, std=True)
+    for options, expected in (((), mean), (("--std",), np.concatenate([mean, std], 1))):
+        out = tmp_path / "z.parquet"
+        words = ("--from", tmp_path / "given.npz", "--out", out, *options)
+        status, said, err = sweep("embed", trained_folder, *words)
+        assert (status, err) == (0, "")
+        assert said.startswith(f"{out}: z [3, {mean.shape[1]}]")
+        table = pl.read_parquet(out)
+        assert table["id"].to_list() == ["a", "b", "c"]
+        assert table.columns[:2] == ["id", "z_0"]
+        np.testing.assert_allclose(table.drop("id").to_numpy(), expected, rtol=1e-5)
+
+
+def test_new_samples_are_written(sweep, trained_folder, tmp_path, monkeypatch):
+    """Of all modalities, as the model in Python generates them; not where it would need covariates."""
+    words = ("--n", 4, "--seed", 7, "--out", tmp_path / "new.npz")
+    assert sweep("generate", trained_folder, *words)[0] == 0
+    expected = open_results(trained_folder).model().generate(4, 7)
+    with np.load(tmp_path / "new.npz") as found:
+        assert sorted(found) == sorted(expected)
+        for name, array in expected.items():
+            np.testing.assert_allclose(found[name], array, rtol=1e-5)
+    model = SimpleNamespace(modalities={}, covariates=(SimpleNamespace(name="age"),))
+    monkeypatch.setattr("sweep.results.Results.model", lambda *_: model)
+    status, _, err = sweep("generate", trained_folder, *words)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "conditioned on covariates" in err
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
