@@ -66,7 +66,7 @@ def test_a_function_of_ones_own_needs_the_mark_as_well(write: Write) -> None:
     assert refusal(f"{write('def f(): ...')}:f").endswith("put @mopoe.plugin above f")
 
 
-@pytest.mark.parametrize("module", ["this", "antigravity", "idlelib.idle", "lib2to3.main", "xmlrpc"])
+@pytest.mark.parametrize("module", ["this", "antigravity", "json.tool", "lib2to3.main", "xmlrpc"])
 def test_a_module_of_another_place_is_not_imported(module: str) -> None:
     """The standard library's `this` prints a poem when it is imported."""
     sys.modules.pop(module, None)

@@ -137,7 +137,7 @@ def test_a_dry_run_tells_the_cost_of_a_shipped_file(name, settings, sweep):
     status, printed, errors = sweep("run", name, "--dry-run", *settings)
     assert (status, errors) == (0, "")
     lines = printed.splitlines()
-    assert [line.split()[0] for line in lines[1:6]] == ["corner", "corner", "t0000", "t0001", "t0002"]
+    assert [line.split()[0] for line in lines[2:7]] == ["corner", "corner", "t0000", "t0001", "t0002"]
     trials = load_spec(name).trials * (3 if "digits_" in name else 1)
     assert re.search(rf"^{trials} trials.*: about \d", lines[-1])
 

@@ -94,4 +94,4 @@ def test_the_evaluators_precision_acts(
         c = replace(config, precision=precision)  # type: ignore[arg-type] # one of its words
         found = Evaluator(tiny_data, classifiers, c, epochs=1).measure(trained)
         assert found.objectives["log_likelihood"] == expected
-        assert len(found.pictures) == 8
+        assert len(found.pictures) == 9

@@ -44,7 +44,7 @@ def file(tmp_path, monkeypatch):
 
 
 def test_a_trial_reports_coherence_and_likelihood(file, monkeypatch, capsys):
-    """Both objectives are numbers; 7 subsets, 21 pairs, 10 strips of images, 5 of texts; a grid is drawn."""
+    """Both objectives are numbers; 7 subsets, 21 pairs, 12 strips of images, 5 of texts; a grid is drawn."""
     run(monkeypatch, "trial", str(file), "--device", "cpu")
     store = open_store(file.parent / "results" / "x-trials")
     (trial,) = store.trials().collect().rows(named=True)
@@ -59,7 +59,7 @@ def test_a_trial_reports_coherence_and_likelihood(file, monkeypatch, capsys):
     for target, png in samples.filter(pl.col("target") != "text").select("target", "png").iter_rows():
         with Image.open(io.BytesIO(png)) as image:
             sizes.setdefault(target, []).append((image.mode, *image.size))
-    assert sizes == {"mnist": [("L", 84, 28)] * 5, "svhn": [("RGB", 96, 32)] * 5}
+    assert sizes == {"mnist": [("L", 84, 28)] * 6, "svhn": [("RGB", 96, 32)] * 6}
     texts = samples.filter(target="text")["texts"].to_list()
     assert [[len(text) for text in row] for row in texts] == [[8, 8, 8]] * 5
     run(monkeypatch, "samples", "results/x-trials", "--source", "text", "-n", "3", "--out", "s.png")
