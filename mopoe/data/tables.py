@@ -90,6 +90,15 @@ def load(**options: Any) -> MultimodalData:
     )
 
 
+def subjects_of_splits(**options: Any) -> dict[str, list[str]]:
+    """Return the subjects of each split, in the order of its samples; raises as `load` does."""
+    asked = TableOptions(**options)
+    tables = _Tables.read(asked)
+    labels, _ = _labels(asked, tables)
+    rows = _split(_strata(asked, tables, labels), asked)
+    return {split: [tables.subjects[i] for i in rows[split]] for split in SPLITS}
+
+
 def _labels(asked: TableOptions, tables: _Tables) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return the class of each subject and the names of the classes, or rows of no labels and no names."""
     if not asked.labels:

@@ -1,4 +1,4 @@
-"""`sweep data`: lists, downloads and builds data sets. Nothing heavy is imported before a command runs."""
+"""`sweep data`: lists, downloads, builds and splits data. Nothing heavy is imported before a command runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,9 +8,12 @@ import typer
 from mopoe.data.registry import DATA_SETS, entry, installed
 from mopoe.errors import ConfigError
 from mopoe.wording import show
+from sweep.commands.options import File, Overrides
 from sweep.commands.terminal import say
 
-app = typer.Typer(help="List data sets, download one, or build one from its sources.", no_args_is_help=True)
+app = typer.Typer(
+    help="List data sets, download one, build one from its sources, or tell its splits.", no_args_is_help=True
+)
 
 
 @app.command("list")
@@ -37,6 +40,33 @@ def _described(name: str) -> list[str]:
         *(f"{option}: required; {what}" for option, what in data_set.required.items()),
         *(f"{option}: {default or show(default)} by default" for option, default in data_set.options.items()),
     ]
+
+
+@app.command()
+def splits(
+    file: File,
+    out: Annotated[Path, typer.Option(help="What to write: .csv or .parquet.")],
+    override: Overrides = None,
+) -> None:
+    """Write which subject of a sweep's tables is in which split: train, validation or test."""
+    import polars as pl
+
+    from mopoe.data.tables import subjects_of_splits
+    from sweep.config.sweep_spec import load_spec
+    from sweep.store.files import write_atomically
+
+    data = load_spec(file, override or ()).data
+    if data.name != "tables":
+        raise ConfigError(f"the data set is {data.name!r}, but only that of `tables` has subjects")
+    if out.suffix not in (".csv", ".parquet"):
+        raise ConfigError(f"--out is {out}, but must end in .csv or .parquet")
+    found = subjects_of_splits(**data.options)
+    parts = [
+        pl.DataFrame({data.options["id"]: some, "split": [name] * len(some)}) for name, some in found.items()
+    ]
+    table = pl.concat(parts)
+    write_atomically(out, table.write_csv if out.suffix == ".csv" else table.write_parquet)
+    say(f"{out}: {', '.join(f'{len(some)} {name}' for name, some in found.items())}")
 
 
 @app.command()

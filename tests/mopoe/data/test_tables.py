@@ -12,6 +12,7 @@ import torch
 
 from mopoe.data import _own, load_data
 from mopoe.data.container import SPLITS, MultimodalData
+from mopoe.data.tables import subjects_of_splits
 from mopoe.errors import MopoeError
 
 N = 40
@@ -128,6 +129,17 @@ def test_every_site_has_its_share_of_each_split(kinds: dict[str, Any]) -> None:
             assert abs(int(data.split(split).labels.sum()) - (of_a + of_b) / 2) <= 2
     assert load(**options, split_by="").fingerprint == load(**options).fingerprint != data.fingerprint
     assert "split_by" not in load(**options).options
+
+
+def test_the_subjects_of_a_split_are_in_the_order_of_its_samples() -> None:
+    """So that what a model makes of a split can be set beside other columns of the subjects."""
+    write("y.parquet", {"id": SUBJECTS, "number": [int(subject) for subject in SUBJECTS]})
+    options: dict[str, Any] = {"modalities": {"x": "y.parquet"}, "id": "id", "seed": 3}
+    data, found = load_data("tables", **options), subjects_of_splits(**options)
+    (m,) = data.modalities
+    for split in ("train", "validation", "test"):
+        numbers = data.split(split).x["x"][:, 0] * m.scale[0] + m.offset[0]
+        assert numbers.round().int().tolist() == [int(subject) for subject in found[split]]
 
 
 def test_symbols_and_switches_are_stored_as_their_networks_read_them() -> None:

@@ -65,6 +65,23 @@ def test_list_names_every_data_set_with_its_options(sweep):
     )
 
 
+def test_the_splits_of_tables_are_told(sweep, sources):
+    """Which subject is where; of other data there are no subjects."""
+    ids = [f"{i:03}" for i in range(40)]
+    pl.DataFrame({"subject": ids, "a": range(40)}).write_csv("a.csv")
+    head = "name: t\nobjectives: [log_likelihood]\nreference_point: {log_likelihood: -9}\n"
+    space = "trials: 1\nsearch_space: {beta: {type: uniform, low: 0.5, high: 1}}\n"
+    data = "data: {name: tables, modalities: {a: a.csv}, id: subject, split: {validation: 0.2, test: 0.1}}\n"
+    (sources / "t.yaml").write_text(head + data + space)
+    status, out, err = sweep("splits", "t.yaml", "--out", "splits.csv")
+    assert (status, out, err) == (0, "splits.csv: 28 train, 8 validation, 4 test\n", "")
+    found = pl.read_csv("splits.csv", schema_overrides={"subject": pl.String})
+    assert sorted(found["subject"]) == ids
+    assert dict(found["split"].value_counts().iter_rows()) == {"train": 28, "validation": 8, "test": 4}
+    assert sweep("splits", "digits", "--out", "x.csv")[0] == 2
+    assert sweep("splits", "t.yaml", "--out", "x.txt")[0] == 2
+
+
 def test_build_writes_the_file_and_says_how_to_use_it(sweep, sources):
     """The line it prints is the `data` of a sweep's file; PNG files are written on demand."""
     from mopoe.data import load_data
