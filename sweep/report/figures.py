@@ -80,7 +80,7 @@ def _front_parts(
     configs = worst_first(tradeoff.configs.with_columns(hover, on_front), first)
 
     def dots(rows: pl.DataFrame, colour: str, size: int, *, bars: bool, **more: object) -> dict[str, Any]:
-        bar = {"thickness": 1, "width": 0, "color": _BARS if colour == FRONT else colour}
+        bar = {"thickness": 1, "width": 0, "color": _BARS if colour == FRONT else FAINT}
         bars_of = {
             f"error_{a}": bar | {"array": rows[INTERVAL + n].to_list()} for a, n in (("x", x), ("y", y))
         }
