@@ -63,14 +63,14 @@ class TableOptions:
         if sum(self.shares.values()) >= 1:
             shares = " and ".join(f"{share:g}" for share in self.shares.values())
             raise ConfigError(f"split has the shares {shares}, which leave nothing to train on")
-        if self.labels_file and not self.labels:
+        if self.labels_file and not (self.labels or self.split_by):
             raise ConfigError("labels_file is given, but labels does not say which column to read")
         if self.split_by == self.id:
             raise ConfigError(f"split_by: {self.id!r} is the column of subjects; each is in one split")
         self._check_covariates()
 
     def _check_covariates(self) -> None:
-        if self.covariates_file and not self.covariates:
+        if self.covariates_file and not (self.covariates or self.split_by):
             raise ConfigError("covariates_file is given, but covariates does not say which columns to read")
         for i, name in enumerate(self.covariates):
             others = {self.id: "the column of subjects", self.labels: "the column of labels"}

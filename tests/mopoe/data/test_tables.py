@@ -131,6 +131,19 @@ def test_every_site_has_its_share_of_each_split(kinds: dict[str, Any]) -> None:
     assert "split_by" not in load(**options).options
 
 
+@pytest.mark.parametrize("option", ["labels_file", "covariates_file"])
+def test_sites_are_read_from_a_file_of_their_own(option: str) -> None:
+    """Which then need have neither labels nor covariates."""
+    write("y.parquet", {"id": SUBJECTS, "a": VALUES[:, 0]})
+    write("sites.csv", {"id": SUBJECTS, "site": ["b" if i % 4 else "a" for i in range(N)]})
+    options: dict[str, Any] = {"modalities": {"x": "y.parquet"}, "split_by": "site", option: "sites.csv"}
+    found = subjects_of_splits(**options, id="id", split={"validation": 0.2, "test": 0.3})
+    of_a = {split: sum(int(subject) % 4 == 0 for subject in some) for split, some in found.items()}
+    assert of_a == {"train": 5, "validation": 2, "test": 3}
+    data = load_data("tables", **options)
+    assert (data.n_classes, data.modalities[0].features, data.modalities[0].covariates) == (0, ("a",), ())
+
+
 def test_the_subjects_of_a_split_are_in_the_order_of_its_samples() -> None:
     """So that what a model makes of a split can be set beside other columns of the subjects."""
     write("y.parquet", {"id": SUBJECTS, "number": [int(subject) for subject in SUBJECTS]})
