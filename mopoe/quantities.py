@@ -189,9 +189,8 @@ def measured(
     if not rows:
         return Measured(math.nan, None, faults[0]) if faults else None
     value = fmean(row.value for _, _, row in rows)
-    fault = next(iter(faults), None) if math.isnan(value) else None
     if math.isnan(value):
-        return Measured(value, None, fault)
+        return Measured(value, None, next(iter(faults), None))
     values_N = next((own.values for own in evaluation.sample_values if own.metric == name), ())
     if len(rows) > 1 and len(values_N) > 1:
         return Measured(value, stdev(values_N) / math.sqrt(len(values_N)))

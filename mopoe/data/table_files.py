@@ -142,14 +142,8 @@ def read_columns(
     """
     import polars as pl
 
-    path, frame = ", ".join(paths), _frame(paths[0], id_)
-    if len(paths) > 1:
-        frame = read_table(paths[0], id_).with_subjects(id_)
-        for other in (read_table(more, id_).with_subjects(id_) for more in paths[1:]):
-            new = [id_, *(column for column in other.columns if column not in frame.columns)]
-            how: Any = {"how": "full", "coalesce": True, "maintain_order": "left_right"}
-            frame = frame.join(other.select(new), on=id_, **how)
-    found = dict[str, np.ndarray]()
+    path, found = ", ".join(paths), dict[str, np.ndarray]()
+    frame = _frame(path, id_) if len(paths) == 1 else _joined(paths, id_)
     for name, columns in features.items():
         absent = [column for column in columns if column not in frame.columns]
         if len(absent) == len(columns):
@@ -168,6 +162,15 @@ def read_columns(
         known = "; ".join(f"{name} has {columns[0]!r}, ..." for name, columns in features.items() if columns)
         raise DataError(f"{path}: has the columns of no modality; {known or 'the model has no table'}")
     return frame.drop([column for name in found for column in features[name]]), found
+
+
+def _joined(paths: Sequence[str], id_: str) -> "pl.DataFrame":
+    """Return the rows of several files by subject; of a column in two files that of the first holds."""
+    frame, *others = (read_table(path, id_).with_subjects(id_) for path in paths)
+    for other in others:
+        new = other.select(id_, *(column for column in other.columns if column not in frame.columns))
+        frame = frame.join(new, on=id_, how="full", coalesce=True, maintain_order="left_right")
+    return frame
 
 
 def _refuse_gaps(path: str, x_NF: "np.ndarray", columns: Sequence[str], subjects: Any) -> None:

@@ -243,7 +243,8 @@ def train_classifiers(
         networks: dict[str, nn.Module] = {}
         for m in modalities:
             torch.manual_seed(generator(config.seed, f"classifier {m.name}").initial_seed())
-            networks[m.name] = _network(m, n_classes).to(device).train()
+            networks[m.name] = _network(m, n_classes).to(device)
+            _check_reads(networks[m.name], m, split.batch(slice(0, 1), device)[m.name])
         together = banks(networks) if device.type == "cpu" else ()
         alone = [name for name in names if not any(name in bank.names for bank in together)]
         if not alone:
@@ -257,7 +258,7 @@ def train_classifiers(
             for index_B in torch.randperm(len(split))[:n].split(config.batch_size):
                 x = split.batch(index_B, device, innermost=bool(together))
                 labels = split.labels[index_B].to(device)
-                logits = [_judged(name, networks[name], x[name]) for name in alone]
+                logits = [networks[name](x[name]) for name in alone]
                 for bank in together:
                     logits += bank(stacked([x[name] for name in bank.names])).transpose(1, 2)
                 loss = torch.stack([loss_of(each, labels) for each in logits]).sum()
@@ -268,14 +269,14 @@ def train_classifiers(
     return {name: network.cpu().eval() for name, network in networks.items()}
 
 
-def _judged(name: str, network: nn.Module, x: Tensor) -> Tensor:
-    """Return a classifier's logits [B, classes], or raise DataError if it cannot read such samples."""
+def _check_reads(network: nn.Module, m: ModalitySpec, x: Tensor) -> None:
+    """Raise DataError if a classifier cannot read samples of a modality; leave it in training mode."""
     try:
-        logits: Tensor = network(x)
+        with torch.inference_mode():
+            network.eval()(x)
+        network.train()
     except RuntimeError as error:
-        shape = list(x.shape[1:])
-        raise DataError(f"no classifier can read {name!r}, of shape {shape} ({reason(error)})") from error
-    return logits
+        raise DataError(f"no classifier can read {m.name!r} {list(m.shape)} ({reason(error)})") from error
 
 
 def _train_all(path: Path, data: MultimodalData, config: ClassifierConfig) -> None:

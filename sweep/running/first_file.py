@@ -146,7 +146,7 @@ def _made(file: Path, data: Mapping[str, Any], loaded: "MultimodalData") -> str:
 
 
 def _chance(data: "MultimodalData") -> float:
-    """Return the share of the most frequent class; of attributes, the share of one class in their number."""
+    """Return the share of the most frequent class; of attributes, one over their number."""
     labels = data.train.labels
     share = float(labels.bincount().max()) / len(labels) if labels.dim() == 1 else 1 / data.n_classes
     return round(share, 3)

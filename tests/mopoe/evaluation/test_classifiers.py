@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from torch import nn
 from mopoe.bank import _without_channels
 from mopoe.config import TrialConfig
 from mopoe.data import load_data
+from mopoe.data.arrays import data_from_arrays
 from mopoe.data.container import MultimodalData, Split
 from mopoe.data.formats import encode
 from mopoe.data.mnist_svhn_text import WORDS
@@ -337,3 +339,11 @@ def test_samples_without_the_modality_do_not_count(
     hidden_ones, taken = found["hidden"], found["taken"]
     assert hidden_ones.accuracy["grey"] == taken.accuracy["grey"]
     assert torch.equal(hidden_ones.networks["grey"].head.weight, taken.networks["grey"].head.weight)
+
+
+def test_samples_that_no_classifier_can_read_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before any is trained, in one sentence with the modality and its shape."""
+    monkeypatch.setattr(module, "_network", lambda *_: nn.Sequential(nn.Flatten(), nn.Linear(5, 2)))
+    data = data_from_arrays({"a": np.ones((40, 5)), "b": np.ones((40, 4)), "labels": np.arange(40) % 2})
+    with pytest.raises(DataError, match=r"^no classifier can read 'b' \[4\] \(RuntimeError: mat1 and"):
+        load_classifiers(data, ClassifierConfig(epochs=1))
