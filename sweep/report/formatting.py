@@ -128,17 +128,20 @@ def setting_title(column: str, manifest: Manifest) -> str:
     """Return a searched setting's name as an axis has it; a weight by size says of which subsets it is."""
     name = column.removeprefix(PARAMETER)
     stem, _, place = name.rpartition("_")
-    by_size = manifest.spec.get("search_space", {}).get(stem, {}).get("over") == "size"
-    return f"weight of subsets of {place}" if by_size else plain(name)
+    return f"weight of subsets of {place}" if _by_size(stem, manifest) else plain(name)
+
+
+def _by_size(setting: str, manifest: Manifest) -> bool:
+    """Return whether a searched setting has a weight for each size of subset."""
+    return bool(manifest.spec.get("search_space", {}).get(setting, {}).get("over") == "size")
 
 
 def weights_notes(columns: Sequence[str], manifest: Manifest) -> list[str]:
     """Return a sentence for each simplex by size among searched settings, on what its components are of."""
-    found = {name: len(parts) for name, parts in searched_settings(columns).items() if len(parts) > 1}
     return [
         f"{plain(name)}: the shares of all subsets of {', '.join(map(str, range(1, n)))} and {n} modalities."
-        for name, n in found.items()
-        if setting_title(f"{PARAMETER}{name}_1", manifest).startswith("weight of")
+        for name, n in ((name, len(parts)) for name, parts in searched_settings(columns).items())
+        if n > 1 and _by_size(name, manifest)
     ]
 
 

@@ -51,6 +51,10 @@ def test_a_file_for_tables_without_labels(tables, tmp_path):
     assert spec.reference_point["log_likelihood"] == pytest.approx(-1.1 * 5 * entropy, rel=0.15)
     assert spec.reference_point["log_likelihood_conditional"] == pytest.approx(-1.1 * 2.5 * entropy, rel=0.15)
     assert spec.fixed["batch_size"] == 16
+    assert (
+        "likelihood_samples: 20 # all held-out samples that have every modality; with so few"
+        in file.read_text()
+    )
     assert spec.fixed["epochs"] * math.ceil(160 / 16) == pytest.approx(3000, rel=0.02)
     assert yaml.safe_load(file.read_text())["data"] == tables
 

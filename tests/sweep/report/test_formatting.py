@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -10,6 +11,7 @@ from sweep.report.formatting import (
     setting_text,
     setting_title,
     status_line,
+    weights_notes,
     with_error,
 )
 
@@ -87,3 +89,11 @@ def test_numbered_options_of_networks_are_no_simplex():
     columns = ["p_network.hidden_1", "p_network.m0.hidden_1", "p_network.hidden_2", "p_w_1", "p_w_2"]
     alone = {name.removeprefix("p_"): [name] for name in columns[:3]}
     assert searched_settings(columns) == alone | {"w": ["p_w_1", "p_w_2"]}
+
+
+def test_weights_by_size_are_explained():
+    """A sentence where there is a weight for each size; none for single subsets, or for a number."""
+    spaces = {"w": {"type": "simplex", "over": "size"}, "v": {"type": "simplex", "over": "subset"}}
+    manifest = SimpleNamespace(spec={"search_space": spaces})
+    columns = ["p_beta", *(f"p_{name}_{i}" for name in "wv" for i in (1, 2, 3))]
+    assert weights_notes(columns, manifest) == ["w: the shares of all subsets of 1, 2 and 3 modalities."]

@@ -177,4 +177,5 @@ def test_the_command_prints_costs_and_writes_nothing(quick_file, tmp_path, monke
     assert sorted(tmp_path.rglob("*")) == before
     assert out.startswith("160 training, 40 validation and 40 test samples; m0 [3, 28, 28], m1 [3,")
     assert [line.split()[0] for line in out.splitlines()[2:5]] == ["corner", "t0000", "t0001"]
+    assert "\ncorner: settings at the ends of the search space; the others are the first trials\n" in out
     assert re.search(r"^4 trials, \d+ at once on this machine \(c\w+\): about \d", out, re.MULTILINE)
